@@ -1,0 +1,1 @@
+"""The demo shop: a real purchase log, and a generated shop around it."""

@@ -1,0 +1,75 @@
+"""The demo's own asset: a training set, made the way a training job would."""
+
+from datetime import timedelta
+
+import dagster as dg
+
+from demo.load import read_shop_anchor
+from demo.shop import LABEL_WINDOW, build_shop, repurchase_labels
+from feature_assets.jobs import AssetJob
+from feature_assets.keys import offline_key
+from feature_store.dsl.collect import load_project
+from resources.store import FeatureStoreResource
+
+TRAINING_KEY = dg.AssetKey(["training", "repurchase"])
+LABEL_SPAN = timedelta(days=60)
+
+
+def demo_assets() -> list[dg.AssetsDefinition]:
+    """The training set over the view repurchase@1."""
+    view = load_project("feature_defs").view("repurchase@1")
+    return [_training_asset([offline_key(group) for group in view.groups])]
+
+
+def demo_jobs() -> list[AssetJob]:
+    """The job that makes the training set."""
+    return [
+        dg.define_asset_job(
+            "repurchase_training_set",
+            selection=dg.AssetSelection.assets(TRAINING_KEY),
+            description="Join the features of repurchase@1 to the shop's labels, point-in-time correct.",
+        )
+    ]
+
+
+def _training_asset(deps: list[dg.AssetKey]) -> dg.AssetsDefinition:
+    @dg.asset(
+        key=TRAINING_KEY,
+        deps=deps,
+        group_name="shop",
+        owners=["team:recommendations"],
+        kinds={"polars", "parquet"},
+        description="Real purchases, each with the customer's features as of that moment, and whether they bought again.",
+    )
+    def repurchase(context: dg.AssetExecutionContext, store: FeatureStoreResource) -> dg.MaterializeResult:
+        anchor = read_shop_anchor(store.settings)
+        if anchor is None:
+            raise dg.Failure("the shop's raw data are not loaded: run ./fs demo", allow_retries=False)
+        shop = build_shop(anchor)
+        until = shop.purchases_end - LABEL_WINDOW
+        labels = repurchase_labels(shop, until - LABEL_SPAN, until)
+        data = store.client.training_dataset("repurchase@1", labels, name="repurchase").wait()
+        store.client.registry.record_usage("repurchase@1", "repurchase_demo", "training")
+        context.log.info(f"{data.row_count:,} of {labels.height:,} labels joined in {data.seconds:.2f} s")
+        return dg.MaterializeResult(
+            metadata={
+                "dagster/row_count": data.row_count,
+                "labels": labels.height,
+                "path": dg.MetadataValue.path(str(data.path)),
+                "rows per second": round(data.row_count / data.seconds),
+                "seconds": round(data.seconds, 3),
+                "null rates": dg.MetadataValue.json({name: round(rate, 4) for name, rate in data.null_rates.items()}),
+                "snapshots": dg.MetadataValue.json({group: str(number) for group, number in data.snapshots.items()}),
+                "preview": dg.MetadataValue.md(_markdown(data.to_polars().head(5).to_dicts())),
+            }
+        )
+
+    return repurchase
+
+
+def _markdown(rows: list[dict[str, object]]) -> str:
+    """Rows as a Markdown table."""
+    if not rows:
+        return "no rows"
+    lines = [list(rows[0]), ["---"] * len(rows[0]), *([str(value) for value in row.values()] for row in rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)

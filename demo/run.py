@@ -1,0 +1,109 @@
+"""`./fs demo`: the whole way once, on real purchases, every step visible in Dagster."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, date, datetime, timedelta
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from demo.dagster_runs import Dagster, RunState
+from demo.load import LoadReport, load_shop
+from demo.show import labelled_customers, show_loaded, show_next, show_training, show_vectors
+from feature_store.client import FeatureStore
+from feature_store.dsl.collect import Project, load_project
+from feature_store.local import stack
+from feature_store.local.display import Display
+from feature_store.registry.render import render_plan
+from feature_store.settings import Settings, StackSettings
+
+DAILY_SPAN = timedelta(days=120)
+"""How far back customers are computed: 30 days of labels' future, 60 days of labels, and some before."""
+HOURLY_SPAN = timedelta(days=7)
+
+
+def main() -> None:
+    """Runs the demo; what an earlier run has done is kept and said to be skipped."""
+    console = Console()
+    began = time.monotonic()
+    with _step(console, "Stack: Postgres, Valkey, Dagster"), Display(console) as display:
+        stack.up(StackSettings.load(), dagster=True, report=display)
+    settings = Settings.load()
+    store, dagster = FeatureStore(settings), Dagster(settings.dagster_url)
+    project = load_project("feature_defs")
+
+    with _step(console, "Raw data: the purchases of a real shop, and what surrounds them"):
+        loaded = load_shop(settings, datetime.now(UTC).date())
+        show_loaded(console, loaded)
+    with _step(console, "Registry: what ./fs plan and ./fs apply do"):
+        plan = store.plan(project)
+        console.print(render_plan(plan))
+        applied = store.registry.apply(plan, "demo")
+        console.print("nothing to apply" if applied is None else f"applied plan #{applied.plan_id}")
+    with _step(console, "Backfill: Spark -> Iceberg -> checks -> Redis, run by Dagster"):
+        computed = _backfill(console, dagster, project, loaded)
+    with _step(console, "Training set: labels joined to features as of each purchase"):
+        if computed or not list(settings.home.glob("training/repurchase/*/dataset.json")):
+            _run(console, dagster, "repurchase_training_set", "training set", steps=1)
+        else:
+            console.print("skipped: no feature has changed since the last one")
+        show_training(console, settings)
+    with _step(console, "Online: the vectors of three customers, each with an item they bought"):
+        show_vectors(console, store, labelled_customers(loaded))
+    show_next(console, settings, time.monotonic() - began)
+
+
+def _backfill(console: Console, dagster: Dagster, project: Project, loaded: LoadReport) -> bool:
+    """Computes what is missing of the last months (customers) and days (items); whether anything was."""
+    end = _midnight(loaded.anchor)
+    spans = {"daily": (end - DAILY_SPAN, timedelta(days=1), "%Y-%m-%d"),
+             "hourly": (end - HOURLY_SPAN, timedelta(hours=1), "%Y-%m-%d-%H:00")}  # fmt: skip
+    computed = False
+    for cadence, (start, size, shape) in spans.items():
+        groups = [group for group in project.groups if group.refresh == cadence]
+        first, last = start.strftime(shape), (end - size).strftime(shape)
+        keys = [("offline", group.name, f"v{group.version}") for group in groups]
+        if all(dagster.has_partitions(key, first, last) for key in keys):
+            console.print(f"skipped: the {cadence} partitions {first} to {last} are there")
+            continue
+        title = f"{len(groups)} {cadence} groups, {(end - start) // size} partitions {first} to {last}"
+        _run(console, dagster, f"{cadence}_features", title, 2 * len(groups), first, last)
+        computed = True
+    return computed
+
+
+def _run(console: Console, dagster: Dagster, job: str, title: str, steps: int, first: str = "", last: str = "") -> None:
+    """One run in Dagster, with its progress."""
+    run_id = dagster.launch(job, first, last)
+    console.print(f"{title}\n  {dagster.run_url(run_id)}", highlight=False, soft_wrap=True)
+    began = time.monotonic()
+    columns = (SpinnerColumn(), TextColumn("  {task.description}"), BarColumn(), TimeElapsedColumn())
+    seen: set[str] = set()
+    with Progress(*columns, console=console, transient=True) as progress:
+        task = progress.add_task("queued", total=steps)
+
+        def tell(state: RunState) -> None:
+            at_work = ", ".join(step.replace("__", "/") for step in state.working) or state.status.lower()
+            progress.update(task, completed=len(state.done), description=at_work)
+            for step in state.done:
+                if step not in seen:
+                    seen.add(step)
+                    console.print(f"  {time.monotonic() - began:5.1f} s  {step.replace('__', '/')}", highlight=False)
+
+        dagster.watch(run_id, tell)
+
+
+@contextmanager
+def _step(console: Console, title: str) -> Iterator[None]:
+    """A heading before, the time it took after."""
+    console.rule(f"[bold]{title}", align="left")
+    began = time.monotonic()
+    yield
+    console.print(f"[dim]{time.monotonic() - began:.1f} s[/dim]\n")
+
+
+def _midnight(day: date) -> datetime:
+    return datetime(day.year, day.month, day.day, tzinfo=UTC)

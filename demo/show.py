@@ -1,0 +1,86 @@
+"""What the demo prints: tables for people."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import polars as pl
+from rich.console import Console
+from rich.table import Table
+
+from demo.load import LoadReport
+from demo.shop import build_shop
+from feature_store.client import FeatureStore
+from feature_store.settings import Settings
+
+VIEW = "ranking@1"
+
+
+def show_loaded(console: Console, loaded: LoadReport) -> None:
+    """The raw tables and their rows, or that they were there."""
+    if loaded.skipped:
+        console.print(f"skipped: the shop's data of {loaded.anchor} are there")
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    table.add_column("raw table")
+    table.add_column("rows", justify="right")
+    for name, rows in loaded.rows.items():
+        table.add_row(name, f"{rows:,}")
+    console.print(table)
+
+
+def labelled_customers(loaded: LoadReport) -> list[dict[str, str]]:
+    """Three customers who bought last, each with the item, as rows of the ranking view."""
+    bought = build_shop(loaded.anchor).order_events.filter(pl.col("status") == "completed").sort("event_ts", descending=True)
+    latest = bought.unique("user_id", keep="first", maintain_order=True).head(3)
+    return [{"user_id": row["user_id"], "product_id": row["product_id"]} for row in latest.to_dicts()]
+
+
+def show_vectors(console: Console, store: FeatureStore, rows: list[dict[str, str]]) -> None:
+    """One column per entity row, one line per feature, with the status of its group."""
+    vectors = store.online(VIEW, rows)
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    table.add_column("feature")
+    for row in rows:
+        table.add_column(f"{row['user_id']} · {row['product_id']}")
+    values = vectors.to_dicts()
+    for group in vectors.view.groups:
+        late = " STALE" if vectors.stale[group.id] else ""
+        table.add_row(f"[bold]{group.id}[/bold]{late}", *(f"[dim]{status[group.id]}[/dim]" for status in vectors.statuses))
+        for feature in group.features:
+            table.add_row(f"  {feature.name}", *(_shown(vector[feature.name]) for vector in values))
+    console.print(table)
+
+
+def show_training(console: Console, settings: Settings) -> None:
+    """Rows, time and NULL rates of the newest training set, from the record beside its files."""
+    path = max(settings.home.glob("training/repurchase/*/dataset.json"))
+    record = json.loads(path.read_text())
+    console.print(f"{record['rows']:,} rows, one for each label, in {record['seconds']:.2f} s -> {path.parent}", soft_wrap=True)
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    table.add_column("feature")
+    table.add_column("missing or NULL", justify="right")
+    for name, rate in record["null_rates"].items():
+        table.add_row(name, f"{rate:.1%}")
+    console.print(table)
+
+
+def show_next(console: Console, settings: Settings, seconds: float) -> None:
+    """Where to look and what to type next."""
+    console.rule(f"[bold]Done in {seconds:.0f} s", align="left")
+    console.print(f"Dagster: {settings.dagster_url}  (asset graph: {settings.dagster_url}/asset-groups)", soft_wrap=True)
+    console.print("\nTry next:")
+    for command, meaning in (
+        ("./fs get user_orders@1", "what the registry knows of a feature group"),
+        ("./fs plan", "after a change in feature_defs/: what it would do, and whether it is safe"),
+        ("./fs status", "the services, their ports and memory; ./fs down stops them, data stay"),
+    ):
+        console.print(f"  [bold]{command:<24}[/bold] {meaning}", highlight=False)
+
+
+def _shown(value: Any) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, float):
+        return f"{value:.3f}"
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)

@@ -1,0 +1,1 @@
+"""Definitions as Dagster assets, checks, jobs and schedules."""

@@ -1,0 +1,28 @@
+"""Asset keys: one place that names things in Dagster."""
+
+from __future__ import annotations
+
+from dagster import AssetKey
+
+from feature_store.dsl.group import FeatureGroup
+from feature_store.dsl.source import BatchSource
+
+
+def offline_key(group: FeatureGroup) -> AssetKey:
+    """The Iceberg table of a group: offline/user_orders/v1."""
+    return AssetKey(["offline", group.name, f"v{group.version}"])
+
+
+def online_key(group: FeatureGroup) -> AssetKey:
+    """The vectors of a group in Redis: online/user_orders/v1."""
+    return AssetKey(["online", group.name, f"v{group.version}"])
+
+
+def source_key(source: BatchSource) -> AssetKey:
+    """What a group is computed from: source/orders."""
+    return AssetKey(["source", source.name])
+
+
+def op_name(key: AssetKey) -> str:
+    """The name of the step that makes an asset."""
+    return "__".join(key.path)

@@ -1,0 +1,94 @@
+"""What Dagster's UI shows of a group and of each of its runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import dagster as dg
+
+from feature_assets.distribution import distribution_plot
+from feature_assets.keys import source_key
+from feature_store.dtypes import TIMESTAMP, DType
+from feature_store.offline.materialize import Materialization
+from feature_store.offline.profile import Profile
+from feature_store.plan.lineage import feature_lineage
+from feature_store.plan.nodes import GroupPlan
+from feature_store.plan.schema import CREATED_TIMESTAMP, FEATURE_TIMESTAMP
+
+
+def table_metadata(plan: GroupPlan) -> Mapping[str, Any]:
+    """Columns, types, lineage and the table's name: what is known before anything ran."""
+    schema = plan.schema
+    columns = [
+        *(_column(key.name, key.dtype, "Key. " + key.description, nullable=False) for key in schema.keys),
+        _column(FEATURE_TIMESTAMP, TIMESTAMP, "The instant from which the row describes its entity.", nullable=False),
+        _column(CREATED_TIMESTAMP, TIMESTAMP, "When the row was written.", nullable=False),
+        *(_column(f.name, f.dtype, f.description, nullable=True) for f in schema.features),
+    ]
+    sources = {source.name: source for source in plan.sources}
+    lineage = {
+        feature: [dg.TableColumnDep(asset_key=source_key(sources[name]), column_name=column) for name, column in origins]
+        for feature, origins in feature_lineage(plan).items()
+    }
+    return {
+        "dagster/table_name": schema.table,
+        "dagster/column_schema": dg.TableSchema(columns=columns),
+        "dagster/column_lineage": dg.TableColumnLineage(lineage),
+        "version": plan.group.version,
+        "ttl": plan.group.ttl or "unlimited",
+        "emit": plan.group.emits,
+        "defaults": {feature.name: feature.default for feature in plan.group.features if feature.default is not None},
+    }
+
+
+def run_metadata(done: Materialization) -> Mapping[str, Any]:
+    """What a run computed: counts, NULL rates, distributions, its inputs and its SQL."""
+    profile = done.profile
+    return {
+        "dagster/row_count": profile.rows,
+        "entities": profile.entities,
+        "features": dg.MetadataValue.table(_feature_records(profile)) if profile.features else "none",
+        "distribution": dg.MetadataValue.md(distribution_plot(profile)),
+        "inputs": dg.MetadataValue.table(
+            [
+                dg.TableRecord(
+                    {
+                        "source": counts.source,
+                        "rows": counts.rows,
+                        "without time": counts.null_timestamps,
+                        "without key": counts.null_keys,
+                        "not finite": counts.non_finite,
+                    }
+                )
+                for counts in done.inputs
+            ]
+        ),
+        "snapshot_id": str(done.snapshot_id),
+        "seconds": round(done.seconds, 2),
+        "sql": dg.MetadataValue.md(f"```sql\n{done.sql}\n```"),
+    }
+
+
+def _column(name: str, dtype: DType, description: str, *, nullable: bool) -> dg.TableColumn:
+    constraints = dg.TableColumnConstraints(nullable=nullable)
+    return dg.TableColumn(name, type=str(dtype), description=description or None, constraints=constraints)
+
+
+def _feature_records(profile: Profile) -> list[dg.TableRecord]:
+    return [
+        dg.TableRecord(
+            {
+                "feature": feature.name,
+                "null rate": round(feature.null_rate, 4),
+                "min": _shown(feature.minimum),
+                "mean": _shown(feature.mean),
+                "max": _shown(feature.maximum),
+            }
+        )
+        for feature in profile.features
+    ]
+
+
+def _shown(value: float | None) -> str:
+    return "" if value is None else f"{value:.6g}"

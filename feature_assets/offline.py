@@ -1,0 +1,77 @@
+"""One partitioned asset for each group: Spark computes it, great_expectations audits it, Iceberg keeps it."""
+
+from collections.abc import Iterator
+from datetime import timedelta
+
+import dagster as dg
+
+from feature_assets.checks import check_results, check_specs
+from feature_assets.keys import offline_key, op_name, source_key
+from feature_assets.metadata import run_metadata, table_metadata
+from feature_assets.partitions import partitions_of
+from feature_store.duration import SECOND
+from feature_store.errors import QualityError
+from feature_store.offline.materialize import materialize_span
+from feature_store.offline.profile import Profile
+from feature_store.plan.nodes import GroupPlan
+from feature_store.quality.expectations import Verdict, judge, refuse_failures
+from resources.spark import SparkResource
+from resources.store import FeatureStoreResource
+
+
+def freshness_policy(plan: GroupPlan) -> dg.FreshnessPolicy:
+    """The group's SLA as Dagster knows it (Dagster's shortest is one minute)."""
+    return dg.FreshnessPolicy.time_window(fail_window=timedelta(seconds=max(60, plan.schema.freshness // SECOND)))
+
+
+def offline_asset(plan: GroupPlan, domain: str) -> dg.AssetsDefinition:
+    """The asset of a group's offline table."""
+    group = plan.group
+    key = offline_key(group)
+    spec = dg.AssetSpec(
+        key,
+        deps=[source_key(source) for source in plan.sources],
+        description=group.description,
+        group_name=domain,
+        owners=[group.owner],
+        tags={**group.tags, "entity": group.entity.name, "cadence": group.refresh},
+        kinds={"spark", "iceberg"},
+        code_version=plan.fingerprint,
+        metadata=table_metadata(plan),
+        partitions_def=partitions_of(group),
+        freshness_policy=freshness_policy(plan),
+    )
+
+    @dg.multi_asset(
+        name=op_name(key),
+        specs=[spec],
+        check_specs=check_specs(key, plan.schema),
+        backfill_policy=dg.BackfillPolicy.single_run(),
+        pool="spark",
+    )
+    def compute(
+        context: dg.AssetExecutionContext, spark: SparkResource, store: FeatureStoreResource
+    ) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:
+        verdicts: list[Verdict] = []
+
+        def audit(profile: Profile) -> None:
+            verdicts.extend(judge(plan.schema, profile))
+            refuse_failures(plan.schema, tuple(verdicts))
+
+        window = context.partition_time_window
+        try:
+            done = materialize_span(
+                spark.session(), store.settings, store.catalog, plan, window.start, window.end, audit
+            )
+        except QualityError as error:
+            yield from check_results(key, verdicts)
+            raise dg.Failure(str(error), allow_retries=False) from error
+        context.log.info(f"{done.profile.rows:,} rows of {done.profile.entities:,} entities in {done.seconds:.1f} s")
+        yield dg.MaterializeResult(
+            asset_key=key,
+            metadata=run_metadata(done),
+            data_version=dg.DataVersion(str(done.snapshot_id)),
+            check_results=list(check_results(key, verdicts)),
+        )
+
+    return compute

@@ -1,0 +1,1 @@
+"""Definitions: one package per domain."""

@@ -1,0 +1,1 @@
+"""The demo shop: customers, items, and what is known of them."""

@@ -1,0 +1,28 @@
+"""A feature store on Dagster: a feature is written once, and is the same number in training and in serving."""
+
+from __future__ import annotations
+
+from feature_store.dsl.aggregation import agg
+from feature_store.dsl.entity import Entity
+from feature_store.dsl.feature import Expectation, Feature
+from feature_store.dsl.group import FeatureGroup
+from feature_store.dsl.source import BatchSource
+from feature_store.dsl.view import FeatureView
+from feature_store.dtypes import BOOL, EMBEDDING, FLOAT, INT, LIST, STRING, TIMESTAMP
+
+__all__ = [
+    "BOOL",
+    "EMBEDDING",
+    "FLOAT",
+    "INT",
+    "LIST",
+    "STRING",
+    "TIMESTAMP",
+    "BatchSource",
+    "Entity",
+    "Expectation",
+    "Feature",
+    "FeatureGroup",
+    "FeatureView",
+    "agg",
+]

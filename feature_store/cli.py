@@ -1,0 +1,163 @@
+"""The command line behind `./fs`. Commands import what they need when they run: `--help` answers at once."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from feature_store.errors import FeatureStoreError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from feature_store.stack_file import StackRecord
+
+
+class Commands(click.Group):
+    """Prints an expected error as one line, cause and remedy, and lets unexpected ones through."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except FeatureStoreError as error:
+            click.echo(f"fs: {error}", err=True)
+            ctx.exit(1)
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        return list(self.commands)  # in the order of this file, which is the order of use
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+def main() -> None:
+    """A feature store on Dagster: the local stack, its definitions and its data."""
+
+
+@main.command()
+@click.option("--no-dagster", is_flag=True, help="Databases only; for tests and scripts.")
+def up(no_dagster: bool) -> None:
+    """Start Postgres, Valkey and Dagster, or find them running."""
+    from feature_store.local import stack
+    from feature_store.local.display import Display
+    from feature_store.settings import StackSettings
+
+    console = _console()
+    with Display(console) as display:
+        record = stack.up(StackSettings.load(), dagster=not no_dagster, report=display)
+    _print_addresses(console, record)
+
+
+@main.command()
+def down() -> None:
+    """Stop the stack; data stay."""
+    from feature_store.local import stack
+    from feature_store.local.display import Display
+    from feature_store.settings import state_folder
+
+    console = _console()
+    with Display(console) as display:
+        was_running = stack.down(state_folder(os.environ), display)
+    console.print("the stack is down" if was_running else "nothing was running")
+
+
+@main.command()
+def status() -> None:
+    """Show the services: state, process, port, memory, log. Exit code 1 if the stack is not running."""
+    from feature_store import stack_file
+    from feature_store.local.display import status_table
+    from feature_store.settings import state_folder
+
+    console = _console()
+    record = stack_file.read(state_folder(os.environ))
+    if record is None or not record.is_running():
+        console.print("the stack is not running -> ./fs up")
+        sys.exit(1)
+    console.print(status_table(record))
+    _print_addresses(console, record)
+
+
+@main.command()
+@click.argument("service", required=False)
+@click.option("-f", "--follow", is_flag=True, help="Go on with what is written from now on.")
+@click.option("-n", "--lines", default=50, show_default=True, help="How many lines of the past, per service.")
+def logs(service: str | None, follow: bool, lines: int) -> None:
+    """Show the end of the log of SERVICE, or of all."""
+    from feature_store.local import logs as stack_logs
+    from feature_store.settings import state_folder
+
+    files = stack_logs.log_files(state_folder(os.environ), service)
+
+    def show(name: str, line: str) -> None:
+        click.echo(line if service else f"{name:>15} | {line}")
+
+    for name, path in files.items():
+        for line in stack_logs.tail(path, lines):
+            show(name, line)
+    if follow:
+        for name, line in stack_logs.follow(files):
+            show(name, line)
+
+
+@main.command()
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def reset(yes: bool) -> None:
+    """Stop the stack and delete its data: databases, warehouse, Redis, Dagster's history."""
+    from feature_store.local import stack
+    from feature_store.local.display import Display
+    from feature_store.settings import state_folder
+
+    console, home = _console(), state_folder(os.environ)
+    folders = stack.data_folders(home)
+    if not folders:
+        console.print(f"no data in {home}")
+        return
+    for folder, size in folders.items():
+        console.print(f"  {folder}  {size / 2**20:.0f} MiB", highlight=False, soft_wrap=True)
+    if not yes:
+        click.confirm("Stop the stack and delete these folders?", abort=True)
+    with Display(console) as display:
+        stack.reset(home, display)
+    console.print("deleted; the environment and the jars were kept")
+
+
+@main.command()
+def demo() -> None:
+    """Run the whole way once: definitions, Iceberg, Redis, a training set."""
+    import importlib
+
+    importlib.import_module("demo.run").main()
+
+
+@main.command(context_settings={"ignore_unknown_options": True, "help_option_names": []})
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def test(arguments: tuple[str, ...]) -> None:
+    """Run linters, types, layers and all tests; with ARGUMENTS only pytest, which gets them."""
+    from feature_store.local.checks import run_checks
+
+    sys.exit(run_checks(arguments, tell=lambda text: click.secho(text, bold=True)))
+
+
+@main.command()
+def lock() -> None:
+    """Regenerate requirements/*.txt from pyproject.toml."""
+    from feature_store.local.locks import lock_all
+    from feature_store.settings import state_folder
+
+    lock_all(state_folder(os.environ), tell=click.echo)
+
+
+def _console() -> Console:
+    from rich.console import Console
+
+    return Console(width=None if sys.stdout.isatty() else 160)  # a log has no width to fit into
+
+
+def _print_addresses(console: Console, record: StackRecord) -> None:
+    if record.connections and record.connections.dagster_url:
+        console.print(f"Dagster: {record.connections.dagster_url}", soft_wrap=True)
+
+
+if __name__ == "__main__":
+    main(prog_name="./fs")

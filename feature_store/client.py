@@ -1,0 +1,180 @@
+"""The feature store as a program uses it: apply definitions, read online, make training datasets."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, Literal
+
+from feature_store.dsl.collect import Project, load_project
+from feature_store.dsl.view import FeatureView
+from feature_store.plan.build import view_schema
+from feature_store.plan.project import compile_project
+from feature_store.plan.schema import GroupSchema, ViewSchema
+from feature_store.settings import Settings
+
+if TYPE_CHECKING:
+    from pyiceberg.catalog import Catalog
+
+    from feature_store.online.materialize import MaterializeReport
+    from feature_store.online.reader import OnlineReader
+    from feature_store.online.vectors import OnlineVectors
+    from feature_store.pit.dataset import TrainingDataset
+    from feature_store.pit.labels import LabelSource
+    from feature_store.pit.semantics import KnownBy
+    from feature_store.registry.changes import RegistryPlan
+    from feature_store.registry.records import AppliedPlan
+    from feature_store.registry.store import Registry
+
+
+@dataclass(frozen=True)
+class TrainingJob:
+    """A training dataset in the making."""
+
+    _future: Future[TrainingDataset]
+
+    def status(self) -> Literal["RUNNING", "SUCCEEDED", "FAILED"]:
+        """Where the job is."""
+        if not self._future.done():
+            return "RUNNING"
+        return "FAILED" if self._future.exception() is not None else "SUCCEEDED"
+
+    def wait(self, timeout: float | None = None) -> TrainingDataset:
+        """The finished dataset, after at most `timeout` seconds; raises what the job raised, or TimeoutError."""
+        return self._future.result(timeout)
+
+
+class FeatureStore:
+    """One object for all of it; make it once and keep it.
+
+    Args:
+        settings: where the services are; from the environment and the running stack unless given.
+
+    Example:
+        >>> store = FeatureStore()
+        >>> store.online("ranking@1", [{"user_id": "00042", "product_id": "p0007"}]).to_dicts()
+    """
+
+    def __init__(self, settings: Settings | None = None) -> None:
+        self.settings = settings or Settings.load()
+        self._views: dict[str, ViewSchema] = {}
+
+    def plan(self, definitions: Project | ModuleType | str = "feature_defs") -> RegistryPlan:
+        """What `apply` would change.
+
+        Raises:
+            DefinitionErrors: if a definition is wrong.
+        """
+        project = definitions if isinstance(definitions, Project) else load_project(definitions)
+        return self.registry.plan(compile_project(project))
+
+    def apply(self, definitions: Project | ModuleType | str = "feature_defs", *, by: str = "client") -> AppliedPlan | None:
+        """Records the definitions, all or none; None if nothing changed.
+
+        Raises:
+            DefinitionErrors: if a definition is wrong.
+            ConflictError: if a change would alter what is recorded under a name and version.
+        """
+        applied = self.registry.apply(self.plan(definitions), by)
+        self._views.clear()
+        return applied
+
+    def view(self, view_id: str) -> ViewSchema:
+        """The recorded view "name@version", as readers see it; remembered by this object until it applies a change.
+
+        Raises:
+            NotFoundError: if it is not recorded.
+        """
+        if view_id not in self._views:
+            self._views[view_id] = view_schema(self._recorded_view(view_id))
+        return self._views[view_id]
+
+    def online(self, view_id: str, rows: Sequence[Mapping[str, Any]], now: datetime | None = None) -> OnlineVectors:
+        """The current vectors of a view for some entities, in one round trip to Redis.
+
+        Args:
+            view_id: "name@version".
+            rows: one mapping of key columns to values for each vector wanted.
+            now: the instant by which rows expire; the clock's unless given.
+
+        Raises:
+            NotFoundError: if the view is not recorded.
+            InputError: if a row lacks a key column or has one of the wrong type.
+        """
+        return self._reader.read(self.view(view_id), rows, now)
+
+    def training_dataset(
+        self,
+        view_id: str,
+        labels: LabelSource,
+        *,
+        name: str,
+        known_by: KnownBy = None,
+        snapshots: Mapping[str, int | None] | None = None,
+    ) -> TrainingJob:
+        """Starts to join the features of a view to labels, each as of its `label_timestamp`.
+
+        Args:
+            view_id: "name@version".
+            labels: a DataFrame (polars, pandas), Arrow table, list of dicts or Parquet path with the view's key columns,
+                `label_timestamp` and any others.
+            name: what to call the dataset.
+            known_by: "label" to see only rows that had been written by the time of the label.
+            snapshots: table snapshots by group id, from an earlier dataset's record, to make it again.
+
+        Raises:
+            NotFoundError: if the view is not recorded.
+        """
+        from feature_store.pit.dataset import build_training_dataset
+
+        view = self.view(view_id)
+        executor = ThreadPoolExecutor(1, thread_name_prefix=f"training-{name}")
+        future = executor.submit(
+            build_training_dataset, self.settings, view, labels, name=name, known_by=known_by, snapshots=snapshots
+        )
+        executor.shutdown(wait=False)
+        return TrainingJob(future)
+
+    def materialize_online(self, group: GroupSchema, *, full: bool = False) -> MaterializeReport:
+        """Brings the newest rows of a group's offline table to Redis; only what changed, unless `full`."""
+        from feature_store.online.connection import connect
+        from feature_store.online.materialize import materialize
+
+        with connect(self.settings.redis_url) as redis:
+            return materialize(self.catalog, redis, group, full=full)
+
+    @cached_property
+    def registry(self) -> Registry:
+        """The registry, with the tables of this version."""
+        from feature_store.registry.store import Registry
+
+        registry = Registry(self.settings.database_url("registry"))
+        registry.upgrade()
+        return registry
+
+    @cached_property
+    def catalog(self) -> Catalog:
+        """The Iceberg catalog."""
+        from feature_store.offline.catalog import open_catalog
+
+        return open_catalog(self.settings)
+
+    @cached_property
+    def _reader(self) -> OnlineReader:
+        from feature_store.online.reader import OnlineReader
+
+        return OnlineReader(self.settings.redis_url)
+
+    def _recorded_view(self, view_id: str) -> FeatureView:
+        """The definition of a view, put together from the records of the view, its groups and their entities."""
+        record = self.registry.view(view_id)
+        state = self.registry.state()
+        entities = {entity.name: entity for entity in state.entities}
+        groups = {group.id: group for group in state.groups}
+        members = [groups[group_id] for group_id in record.groups]
+        definitions = [member.group(entities[member.entity]).to_json() for member in members]
+        return FeatureView.from_json({**record.definition, "groups": definitions})

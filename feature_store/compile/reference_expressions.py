@@ -1,0 +1,135 @@
+"""Expressions evaluated in plain Python, one row at a time."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from feature_store.dtypes import INT, INT_MAX, INT_MIN
+from feature_store.plan.expressions import Expression
+
+
+class OverflowOfInt(ArithmeticError):
+    """An INT result does not fit 64 bits: an error of the run on every engine."""
+
+
+def evaluate(expression: Expression, row: Mapping[str, Any]) -> Any:
+    """The value of an expression for one row; NULL is None.
+
+    Raises:
+        OverflowOfInt: if an INT result leaves 64 bits.
+    """
+    if expression.op == "column":
+        return row[str(expression.value)]
+    if expression.op == "literal":
+        return expression.value
+    if expression.op in _LAZY:
+        return _LAZY[expression.op](expression, row)
+    values = [evaluate(arg, row) for arg in expression.args]
+    if any(value is None for value in values):
+        return None
+    result = _STRICT[expression.op](*values)
+    return checked_int(result) if expression.dtype == INT else result
+
+
+def checked_int(value: int | None) -> int | None:
+    """The value itself, if it fits 64 bits.
+
+    Raises:
+        OverflowOfInt: if it does not.
+    """
+    if value is not None and not INT_MIN <= value <= INT_MAX:
+        raise OverflowOfInt(f"{value} does not fit 64 bits")
+    return value
+
+
+def finite_or_none(value: float | None) -> float | None:
+    """None for NaN and infinities; also one zero instead of two."""
+    return value + 0.0 if value is not None and math.isfinite(value) else None
+
+
+def _and(expression: Expression, row: Mapping[str, Any]) -> bool | None:
+    left, right = (evaluate(arg, row) for arg in expression.args)
+    if left is False or right is False:
+        return False
+    return None if left is None or right is None else True
+
+
+def _or(expression: Expression, row: Mapping[str, Any]) -> bool | None:
+    left, right = (evaluate(arg, row) for arg in expression.args)
+    if left is True or right is True:
+        return True
+    return None if left is None or right is None else False
+
+
+def _case(expression: Expression, row: Mapping[str, Any]) -> Any:
+    *branches, default = expression.args
+    for condition, value in zip(branches[::2], branches[1::2], strict=True):
+        if evaluate(condition, row) is True:
+            return evaluate(value, row)
+    return evaluate(default, row)
+
+
+def _coalesce(expression: Expression, row: Mapping[str, Any]) -> Any:
+    for arg in expression.args:
+        value = evaluate(arg, row)
+        if value is not None:
+            return value
+    return None
+
+
+def _nullif(expression: Expression, row: Mapping[str, Any]) -> Any:
+    value, other = (evaluate(arg, row) for arg in expression.args)
+    return None if value == other else value
+
+
+def _float_op(operation: Callable[..., Any]) -> Callable[..., Any]:
+    """Floats follow IEEE 754: a result too large is infinite, not an error."""
+
+    def apply(*values: Any) -> Any:
+        try:
+            return operation(*values)
+        except OverflowError:
+            return math.inf
+
+    return apply
+
+
+_LAZY: dict[str, Callable[[Expression, Mapping[str, Any]], Any]] = {
+    "and": _and,
+    "or": _or,
+    "case": _case,
+    "coalesce": _coalesce,
+    "nullif": _nullif,
+    "is_null": lambda expression, row: evaluate(expression.args[0], row) is None,
+}
+
+_STRICT: dict[str, Callable[..., Any]] = {
+    "not": lambda x: not x,
+    "eq": lambda x, y: x == y,
+    "ne": lambda x, y: x != y,
+    "lt": lambda x, y: _ordered(x) < _ordered(y),
+    "le": lambda x, y: _ordered(x) <= _ordered(y),
+    "gt": lambda x, y: _ordered(x) > _ordered(y),
+    "ge": lambda x, y: _ordered(x) >= _ordered(y),
+    "add": _float_op(lambda x, y: x + y),
+    "sub": _float_op(lambda x, y: x - y),
+    "mul": _float_op(lambda x, y: x * y),
+    "div": _float_op(lambda x, y: None if y == 0 else x / y),
+    "mod": lambda x, y: None if y == 0 else x - y * (abs(x) // abs(y)) * (1 if (x < 0) == (y < 0) else -1),
+    "neg": lambda x: -x,
+    "abs": abs,
+    "lower": str.lower,
+    "upper": str.upper,
+    "length": len,
+    "trim": lambda text: text.strip(" "),
+    "concat": lambda x, y: x + y,
+    "to_float": float,
+    "finite": finite_or_none,
+}
+
+
+def _ordered(value: Any) -> Any:
+    """Strings compare by their UTF-8 bytes."""
+    return value.encode() if isinstance(value, str) else value

@@ -1,0 +1,40 @@
+"""Query groups in the reference: the user's own query, not lifted, run once for every instant on DuckDB."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import duckdb
+import pyarrow as pa
+import sqlglot
+
+from feature_store.compile.reference import Row, clean_events
+from feature_store.compile.span import Span
+from feature_store.dsl.source import BatchSource
+from feature_store.dtypes import TIMESTAMP, arrow_type, from_micros
+from feature_store.plan.nodes import GroupPlan, QueriedRows
+from feature_store.plan.query import AS_OF
+
+
+def run_query(plan: GroupPlan, queried: QueriedRows, rows: dict[str, list[Row]], span: Span) -> list[Row]:
+    """The query's rows at every instant of the span, from the rows before that instant."""
+    text = sqlglot.transpile(queried.query, read="spark", write="duckdb")[0]
+    found: list[Row] = []
+    for at in range(span.after + plan.slide, span.until + 1, plan.slide):
+        instant = from_micros(at)
+        with duckdb.connect() as connection:
+            connection.execute("SET TimeZone = 'UTC'")
+            for source in queried.sources:
+                known = [r for r in clean_events(source, rows[source.name]) if r[source.event_timestamp] < instant]
+                connection.register(source.name, _table(source, known, instant))
+            for row in connection.sql(text).to_arrow_table().to_pylist():
+                if row[plan.keys[0]] is not None:
+                    features = {feature.name: row[feature.name] for feature in plan.group.features}
+                    found.append({plan.keys[0]: row[plan.keys[0]], "feature_timestamp": instant, **features})
+    return found
+
+
+def _table(source: BatchSource, rows: list[Row], instant: datetime) -> pa.Table:
+    """The rows of a source with one column more: the instant the query speaks of."""
+    columns = [(name, arrow_type(dtype)) for name, dtype in {**source.schema, AS_OF: TIMESTAMP}.items()]
+    return pa.Table.from_pylist([{**row, AS_OF: instant} for row in rows], schema=pa.schema(columns))

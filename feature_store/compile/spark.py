@@ -1,0 +1,214 @@
+"""The logical plan as one Spark SQL statement.
+
+The change-point plan: rows -> tiles (partial aggregates of an entity and slide step; a tile ends at `tile_end`) ->
+points (a tile enters at its end and leaves a window later; nothing else changes a value) -> an OVER window with a
+RANGE frame over the points, which recomputes every aggregate from its live tiles.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from feature_store.compile.span import Span
+from feature_store.compile.spark_aggregates import Lowered, lower_aggregate
+from feature_store.compile.spark_expressions import finite_sql, quote, spark_sql, spark_type
+from feature_store.dsl.source import BatchSource
+from feature_store.dtypes import FLOAT
+from feature_store.duration import format_duration
+from feature_store.plan.expressions import Expression
+from feature_store.plan.nodes import GroupPlan, QueriedRows, WindowedRows
+from feature_store.plan.query import AS_OF
+from feature_store.plan.schema import FEATURE_TIMESTAMP
+
+Step = tuple[str, str]
+
+
+def compile_spark(plan: GroupPlan, span: Span) -> str:
+    """The statement whose result are the rows of a group in a span: keys, feature_timestamp, features.
+
+    Every source is read from a view of its own name with the columns and types of its schema.
+    """
+    span.check(plan.slide)
+    if isinstance(plan.rows, QueriedRows):
+        steps = _queried(plan, plan.rows, span)
+    else:
+        steps = _windowed(plan, plan.rows, span)
+    derived = [f"{spark_sql(expression)} AS {quote(name)}" for name, expression in plan.derived]
+    features = [quote(feature.name) for feature in plan.group.features]
+    columns = [*map(quote, plan.keys), f"timestamp_micros(t) AS {FEATURE_TIMESTAMP}", *features, *derived]
+    body = ",\n".join(f"{name} AS (\n{_indent(text)}\n)" for name, text in steps)
+    return f"WITH {body}\nSELECT {_list(columns)}\nFROM vectors\n"
+
+
+def events_after(plan: GroupPlan, span: Span) -> int | None:
+    """The instant (microseconds) before which no event matters to a span; None if all do."""
+    if isinstance(plan.rows, QueriedRows) or plan.group.emits == "snapshot":
+        return None
+    longest = plan.rows.windows[-1]
+    return None if longest is None else span.after - longest
+
+
+def _windowed(plan: GroupPlan, rows: WindowedRows, span: Span) -> list[Step]:
+    key = quote(plan.keys[0])
+    lowered = [lower_aggregate(aggregate) for aggregate in rows.aggregates]
+    steps = [("cleaned", _cleaned(rows.source, plan.keys, events_after(plan, span), span.until))]
+    steps.append(("events", _events(rows)))
+    steps.append(("tiles", _tiles(key, plan.slide, rows, lowered)))
+    if plan.group.emits == "snapshot":
+        steps.append(("grid", _grid(key, plan.slide, span)))
+        steps.append(("points", _points_of_grid(key, lowered)))
+    else:
+        steps.append(("moves", _moves(key, plan.slide, rows, lowered, span)))
+        steps.append(("points", _points(key, lowered)))
+    steps.append(("frames", _frames(key, plan.slide, rows, lowered)))
+    values = [f"{feature.value} AS {quote(feature.name)}" for feature in lowered]
+    steps.append(("vectors", f"SELECT {_list([key, 't', *values])}\nFROM frames\nWHERE t > {span.after}"))
+    return steps
+
+
+def _cleaned(source: BatchSource, keys: Iterable[str], after: int | None, until: int) -> str:
+    """The rows of a source that count: with keys and time, one of each event id, FLOATs finite or NULL."""
+    time = quote(source.event_timestamp)
+    columns = [
+        f"{finite_sql(quote(name))} AS {quote(name)}" if dtype == FLOAT else quote(name)
+        for name, dtype in source.schema.items()
+        if name != source.event_timestamp
+    ]
+    conditions = [f"{quote(key)} IS NOT NULL" for key in keys if key in source.schema]
+    conditions += [f"{time} >= timestamp_micros({after})"] if after is not None else []
+    conditions.append(f"{time} < timestamp_micros({until})")
+    text = (
+        f"SELECT {_list([*columns, time, f'unix_micros({time}) AS at'])}\n"
+        f"FROM {quote(source.name)}\nWHERE {_all(conditions)}"
+    )
+    if source.event_id is None:
+        return text
+    ids = quote(source.event_id)
+    numbered = text.replace("\nFROM", f",\n  row_number() OVER (PARTITION BY {ids} ORDER BY {time}) AS copy\nFROM", 1)
+    return f"SELECT * FROM (\n{_indent(numbered)}\n)\nWHERE copy = 1 OR {ids} IS NULL"
+
+
+def _events(rows: WindowedRows) -> str:
+    computed = [f"{spark_sql(expression)} AS {quote(name)}" for name, expression in rows.computed]
+    where = f"\nWHERE {spark_sql(rows.where)}" if rows.where is not None else ""
+    return f"SELECT {_list(['*', *computed])}\nFROM cleaned{where}"
+
+
+def _tiles(key: str, slide: int, rows: WindowedRows, lowered: list[Lowered]) -> str:
+    """One row per entity and slide step in which something happened that a feature looks at."""
+    hits = [f"count_if({_seen_by(rows, window)}) AS {_hits(window)}" for window in rows.windows]
+    partials = [f"{sql} AS {name}" for feature in lowered for name, sql in feature.partials]
+    return (
+        f"SELECT {_list([key, f'at - pmod(at, {slide}L) + {slide}L AS tile_end', *hits, *partials])}\n"
+        f"FROM events\nWHERE {_seen(a.where for a in rows.aggregates)}\nGROUP BY 1, 2"
+    )
+
+
+def _moves(key: str, slide: int, rows: WindowedRows, lowered: list[Lowered], span: Span) -> str:
+    """Each tile once where it enters and once where it leaves each window it was seen by."""
+    moves = ["struct(tile_end AS t, TRUE AS enters)"]
+    for window in rows.windows:
+        if window is not None:
+            leaves = f"tile_end + {window}L"
+            moves.append(f"CASE WHEN {_hits(window)} > 0 AND {leaves} > {span.after} THEN struct({leaves} AS t, FALSE AS enters) END")
+    if span.first:
+        begin = span.after + slide
+        alive = [
+            f"{_hits(window)} > 0" if window is None else f"{_hits(window)} > 0 AND tile_end > {begin - window}"
+            for window in rows.windows
+        ]
+        moves.append(f"CASE WHEN tile_end < {begin} AND ({' OR '.join(alive)}) THEN struct({begin}L AS t, FALSE AS enters) END")
+    partials = [name for feature in lowered for name, _ in feature.partials]
+    return (
+        f"SELECT {_list([key, 'move.t', 'move.enters', *partials])}\nFROM (\n"
+        f"  SELECT *, explode(filter(array({_list(moves, 4)}), x -> x IS NOT NULL)) AS move\n  FROM tiles\n)\n"
+        f"WHERE move.t <= {span.until}"
+    )
+
+
+def _points(key: str, lowered: list[Lowered]) -> str:
+    """The moves of one entity at one instant as one row: at most one tile enters there."""
+    partials = [name for feature in lowered for name, _ in feature.partials]
+    merged = [f"first(CASE WHEN enters THEN {name} END, TRUE) AS {name}" for name in partials]
+    return f"SELECT {_list([key, 't', *merged])}\nFROM moves\nGROUP BY 1, 2"
+
+
+def _grid(key: str, slide: int, span: Span) -> str:
+    """Every instant of the span for every entity that has been seen by then."""
+    first = f"greatest(min(tile_end), {span.after + slide}L)"
+    return f"SELECT {key}, explode(sequence({first}, {span.until}L, {slide}L)) AS t\nFROM tiles\nGROUP BY 1"
+
+
+def _points_of_grid(key: str, lowered: list[Lowered]) -> str:
+    partials = [name for feature in lowered for name, _ in feature.partials]
+    merged = [f"first({name}, TRUE) AS {name}" for name in partials]
+    nothing = [f"NULL AS {name}" for name in partials]
+    return (
+        f"SELECT {_list([key, 't', *merged])}\nFROM (\n"
+        f"  SELECT {key}, tile_end AS t{''.join(f', {name}' for name in partials)} FROM tiles\n"
+        f"  UNION ALL SELECT {key}, t{''.join(f', {none}' for none in nothing)} FROM grid\n)\nGROUP BY 1, 2"
+    )
+
+
+def _frames(key: str, slide: int, rows: WindowedRows, lowered: list[Lowered]) -> str:
+    features = [f"{feature.merged(_frame(feature.window))} AS {quote(feature.name)}" for feature in lowered]
+    frames = [
+        f"{_frame(window)} AS (PARTITION BY {key} ORDER BY t RANGE BETWEEN "
+        f"{'UNBOUNDED' if window is None else f'{window - slide}L'} PRECEDING AND CURRENT ROW)"
+        for window in rows.windows
+    ]
+    return f"SELECT {_list([key, 't', *features])}\nFROM points\nWINDOW {_list(frames)}"
+
+
+def _queried(plan: GroupPlan, rows: QueriedRows, span: Span) -> list[Step]:
+    """The lifted query over sources joined with the grid."""
+    grid = f"SELECT explode(sequence({span.after + plan.slide}L, {span.until}L, {plan.slide}L)) AS t"
+    steps = [("grid", grid)]
+    for source in rows.sources:
+        known = f"SELECT cleaned.* EXCEPT (at), timestamp_micros(grid.t) AS {AS_OF}\nFROM grid JOIN cleaned ON cleaned.at < grid.t"
+        cleaned = _cleaned(source, (), None, span.until)
+        steps.append((quote(source.name), f"WITH cleaned AS (\n{_indent(cleaned)}\n)\n{known}"))
+    steps.append(("answers", rows.lifted))
+    key = quote(plan.keys[0])
+    columns = [key, f"unix_micros({AS_OF}) AS t"]
+    for feature in plan.group.features:
+        value = f"CAST({quote(feature.name)} AS {spark_type(feature.dtype)})"
+        columns.append(f"{finite_sql(value) if feature.dtype == FLOAT else value} AS {quote(feature.name)}")
+    steps.append(("vectors", f"SELECT {_list(columns)}\nFROM answers\nWHERE {key} IS NOT NULL"))
+    return steps
+
+
+def _seen_by(rows: WindowedRows, window: int | None) -> str:
+    return _seen(aggregate.where for aggregate in rows.aggregates if aggregate.window == window)
+
+
+def _seen(conditions: Iterable[Expression | None]) -> str:
+    """Whether a row counts in at least one of several features."""
+    wanted = list(conditions)
+    if any(condition is None for condition in wanted):
+        return "TRUE"
+    return " OR ".join(sorted({spark_sql(condition) for condition in wanted if condition is not None}))
+
+
+def _hits(window: int | None) -> str:
+    return f"hits_{_label(window)}"
+
+
+def _frame(window: int | None) -> str:
+    return f"last_{_label(window)}"
+
+
+def _label(window: int | None) -> str:
+    return "all_time" if window is None else format_duration(window)
+
+
+def _list(items: Iterable[str], indent: int = 2) -> str:
+    return (",\n" + " " * indent).join(items)
+
+
+def _all(conditions: Iterable[str]) -> str:
+    return "\n  AND ".join(conditions)
+
+
+def _indent(text: str) -> str:
+    return "\n".join(f"  {line}" for line in text.splitlines())

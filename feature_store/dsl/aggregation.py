@@ -1,0 +1,70 @@
+"""Aggregations, written `agg.count()`, `agg.mean("amount")`, `agg.top_k("category", k=3, by="seconds")`."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic.dataclasses import dataclass
+
+from feature_store.dsl.definition import STRICT, Definition
+
+Function = Literal["count", "sum", "mean", "min", "max", "count_distinct", "last", "top_k"]
+
+
+@dataclass(frozen=True, eq=False, config=STRICT)
+class Aggregation(Definition):
+    """One aggregate function and its input columns; build it through `agg`."""
+
+    function: Function
+    column: str | None = None
+    k: int | None = None
+    by: str | None = None
+
+    def __str__(self) -> str:
+        extra = [f"k={self.k}"] if self.k is not None else []
+        extra += [f"by={self.by}"] if self.by is not None else []
+        return f"{self.function}({', '.join([self.column or '', *extra]).removeprefix(', ')})"
+
+
+class agg:  # noqa: N801 - a namespace that reads as a word in definitions
+    """The aggregations. All ignore NULL inputs but `count()`, which counts rows; of nothing, counts and sums are 0."""
+
+    @staticmethod
+    def count(column: str | None = None) -> Aggregation:
+        """Number of rows, or of non-NULL values of a column. INT."""
+        return Aggregation("count", column)
+
+    @staticmethod
+    def sum(column: str) -> Aggregation:
+        """Sum of a numeric column, of its own type; INT overflow is an error of the run."""
+        return Aggregation("sum", column)
+
+    @staticmethod
+    def mean(column: str) -> Aggregation:
+        """Arithmetic mean of a numeric column. FLOAT."""
+        return Aggregation("mean", column)
+
+    @staticmethod
+    def min(column: str) -> Aggregation:
+        """Smallest value; strings compare by UTF-8 bytes."""
+        return Aggregation("min", column)
+
+    @staticmethod
+    def max(column: str) -> Aggregation:
+        """Greatest value; strings compare by UTF-8 bytes."""
+        return Aggregation("max", column)
+
+    @staticmethod
+    def count_distinct(column: str) -> Aggregation:
+        """Exact number of different values. INT."""
+        return Aggregation("count_distinct", column)
+
+    @staticmethod
+    def last(column: str) -> Aggregation:
+        """Value of the latest event by event time; of simultaneous ones the greatest."""
+        return Aggregation("last", column)
+
+    @staticmethod
+    def top_k(column: str, k: int, by: str | None = None) -> Aggregation:
+        """The k values with most rows (or the greatest sum of the column `by`), ties by value. LIST of the column."""
+        return Aggregation("top_k", column, k, by)

@@ -1,0 +1,106 @@
+"""Feature groups: features computed together for one entity from one source, or by one query."""
+
+from __future__ import annotations
+
+from dataclasses import KW_ONLY
+from typing import Literal
+
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+
+from feature_store.dsl.definition import STRICT, Definition
+from feature_store.dsl.entity import Entity
+from feature_store.dsl.feature import Feature
+from feature_store.dsl.source import BatchSource
+from feature_store.duration import DAY, HOUR, Duration, parse_duration
+
+Cadence = Literal["daily", "hourly"]
+CADENCE_SIZE: dict[str, int] = {"daily": DAY, "hourly": HOUR}
+
+
+@dataclass(frozen=True, eq=False, config=STRICT)
+class FeatureGroup(Definition):
+    """Features of one entity, computed together; identified by name and version.
+
+    Args:
+        name: snake_case name, unique together with the version.
+        entity: what the features describe; its join key is a column of every source used.
+        source: rows the features aggregate (not together with `query`).
+        query: SQL over `sources` that returns the join key and one column per feature, evaluated at every `slide` with
+            the rows before that instant; the column `as_of` holds the instant.
+        sources: the sources a query reads, by their names.
+        columns: computed columns, name to SQL expression, usable in `where` and aggregations.
+        where: condition on a row for it to count at all.
+        features: the aggregated (or queried) features.
+        derived: further features, name to SQL expression over `features`.
+        refresh: "daily" or "hourly": the size of a partition and the schedule.
+        slide: grid of feature timestamps; the length of a partition unless given.
+        emit: "changes" (a row when the vector changes) or "snapshot" (a row for every entity at every slide).
+        ttl: how long a row may be used after its feature timestamp; None is for ever.
+        availability_delay: how long after its feature timestamp a row can be known to serving.
+        freshness: greatest age of the newest materialization before the group counts as stale.
+        start: first partition, as a date.
+        buckets: hash buckets of the entity in the offline table.
+    """
+
+    name: str
+    _: KW_ONLY
+    version: int = 1
+    entity: Entity
+    source: BatchSource | None = None
+    query: str | None = None
+    sources: tuple[BatchSource, ...] = ()
+    owner: str
+    description: str = ""
+    columns: dict[str, str] = Field(default_factory=dict)
+    where: str | None = None
+    features: tuple[Feature, ...]
+    derived: dict[str, str] = Field(default_factory=dict)
+    refresh: Cadence = "daily"
+    slide: Duration | None = None
+    emit: Literal["changes", "snapshot"] | None = None
+    ttl: Duration | None = None
+    availability_delay: Duration = "0s"
+    freshness: Duration | None = None
+    start: str = "2024-01-01"
+    buckets: int = 4
+    tags: dict[str, str] = Field(default_factory=dict)
+
+    def _check(self) -> None:
+        if (self.source is None) == (self.query is None):
+            raise ValueError("give either source= (with aggregations) or query= (with sources=)")
+
+    @property
+    def id(self) -> str:
+        """The identity: "user_orders@1"."""
+        return f"{self.name}@{self.version}"
+
+    @property
+    def partition_size(self) -> int:
+        """Length of one partition in microseconds."""
+        return CADENCE_SIZE[self.refresh]
+
+    @property
+    def slide_size(self) -> int:
+        """Distance of two feature timestamps in microseconds."""
+        return parse_duration(self.slide) if self.slide else self.partition_size
+
+    @property
+    def emits(self) -> Literal["changes", "snapshot"]:
+        """The emit mode in force: changes for aggregations, snapshot for queries, unless said otherwise."""
+        return self.emit or ("changes" if self.query is None else "snapshot")
+
+    @property
+    def ttl_size(self) -> int | None:
+        """The ttl in microseconds; None is unlimited."""
+        return parse_duration(self.ttl) if self.ttl else None
+
+    @property
+    def freshness_size(self) -> int:
+        """The freshness SLA in microseconds: one partition and two hours unless given."""
+        return parse_duration(self.freshness) if self.freshness else self.partition_size + 2 * HOUR
+
+    @property
+    def all_sources(self) -> tuple[BatchSource, ...]:
+        """Every source that is read."""
+        return (self.source,) if self.source is not None else self.sources

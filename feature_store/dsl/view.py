@@ -1,0 +1,33 @@
+"""Feature views: what one model reads."""
+
+from __future__ import annotations
+
+from dataclasses import KW_ONLY
+
+from pydantic.dataclasses import dataclass
+
+from feature_store.dsl.definition import STRICT, Definition
+from feature_store.dsl.entity import Entity
+from feature_store.dsl.group import FeatureGroup
+
+
+@dataclass(frozen=True, eq=False, config=STRICT)
+class FeatureView(Definition):
+    """The features of several groups, joined by entity, as one model reads them in training and in serving."""
+
+    name: str
+    _: KW_ONLY
+    version: int = 1
+    groups: tuple[FeatureGroup, ...]
+    owner: str
+    description: str = ""
+
+    @property
+    def id(self) -> str:
+        """The identity: "ranking@1"."""
+        return f"{self.name}@{self.version}"
+
+    @property
+    def entities(self) -> tuple[Entity, ...]:
+        """The entities whose keys a reader gives, each once, in order of the groups."""
+        return tuple({group.entity.join_key: group.entity for group in self.groups}.values())

@@ -1,0 +1,80 @@
+"""What a stack consists of: the embedded services to start and the existing ones to use, and how to connect to both."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from feature_store.local import jars, postgres, valkey
+from feature_store.local.java import check_java_home, embedded_java_home
+from feature_store.local.orchestrator import WEB_SERVER, dagster_services
+from feature_store.local.ports import LOOPBACK, plan_ports
+from feature_store.local.service import Service
+from feature_store.settings import StackSettings, database_url
+from feature_store.stack_file import Connections, ServiceRecord
+
+_PORT_OFFSETS = {"postgres": 0, "valkey": 1, WEB_SERVER: 2}
+
+
+@dataclass(frozen=True)
+class Assembly:
+    """Services in the order of their start, those that exist already, and the way to all of them."""
+
+    services: tuple[Service, ...]
+    external: tuple[ServiceRecord, ...]
+    connections: Connections
+    notices: tuple[str, ...]
+
+
+def assemble(settings: StackSettings, *, dagster: bool) -> Assembly:
+    """Prepares everything that has to be there before the first service starts.
+
+    Existing services are checked (and given our databases), embedded ones get their folders, passwords and ports.
+
+    Raises:
+        StackError: if something cannot be used; nothing has been started then.
+    """
+    external = tuple(_existing(settings))
+    embedded = [name for name in ("postgres", "valkey") if name not in {record.name for record in external}]
+    plan = plan_ports(
+        settings.port,
+        [*embedded, *([WEB_SERVER] if dagster else [])],
+        _PORT_OFFSETS,
+        fixed=settings.port_is_chosen,
+    )
+    java_home = check_java_home(settings.java_home) if settings.java_home else embedded_java_home(settings.home)
+    services: list[Service] = []
+    pg_url, redis_url = settings.pg_url, settings.redis_url
+    if "postgres" in embedded:
+        server = postgres.EmbeddedPostgres.prepare(settings.home, plan.ports["postgres"])
+        services.append(server.service())
+        pg_url = server.url
+    if "valkey" in embedded:
+        store = valkey.EmbeddedValkey.prepare(settings.home, plan.ports["valkey"])
+        services.append(store.service())
+        redis_url = store.url
+    spark = jars.select(jars.read_lock(), "spark")
+    connections = Connections(
+        pg_url=pg_url,
+        redis_url=redis_url,
+        java_home=str(java_home),
+        spark_jars=tuple(str(settings.jars / jar.file_name) for jar in spark),
+    )
+    if dagster:
+        port = plan.ports[WEB_SERVER]
+        connections = replace(connections, dagster_url=f"http://{LOOPBACK}:{port}")
+        services += dagster_services(
+            settings, connections, database_url(pg_url, "dagster"), port, needs=tuple(embedded)
+        )
+    return Assembly(tuple(services), external, connections, plan.notices)
+
+
+def _existing(settings: StackSettings) -> Sequence[ServiceRecord]:
+    records = []
+    if settings.pg_url:
+        postgres.check_server(settings.pg_url)
+        records.append(ServiceRecord("postgres", "external", message="FS_PG_URL"))
+    if settings.redis_url:
+        valkey.check_server(settings.redis_url)
+        records.append(ServiceRecord("valkey", "external", message="FS_REDIS_URL"))
+    return records

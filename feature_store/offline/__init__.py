@@ -1,0 +1,1 @@
+"""The offline store: Iceberg tables computed and written by Spark."""

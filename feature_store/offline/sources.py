@@ -1,0 +1,124 @@
+"""Sources as Spark views: checked against the definition, typed, cut to the span, and their oddities counted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from feature_store.compile.spark_expressions import quote, spark_type
+from feature_store.dsl.source import BatchSource
+from feature_store.dtypes import FLOAT, TIMESTAMP, DType
+from feature_store.errors import InputError
+from feature_store.offline.catalog import CATALOG
+from feature_store.settings import Settings
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame, SparkSession
+
+_READS_AS: dict[str, tuple[str, ...]] = {
+    "STRING": ("string", "varchar", "char"),
+    "INT": ("tinyint", "smallint", "int", "bigint"),
+    "FLOAT": ("float", "double", "decimal", "tinyint", "smallint", "int", "bigint"),
+    "BOOL": ("boolean",),
+    "TIMESTAMP": ("timestamp",),
+}
+_WITH_OFFSET = r"(Z|[+-]\\d{2}:?\\d{2})$"
+
+
+@dataclass(frozen=True)
+class InputCounts:
+    """What a run read from one source, and what of it did not count."""
+
+    source: str
+    rows: int
+    null_timestamps: int
+    null_keys: int
+    non_finite: int
+
+
+def open_source(
+    spark: SparkSession, settings: Settings, source: BatchSource, keys: tuple[str, ...], after: int | None, until: int
+) -> InputCounts:
+    """Registers a source as a view of its name, with the rows of `[after, until)` (microseconds), and counts them.
+
+    The counts are an aggregate of their own: Spark's observations are lost where it finds a branch to be empty.
+
+    Raises:
+        InputError: if the source is not there, lacks a column, or has one of another type or without a time zone.
+    """
+    raw = _read(spark, settings, source)
+    text = source.path is not None and _is_csv(source.path)
+    typed = raw.selectExpr(*(_typed(source, raw, name, dtype, text) for name, dtype in source.schema.items()))
+    time = quote(source.event_timestamp)
+    bounds = [f"{time} < timestamp_micros({until})"]
+    bounds += [f"{time} >= timestamp_micros({after})"] if after is not None else []
+    rows = typed.where(f"{time} IS NULL OR ({' AND '.join(bounds)})")
+    rows.createOrReplaceTempView(source.name)
+    floats = [quote(name) for name, dtype in source.schema.items() if dtype == FLOAT]
+    odd = " + ".join(f"int(coalesce(not(abs({c}) < double('Infinity')), false))" for c in floats) or "0"
+    unkeyed = " OR ".join(f"{quote(key)} IS NULL" for key in keys if key in source.schema) or "FALSE"
+    counts = rows.selectExpr(
+        "count(*) AS rows",
+        f"count_if({time} IS NULL) AS null_timestamps",
+        f"count_if({unkeyed}) AS null_keys",
+        f"coalesce(sum({odd}), 0) AS non_finite",
+    ).first()
+    assert counts is not None
+    return InputCounts(source=source.name, **counts.asDict())
+
+
+def _read(spark: SparkSession, settings: Settings, source: BatchSource) -> DataFrame:
+    try:
+        if source.table is not None:
+            return spark.table(f"{CATALOG}.{source.table}")
+        if source.path is not None:
+            path = data_path(settings, source.path)
+            return spark.read.csv(path, header=True) if _is_csv(source.path) else spark.read.parquet(path)
+        assert source.jdbc is not None
+        database, table = source.jdbc.split(".", 1)
+        options = {"url": settings.jdbc_url(database), "dbtable": table, "driver": "org.postgresql.Driver"}
+        credentials = {"user": settings.pg_user, "password": settings.pg_password}
+        # A timestamp without time zone must show as one, to be refused, and not be read as UTC.
+        return spark.read.format("jdbc").options(**options, **credentials, preferTimestampNTZ="true", fetchsize="10000").load()
+    except Exception as error:
+        raise InputError(
+            f"cannot read {source.location}: {str(error).splitlines()[0]}",
+            where=f"source {source.name}",
+            remedy="check the name, and that the data were loaded",
+            code="source",
+        ) from error
+
+
+def data_path(settings: Settings, path: str) -> str:
+    """Where files of a source are: absolute paths and URLs as they are, others below the store's data root."""
+    return path if "://" in path or Path(path).is_absolute() else str(settings.data_root / path)
+
+
+def _is_csv(path: str) -> bool:
+    return path.endswith((".csv", ".csv.gz"))
+
+
+def _typed(source: BatchSource, raw: DataFrame, name: str, dtype: DType, text: bool) -> str:
+    """A column as the definition's type, or the error that says why it is not."""
+    present = {field.name: field.dataType.simpleString() for field in raw.schema}
+    where = f"source {source.name}, column {name!r}"
+    if name not in present:
+        raise InputError(f"{source.location} has no such column", where=where,
+                         remedy=f"it has: {', '.join(present)}", code="unknown-column")  # fmt: skip
+    found = present[name]
+    column = quote(name)
+    if text:
+        if dtype == TIMESTAMP:
+            naive = f"raise_error(concat('{where.replace(chr(39), '')}: no time zone in ', {column}))"
+            column = f"CASE WHEN {column} IS NULL OR {column} RLIKE '{_WITH_OFFSET}' THEN {column} ELSE {naive} END"
+        return f"CAST({column} AS {spark_type(dtype)}) AS {quote(name)}"
+    if found == "timestamp_ntz":
+        raise InputError("the timestamps have no time zone", where=where,
+                         remedy="store instants: timestamp with time zone, UTC", code="naive-timestamp")  # fmt: skip
+    accepted = _READS_AS.get(dtype.kind, ("array",))
+    if found.split("(")[0].split("<")[0] not in accepted:
+        raise InputError(f"the type is {found}, the definition says {dtype}", where=where,
+                         remedy=f"declare the type the column has, or store one of: {', '.join(accepted)}",
+                         code="type")  # fmt: skip
+    return f"CAST({column} AS {spark_type(dtype)}) AS {quote(name)}"

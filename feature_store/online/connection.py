@@ -1,0 +1,68 @@
+"""The connection to Redis: with its fast parser or not at all, and with errors that say what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from feature_store.errors import StackError
+
+if TYPE_CHECKING:
+    from redis import Redis
+
+TIMEOUT = 10.0
+"""Seconds after which a silent Redis counts as down."""
+
+
+def connect(redis_url: str) -> Redis:
+    """A client for this package's writers and readers; it connects on first use.
+
+    Raises:
+        StackError: if the URL is not one of Redis, or redis-py would run with its slow Python parser.
+    """
+    from redis import Redis
+    from redis.utils import HIREDIS_AVAILABLE
+
+    if not HIREDIS_AVAILABLE:  # redis-py would fall back without a word, at a seventh of the speed
+        raise StackError("hiredis >= 3.2 is missing", remedy="run ./fs up, which installs the locked requirements")
+    try:
+        return Redis.from_url(redis_url, socket_timeout=TIMEOUT, socket_connect_timeout=TIMEOUT)
+    except ValueError as error:
+        raise StackError(
+            f"not a Redis URL: {error}", where="FS_REDIS_URL", remedy="set it to redis://host:port/0"
+        ) from None
+
+
+@contextmanager
+def redis_errors(redis: Redis) -> Iterator[None]:
+    """Turns redis-py's errors into ones that name the server and the remedy.
+
+    Raises:
+        StackError: if Redis does not answer or refuses a command.
+    """
+    from redis import exceptions
+
+    try:
+        yield
+    except (exceptions.ConnectionError, exceptions.TimeoutError) as error:
+        raise StackError(
+            f"Redis does not answer: {error}",
+            where=_address(redis),
+            remedy="run ./fs status, then ./fs up; or set FS_REDIS_URL to a running Redis",
+            code="redis-down",
+        ) from error
+    except exceptions.RedisError as error:
+        raise StackError(
+            f"Redis refused a command: {error}",
+            where=_address(redis),
+            remedy="look at its log with ./fs logs; Redis 7 or Valkey 7.2 is needed, writable and below maxmemory",
+            code="redis-refused",
+        ) from error
+
+
+def _address(redis: Redis) -> str:
+    """Host and port, or socket path; never the password."""
+    pool = getattr(redis, "connection_pool", None)
+    settings = pool.connection_kwargs if pool is not None else {}
+    return str(settings.get("path") or f"{settings.get('host', 'redis')}:{settings.get('port', '')}")

@@ -1,0 +1,97 @@
+"""What Redis remembers of a group's materializations: when, how new, and up to which snapshot of the offline table.
+
+It is kept beside the rows it speaks of, so it is lost with them: an emptied Redis is filled again from the start.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from feature_store.errors import StackError
+from feature_store.online.connection import redis_errors
+from feature_store.online.keys import last_updated_key, progress_key
+from feature_store.plan.schema import GroupSchema
+
+if TYPE_CHECKING:
+    from redis import Redis
+
+
+@dataclass(frozen=True)
+class LastUpdated:
+    """When a group was last brought up to date, and the newest row then (microseconds; None: no row yet)."""
+
+    wall: int
+    newest: int | None
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far the offline table was materialized.
+
+    Attributes:
+        snapshot: the Iceberg snapshot whose rows are online.
+        known_until: greatest feature timestamp (microseconds) that was available to serving then.
+        held: how many rows after `known_until` the snapshot has; they become available without a new snapshot.
+        rules: the settings that rows were written under; others make every row be written again.
+    """
+
+    snapshot: int
+    known_until: int
+    held: int
+    rules: str
+
+
+def rules_of(group: GroupSchema) -> str:
+    """The settings of a group that decide which row is online and for how long."""
+    return f"ttl={group.ttl} availability_delay={group.availability_delay}"
+
+
+def parse_last_updated(text: bytes | str | None, key: str) -> LastUpdated | None:
+    """The value of a group's `last_updated` key; None if the group was never materialized.
+
+    Raises:
+        StackError: if somebody else wrote the key.
+    """
+    if text is None:
+        return None
+    wall, _, newest = (text.decode() if isinstance(text, bytes) else text).partition(" ")
+    try:
+        return LastUpdated(int(wall), int(newest) if newest else None)
+    except ValueError:
+        raise StackError(
+            f"{text!r} is not a time of materialization", where=f"Redis key {key!r}", remedy="delete it and materialize"
+        ) from None
+
+
+def last_updated(redis: Redis, group: GroupSchema) -> LastUpdated | None:
+    """When the group was last brought up to date; None if never."""
+    key = last_updated_key(group)
+    with redis_errors(redis):
+        return parse_last_updated(redis.get(key), key)
+
+
+def load_progress(redis: Redis, group: GroupSchema) -> Progress | None:
+    """What the last materialization recorded; None if there was none or its record is unusable."""
+    with redis_errors(redis):
+        fields: dict[Any, Any] = redis.hgetall(progress_key(group))
+    try:
+        return Progress(
+            int(fields[b"snapshot"]), int(fields[b"known_until"]), int(fields[b"held"]), fields[b"rules"].decode()
+        )
+    except (KeyError, ValueError):
+        return None
+
+
+def save_progress(redis: Redis, group: GroupSchema, progress: Progress) -> None:
+    """Records a finished materialization."""
+    with redis_errors(redis):
+        redis.hset(
+            progress_key(group),
+            mapping={
+                "snapshot": progress.snapshot,
+                "known_until": progress.known_until,
+                "held": progress.held,
+                "rules": progress.rules,
+            },
+        )

@@ -1,0 +1,184 @@
+"""Online reads: the vectors of many entities over all groups of a view, in one round trip to Redis.
+
+What a row's status says of a group:
+
+    PRESENT    a usable row; a feature that is NULL and has no default is None
+    DEFAULTED  a usable row, with the default of at least one feature that is NULL or newer than the row
+    EXPIRED    the entity's newest row is past its ttl: no value but defaults
+    NOT_FOUND  no row, or a key column is NULL: no value but defaults
+
+A row is usable while now <= feature_timestamp + ttl, to the microsecond, as in the training join. EXPIRED is told for a
+grace period after that (see writer.py), then the row is gone and NOT_FOUND; the values are the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Self
+
+from feature_store.dtypes import from_micros, to_micros
+from feature_store.errors import InputError, StackError
+from feature_store.online.codec import HEADER_SIZE, Codec, unpack_header, wire_round_trip
+from feature_store.online.connection import connect, redis_errors
+from feature_store.online.keys import entity_tag, last_updated_key
+from feature_store.online.layout import Layout, check_types, layout_of, load_layouts
+from feature_store.online.progress import LastUpdated, parse_last_updated
+from feature_store.online.vectors import GroupVectors, OnlineVectors, Status
+from feature_store.online.writer import is_expired
+from feature_store.plan.schema import GroupSchema, ViewSchema
+
+if TYPE_CHECKING:
+    from redis import Redis
+
+
+@dataclass(frozen=True)
+class _Known:
+    """A layout that this reader can decode, and where it has each feature of the definition (None: nowhere).
+
+    Without positions it is the layout of the definition itself.
+    """
+
+    codec: Codec
+    positions: tuple[int | None, ...] | None
+
+
+class OnlineReader:
+    """Reads views; keeps the layouts it has met, so it is made once and used from any thread.
+
+    Args:
+        redis: URL, or a client from `connect`.
+
+    Raises:
+        StackError: if the URL is not one of Redis or redis-py has no fast parser.
+    """
+
+    def __init__(self, redis: str | Redis) -> None:
+        self._redis = connect(redis) if isinstance(redis, str) else redis
+        self._known: dict[tuple[str, Layout], dict[int, _Known]] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Ends the connections."""
+        self._redis.close()
+
+    def read(self, view: ViewSchema, rows: Sequence[Mapping[str, Any]], now: datetime | None = None) -> OnlineVectors:
+        """The vectors of the entities in `rows`, in their order.
+
+        Args:
+            rows: per vector a value for every key column of the view (`view.keys`); other items are ignored.
+            now: the instant at which rows must not have expired; the clock's unless given.
+
+        Raises:
+            InputError: naming row and column, if a key column is missing or of another type, or if `now` is naive.
+            StackError: if Redis does not answer, or a stored value cannot be read; it names the key.
+            ConflictError: if the view has a feature under another type than the online store.
+        """
+        if now is not None and now.tzinfo is None:
+            raise InputError(f"now={now.isoformat()} has no time zone", remedy="add an offset, such as +00:00")
+        instant = to_micros(now or datetime.now(UTC))
+        tags = _tags(view, rows)
+        keys = [last_updated_key(group) for group in view.groups]
+        places: list[list[int]] = []
+        for group in view.groups:
+            prefix = f"{group.id}:"
+            present = [(i, tag) for i, tag in enumerate(tags[_key_names(group)]) if tag is not None]
+            places.append([i for i, _ in present])
+            keys += [prefix + tag for _, tag in present]
+        values = self._fetch(keys)
+
+        updated = [parse_last_updated(values[i], keys[i]) for i in range(len(view.groups))]
+        vectors = []
+        start = len(view.groups)
+        for group, places_of_group in zip(view.groups, places, strict=True):
+            end = start + len(places_of_group)
+            found = zip(places_of_group, keys[start:end], values[start:end], strict=True)
+            vectors.append(self._decode(group, len(rows), found, instant))
+            start = end
+        return OnlineVectors(
+            view=view,
+            rows=tuple(rows),
+            groups=tuple(vectors),
+            stale={g.id: _is_stale(g, u, instant) for g, u in zip(view.groups, updated, strict=True)},
+            updated_at={g.id: from_micros(u.wall) if u else None for g, u in zip(view.groups, updated, strict=True)},
+        )
+
+    def _fetch(self, keys: list[str]) -> list[bytes | None]:
+        # A cluster has no MGET over slots; its client asks every node once instead.
+        fetch = getattr(self._redis, "mget_nonatomic", self._redis.mget)
+        with redis_errors(self._redis):
+            return fetch(keys)  # type: ignore[no-any-return]
+
+    def _decode(
+        self, group: GroupSchema, size: int, found: Iterable[tuple[int, str, bytes | None]], now: int
+    ) -> GroupVectors:
+        defaults = [wire_round_trip(feature.dtype, feature.default) for feature in group.features]
+        fillable = [(i, default) for i, default in enumerate(defaults) if default is not None]
+        values = [defaults] * size
+        statuses = [Status.NOT_FOUND] * size
+        timestamps: list[datetime | None] = [None] * size
+        for place, key, value in found:
+            if value is None:
+                continue
+            number, timestamp = unpack_header(value, key)
+            timestamps[place] = from_micros(timestamp)
+            if len(value) == HEADER_SIZE or is_expired(group, timestamp, now):
+                statuses[place] = Status.EXPIRED
+                continue
+            known = self._layout(group, number, key)
+            stored = known.codec.decode(value, key)
+            row = stored if known.positions is None else [None if p is None else stored[p] for p in known.positions]
+            status = Status.PRESENT
+            for i, default in fillable:
+                if row[i] is None:
+                    row[i] = default
+                    status = Status.DEFAULTED
+            values[place] = row
+            statuses[place] = status
+        return GroupVectors(group, values, statuses, timestamps)
+
+    def _layout(self, group: GroupSchema, number: int, key: str) -> _Known:
+        """The layout of a value; an unknown number is looked up in Redis, once."""
+        wanted = layout_of(group)
+        layouts = self._known.get((group.id, wanted), {})
+        if number not in layouts:
+            with redis_errors(self._redis):
+                loaded = load_layouts(self._redis, group)
+            layouts = {n: _known(group, n, layout) for n, layout in loaded.items()}
+            self._known[group.id, wanted] = layouts
+        if number not in layouts:
+            raise StackError(
+                f"the stored value has layout {number}, which nobody registered",
+                where=f"Redis key {key!r}",
+                remedy="materialize the group again with full=True",
+                code="unknown-layout",
+            )
+        return layouts[number]
+
+
+def _known(group: GroupSchema, number: int, layout: Layout) -> _Known:
+    check_types(group, layout)
+    if layout == layout_of(group):
+        return _Known(Codec(layout, number), None)
+    places = {name: i for i, (name, _) in enumerate(layout)}
+    return _Known(Codec(layout, number), tuple(places.get(feature.name) for feature in group.features))
+
+
+def _key_names(group: GroupSchema) -> tuple[str, ...]:
+    return tuple(key.name for key in group.keys)
+
+
+def _tags(view: ViewSchema, rows: Sequence[Mapping[str, Any]]) -> dict[tuple[str, ...], list[str | None]]:
+    """The encoded entity of every row, for each combination of key columns that groups of the view have."""
+    keys = {_key_names(group): group.keys for group in view.groups}
+    return {names: [entity_tag(columns, row, i) for i, row in enumerate(rows)] for names, columns in keys.items()}
+
+
+def _is_stale(group: GroupSchema, updated: LastUpdated | None, now: int) -> bool:
+    return updated is None or now - updated.wall > group.freshness

@@ -1,0 +1,124 @@
+"""What an online read returns: values with their statuses, as dicts, a matrix or an Arrow table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+from feature_store.dtypes import Value, arrow_type
+from feature_store.errors import InputError
+from feature_store.plan.schema import GroupSchema, ViewSchema
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pyarrow as pa
+
+
+class Status(StrEnum):
+    """What a group has for an entity; see reader.py for the rules."""
+
+    PRESENT = "PRESENT"
+    DEFAULTED = "DEFAULTED"
+    EXPIRED = "EXPIRED"
+    NOT_FOUND = "NOT_FOUND"
+
+
+@dataclass(frozen=True)
+class GroupVectors:
+    """One group's part of the vectors: per row its values in order of the group's features, defaults filled in."""
+
+    group: GroupSchema
+    values: Sequence[Sequence[Value]]
+    statuses: Sequence[Status]
+    timestamps: Sequence[datetime | None]
+
+
+@dataclass(frozen=True)
+class OnlineVectors:
+    """The vectors of a view for some rows, in their order.
+
+    Attributes:
+        rows: the rows that were asked for.
+        groups: the values, one part per group of the view.
+        stale: per group id, whether its last materialization is longer ago than its freshness allows.
+        updated_at: per group id, when it was last materialized; None for never.
+    """
+
+    view: ViewSchema
+    rows: tuple[Mapping[str, Any], ...]
+    groups: tuple[GroupVectors, ...]
+    stale: dict[str, bool]
+    updated_at: dict[str, datetime | None]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def statuses(self) -> list[dict[str, Status]]:
+        """Per row, the status of every group by its id."""
+        ids = [part.group.id for part in self.groups]
+        return [dict(zip(ids, row, strict=True)) for row in self._per_row([part.statuses for part in self.groups])]
+
+    @property
+    def feature_timestamps(self) -> list[dict[str, datetime | None]]:
+        """Per row, the feature_timestamp of every group's newest row by the group's id; None where there is none."""
+        ids = [part.group.id for part in self.groups]
+        return [dict(zip(ids, row, strict=True)) for row in self._per_row([part.timestamps for part in self.groups])]
+
+    def to_dicts(self) -> list[dict[str, Any]]:
+        """Per row, the view's key columns and then its features, by name."""
+        keys = [key.name for key in self.view.keys]
+        names = [feature.name for feature in self.view.features]
+        features = self._per_row([part.values for part in self.groups])
+        return [
+            {key: row[key] for key in keys} | dict(zip(names, (v for part in parts for v in part), strict=True))
+            for row, parts in zip(self.rows, features, strict=True)
+        ]
+
+    def to_numpy(self, features: Sequence[str] | None = None) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
+        """The features (those named, or all) as a float64 matrix of shape (rows, features); NULL is NaN.
+
+        Raises:
+            InputError: naming the features that are not INT or FLOAT, or that the view does not have.
+        """
+        import numpy as np
+
+        columns = {feature.name: feature.dtype for feature in self.view.features}
+        wanted = list(columns) if features is None else list(features)
+        unknown = [name for name in wanted if name not in columns]
+        if unknown:
+            raise InputError(
+                f"no feature {', '.join(unknown)}", where=f"view {self.view.id}", remedy="see view.features"
+            )
+        other = [f"{name} ({columns[name]})" for name in wanted if not columns[name].is_numeric]
+        if other:
+            raise InputError(
+                f"not numeric: {', '.join(other)}",
+                where=f"view {self.view.id}",
+                remedy="name the numeric features, to_numpy([...]), or use to_arrow()",
+                code="not-numeric",
+            )
+        by_name = dict(self._columns())
+        matrix = np.empty((len(self), len(wanted)), dtype=np.float64)
+        for i, name in enumerate(wanted):
+            matrix[:, i] = np.array(by_name[name], dtype=np.float64)  # None becomes NaN
+        return matrix
+
+    def to_arrow(self) -> pa.Table:
+        """The view's key columns and features, typed as in the offline store and in training datasets."""
+        import pyarrow as pa
+
+        types = {column.name: arrow_type(column.dtype) for column in (*self.view.keys, *self.view.features)}
+        columns = {key.name: [row[key.name] for row in self.rows] for key in self.view.keys} | dict(self._columns())
+        return pa.table({name: pa.array(columns[name], type=dtype) for name, dtype in types.items()})
+
+    def _columns(self) -> Iterator[tuple[str, list[Value]]]:
+        for part in self.groups:
+            for i, feature in enumerate(part.group.features):
+                yield feature.name, [row[i] for row in part.values]
+
+    def _per_row(self, parts: Sequence[Sequence[Any]]) -> Iterator[tuple[Any, ...]]:
+        return zip(*parts, strict=True) if parts else iter([()] * len(self))

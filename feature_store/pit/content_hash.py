@@ -1,0 +1,76 @@
+"""A hash of a table's content: of its values, not of how some library happened to lay them out in memory."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+if TYPE_CHECKING:
+    from hashlib import _Hash
+
+_ROWS_AT_ONCE = 1 << 16
+
+
+def content_hash(table: pa.Table) -> str:
+    """SHA-256 over names, types and values in order; chunks, offsets and what lies under NULLs do not matter."""
+    digest = hashlib.sha256(str(table.num_rows).encode())
+    for name, column in zip(table.column_names, table.columns, strict=True):
+        digest.update(f"\0{name}\0{column.type}\0".encode())
+        # Pieces of equal length, whatever the chunks: each is hashed by its values, then by its NULLs.
+        for start in range(0, len(column), _ROWS_AT_ONCE):
+            _add(digest, _whole(column.slice(start, _ROWS_AT_ONCE)))
+    return f"sha256:{digest.hexdigest()}"
+
+
+def _whole(column: pa.ChunkedArray) -> pa.Array:
+    array = column.combine_chunks()
+    return array if isinstance(array, pa.Array) else pa.concat_arrays(array.chunks)
+
+
+def _add(digest: _Hash, array: pa.Array) -> None:
+    missing = pc.is_null(array).to_numpy(zero_copy_only=False)
+    digest.update(np.packbits(missing).tobytes() if array.null_count else b"")
+    dtype = array.type
+    if isinstance(array, pa.ExtensionArray):
+        _add(digest, array.storage)
+    elif pa.types.is_null(dtype):
+        return
+    elif pa.types.is_struct(dtype):
+        for field in array.flatten():
+            _add(digest, field)
+    elif pa.types.is_nested(dtype):
+        _add_lists(digest, array)
+    elif pa.types.is_boolean(dtype):
+        digest.update(pc.fill_null(array, False).to_numpy(zero_copy_only=False).tobytes())
+    elif pa.types.is_fixed_size_binary(dtype) or pa.types.is_primitive(dtype) or pa.types.is_decimal(dtype):
+        _add_fixed_width(digest, array, missing)
+    else:
+        _add_text(digest, array)
+
+
+def _add_fixed_width(digest: _Hash, array: pa.Array, missing: np.ndarray) -> None:
+    width = array.type.bit_width // 8
+    values = np.frombuffer(array.buffers()[1], np.uint8)[array.offset * width :][: len(array) * width].reshape(len(array), width)
+    if array.null_count:
+        values = np.where(missing[:, None], np.uint8(0), values)
+    digest.update(np.ascontiguousarray(values).tobytes())
+
+
+def _add_text(digest: _Hash, array: pa.Array) -> None:
+    """Lengths, then the bytes of all values in one run."""
+    values = pc.fill_null(array.cast(pa.large_binary()), b"")
+    digest.update(pc.binary_length(values).to_numpy(zero_copy_only=False).astype("<i8").tobytes())
+    offsets = np.frombuffer(values.buffers()[1], np.int64)[values.offset :][: len(values) + 1]
+    digest.update(values.buffers()[2].slice(int(offsets[0]), int(offsets[-1] - offsets[0])) if offsets[-1] > offsets[0] else b"")
+
+
+def _add_lists(digest: _Hash, array: pa.Array) -> None:
+    if pa.types.is_map(array.type):
+        array = array.cast(pa.list_(pa.struct([array.type.key_field, array.type.item_field])))
+    lengths = pc.fill_null(pc.list_value_length(array), 0).to_numpy(zero_copy_only=False)
+    digest.update(lengths.astype("<i8").tobytes())
+    _add(digest, array.flatten())

@@ -1,0 +1,128 @@
+"""The join of all labels with all groups of a view: entity by entity, bucket by bucket, on all cores of one machine."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from feature_store.pit.kernel import NO_ROW, encode_labels, match_rows
+from feature_store.pit.output import OutputColumn, output_column
+from feature_store.pit.planning import GroupPlan, PlannedFile, bucket_numbers
+from feature_store.pit.reading import read_rows
+from feature_store.pit.semantics import LABEL_TIMESTAMP, KnownBy
+
+Int64s = NDArray[np.int64]
+
+ROWS_PER_PART = 500_000
+"""About how many rows of a group one step reads."""
+
+
+@dataclass(frozen=True)
+class Joined:
+    """The features of all labels, in order of the labels, and how many labels found no value of each."""
+
+    features: pa.Table
+    missing: dict[str, int]
+
+
+@dataclass(frozen=True)
+class _Part:
+    """The labels at some positions, with the files of each group that hold their keys."""
+
+    positions: Int64s
+    inputs: tuple[tuple[GroupPlan, tuple[PlannedFile, ...]], ...]
+
+
+def join_labels(labels: pa.Table, plans: Sequence[GroupPlan], known_by: KnownBy, workers: int | None = None) -> Joined:
+    """The features of the planned groups for each label, in order of the plans.
+
+    Threads are enough: what takes time here (reading, sorting, searching, gathering) runs outside Python's lock.
+
+    Args:
+        labels: label rows as `read_labels` gives them.
+        workers: parts joined at the same time; as many as there are cores if not given.
+    """
+    features = [feature for plan in plans for feature in plan.group.features]
+    outputs = {feature.name: output_column(feature, labels.num_rows) for feature in features}
+    with ThreadPoolExecutor(workers or os.cpu_count()) as pool:
+        for _ in pool.map(lambda part: _join_part(labels, part, known_by, outputs), list(_parts(labels, plans))):
+            pass
+        finished = dict(zip(outputs, pool.map(lambda column: column.finish(), outputs.values()), strict=True))
+    return Joined(
+        pa.table({name: column.values for name, column in finished.items()}),
+        {name: column.missing for name, column in finished.items()},
+    )
+
+
+def _parts(labels: pa.Table, plans: Sequence[GroupPlan]) -> Iterator[_Part]:
+    """The work, cut so that a part needs nothing of another: groups of one entity and one number of buckets together."""
+    together: dict[tuple[tuple[str, ...], int], list[GroupPlan]] = {}
+    for plan in plans:
+        if plan.files:
+            together.setdefault((tuple(key.name for key in plan.group.keys), plan.buckets), []).append(plan)
+    for members in together.values():
+        yield from _parts_of_entity(labels, members)
+
+
+def _parts_of_entity(labels: pa.Table, plans: Sequence[GroupPlan]) -> Iterator[_Part]:
+    buckets = plans[0].buckets
+    of_label = _buckets_of_labels(labels, plans[0])
+    present = set(np.unique(of_label[of_label != _NO_BUCKET]).tolist())
+    needed = [(plan, tuple(file for file in plan.files if file.bucket % buckets in present)) for plan in plans]
+    parts = _number_of_parts(buckets, max(sum(file.rows for file in files) for _, files in needed))
+    part_of_label = np.where(of_label == _NO_BUCKET, parts, of_label % parts)
+    by_part = np.argsort(part_of_label.astype(np.uint16 if parts < 2**16 else np.int64), kind="stable")
+    ends = np.searchsorted(part_of_label[by_part], np.arange(parts + 1))
+    for part in range(parts):
+        positions = by_part[ends[part] : ends[part + 1]]
+        if len(positions):
+            yield _Part(positions, tuple((plan, tuple(f for f in files if f.bucket % parts == part)) for plan, files in needed))
+
+
+_NO_BUCKET = -1
+
+
+def _buckets_of_labels(labels: pa.Table, plan: GroupPlan) -> Int64s:
+    """The bucket of each label; none where the key is NULL, for then it is missing everywhere."""
+    keys = labels[plan.bucket_key]
+    if plan.buckets == 1:
+        return np.where(pc.is_null(keys).to_numpy(), _NO_BUCKET, 0)
+    numbers = bucket_numbers(keys, plan.group.keys[0].dtype, plan.buckets)
+    return pc.fill_null(numbers, _NO_BUCKET).to_numpy(zero_copy_only=False).astype(np.int64)
+
+
+def _number_of_parts(buckets: int, rows: int) -> int:
+    """The smallest divisor of the buckets that keeps a part small: a key of bucket b is in part b % divisor."""
+    return next(n for n in range(1, buckets + 1) if buckets % n == 0 and (rows <= n * ROWS_PER_PART or n == buckets))
+
+
+def _join_part(labels: pa.Table, part: _Part, known_by: KnownBy, outputs: dict[str, OutputColumn]) -> None:
+    """Joins the labels of one part with every group that has rows for them."""
+    positions = pa.array(part.positions)
+    keys = [_taken(labels[key.name], positions) for key in part.inputs[0][0].group.keys]
+    times = _taken(labels[LABEL_TIMESTAMP], positions).cast(pa.int64()).to_numpy()
+    encoded = encode_labels(keys, times)
+    for plan, files in part.inputs:
+        if not files:
+            continue
+        group = plan.group
+        rows = read_rows(plan, files)
+        found = match_rows(
+            encoded, rows.candidates, delay=group.availability_delay, ttl=group.ttl, known_at_label=known_by == "label"
+        )
+        matched = np.flatnonzero(found != NO_ROW)
+        positions_matched, row_numbers = part.positions[matched], pa.array(found[matched])
+        for name, values in rows.features.items():
+            outputs[name].put(positions_matched, values.take(row_numbers))
+
+
+def _taken(column: pa.ChunkedArray, positions: pa.Array) -> pa.Array:
+    taken = column.take(positions).combine_chunks()
+    return taken if isinstance(taken, pa.Array) else pa.concat_arrays(taken.chunks)

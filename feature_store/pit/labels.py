@@ -1,0 +1,238 @@
+"""Label rows: what a training set starts from. Read from what users have, checked before anything runs."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from feature_store.dtypes import TIMESTAMP, DType, arrow_type
+from feature_store.errors import InputError
+from feature_store.pit.content_hash import content_hash
+from feature_store.pit.semantics import LABEL_TIMESTAMP
+from feature_store.plan.schema import Column, ViewSchema
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import polars as pl
+
+    LabelSource = pl.DataFrame | pd.DataFrame | pa.Table | str | Path | Sequence[dict[str, Any]]
+    """A table in memory, the path of a Parquet file, or rows as dicts."""
+
+_INSTANT = arrow_type(TIMESTAMP)
+_FIRST_INSTANT = datetime.min.replace(tzinfo=None)
+_LAST_INSTANT = datetime.max.replace(tzinfo=None)
+_ADD_ZONE = "make it UTC: pandas .dt.tz_localize('UTC'), Polars .dt.replace_time_zone('UTC'), Python tzinfo=datetime.UTC"
+
+
+@dataclass(frozen=True)
+class Labels:
+    """Label rows as the join takes them.
+
+    Attributes:
+        table: all columns of the source in its order; keys have the type of the view's, label_timestamp is UTC in
+            microseconds and never NULL, text is plain text (no categories).
+        hash: hash of this content: the same for the same rows, whatever they were handed in as.
+    """
+
+    table: pa.Table
+    hash: str
+
+
+def read_labels(source: LabelSource, view: ViewSchema) -> Labels:
+    """The label rows of a source, checked against the view they are to be joined with.
+
+    Raises:
+        InputError: if a column is missing, of the wrong type, or named as a feature is; the error names it.
+    """
+    table = _as_table(source, view)
+    _check_names(table, view)
+    for key in view.keys:
+        table = _with_column(table, key.name, _key_column(table[key.name], key))
+    table = _with_column(table, LABEL_TIMESTAMP, _label_timestamps(table[LABEL_TIMESTAMP]))
+    table = table.replace_schema_metadata(None)
+    return Labels(table, content_hash(table))
+
+
+def _as_table(source: LabelSource, view: ViewSchema) -> pa.Table:
+    if isinstance(source, pa.Table):
+        table = source
+    elif isinstance(source, str | Path):
+        table = _read_parquet(Path(source))
+    elif isinstance(source, Sequence):
+        table = _from_rows(source, view)
+    elif _is_frame_of("pandas", source):
+        table = _from_pandas(source, view)
+    elif _is_frame_of("polars", source):
+        table = source.to_arrow()
+    else:
+        raise InputError(
+            f"labels cannot be read from {type(source).__name__}",
+            where="labels",
+            remedy="hand in a Polars or pandas DataFrame, a pyarrow Table, a list of dicts, or the path of a Parquet file",
+        )
+    doubled = [name for name, count in Counter(table.column_names).items() if count > 1]
+    if doubled:
+        raise InputError(f"the column name occurs {_times(table, doubled[0])}", where=f"labels column {doubled[0]!r}")
+    return pa.table({name: _plain(table[name]) for name in table.column_names})
+
+
+def _is_frame_of(library: str, source: object) -> bool:
+    """Whether it is a DataFrame of a library, without importing one that may not be in use."""
+    return type(source).__module__.partition(".")[0] == library and type(source).__name__ == "DataFrame"
+
+
+def _read_parquet(path: Path) -> pa.Table:
+    if not path.is_file():
+        raise InputError("there is no such file", where=f"labels {path}", remedy="name a Parquet file")
+    try:
+        return pq.ParquetFile(path).read()
+    except pa.ArrowInvalid as error:
+        raise InputError(f"it is not a Parquet file: {error}", where=f"labels {path}", remedy="name a Parquet file") from error
+
+
+def _from_rows(rows: Sequence[dict[str, Any]], view: ViewSchema) -> pa.Table:
+    """Rows as columns; no rows at all are read as none of the columns that are needed."""
+    for number, row in enumerate(rows):
+        if not isinstance(row, dict):
+            raise InputError(f"it is a {type(row).__name__}, not a dict", where=f"labels row {number}")
+    names = dict.fromkeys(name for row in rows for name in row) or _needed(view)
+    columns = {}
+    for name in names:
+        values = [row.get(name) for row in rows]
+        _check_zones(name, values)
+        try:
+            columns[name] = pa.array(values)
+        except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OverflowError) as error:
+            raise InputError(f"its values have no common type: {error}", where=f"labels column {name!r}") from error
+    return pa.table(columns)
+
+
+def _from_pandas(frame: pd.DataFrame, view: ViewSchema) -> pa.Table:
+    for name in _needed(view):
+        # An object column may hold naive and aware datetimes side by side; Arrow would take the naive ones for UTC.
+        if name in frame.columns and frame[name].ndim == 1 and frame[name].dtype == object:
+            _check_zones(name, frame[name].tolist())
+    try:
+        return pa.Table.from_pandas(frame, preserve_index=False)
+    except (pa.ArrowInvalid, pa.ArrowTypeError, ValueError) as error:
+        raise InputError(f"the DataFrame cannot be read: {error}", where="labels") from error
+
+
+def _needed(view: ViewSchema) -> dict[str, None]:
+    return dict.fromkeys([*(key.name for key in view.keys), LABEL_TIMESTAMP])
+
+
+def _check_zones(name: str, values: Iterable[object]) -> None:
+    naive = [number for number, value in enumerate(values) if isinstance(value, datetime) and value.tzinfo is None]
+    if naive:
+        raise InputError(
+            f"{len(naive)} timestamps have no time zone, the first in row {naive[0]}",
+            where=f"labels column {name!r}",
+            remedy=_ADD_ZONE,
+        )
+
+
+def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """The column without what differs between libraries: categories, and how long a text column may be."""
+    if pa.types.is_dictionary(column.type):
+        column = column.cast(column.type.value_type)
+    return column.cast(pa.string()) if _is_text(column.type) else column
+
+
+def _check_names(table: pa.Table, view: ViewSchema) -> None:
+    missing = [name for name in _needed(view) if name not in table.column_names]
+    if missing:
+        raise InputError(
+            f"missing from the labels, which have {', '.join(table.column_names) or 'no columns'}",
+            where=f"labels column{'s' * (len(missing) > 1)} {', '.join(map(repr, missing))}",
+            remedy=f"view {view.id} is joined by {', '.join(_needed(view))}",
+            code="missing-column",
+        )
+    clash = [feature.name for feature in view.features if feature.name in table.column_names]
+    if clash:
+        raise InputError(
+            f"named as a feature of view {view.id} is",
+            where=f"labels column{'s' * (len(clash) > 1)} {', '.join(map(repr, clash))}",
+            remedy="rename or drop it in the labels",
+            code="name-collision",
+        )
+
+
+def _key_column(column: pa.ChunkedArray, key: Column) -> pa.ChunkedArray:
+    where = f"labels column {key.name!r}"
+    if pa.types.is_null(column.type):
+        return column.cast(arrow_type(key.dtype))
+    if key.dtype == TIMESTAMP:
+        return _instants(column, where)
+    if not _holds(column.type, key.dtype):
+        raise InputError(
+            f"it is {column.type}, but the key {key.name!r} is {key.dtype}",
+            where=where,
+            remedy=f"cast it to {key.dtype} (whole numbers with NULLs: pandas .astype('Int64'))",
+            code="wrong-type",
+        )
+    try:
+        return column.cast(arrow_type(key.dtype))
+    except pa.ArrowInvalid as error:
+        raise InputError(f"a value does not fit {key.dtype}: {error}", where=where, code="wrong-type") from error
+
+
+def _holds(found: pa.DataType, wanted: DType) -> bool:
+    if wanted.kind == "STRING":
+        return _is_text(found)
+    if wanted.kind == "BOOL":
+        return bool(pa.types.is_boolean(found))
+    return bool(pa.types.is_integer(found))
+
+
+def _label_timestamps(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    where = f"labels column {LABEL_TIMESTAMP!r}"
+    if column.null_count:
+        raise InputError(
+            f"{column.null_count} of {len(column)} rows are NULL", where=where, remedy="drop these rows or fill them"
+        )
+    return column.cast(_INSTANT) if pa.types.is_null(column.type) else _instants(column, where)
+
+
+def _instants(column: pa.ChunkedArray, where: str) -> pa.ChunkedArray:
+    """UTC instants in microseconds of a timestamp column with a time zone, in any unit."""
+    if not pa.types.is_timestamp(column.type):
+        raise InputError(
+            f"it is {column.type}, not a timestamp with a time zone", where=where, remedy=_ADD_ZONE, code="wrong-type"
+        )
+    if column.type.tz is None:
+        raise InputError(f"it is {column.type}: the timestamps have no time zone", where=where, remedy=_ADD_ZONE, code="naive")
+    try:
+        instants = column.cast(_INSTANT)
+    except pa.ArrowInvalid as error:
+        raise InputError(
+            f"a timestamp is not a whole number of microseconds: {error}",
+            where=where,
+            remedy="round it: pandas .dt.floor('us'), Polars .dt.cast_time_unit('us')",
+            code="finer-than-microseconds",
+        ) from error
+    bounds = pc.min_max(instants.cast(pa.timestamp("us")))
+    low, high = pa.scalar(_FIRST_INSTANT, pa.timestamp("us")), pa.scalar(_LAST_INSTANT, pa.timestamp("us"))
+    if bounds["min"].is_valid and (bounds["min"].value < low.value or bounds["max"].value > high.value):
+        raise InputError("a timestamp lies outside the years 1 to 9999", where=where, code="out-of-range")
+    return instants
+
+
+def _is_text(dtype: pa.DataType) -> bool:
+    return bool(pa.types.is_string(dtype) or pa.types.is_large_string(dtype) or pa.types.is_string_view(dtype))
+
+
+def _with_column(table: pa.Table, name: str, column: pa.ChunkedArray) -> pa.Table:
+    return table.set_column(table.column_names.index(name), name, column)
+
+
+def _times(table: pa.Table, name: str) -> str:
+    return f"{table.column_names.count(name)} times"

@@ -1,0 +1,70 @@
+"""The rule of the point-in-time join, in prose and as a slow, obvious reference that the kernel is tested against.
+
+For one label and one group, look at the rows of the label's entity (all key columns equal; NULL equals nothing). Keep a row if
+
+- it was available at the label:     feature_timestamp + availability_delay <= label_timestamp,
+- it was not too old at the label:   feature_timestamp >= label_timestamp - ttl   (no ttl: never too old),
+- it was known, if that is asked:    created_timestamp <= label_timestamp         (`known_by="label"`).
+
+All three bounds are closed. Of the kept rows take the one with the greatest feature_timestamp; among those the one with the
+greatest created_timestamp, so a row that was written again corrects the one before; among those the last in the table.
+No row kept: every feature of the group is missing. A missing value and a NULL one become the feature's default, or NULL.
+
+Labels keep their order, their duplicates and all their columns: as many rows come out as went in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+from feature_store.dtypes import to_micros
+from feature_store.plan.schema import CREATED_TIMESTAMP, FEATURE_TIMESTAMP, GroupSchema
+
+LABEL_TIMESTAMP = "label_timestamp"
+
+KnownBy = Literal["label"] | None
+"""Which rows may be seen: all of them, or with "label" only those already written at the label's time."""
+
+Row = dict[str, Any]
+
+
+def reference_join(labels: Sequence[Row], groups: Sequence[tuple[GroupSchema, Sequence[Row]]], known_by: KnownBy) -> list[Row]:
+    """The labels with the features of every group, by plain loops over Python values (times are aware datetimes)."""
+    joined = []
+    for label in labels:
+        result = dict(label)
+        for group, rows in groups:
+            row = _row_at(label, group, rows, known_by)
+            for feature in group.features:
+                value = None if row is None else row.get(feature.name)
+                result[feature.name] = feature.default if value is None else value
+        joined.append(result)
+    return joined
+
+
+def _row_at(label: Row, group: GroupSchema, rows: Sequence[Row], known_by: KnownBy) -> Row | None:
+    best: Row | None = None
+    for row in rows:
+        if not _is_entity(label, row, group) or not _is_usable(label, row, group, known_by):
+            continue
+        if best is None or _recency(row) >= _recency(best):
+            best = row
+    return best
+
+
+def _is_entity(label: Row, row: Row, group: GroupSchema) -> bool:
+    return all(label[key.name] is not None and label[key.name] == row[key.name] for key in group.keys)
+
+
+def _is_usable(label: Row, row: Row, group: GroupSchema, known_by: KnownBy) -> bool:
+    at = to_micros(label[LABEL_TIMESTAMP])
+    feature_timestamp, created_timestamp = _recency(row)
+    available = feature_timestamp + group.availability_delay <= at
+    fresh = group.ttl is None or feature_timestamp >= at - group.ttl
+    known = known_by is None or created_timestamp <= at
+    return available and fresh and known
+
+
+def _recency(row: Row) -> tuple[int, int]:
+    return to_micros(row[FEATURE_TIMESTAMP]), to_micros(row[CREATED_TIMESTAMP])

@@ -1,0 +1,1 @@
+"""Definitions as one typed logical plan."""

@@ -1,0 +1,31 @@
+"""Names and owners: the rules every definition keeps, and a name to use instead of a wrong one."""
+
+from __future__ import annotations
+
+import re
+
+from feature_store.dsl.feature import Feature
+
+_SNAKE = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
+_OWNER = re.compile(r"team:[\w.\-]+|[\w.+\-]+@[\w\-]+(\.[\w\-]+)+")
+RESERVED = frozenset(
+    ["feature_timestamp", "created_timestamp", "event_timestamp", "label_timestamp", "as_of", "request_time", "available_at"]
+)
+
+
+def is_snake_case(name: str) -> bool:
+    """Whether a name is snake_case, with digits allowed after the first letter."""
+    return _SNAKE.fullmatch(name) is not None
+
+
+def is_owner(owner: str) -> bool:
+    """Whether an owner is "team:name" or an e-mail address, the forms Dagster takes."""
+    return _OWNER.fullmatch(owner) is not None
+
+
+def suggested_name(feature: Feature, entity: str) -> str:
+    """The feature's name in the form `{entity}_{what}_{aggregation}_{window}`."""
+    name = re.sub(r"[^a-z0-9]+", "_", re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", feature.name).lower()).strip("_")
+    name = name if name.startswith(f"{entity}_") else f"{entity}_{name}"
+    window = str(feature.window) if feature.window is not None else ""
+    return name if name.endswith(window) else f"{name}_{window}"

@@ -1,0 +1,95 @@
+"""A whole project compiled: every group planned, every view resolved, or all that is wrong in one error."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+
+from feature_store.dsl.collect import Project
+from feature_store.dsl.view import FeatureView
+from feature_store.errors import DefinitionError, DefinitionErrors, NotFoundError
+from feature_store.plan.build import build_plan
+from feature_store.plan.naming import is_owner, is_snake_case
+from feature_store.plan.nodes import GroupPlan
+from feature_store.plan.schema import ViewSchema
+
+
+@dataclass(frozen=True)
+class CompiledProject:
+    """The plans of all groups, by id, and the schemas of all views, by id."""
+
+    project: Project
+    groups: dict[str, GroupPlan]
+    views: dict[str, ViewSchema]
+
+    def view(self, view_id: str) -> ViewSchema:
+        """The view called "name@version".
+
+        Raises:
+            NotFoundError: if there is none.
+        """
+        if view_id not in self.views:
+            known = ", ".join(self.views) or "none"
+            raise NotFoundError(f"there is no feature view {view_id!r}", remedy=f"defined are: {known}")
+        return self.views[view_id]
+
+
+def compile_project(project: Project) -> CompiledProject:
+    """Plans every group and view of a project.
+
+    Raises:
+        DefinitionErrors: with everything that is wrong anywhere in it.
+    """
+    errors: list[DefinitionError] = []
+    groups: dict[str, GroupPlan] = {}
+    for group_id, count in Counter(group.id for group in project.groups).items():
+        if count > 1:
+            places = ", ".join(group.place for group in project.groups if group.id == group_id)
+            errors.append(
+                DefinitionError(
+                    f"feature group {group_id} is defined {count} times",
+                    where=places,
+                    remedy="rename one, or give it a new version",
+                    code="duplicate-name",
+                )
+            )
+    for group in project.groups:
+        try:
+            groups[group.id] = build_plan(group)
+        except DefinitionErrors as error:
+            errors.extend(error.errors)
+    views: dict[str, ViewSchema] = {}
+    for view in project.views:
+        problems = _view_errors(view)
+        errors.extend(problems)
+        if not problems and all(group.id in groups for group in view.groups):
+            schemas = tuple(groups[group.id].schema for group in view.groups)
+            views[view.id] = ViewSchema(view.name, view.version, schemas)
+    if errors:
+        raise DefinitionErrors(errors)
+    return CompiledProject(project, groups, views)
+
+
+def _view_errors(view: FeatureView) -> list[DefinitionError]:
+    """What is wrong in a view itself; its groups speak for themselves."""
+    found: list[tuple[str, str, str]] = []
+    if not is_snake_case(view.name):
+        found.append(("name", f"the name {view.name!r} is not snake_case", "use lower case letters, digits and _"))
+    if not is_owner(view.owner):
+        found.append(("owner", f"owner {view.owner!r} is not an owner", "write 'team:name' or an e-mail address"))
+    if not view.groups:
+        found.append(("no-group", "the view has no groups", "add at least one FeatureGroup"))
+    names = Counter(name for group in view.groups for name in [*(f.name for f in group.features), *group.derived])
+    for name, count in names.items():
+        if count > 1:
+            found.append(("duplicate-name", f"{count} of its groups have a feature {name!r}", "leave one group out"))
+    key_types: dict[str, set[str]] = {}
+    for group in view.groups:
+        key_types.setdefault(group.entity.join_key, set()).add(str(group.entity.dtype))
+    for key, types in key_types.items():
+        if len(types) > 1:
+            found.append(("key-type", f"the key {key!r} is {' and '.join(sorted(types))}", "make the entities agree"))
+        if key in names:
+            found.append(("duplicate-name", f"{key!r} is a key and a feature", "rename the feature"))
+    where = f"{view.place}: view {view.id}" if view.place else f"view {view.id}"
+    return [DefinitionError(message, where=where, remedy=remedy, code=code) for code, message, remedy in found]

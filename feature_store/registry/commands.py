@@ -1,0 +1,103 @@
+"""`fs plan`, `fs apply` and `fs get`; the command line adds them to its own, so they import what they need when run."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from feature_store.plan.project import CompiledProject
+    from feature_store.registry.store import Registry
+
+DEFINITIONS = "feature_defs"
+DATABASE = "registry"
+BREAKING = 2  # exit code of a plan that `apply` would refuse
+
+
+@click.command("plan")
+@click.pass_context
+def plan(context: click.Context) -> None:
+    """Show what `fs apply` would change in the registry. Exit code 2 if something is breaking."""
+    from rich.console import Console
+
+    from feature_store.registry.render import render_plan
+
+    definitions = _compiled()
+    changes = _registry().plan(definitions)
+    Console().print(render_plan(changes))
+    if changes.breaking:
+        context.exit(BREAKING)
+
+
+@click.command("apply")
+@click.option("--by", help="Who applies it; your user name unless given.")
+def apply(by: str | None) -> None:
+    """Record the definitions in the registry, all of them or none."""
+    from rich.console import Console
+
+    from feature_store.registry.render import render_plan
+
+    definitions, console = _compiled(), Console()
+    registry = _registry()
+    changes = registry.plan(definitions)
+    console.print(render_plan(changes))
+    applied = registry.apply(changes, by or _user_name())
+    console.print("nothing to apply" if applied is None else f"applied plan #{applied.plan_id}")
+
+
+@click.command("get")
+@click.argument("definition", required=False, metavar="[NAME@VERSION]")
+def get(definition: str | None) -> None:
+    """List what is recorded, or show one group or view, such as user_orders@1."""
+    from rich.console import Console
+
+    from feature_store.errors import NotFoundError
+    from feature_store.registry.listing import render_all, render_group, render_view
+
+    registry, console = _registry(), Console()
+    groups = {group.id: group for group in registry.groups()}
+    views = {view.id: view for view in registry.views()}
+    if definition is None:
+        console.print(render_all(tuple(groups.values()), tuple(views.values())))
+    elif definition in groups:
+        console.print(render_group(groups[definition]))
+    elif definition in views:
+        view = views[definition]
+        read = tuple(groups[group] for group in view.groups)
+        console.print(render_view(view, read, registry.usage(definition)))
+    else:
+        known = [*groups, *views]
+        near = [other for other in known if other.partition("@")[0] == definition.partition("@")[0]] or known
+        raise NotFoundError(
+            f"{definition!r} is neither a recorded feature group nor a recorded feature view",
+            remedy=f"recorded are: {', '.join(near)}" if near else "nothing is recorded yet: run ./fs apply",
+            code="not-recorded",
+        )
+
+
+def _registry() -> Registry:
+    """The stack's registry with the tables of this version."""
+    from feature_store.registry.store import Registry
+    from feature_store.settings import Settings
+
+    registry = Registry(Settings.load().database_url(DATABASE))
+    registry.upgrade()
+    return registry
+
+
+def _compiled() -> CompiledProject:
+    from feature_store.dsl.collect import load_project
+    from feature_store.plan.project import compile_project
+
+    return compile_project(load_project(DEFINITIONS))
+
+
+def _user_name() -> str:
+    """The user's name, or "unknown" for a process of a user without one, as in some containers."""
+    import getpass
+
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return "unknown"

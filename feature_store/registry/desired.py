@@ -1,0 +1,98 @@
+"""What a project's definitions look like once they are recorded."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+
+from feature_store.dsl.entity import Entity
+from feature_store.dsl.group import FeatureGroup
+from feature_store.dsl.view import FeatureView
+from feature_store.duration import SECOND
+from feature_store.errors import DefinitionError
+from feature_store.plan.nodes import GroupPlan
+from feature_store.plan.project import CompiledProject
+from feature_store.registry.records import EntityRecord, FeatureRecord, GroupRecord, RegistryState, ViewRecord
+
+
+def desired_state(compiled: CompiledProject) -> RegistryState:
+    """The records of a project's entities, groups and views.
+
+    Raises:
+        DefinitionError: if two entities of one name differ, or a view reads a group the project does not have.
+    """
+    groups = sorted(compiled.groups.values(), key=lambda plan: (plan.group.name, plan.group.version))
+    views = sorted(compiled.project.views, key=lambda view: (view.name, view.version))
+    return RegistryState(
+        entities=_entities([plan.group for plan in groups]),
+        groups=tuple(_group(plan) for plan in groups),
+        views=tuple(_view(view, compiled) for view in views),
+    )
+
+
+def _entities(groups: list[FeatureGroup]) -> tuple[EntityRecord, ...]:
+    declared: dict[str, Entity] = {}
+    for group in groups:
+        entity = declared.setdefault(group.entity.name, group.entity)
+        if entity != group.entity:
+            raise DefinitionError(
+                f"entity {entity.name!r} is declared twice, differently",
+                where=", ".join(place for place in (entity.place, group.entity.place) if place),
+                remedy="declare it once and import it where it is needed",
+                code="duplicate-name",
+            )
+    return tuple(_entity(declared[name]) for name in sorted(declared))
+
+
+def _entity(entity: Entity) -> EntityRecord:
+    return EntityRecord(entity.name, entity.join_key, str(entity.dtype), entity.description, entity.to_json())
+
+
+def _group(plan: GroupPlan) -> GroupRecord:
+    group, schema = plan.group, plan.schema
+    definition = {**group.to_json(), "entity": group.entity.name}
+    defaults = {feature["name"]: feature.get("default") for feature in definition["features"]}
+    return GroupRecord(
+        name=group.name,
+        version=group.version,
+        entity=group.entity.name,
+        owner=group.owner,
+        description=group.description,
+        ttl_seconds=None if schema.ttl is None else schema.ttl // SECOND,
+        definition=definition,
+        features=tuple(
+            FeatureRecord(column.name, str(column.dtype), defaults.get(column.name), column.description)
+            for column in schema.features
+        ),
+        fingerprint=plan.fingerprint,
+    )
+
+
+def _view(view: FeatureView, compiled: CompiledProject) -> ViewRecord:
+    for group in view.groups:
+        if group.id not in compiled.groups:
+            raise DefinitionError(
+                f"view {view.id} reads group {group.id}, which is not a variable of any module of the project",
+                where=view.place,
+                remedy="assign the group to a name in a module of feature_defs",
+                code="unknown-group",
+            )
+    ids = tuple(group.id for group in view.groups)
+    definition = {**view.to_json(), "groups": list(ids)}
+    return ViewRecord(
+        name=view.name,
+        version=view.version,
+        groups=ids,
+        owner=view.owner,
+        description=view.description,
+        definition=definition,
+        fingerprint=_view_fingerprint(definition),
+    )
+
+
+def _view_fingerprint(definition: dict[str, Any]) -> str:
+    """16 hex digits of what a model reads; the order of groups is not part of it, as features are read by name."""
+    computed = {key: value for key, value in definition.items() if key not in ("owner", "description")}
+    computed["groups"] = sorted(computed["groups"])
+    return hashlib.sha256(json.dumps(computed, sort_keys=True).encode()).hexdigest()[:16]

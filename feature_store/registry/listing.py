@@ -1,0 +1,100 @@
+"""What is recorded, for people: all groups and views, or one of them with everything about it."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from feature_store.duration import SECOND, format_duration
+from feature_store.registry.records import GroupRecord, UsageRecord, ViewRecord
+
+
+def render_all(groups: tuple[GroupRecord, ...], views: tuple[ViewRecord, ...]) -> RenderableType:
+    """Every recorded group and view, a line each."""
+    if not groups and not views:
+        return Text("Nothing is recorded yet: run ./fs apply")
+    group_table = _table("Feature group", "Entity", "Features", "TTL", "Owner", "Status", "Since")
+    for group in groups:
+        count, since = str(len(group.features)), _day(group.created_at)
+        _add(group_table, group.id, group.entity, count, _ttl(group), group.owner, group.status, since)
+    view_table = _table("Feature view", "Reads", "Owner", "Status", "Since")
+    for view in views:
+        _add(view_table, view.id, ", ".join(view.groups), view.owner, view.status, _day(view.created_at))
+    return Group(*(table for table, found in ((group_table, groups), (view_table, views)) if found))
+
+
+def render_group(group: GroupRecord) -> RenderableType:
+    """One group: what is known of it, and its features in the order of their columns."""
+    facts = [("entity", group.entity), ("ttl", _ttl(group)), *_circumstances(group)]
+    features = _table("Feature", "Type", "Default", "Description")
+    for feature in group.features:
+        _add(features, feature.name, feature.dtype, _json(feature.default), feature.description)
+    return Group(*_head(group.id, "feature group", group.description, facts), features)
+
+
+def render_view(view: ViewRecord, groups: tuple[GroupRecord, ...], usage: tuple[UsageRecord, ...]) -> RenderableType:
+    """One view: what is known of it, the features it reads, and the models that use it."""
+    features = _table("Feature", "Type", "Default", "Feature group")
+    for group in groups:
+        for feature in group.features:
+            _add(features, feature.name, feature.dtype, _json(feature.default), group.id)
+    parts = [*_head(view.id, "feature view", view.description, _circumstances(view)), features]
+    if usage:
+        models = _table("Used by", "For", "First", "Last")
+        for used in usage:
+            _add(models, used.model, used.purpose, _day(used.first_used_at), _day(used.last_used_at))
+        parts.append(models)
+    return Group(*parts)
+
+
+def _head(title: str, kind: str, description: str, facts: list[tuple[str, str]]) -> list[RenderableType]:
+    grid = Table.grid(padding=(0, 2))
+    for name, value in facts:
+        grid.add_row(Text(name, style="dim"), Text(value))
+    head: list[RenderableType] = [Text.assemble((title, "bold"), (f"  {kind}", "dim"))]
+    return [*head, *([Text(description)] if description else []), Text(), grid]
+
+
+def _circumstances(record: GroupRecord | ViewRecord) -> list[tuple[str, str]]:
+    return [
+        ("owner", record.owner),
+        ("status", record.status),
+        ("fingerprint", record.fingerprint),
+        ("created", f"{_instant(record.created_at)} by {record.created_by}"),
+        ("updated", _instant(record.updated_at)),
+    ]
+
+
+def _table(first: str, *others: str) -> Table:
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    table.add_column(first, no_wrap=True)
+    for title in others:
+        table.add_column(title, overflow="fold", justify="right" if title == "Features" else "left")
+    return table
+
+
+def _add(table: Table, *cells: str) -> None:
+    """Adds a row of plain text: a default such as ["a"] is not markup."""
+    table.add_row(*map(Text, cells))
+
+
+def _ttl(group: GroupRecord) -> str:
+    return "none" if group.ttl_seconds is None else format_duration(group.ttl_seconds * SECOND)
+
+
+def _json(value: Any) -> str:
+    return "" if value is None else json.dumps(value, ensure_ascii=False)
+
+
+def _day(instant: datetime | None) -> str:
+    return "" if instant is None else instant.astimezone(UTC).date().isoformat()
+
+
+def _instant(instant: datetime | None) -> str:
+    return "" if instant is None else f"{instant.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"

@@ -1,0 +1,15 @@
+"""Run by Alembic: takes the connection of `upgrade`, and its transaction, instead of opening one from an ini file."""
+
+from __future__ import annotations
+
+from alembic import context
+
+from feature_store.registry.migrate import VERSION_TABLE
+from feature_store.registry.tables import Base
+
+context.configure(
+    connection=context.config.attributes["connection"],
+    target_metadata=Base.metadata,
+    version_table=VERSION_TABLE,
+)
+context.run_migrations()

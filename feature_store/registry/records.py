@@ -1,0 +1,169 @@
+"""What the registry holds, as plain values: the recorded definitions, and the state they make together."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import cached_property
+from typing import Any, Literal
+
+from feature_store.dsl.group import FeatureGroup
+from feature_store.errors import NotFoundError
+from feature_store.registry.tables import Status
+
+
+@dataclass(frozen=True)
+class EntityRecord:
+    """A recorded entity; `definition` is what `Entity.from_json` reads."""
+
+    name: str
+    join_key: str
+    dtype: str
+    description: str
+    definition: dict[str, Any]
+
+    @property
+    def id(self) -> str:
+        """The identity: an entity has no versions, so its name."""
+        return self.name
+
+
+@dataclass(frozen=True)
+class FeatureRecord:
+    """A recorded column of a group; `default` is a JSON value, an instant its ISO text."""
+
+    name: str
+    dtype: str
+    default: Any = None
+    description: str = ""
+
+
+@dataclass(frozen=True)
+class GroupRecord:
+    """A recorded version of a feature group.
+
+    `definition` is `FeatureGroup.to_json()` with the entity by its name; `features` are all columns in order,
+    derived ones included. Who recorded it and when is known once it is recorded, and is no part of the state.
+    """
+
+    name: str
+    version: int
+    entity: str
+    owner: str
+    description: str
+    ttl_seconds: int | None
+    definition: dict[str, Any]
+    features: tuple[FeatureRecord, ...]
+    fingerprint: str
+    status: Status = Status.ACTIVE
+    created_by: str = field(default="", compare=False)
+    created_at: datetime | None = field(default=None, compare=False)
+    updated_at: datetime | None = field(default=None, compare=False)
+
+    @property
+    def id(self) -> str:
+        """The identity: "user_orders@1"."""
+        return f"{self.name}@{self.version}"
+
+    @property
+    def columns(self) -> dict[str, str]:
+        """The type of each feature, in order."""
+        return {feature.name: feature.dtype for feature in self.features}
+
+    def group(self, entity: EntityRecord) -> FeatureGroup:
+        """The definition as a value again."""
+        return FeatureGroup.from_json({**self.definition, "entity": entity.definition})
+
+
+@dataclass(frozen=True)
+class ViewRecord:
+    """A recorded version of a feature view; `definition` is `FeatureView.to_json()` with the groups by their ids."""
+
+    name: str
+    version: int
+    groups: tuple[str, ...]
+    owner: str
+    description: str
+    definition: dict[str, Any]
+    fingerprint: str
+    status: Status = Status.ACTIVE
+    created_by: str = field(default="", compare=False)
+    created_at: datetime | None = field(default=None, compare=False)
+    updated_at: datetime | None = field(default=None, compare=False)
+
+    @property
+    def id(self) -> str:
+        """The identity: "ranking@1"."""
+        return f"{self.name}@{self.version}"
+
+
+Record = EntityRecord | GroupRecord | ViewRecord
+
+
+@dataclass(frozen=True)
+class UsageRecord:
+    """A model that said it reads a view or a group: since when, when last, and how many times it said so."""
+
+    used: str
+    kind: Literal["view", "group"]
+    model: str
+    purpose: str
+    first_used_at: datetime
+    last_used_at: datetime
+    uses: int
+
+
+@dataclass(frozen=True)
+class AppliedPlan:
+    """A plan that was applied, as kept for the record."""
+
+    plan_id: int
+    applied_at: datetime
+    applied_by: str
+    changes: tuple[dict[str, Any], ...]
+    state_fingerprint: str
+
+
+@dataclass(frozen=True)
+class RegistryState:
+    """All that is recorded (or, of a project, would be), in the order of names and versions."""
+
+    entities: tuple[EntityRecord, ...] = ()
+    groups: tuple[GroupRecord, ...] = ()
+    views: tuple[ViewRecord, ...] = ()
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """16 hex digits that change when anything recorded changes; a plan remembers them."""
+        digest = hashlib.sha256()
+        for record in self:
+            state = {name: value for name, value in vars(record).items() if name not in _CIRCUMSTANCES}
+            digest.update(json.dumps([type(record).__name__, state], default=vars).encode())
+        return digest.hexdigest()[:16]
+
+    def __iter__(self) -> Iterator[Record]:
+        yield from self.entities
+        yield from self.groups
+        yield from self.views
+
+
+_CIRCUMSTANCES = ("created_by", "created_at", "updated_at")
+
+
+def name_and_version(definition_id: str) -> tuple[str, int]:
+    """The parts of "user_orders@1".
+
+    Raises:
+        NotFoundError: if the text is not of that form.
+    """
+    name, _, version = definition_id.partition("@")
+    if not name or not (version.isascii() and version.isdigit()):
+        raise NotFoundError(
+            f"{definition_id!r} does not say which version",
+            remedy="write name@version, such as 'user_orders@1'",
+            code="id",
+        )
+    return name, int(version)

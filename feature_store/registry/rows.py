@@ -1,0 +1,215 @@
+"""Records to rows and back: the SQL of the registry, in bulk, inside a session of the caller."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from sqlalchemy import ColumnElement, delete, func, insert, select, update
+from sqlalchemy.dialects.postgresql import insert as upsert
+from sqlalchemy.orm import Session
+
+from feature_store.registry.records import (
+    EntityRecord,
+    FeatureRecord,
+    GroupRecord,
+    RegistryState,
+    ViewRecord,
+)
+from feature_store.registry.tables import (
+    EntityTypeRow,
+    FeatureGroupRow,
+    FeatureRow,
+    FeatureViewGroupRow,
+    FeatureViewRow,
+)
+
+
+def read_state(session: Session) -> RegistryState:
+    """Everything that is recorded."""
+    entities = session.scalars(select(EntityTypeRow).order_by(EntityTypeRow.name))
+    return RegistryState(
+        entities=tuple(
+            EntityRecord(row.name, row.join_key_column, row.dtype, row.description, row.definition) for row in entities
+        ),
+        groups=read_groups(session),
+        views=read_views(session),
+    )
+
+
+def read_groups(session: Session, *where: ColumnElement[bool]) -> tuple[GroupRecord, ...]:
+    """The groups that a condition on `FeatureGroupRow` selects, by name and version."""
+    features: dict[int, list[FeatureRecord]] = {}
+    ordered = select(FeatureRow).join(FeatureGroupRow).where(*where).order_by(FeatureRow.group_id, FeatureRow.position)
+    for row in session.scalars(ordered):
+        # jsonb gives the float 1e30 back as an integer
+        default = (
+            float(row.default_value) if row.dtype == "FLOAT" and row.default_value is not None else row.default_value
+        )
+        features.setdefault(row.group_id, []).append(FeatureRecord(row.name, row.dtype, default, row.description))
+    groups = session.scalars(
+        select(FeatureGroupRow).where(*where).order_by(FeatureGroupRow.name, FeatureGroupRow.version)
+    )
+    return tuple(
+        GroupRecord(
+            name=row.name,
+            version=row.version,
+            entity=row.entity_type,
+            owner=row.owner,
+            description=row.description,
+            ttl_seconds=row.ttl_seconds,
+            definition=row.definition,
+            features=tuple(features.get(row.group_id, ())),
+            fingerprint=row.fingerprint,
+            status=row.status,
+            created_by=row.created_by,
+            created_at=row.created_at,
+            updated_at=row.updated_at,
+        )
+        for row in groups
+    )
+
+
+def read_views(session: Session, *where: ColumnElement[bool]) -> tuple[ViewRecord, ...]:
+    """The views that a condition on `FeatureViewRow` selects, by name and version."""
+    groups: dict[int, list[str]] = {}
+    read = (
+        select(FeatureViewGroupRow.view_id, FeatureGroupRow.name, FeatureGroupRow.version)
+        .join(FeatureGroupRow, FeatureViewGroupRow.group_id == FeatureGroupRow.group_id)
+        .join(FeatureViewRow, FeatureViewGroupRow.view_id == FeatureViewRow.view_id)
+        .where(*where)
+        .order_by(FeatureViewGroupRow.view_id, FeatureViewGroupRow.position)
+    )
+    for view_id, name, version in session.execute(read):
+        groups.setdefault(view_id, []).append(f"{name}@{version}")
+    views = session.scalars(select(FeatureViewRow).where(*where).order_by(FeatureViewRow.name, FeatureViewRow.version))
+    return tuple(
+        ViewRecord(
+            name=row.name,
+            version=row.version,
+            groups=tuple(groups.get(row.view_id, ())),
+            owner=row.owner,
+            description=row.description,
+            definition=row.definition,
+            fingerprint=row.fingerprint,
+            status=row.status,
+            created_by=row.created_by,
+            created_at=row.created_at,
+            updated_at=row.updated_at,
+        )
+        for row in views
+    )
+
+
+def write_entities(session: Session, records: Sequence[EntityRecord]) -> None:
+    """Records entities, new or known."""
+    rows = [
+        {
+            "name": record.name,
+            "join_key_column": record.join_key,
+            "dtype": record.dtype,
+            "description": record.description,
+            "definition": record.definition,
+        }
+        for record in records
+    ]
+    if rows:
+        written = upsert(EntityTypeRow).values(rows)
+        session.execute(
+            written.on_conflict_do_update(
+                index_elements=["name"],
+                set_={**{key: written.excluded[key] for key in rows[0]}, "updated_at": func.now()},
+            )
+        )
+
+
+def write_groups(session: Session, created: Sequence[GroupRecord], updated: Sequence[GroupRecord], by: str) -> None:
+    """Records groups with their features; those of `updated` are known."""
+    if created:
+        session.execute(insert(FeatureGroupRow), [{**_group_row(record), "created_by": by} for record in created])
+    ids = _group_ids(session)
+    if updated:
+        known = [ids[record.id] for record in updated]
+        rows = [{**_group_row(record), "group_id": key} for key, record in zip(known, updated, strict=True)]
+        session.execute(update(FeatureGroupRow), rows)
+        touched = update(FeatureGroupRow).where(FeatureGroupRow.group_id.in_(known))
+        session.execute(touched.values(updated_at=func.now()), execution_options={"synchronize_session": False})
+    features = [row for record in [*created, *updated] for row in _feature_rows(ids[record.id], record)]
+    if features:
+        written = upsert(FeatureRow)
+        session.execute(
+            written.on_conflict_do_update(
+                index_elements=["group_id", "name"],
+                set_={key: written.excluded[key] for key in ("dtype", "default_value", "description", "position")},
+            ),
+            features,
+        )
+
+
+def write_views(session: Session, created: Sequence[ViewRecord], updated: Sequence[ViewRecord], by: str) -> None:
+    """Records views with the groups they read, which are recorded; those of `updated` are known."""
+    if created:
+        session.execute(insert(FeatureViewRow), [{**_view_row(record), "created_by": by} for record in created])
+    ids = {f"{name}@{version}": key for key, name, version in session.execute(_VIEW_IDS)}
+    if updated:
+        known = [ids[record.id] for record in updated]
+        rows = [{**_view_row(record), "view_id": key} for key, record in zip(known, updated, strict=True)]
+        session.execute(update(FeatureViewRow), rows)
+        touched = update(FeatureViewRow).where(FeatureViewRow.view_id.in_(known))
+        session.execute(touched.values(updated_at=func.now()), execution_options={"synchronize_session": False})
+        session.execute(delete(FeatureViewGroupRow).where(FeatureViewGroupRow.view_id.in_(known)))
+    group_ids = _group_ids(session)
+    reads = [
+        {"view_id": ids[record.id], "position": position, "group_id": group_ids[group]}
+        for record in [*created, *updated]
+        for position, group in enumerate(record.groups)
+    ]
+    if reads:
+        session.execute(insert(FeatureViewGroupRow), reads)
+
+
+_GROUP_IDS = select(FeatureGroupRow.group_id, FeatureGroupRow.name, FeatureGroupRow.version)
+_VIEW_IDS = select(FeatureViewRow.view_id, FeatureViewRow.name, FeatureViewRow.version)
+
+
+def _group_ids(session: Session) -> dict[str, int]:
+    return {f"{name}@{version}": key for key, name, version in session.execute(_GROUP_IDS)}
+
+
+def _group_row(record: GroupRecord) -> dict[str, Any]:
+    sources = ("source", "query", "sources")
+    return {
+        "name": record.name,
+        "version": record.version,
+        "entity_type": record.entity,
+        "batch_source_config": {key: record.definition[key] for key in sources if key in record.definition},
+        "streaming_source_config": None,
+        "ttl_seconds": record.ttl_seconds,
+        "owner": record.owner,
+        "description": record.description,
+        "definition": record.definition,
+        "fingerprint": record.fingerprint,
+    }
+
+
+def _feature_rows(group_id: int, record: GroupRecord) -> Iterable[dict[str, Any]]:
+    for position, feature in enumerate(record.features):
+        yield {
+            "group_id": group_id,
+            "name": feature.name,
+            "dtype": feature.dtype,
+            "default_value": feature.default,
+            "description": feature.description,
+            "position": position,
+        }
+
+
+def _view_row(record: ViewRecord) -> dict[str, Any]:
+    return {
+        "name": record.name,
+        "version": record.version,
+        "owner": record.owner,
+        "description": record.description,
+        "definition": record.definition,
+        "fingerprint": record.fingerprint,
+    }

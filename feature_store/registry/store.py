@@ -1,0 +1,211 @@
+"""The registry: what is recorded, what would change, applying it, and who uses what."""
+
+from __future__ import annotations
+
+from typing import Literal, TypeVar
+
+from sqlalchemy import Engine, func, insert, select
+from sqlalchemy.dialects.postgresql import insert as upsert
+from sqlalchemy.orm import Session
+
+from feature_store.errors import ConflictError, NotFoundError
+from feature_store.plan.project import CompiledProject
+from feature_store.registry.changes import RegistryPlan
+from feature_store.registry.database import open_engine, service_errors, take_turn
+from feature_store.registry.diff import plan_changes
+from feature_store.registry.migrate import upgrade
+from feature_store.registry.records import (
+    AppliedPlan,
+    EntityRecord,
+    GroupRecord,
+    RegistryState,
+    UsageRecord,
+    ViewRecord,
+    name_and_version,
+)
+from feature_store.registry.rows import read_groups, read_state, read_views, write_entities, write_groups, write_views
+from feature_store.registry.tables import AppliedPlanRow, FeatureGroupRow, FeatureUsageRow, FeatureViewRow
+
+R = TypeVar("R", EntityRecord, GroupRecord, ViewRecord)
+Kind = Literal["view", "group"]
+
+
+class Registry:
+    """The recorded definitions in a PostgreSQL database.
+
+    Args:
+        database: SQLAlchemy URL, or an engine that the caller keeps.
+        patience: how long a writer waits for another one, as PostgreSQL writes it.
+
+    All methods raise StackError when the database does not answer or has no tables yet.
+    """
+
+    def __init__(self, database: str | Engine, *, patience: str = "60s") -> None:
+        self.engine = open_engine(database) if isinstance(database, str) else database
+        self.patience = patience
+
+    def upgrade(self) -> None:
+        """Makes or migrates the tables; does nothing when they are those of this version."""
+        upgrade(self.engine)
+
+    def state(self) -> RegistryState:
+        """Everything that is recorded, at one moment."""
+        with service_errors(self.engine), Session(self.engine) as session:
+            session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
+            return read_state(session)
+
+    def plan(self, compiled: CompiledProject) -> RegistryPlan:
+        """What `apply` would change to record a project.
+
+        Raises:
+            DefinitionError: if the project's definitions do not fit together.
+        """
+        return plan_changes(self.state(), compiled)
+
+    def apply(self, plan: RegistryPlan, applied_by: str) -> AppliedPlan | None:
+        """Records all changes of a plan or none; None if there are none, and then nothing is written.
+
+        Raises:
+            ConflictError: if the plan has a breaking change, or the registry is not as it was when the plan was made.
+        """
+        _refuse_breaking(plan)
+        if not plan.changes:
+            return None
+        with service_errors(self.engine), Session(self.engine) as session, session.begin():
+            take_turn(session.connection(), self.patience)
+            if read_state(session).fingerprint != plan.state_fingerprint:
+                raise ConflictError(
+                    "the registry has changed since this plan was made; nothing was applied",
+                    remedy="plan again, look at it, then apply",
+                    code="registry-moved",
+                )
+            write_entities(session, _records(plan, EntityRecord))
+            write_groups(session, *_created_and_updated(plan, GroupRecord), by=applied_by)
+            write_views(session, *_created_and_updated(plan, ViewRecord), by=applied_by)
+            session.expire_all()
+            return _record_plan(session, plan, applied_by)
+
+    def groups(self) -> tuple[GroupRecord, ...]:
+        """All recorded groups, by name and version."""
+        with service_errors(self.engine), Session(self.engine) as session:
+            return read_groups(session)
+
+    def group(self, group_id: str) -> GroupRecord:
+        """The recorded group "name@version".
+
+        Raises:
+            NotFoundError: if there is none; names those there are.
+        """
+        with service_errors(self.engine), Session(self.engine) as session:
+            return read_groups(session, FeatureGroupRow.group_id == _row_id(session, group_id, "group"))[0]
+
+    def views(self) -> tuple[ViewRecord, ...]:
+        """All recorded views, by name and version."""
+        with service_errors(self.engine), Session(self.engine) as session:
+            return read_views(session)
+
+    def view(self, view_id: str) -> ViewRecord:
+        """The recorded view "name@version".
+
+        Raises:
+            NotFoundError: if there is none.
+        """
+        with service_errors(self.engine), Session(self.engine) as session:
+            return read_views(session, FeatureViewRow.view_id == _row_id(session, view_id, "view"))[0]
+
+    def record_usage(self, used: str, model: str, purpose: str, *, kind: Kind = "view") -> None:
+        """Notes that a model reads a view (or a group) for a purpose, such as "training" or "serving".
+
+        One row is kept for the three of them, with the first and the last time and how often it was said. Meant to be
+        said once per job or start of a server, not per request.
+
+        Raises:
+            NotFoundError: if the view or group is not recorded.
+        """
+        key = "view_id" if kind == "view" else "group_id"
+        with service_errors(self.engine), Session(self.engine) as session, session.begin():
+            used_id = _row_id(session, used, kind)
+            noted = upsert(FeatureUsageRow).values({key: used_id, "model_name": model, "purpose": purpose})
+            session.execute(
+                noted.on_conflict_do_update(
+                    index_elements=[key, "model_name", "purpose"],
+                    set_={"last_used_at": func.clock_timestamp(), "uses": FeatureUsageRow.uses + 1},
+                )
+            )
+
+    def usage(self, used: str, *, kind: Kind = "view") -> tuple[UsageRecord, ...]:
+        """The models that said they read a view (or a group), the latest first.
+
+        Raises:
+            NotFoundError: if the view or group is not recorded.
+        """
+        column = FeatureUsageRow.view_id if kind == "view" else FeatureUsageRow.group_id
+        with service_errors(self.engine), Session(self.engine) as session:
+            rows = select(FeatureUsageRow).where(column == _row_id(session, used, kind))
+            return tuple(
+                UsageRecord(used, kind, row.model_name, row.purpose, row.first_used_at, row.last_used_at, row.uses)
+                for row in session.scalars(rows.order_by(FeatureUsageRow.last_used_at.desc()))
+            )
+
+    def applied(self) -> tuple[AppliedPlan, ...]:
+        """The plans that were applied, the latest first."""
+        with service_errors(self.engine), Session(self.engine) as session:
+            rows = session.scalars(select(AppliedPlanRow).order_by(AppliedPlanRow.plan_id.desc()))
+            return tuple(_applied(row) for row in rows)
+
+
+def _refuse_breaking(plan: RegistryPlan) -> None:
+    if not plan.breaking:
+        return
+    lines = [
+        f"\n  {change.id}: {detail} ({detail.reason}) -> {change.remedy}"
+        for change in plan.breaking
+        for detail in change.details
+        if detail.breaking
+    ]
+    raise ConflictError(
+        f"the plan would alter what is recorded under a name and version; nothing was applied:{''.join(lines)}",
+        code="breaking-change",
+    )
+
+
+def _records(plan: RegistryPlan, kind: type[R], action: str = "") -> list[R]:
+    return [
+        change.record for change in plan.changes if isinstance(change.record, kind) and action in ("", change.action)
+    ]
+
+
+def _created_and_updated(plan: RegistryPlan, kind: type[R]) -> tuple[list[R], list[R]]:
+    return _records(plan, kind, "create"), _records(plan, kind, "update")
+
+
+def _record_plan(session: Session, plan: RegistryPlan, applied_by: str) -> AppliedPlan:
+    values = {
+        "applied_by": applied_by,
+        "changes": [change.to_json() for change in plan.changes],
+        "state_fingerprint": read_state(session).fingerprint,
+    }
+    row = session.scalars(insert(AppliedPlanRow).values(values).returning(AppliedPlanRow)).one()
+    return _applied(row)
+
+
+def _applied(row: AppliedPlanRow) -> AppliedPlan:
+    return AppliedPlan(row.plan_id, row.applied_at, row.applied_by, tuple(row.changes), row.state_fingerprint)
+
+
+def _row_id(session: Session, wanted: str, kind: Kind) -> int:
+    """The key of a group's or a view's row.
+
+    Raises:
+        NotFoundError: if it is not recorded; names the versions there are, or else what there is.
+    """
+    name, version = name_and_version(wanted)
+    table = FeatureViewRow if kind == "view" else FeatureGroupRow
+    key = FeatureViewRow.view_id if kind == "view" else FeatureGroupRow.group_id
+    found = session.scalar(select(key).where(table.name == name, table.version == version))
+    if found is not None:
+        return found
+    ids = sorted(f"{name}@{version}" for name, version in session.execute(select(table.name, table.version)))
+    near = [known for known in ids if known.partition("@")[0] == name] or ids[:20]
+    remedy = f"recorded are: {', '.join(near)}" if near else "nothing is recorded yet: run ./fs apply"
+    raise NotFoundError(f"there is no feature {kind} {wanted!r} in the registry", remedy=remedy, code="not-recorded")

@@ -1,0 +1,182 @@
+"""The registry's tables, as SQLAlchemy sees them; `migrations/` makes them."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, ClassVar
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    CheckConstraint,
+    DateTime,
+    Enum,
+    ForeignKey,
+    Identity,
+    Index,
+    MetaData,
+    Text,
+    UniqueConstraint,
+    func,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+Json = dict[str, Any]
+
+
+class Status(StrEnum):
+    """Life of a version: in use, to be left behind, gone."""
+
+    ACTIVE = "ACTIVE"
+    DEPRECATED = "DEPRECATED"
+    RETIRED = "RETIRED"
+
+
+class Base(DeclarativeBase):
+    """Common ground of all tables: constraint names that migrations can rely on, and times with a zone."""
+
+    metadata = MetaData(
+        naming_convention={
+            "pk": "pk_%(table_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+            "ck": "ck_%(table_name)s_%(constraint_name)s",
+        }
+    )
+    # A definition is kept as `json`: `jsonb` would reorder its keys (the order of derived features is that of columns)
+    # and rewrite 1e30 as an integer.
+    type_annotation_map: ClassVar = {datetime: DateTime(timezone=True), str: Text, int: BigInteger, Json: JSON}
+
+
+_STATUS = Enum(Status, name="definition_status")
+
+
+class EntityTypeRow(Base):
+    """An entity: what features describe."""
+
+    __tablename__ = "entity_types"
+
+    type_id: Mapped[int] = mapped_column(Identity(), primary_key=True)
+    name: Mapped[str] = mapped_column(unique=True)
+    join_key_column: Mapped[str]
+    dtype: Mapped[str]
+    description: Mapped[str] = mapped_column(server_default="")
+    definition: Mapped[Json]
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    updated_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
+class FeatureGroupRow(Base):
+    """One version of a feature group; its `definition` names the entity, which is recorded once, in entity_types."""
+
+    __tablename__ = "feature_groups"
+    __table_args__ = (
+        UniqueConstraint("name", "version"),
+        CheckConstraint("version >= 1", name="version"),
+        CheckConstraint("ttl_seconds >= 0", name="ttl_seconds"),
+    )
+
+    group_id: Mapped[int] = mapped_column(Identity(), primary_key=True)
+    name: Mapped[str]
+    version: Mapped[int]
+    entity_type: Mapped[str] = mapped_column(ForeignKey("entity_types.name"), index=True)
+    batch_source_config: Mapped[Json] = mapped_column(JSONB)
+    streaming_source_config: Mapped[Json | None] = mapped_column(JSONB(none_as_null=True))
+    ttl_seconds: Mapped[int | None]
+    status: Mapped[Status] = mapped_column(_STATUS, server_default=Status.ACTIVE)
+    owner: Mapped[str]
+    description: Mapped[str] = mapped_column(server_default="")
+    definition: Mapped[Json]
+    fingerprint: Mapped[str]
+    created_by: Mapped[str]
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    updated_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
+class FeatureRow(Base):
+    """One feature of a group version, derived ones included; `position` is its place among the columns."""
+
+    __tablename__ = "features"
+    __table_args__ = (
+        UniqueConstraint("group_id", "name"),
+        CheckConstraint("position >= 0", name="position"),
+    )
+
+    feature_id: Mapped[int] = mapped_column(Identity(), primary_key=True)
+    group_id: Mapped[int] = mapped_column(ForeignKey("feature_groups.group_id", ondelete="CASCADE"))
+    name: Mapped[str] = mapped_column(index=True)
+    dtype: Mapped[str]
+    default_value: Mapped[Any | None] = mapped_column(JSONB(none_as_null=True))
+    description: Mapped[str] = mapped_column(server_default="")
+    position: Mapped[int]
+
+
+class FeatureViewRow(Base):
+    """One version of a view; its `definition` names the groups, which are recorded once, in feature_groups."""
+
+    __tablename__ = "feature_views"
+    __table_args__ = (
+        UniqueConstraint("name", "version"),
+        CheckConstraint("version >= 1", name="version"),
+    )
+
+    view_id: Mapped[int] = mapped_column(Identity(), primary_key=True)
+    name: Mapped[str]
+    version: Mapped[int]
+    status: Mapped[Status] = mapped_column(_STATUS, server_default=Status.ACTIVE)
+    owner: Mapped[str]
+    description: Mapped[str] = mapped_column(server_default="")
+    definition: Mapped[Json]
+    fingerprint: Mapped[str]
+    created_by: Mapped[str]
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    updated_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
+class FeatureViewGroupRow(Base):
+    """A group that a view reads; a position, not the group, is the key: a view may read a group in two roles."""
+
+    __tablename__ = "feature_view_groups"
+    __table_args__ = (CheckConstraint("position >= 0", name="position"),)
+
+    view_id: Mapped[int] = mapped_column(ForeignKey("feature_views.view_id", ondelete="CASCADE"), primary_key=True)
+    position: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    group_id: Mapped[int] = mapped_column(ForeignKey("feature_groups.group_id"), index=True)
+
+
+class FeatureUsageRow(Base):
+    """A model that reads a view (or a single group) for a purpose: when first, when last, how many times it said so."""
+
+    __tablename__ = "feature_usage"
+    __table_args__ = (
+        UniqueConstraint("view_id", "model_name", "purpose"),
+        UniqueConstraint("group_id", "model_name", "purpose"),
+        CheckConstraint("num_nonnulls(view_id, group_id) = 1", name="view_or_group"),
+        Index(None, "model_name"),
+    )
+
+    usage_id: Mapped[int] = mapped_column(Identity(), primary_key=True)
+    view_id: Mapped[int | None] = mapped_column(ForeignKey("feature_views.view_id", ondelete="CASCADE"))
+    group_id: Mapped[int | None] = mapped_column(ForeignKey("feature_groups.group_id", ondelete="CASCADE"))
+    model_name: Mapped[str]
+    purpose: Mapped[str]
+    first_used_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    last_used_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    uses: Mapped[int] = mapped_column(server_default=text("1"))
+
+
+class AppliedPlanRow(Base):
+    """One `apply` that changed something: what, by whom, and the fingerprint of the registry after it."""
+
+    __tablename__ = "applied_plans"
+
+    plan_id: Mapped[int] = mapped_column(Identity(), primary_key=True)
+    # now() is when the transaction began, perhaps long before its turn came
+    applied_at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp(), index=True)
+    applied_by: Mapped[str]
+    changes: Mapped[list[Any]] = mapped_column(JSONB)
+    state_fingerprint: Mapped[str]

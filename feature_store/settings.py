@@ -1,0 +1,245 @@
+"""Every environment variable of the feature store, read in this place and nowhere else.
+
+| variable            | what it sets                                                    | default                      |
+|---------------------|-----------------------------------------------------------------|------------------------------|
+| FS_HOME             | the state folder: all that is made at run time                  | `.fs` in the repository      |
+| FS_PG_URL           | a PostgreSQL server: `postgresql://user:password@host:port`     | the embedded one             |
+| FS_REDIS_URL        | a Redis or Valkey server: `redis://:password@host:port/0`       | the embedded one             |
+| FS_JAVA_HOME        | a Java 17 or 21 to run Spark on                                 | the embedded one             |
+| FS_WAREHOUSE        | where Iceberg keeps its files, as a URL                         | `file://<FS_HOME>/warehouse` |
+| FS_DAGSTER_URL      | a Dagster web server to talk to                                 | the embedded one             |
+| FS_SPARK_JARS       | jars for Spark, separated by `:`; empty if the cluster has them | those of `jars.lock`         |
+| FS_SPARK_MEMORY     | memory of the Spark driver                                      | `2g`                         |
+| FS_SPARK_MASTER     | where Spark runs                                                | `local[*]`                   |
+| FS_SPARK_PARTITIONS | partitions of a Spark shuffle                                   | 8                            |
+| FS_DATA_ROOT        | the folder that relative paths of sources start from            | `<FS_HOME>`                  |
+| FS_PORT             | first port of the embedded services (Postgres, Valkey, Dagster) | 14050, or free ones after    |
+| FS_JARS_DIR         | where downloaded jars are kept                                  | `<FS_HOME>/jars`             |
+| FS_JAR_MIRROR       | a repository in Maven layout to fetch jars from                 | the one that jgo knows       |
+| FS_WORKSPACE        | the Dagster workspace file                                      | `workspace.yaml`             |
+
+For its own processes the stack sets `DAGSTER_HOME`, `FS_DAGSTER_PG_URL` (named by `dagster.yaml`), `FS_SUPERVISED` (the
+state folder: marks what belongs to a stack), `JAVA_HOME` and `PYSPARK_PYTHON`. The launcher `fs` reads `PYTHON` too.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import SplitResult, unquote, urlsplit
+
+import msgspec
+
+from feature_store import stack_file
+from feature_store.errors import StackError
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+DATABASES = ("registry", "iceberg", "dagster", "shop")
+DEFAULT_PORT = 14050
+DEFAULT_SPARK_MEMORY = "2g"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Where everything is that the feature store talks to. Immutable; `load()` makes it.
+
+    Attributes:
+        home: the state folder.
+        pg_url: the PostgreSQL server, without database (`postgresql://user:password@host:port`).
+        redis_url: the Redis server.
+        warehouse: the URL under which Iceberg keeps its files.
+        java_home: the Java that Spark runs on.
+        spark_jars: the jars for Spark's class path; empty where the cluster has them.
+        spark_memory: memory of the Spark driver, as Spark writes it ("2g").
+        dagster_url: Dagster's web server; empty if it was not started.
+        spark_master: where Spark runs.
+        spark_partitions: partitions of a Spark shuffle.
+        data_root: the folder that relative paths of sources start from.
+    """
+
+    home: Path
+    pg_url: str
+    redis_url: str
+    warehouse: str
+    java_home: Path
+    spark_jars: tuple[Path, ...]
+    spark_memory: str = DEFAULT_SPARK_MEMORY
+    dagster_url: str = ""
+    spark_master: str = "local[*]"
+    spark_partitions: str = "8"
+    data_root: Path = Path()
+
+    @classmethod
+    def load(cls, environ: Mapping[str, str] = os.environ) -> Settings:
+        """The settings of this process: a variable of the environment wins over the running local stack.
+
+        Raises:
+            StackError: if a service is named by neither, or a variable makes no sense.
+        """
+        home = state_folder(environ)
+        pg_url = server_url(environ, "FS_PG_URL")
+        redis_url = environ.get("FS_REDIS_URL", "")
+        stack = _running_stack(home)
+        if stack is None and not (pg_url and redis_url):
+            raise StackError(
+                "no stack is running", where=str(home), remedy="run ./fs up, or set FS_PG_URL and FS_REDIS_URL"
+            )
+        known_jars = stack.spark_jars if stack else ()
+        jars = environ["FS_SPARK_JARS"].split(os.pathsep) if "FS_SPARK_JARS" in environ else known_jars
+        return cls(
+            home=home,
+            pg_url=pg_url or (stack.pg_url if stack else ""),
+            redis_url=redis_url or (stack.redis_url if stack else ""),
+            warehouse=warehouse(environ),
+            java_home=Path(environ.get("FS_JAVA_HOME") or (stack.java_home if stack else home / "java")),
+            spark_jars=tuple(Path(jar) for jar in jars if jar),
+            spark_memory=environ.get("FS_SPARK_MEMORY") or DEFAULT_SPARK_MEMORY,
+            dagster_url=environ.get("FS_DAGSTER_URL") or (stack.dagster_url if stack else ""),
+            spark_master=environ.get("FS_SPARK_MASTER") or "local[*]",
+            spark_partitions=environ.get("FS_SPARK_PARTITIONS") or "8",
+            data_root=_folder(environ.get("FS_DATA_ROOT") or home),
+        )
+
+    def database_url(self, name: str, driver: str = "postgresql+psycopg2") -> str:
+        """The SQLAlchemy URL of one database, with the driver spelled out: its default changes with SQLAlchemy."""
+        return database_url(self.pg_url, name, driver)
+
+    def jdbc_url(self, name: str) -> str:
+        """The JDBC URL of one database, without credentials: those are `pg_user` and `pg_password`."""
+        server = self._server
+        address = server.netloc.rpartition("@")[2]
+        return f"jdbc:{SplitResult('postgresql', address, f'/{name}', server.query, '').geturl()}"
+
+    @property
+    def pg_user(self) -> str:
+        return unquote(self._server.username or "")
+
+    @property
+    def pg_password(self) -> str:
+        return unquote(self._server.password or "")
+
+    @property
+    def _server(self) -> SplitResult:
+        return urlsplit(self.pg_url)
+
+
+@dataclass(frozen=True)
+class StackSettings:
+    """What `./fs up` starts from: which services exist already, and where the others may be made.
+
+    Attributes:
+        home: the state folder.
+        port: the first port of the embedded services.
+        port_is_chosen: whether the user named that port, so that no other one will do.
+        pg_url, redis_url: existing servers; empty for the embedded ones.
+        java_home: an existing Java; None for the embedded one.
+        jars: the folder of downloaded jars.
+        jar_mirror: a repository in Maven layout; empty for the resolver's own.
+        workspace: Dagster's workspace file.
+    """
+
+    home: Path
+    port: int
+    port_is_chosen: bool
+    pg_url: str
+    redis_url: str
+    java_home: Path | None
+    jars: Path
+    jar_mirror: str
+    workspace: Path
+
+    @classmethod
+    def load(cls, environ: Mapping[str, str] = os.environ) -> StackSettings:
+        """Reads the environment only; nothing has to run.
+
+        Raises:
+            StackError: if a variable makes no sense.
+        """
+        home = state_folder(environ)
+        java_home = environ.get("FS_JAVA_HOME")
+        return cls(
+            home=home,
+            port=_port(environ.get("FS_PORT") or str(DEFAULT_PORT)),
+            port_is_chosen=bool(environ.get("FS_PORT")),
+            pg_url=server_url(environ, "FS_PG_URL"),
+            redis_url=environ.get("FS_REDIS_URL", ""),
+            java_home=Path(java_home).expanduser().resolve() if java_home else None,
+            jars=_folder(environ.get("FS_JARS_DIR") or home / "jars"),
+            jar_mirror=environ.get("FS_JAR_MIRROR", "").rstrip("/"),
+            workspace=_folder(environ.get("FS_WORKSPACE") or REPOSITORY / "workspace.yaml"),
+        )
+
+    def to_json(self) -> bytes:
+        """For the supervisor; with passwords, so not for its command line."""
+        return msgspec.json.encode(self, enc_hook=str)
+
+    @classmethod
+    def from_json(cls, text: bytes) -> StackSettings:
+        return msgspec.json.decode(text, type=cls, dec_hook=lambda kind, value: kind(value))
+
+    def as_text(self) -> dict[str, str]:
+        """For the record: what to compare a later call with. Without passwords."""
+        shown = {
+            "FS_PORT": str(self.port),
+            "FS_JAVA_HOME": str(self.java_home or ""),
+            "FS_WORKSPACE": str(self.workspace),
+        }
+        for name, url in (("FS_PG_URL", self.pg_url), ("FS_REDIS_URL", self.redis_url)):
+            shown[name] = urlsplit(url).netloc.rpartition("@")[2]
+        return shown
+
+
+def database_url(server: str, name: str, driver: str = "postgresql+psycopg2") -> str:
+    """The SQLAlchemy URL of one database on a server given without one."""
+    return urlsplit(server)._replace(scheme=driver, path=f"/{name}").geturl()
+
+
+def state_folder(environ: Mapping[str, str]) -> Path:
+    """The folder of everything made at run time."""
+    return _folder(environ.get("FS_HOME") or REPOSITORY / ".fs")
+
+
+def warehouse(environ: Mapping[str, str]) -> str:
+    """The URL under which Iceberg keeps its files."""
+    return environ.get("FS_WAREHOUSE", "").rstrip("/") or f"file://{state_folder(environ)}/warehouse"
+
+
+def server_url(environ: Mapping[str, str], variable: str) -> str:
+    """The URL of a PostgreSQL server in a variable; empty if it is not set.
+
+    Raises:
+        StackError: if it is the URL of something else, or names a database: the feature store has four of them.
+    """
+    url = environ.get(variable, "").strip()
+    if not url:
+        return ""
+    parts = urlsplit(url)
+    scheme = parts.scheme.partition("+")[0]
+    if scheme not in ("postgresql", "postgres") or not parts.hostname:
+        raise StackError(
+            "is not the URL of a PostgreSQL server", where=variable, remedy="write postgresql://user:password@host:port"
+        )
+    if parts.path.strip("/"):
+        raise StackError(
+            f"names the database {parts.path.strip('/')!r}, but the feature store keeps {len(DATABASES)} databases",
+            where=variable,
+            remedy="let the URL end after the port",
+        )
+    return parts._replace(scheme="postgresql", path="").geturl()
+
+
+def _running_stack(home: Path) -> stack_file.Connections | None:
+    record = stack_file.read(home)
+    return record.connections if record is not None and record.is_running() else None
+
+
+def _folder(path: str | Path) -> Path:
+    return Path(path).expanduser().resolve()
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or not 1024 <= int(text) <= 65_000:
+        raise StackError(f"{text!r} is not a port", where="FS_PORT", remedy="write a number from 1024 to 65000")
+    return int(text)

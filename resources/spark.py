@@ -1,0 +1,38 @@
+"""Spark for the steps of one run."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
+
+import dagster as dg
+from pydantic import PrivateAttr
+
+from feature_store.settings import Settings
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+
+class SparkResource(dg.ConfigurableResource):  # type: ignore[type-arg]
+    """A session that starts with the first step that asks for it and ends with the run."""
+
+    _held: ExitStack = PrivateAttr(default_factory=ExitStack)
+    _session: object = PrivateAttr(default=None)
+
+    def session(self) -> SparkSession:
+        """The run's Spark session.
+
+        Raises:
+            StackError: if Spark cannot start.
+        """
+        from feature_store.offline.session import spark_session
+
+        if self._session is None:
+            self._session = self._held.enter_context(spark_session(Settings.load(), "feature-store"))
+        return self._session  # type: ignore[return-value]
+
+    def teardown_after_execution(self, context: dg.InitResourceContext) -> None:
+        """Stops Spark and its Java process."""
+        self._held.close()
+        self._session = None

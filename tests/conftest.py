@@ -1,0 +1,88 @@
+"""Fixtures of all tests. `stack` is the real thing: an embedded Postgres and Valkey of this session alone."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from feature_store.local import stack as local_stack
+from feature_store.settings import Settings, StackSettings, state_folder
+from feature_store.stack_file import StackRecord
+
+SERVICE_VARIABLES = (
+    "FS_PG_URL",
+    "FS_REDIS_URL",
+    "FS_JAVA_HOME",
+    "FS_WAREHOUSE",
+    "FS_DAGSTER_URL",
+    "FS_SPARK_JARS",
+    "FS_PORT",
+)
+
+
+class RecordingReporter:
+    """Remembers what a command told the user."""
+
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+        self.records: list[StackRecord] = []
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+    def download(self, name: str, done: int, total: int) -> None:
+        """Nothing to remember: `test_jars` looks at downloads."""
+
+    def services(self, record: StackRecord) -> None:
+        self.records.append(record)
+
+
+@pytest.fixture
+def report() -> RecordingReporter:
+    return RecordingReporter()
+
+
+@pytest.fixture
+def eventually() -> Callable[[Callable[[], object]], None]:
+    """Waits until a condition holds, and fails the test if it does not within a time that is far too long."""
+
+    def wait(condition: Callable[[], object], seconds: float = 20.0) -> None:
+        deadline = time.monotonic() + seconds
+        while not condition():
+            assert time.monotonic() < deadline, f"not within {seconds} s"
+            time.sleep(0.02)
+
+    return wait
+
+
+@pytest.fixture(scope="session")
+def jars_folder() -> Path:
+    """The repository's own downloaded jars, so that no test session fetches them again."""
+    return Path(os.environ.get("FS_JARS_DIR") or state_folder(os.environ) / "jars")
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory, jars_folder: Path) -> Iterator[Settings]:
+    """A running stack without Dagster in a folder of its own; `Settings.load()` finds it while the session lasts."""
+    home = tmp_path_factory.mktemp("stack")
+    with pytest.MonkeyPatch.context() as environment:
+        for variable in SERVICE_VARIABLES:
+            environment.delenv(variable, raising=False)
+        environment.setenv("FS_HOME", str(home))
+        environment.setenv("FS_JARS_DIR", str(jars_folder))
+        settings = replace(StackSettings.load(), port=session_port_base())
+        try:
+            local_stack.up(settings, dagster=False, report=RecordingReporter())
+            yield Settings.load()
+        finally:
+            local_stack.down(home, RecordingReporter())
+
+
+def session_port_base() -> int:
+    """A first port away from a developer's own stack and from other sessions; the next free ones do as well."""
+    return 20_000 + os.getpid() % 1_000 * 10

@@ -1,0 +1,29 @@
+"""What the integration tests share beside the stack: one Spark session and the catalog."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import pytest
+from pyiceberg.catalog import Catalog
+
+from feature_store.offline.catalog import open_catalog
+from feature_store.offline.session import spark_session
+from feature_store.settings import Settings
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+
+@pytest.fixture(scope="session")
+def spark(stack: Settings) -> Iterator[SparkSession]:
+    """The one Spark session of all tests."""
+    with spark_session(stack, "tests") as session:
+        yield session
+
+
+@pytest.fixture(scope="session")
+def catalog(stack: Settings) -> Catalog:
+    """The stack's Iceberg catalog."""
+    return open_catalog(stack)

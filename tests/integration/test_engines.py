@@ -1,0 +1,168 @@
+"""One definition, two engines, one result: Spark against the reference on random groups and events."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from feature_store import FLOAT, INT, STRING, TIMESTAMP, BatchSource, Entity, Feature, FeatureGroup, agg
+from feature_store.compile.reference import Row, run_reference
+from feature_store.compile.span import Span
+from feature_store.compile.spark import compile_spark
+from feature_store.dtypes import DType, arrow_type, from_micros
+from feature_store.duration import DAY, HOUR
+from feature_store.plan.build import build_plan
+from feature_store.plan.nodes import GroupPlan
+from tests.integration.engine_cases import SCHEMA, START, USER, events, groups
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+IN_SPARK = settings(
+    max_examples=60,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large],
+)
+
+
+@pytest.fixture
+def quick(spark: SparkSession) -> SparkSession:
+    """The session with one shuffle partition: these data are tiny."""
+    before = spark.conf.get("spark.sql.shuffle.partitions")
+    spark.conf.set("spark.sql.shuffle.partitions", "1")
+    spark.conf.set("spark.sql.adaptive.enabled", "false")
+    yield spark
+    spark.conf.set("spark.sql.shuffle.partitions", before)
+    spark.conf.set("spark.sql.adaptive.enabled", "true")
+
+
+def in_spark(spark: SparkSession, plan: GroupPlan, rows: dict[str, list[Row]], span: Span) -> list[Row]:
+    for source in plan.sources:
+        types = pa.schema([(name, arrow_type(dtype)) for name, dtype in source.schema.items()])
+        spark.createDataFrame(pa.Table.from_pylist(rows[source.name], schema=types)).createOrReplaceTempView(source.name)
+    found: list[Row] = spark.sql(compile_spark(plan, span)).toArrow().to_pylist()
+    return found
+
+
+def assert_same_rows(found: list[Row], expected: list[Row], key: str) -> None:
+    def order(row: Row) -> Any:
+        return row["feature_timestamp"], str(row[key])
+
+    found, expected = sorted(found, key=order), sorted(expected, key=order)
+    assert [order(row) for row in found] == [order(row) for row in expected]
+    for row, wanted in zip(found, expected, strict=True):
+        for name, value in wanted.items():
+            if isinstance(value, float) and row[name] is not None:
+                assert math.isclose(row[name], value, rel_tol=1e-9, abs_tol=1e-9), (name, row, wanted)
+            else:
+                assert row[name] == value, (name, row, wanted)
+
+
+@IN_SPARK
+@given(group=groups(), rows=events(), first=st.booleans(), day=st.integers(-2, 3))
+def test_windows(quick: SparkSession, group: FeatureGroup, rows: list[Row], first: bool, day: int) -> None:
+    plan = build_plan(group)
+    span = Span(START + day * DAY, START + (day + 3) * DAY, first)
+    assert_same_rows(in_spark(quick, plan, {"events": rows}, span), run_reference(plan, {"events": rows}, span), "user_id")
+
+
+@settings(IN_SPARK, max_examples=15)
+@given(group=groups(), rows=events(), cut=st.integers(1, 3))
+def test_a_backfill_in_parts_is_the_backfill_at_once(
+    quick: SparkSession, group: FeatureGroup, rows: list[Row], cut: int
+) -> None:
+    plan = build_plan(group)
+    start, middle, end = START - 2 * DAY, START + (cut - 2) * DAY, START + 2 * DAY
+    whole = in_spark(quick, plan, {"events": rows}, Span(start, end, first=True))
+    parts = in_spark(quick, plan, {"events": rows[::-1]}, Span(start, middle, first=True))
+    parts += in_spark(quick, plan, {"events": rows[::-1]}, Span(middle, end))
+    assert_same_rows(parts, whole, "user_id")
+
+
+def condition_group(condition: str) -> FeatureGroup:
+    return FeatureGroup(
+        "user_conditions",
+        entity=USER,
+        source=BatchSource("events", table="raw.events", event_timestamp="ts", schema=SCHEMA),
+        owner="team:test",
+        features=[Feature("user_n_all_time", agg.count(), where=condition, window="all_time", dtype=INT)],
+    )
+
+
+ATOMS = ["n > 1", "amount < 1.5", "ok", "word = 'a'", "word < 'b'", "n IS NULL", "n / 2 = 0.5", "n % 3 = -1", "abs(n) >= 2",
+         "length(word) = 1", "upper(word) = 'É'", "lower(word) || 'x' = 'ax'", "n BETWEEN 0 AND 2", "word IN ('a', '')",
+         "coalesce(amount, n, 7) > 1", "nullif(n, 2) = 3", "-n < amount", "CASE WHEN ok THEN n WHEN n > 0 THEN 5 END > 2",
+         "amount - amount * 1e300 * 1e300 <> 0", "trim(word) = ''"]  # fmt: skip
+
+
+@settings(IN_SPARK, max_examples=40)
+@given(
+    condition=st.recursive(
+        st.sampled_from(ATOMS),
+        lambda inner: st.one_of(
+            st.builds("({} AND {})".format, inner, inner), st.builds("({} OR {})".format, inner, inner),
+            st.builds("(NOT {})".format, inner),
+        ),
+        max_leaves=5,
+    ),
+    rows=events(),
+)  # fmt: skip
+def test_expressions(quick: SparkSession, condition: str, rows: list[Row]) -> None:
+    plan, span = build_plan(condition_group(condition)), Span(START - 10 * DAY, START + 10 * DAY)
+    assert_same_rows(in_spark(quick, plan, {"events": rows}, span), run_reference(plan, {"events": rows}, span), "user_id")
+
+
+PRODUCTS = {"product_id": STRING, "category": STRING, "price": FLOAT, "listed_at": TIMESTAMP}
+CATEGORIES = {"name": STRING, "boost": INT, "since": TIMESTAMP}
+QUERIES: list[tuple[str, DType]] = [
+    ("SELECT product_id, percent_rank() OVER (PARTITION BY category ORDER BY price) AS item_x FROM products", FLOAT),
+    ("SELECT product_id, CAST(floor((unix_seconds(as_of) - unix_seconds(listed_at)) / 86400) AS BIGINT) AS item_x "
+     "FROM products WHERE price > 1", INT),
+    ("WITH best AS (SELECT category, max(price) AS top FROM products GROUP BY category HAVING count(*) > 1) "
+     "SELECT p.product_id, p.price / b.top AS item_x FROM products p LEFT JOIN best b ON b.category = p.category", FLOAT),
+    ("SELECT p.product_id, sum(c.boost) AS item_x FROM products p JOIN categories c ON c.name = p.category "
+     "GROUP BY p.product_id", INT),
+    ("WITH all_of AS (SELECT count(*) AS n FROM products) SELECT p.product_id, a.n AS item_x FROM products p "
+     "JOIN all_of a ON a.n > 1", INT),
+]  # fmt: skip
+
+
+@settings(IN_SPARK, max_examples=20)
+@given(data=st.data(), query=st.sampled_from(QUERIES))
+def test_queries_at_every_instant(quick: SparkSession, data: st.DataObject, query: tuple[str, DType]) -> None:
+    instants = st.integers(START - 40 * HOUR, START + 5 * HOUR).map(from_micros)
+    category = st.sampled_from(["a", "b", "c", None])
+    products = [
+        {"product_id": f"p{i}", "category": kind, "price": price, "listed_at": at}
+        for i, (kind, price, at) in enumerate(
+            data.draw(st.lists(st.tuples(category, st.sampled_from([1.0, 2.0, 2.0, 3.5]), instants), max_size=12))
+        )
+    ]
+    categories = [{"name": name, "boost": i, "since": data.draw(instants)} for i, name in enumerate(["a", "b"])]
+    text, dtype = query
+    group = FeatureGroup(
+        "item_random", entity=Entity("item", join_key="product_id"), owner="team:test", refresh="hourly", query=text,
+        sources=[BatchSource("products", table="raw.products", event_timestamp="listed_at", schema=PRODUCTS),
+                 BatchSource("categories", table="raw.categories", event_timestamp="since", schema=CATEGORIES)],
+        features=[Feature("item_x", dtype=dtype)],
+    )  # fmt: skip
+    plan, span = build_plan(group), Span(START - 2 * HOUR, START + 3 * HOUR)
+    rows = {"products": products, "categories": categories}
+    assert_same_rows(in_spark(quick, plan, rows, span), run_reference(plan, rows, span), "product_id")
+
+
+def test_int_overflow_fails_the_run_in_spark_too(quick: SparkSession) -> None:
+    group = FeatureGroup(
+        "user_sums", entity=USER, owner="team:test",
+        source=BatchSource("events", table="raw.events", event_timestamp="ts", schema=SCHEMA),
+        features=[Feature("user_sum_all_time", agg.sum("n"), window="all_time", dtype=INT)],
+    )  # fmt: skip
+    rows = [{"user_id": "u", "ts": from_micros(START + i * DAY), "n": 2**62} for i in range(2)]
+    with pytest.raises(Exception, match="ARITHMETIC_OVERFLOW"):
+        in_spark(quick, build_plan(group), {"events": rows}, Span(START, START + 3 * DAY))

@@ -1,0 +1,401 @@
+"""Offline to online: after every run, what readers get is what the offline table says at that instant."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from pyiceberg.catalog import Catalog
+from pyiceberg.expressions import And, GreaterThanOrEqual, LessThan
+from pyiceberg.table import Table
+from redis import Redis
+
+from feature_store import BOOL, EMBEDDING, FLOAT, INT, STRING, TIMESTAMP
+from feature_store.dtypes import LIST, from_micros, to_micros
+from feature_store.duration import DAY, HOUR
+from feature_store.errors import ConflictError, InputError, NotFoundError
+from feature_store.offline.tables import arrow_schema, ensure_table
+from feature_store.online.connection import connect
+from feature_store.online.keys import progress_key
+from feature_store.online.materialize import MaterializeReport, materialize
+from feature_store.online.progress import LastUpdated, last_updated
+from feature_store.online.reader import OnlineReader
+from feature_store.online.vectors import Status
+from feature_store.online.writer import GuardedWriter
+from feature_store.plan.schema import FEATURE_TIMESTAMP, Column, GroupSchema, ViewSchema
+from feature_store.settings import Settings
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+TODAY = to_micros(datetime.now(UTC)) // DAY * DAY
+START = TODAY - 3 * DAY
+ENTITIES = range(6)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One offline row; times in microseconds."""
+
+    user_id: int | None
+    timestamp: int
+    created: int
+    n: int | None
+
+
+def new_group(**changes: Any) -> GroupSchema:
+    """A group that no other test writes."""
+    group = GroupSchema(
+        f"g_{uuid.uuid4().hex}", 1, (Column("user_id", INT),), (Column("n", INT, default=-1),),
+        ttl=None, availability_delay=0, freshness=HOUR, buckets=2,
+    )  # fmt: skip
+    return replace(group, **changes)
+
+
+def arrow_rows(group: GroupSchema, rows: list[Row]) -> pa.Table:
+    instant = pa.timestamp("us", "UTC")
+    columns = [
+        pa.array([row.user_id for row in rows], pa.int64()),
+        pa.array([row.timestamp for row in rows], pa.int64()).cast(instant),
+        pa.array([row.created for row in rows], pa.int64()).cast(instant),
+        pa.array([row.n for row in rows], pa.int64()),
+    ]
+    return pa.table(columns, schema=arrow_schema(group))
+
+
+def write_day(catalog: Catalog, group: GroupSchema, day: int, rows: list[Row]) -> Table:
+    """Replaces one day of the table in one commit, as a run of its partition does."""
+    table = ensure_table(catalog, group)
+    first, end = from_micros(day).isoformat(), from_micros(day + DAY).isoformat()
+    inside = And(GreaterThanOrEqual(term=FEATURE_TIMESTAMP, value=first), LessThan(term=FEATURE_TIMESTAMP, value=end))
+    table.overwrite(arrow_rows(group, rows), overwrite_filter=inside)
+    return table
+
+
+def forget(redis: Redis, group: GroupSchema) -> None:
+    """What an emptied Redis does to one group."""
+    for key in redis.scan_iter(f"{group.id}:*", count=10_000):
+        redis.delete(key)
+
+
+@pytest.fixture(scope="module")
+def redis(stack: Settings) -> Iterator[Redis]:
+    with connect(stack.redis_url) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def reader(stack: Settings) -> Iterator[OnlineReader]:
+    with OnlineReader(stack.redis_url) as reader:
+        yield reader
+
+
+def online(reader: OnlineReader, group: GroupSchema, now: int, entities: Any = ENTITIES) -> dict[Any, int | None]:
+    """The usable value of every entity that has one."""
+    vectors = reader.read(ViewSchema("v", 1, (group,)), [{"user_id": e} for e in entities], from_micros(now))
+    found = zip(entities, vectors.to_dicts(), vectors.statuses, strict=True)
+    usable = (Status.PRESENT, Status.DEFAULTED)
+    return {entity: row["n"] for entity, row, statuses in found if statuses[group.id] in usable}
+
+
+def naive(group: GroupSchema, rows: list[Row], now: int) -> dict[Any, int | None]:
+    """The same by the definition: of each entity's available rows the newest, if it has not expired."""
+    expected = {}
+    for entity in ENTITIES:
+        known = [r for r in rows if r.user_id == entity and r.timestamp + group.availability_delay <= now]
+        newest = max(known, key=lambda r: (r.timestamp, r.created), default=None)
+        if newest is not None and (group.ttl is None or now <= newest.timestamp + group.ttl):
+            expected[entity] = -1 if newest.n is None else newest.n
+    return expected
+
+
+ROWS_OF_A_DAY = st.lists(
+    st.tuples(st.none() | st.sampled_from(ENTITIES), st.integers(0, 3), st.none() | st.integers(0, 99)), max_size=8
+)
+STEPS = st.lists(
+    st.one_of(
+        st.tuples(st.just("write"), st.integers(0, 3), ROWS_OF_A_DAY),
+        st.tuples(st.just("wait"), st.integers(1, 30), st.none()),
+        st.tuples(st.just("forget"), st.none(), st.none()),
+        st.tuples(st.just("again"), st.booleans(), st.none()),
+    ),
+    min_size=2,
+    max_size=7,
+)
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(STEPS, st.sampled_from([None, DAY, 2 * DAY]), st.sampled_from([0, 6 * HOUR]))
+def test_online_is_what_the_table_says(
+    catalog: Catalog, redis: Redis, reader: OnlineReader, steps: list[Any], ttl: int | None, delay: int
+) -> None:
+    """Days are written and computed again, rows vanish and become available, Redis is emptied: in any order."""
+    group = new_group(ttl=ttl, availability_delay=delay)
+    ensure_table(catalog, group)
+    now = START + DAY
+    days: dict[int, list[Row]] = {}
+    for created, (step, number, drawn) in enumerate(steps):
+        match step:
+            case "write":
+                day = START + number * DAY
+                rows = [
+                    Row(e, day + six * 6 * HOUR, TODAY + created * 100 + i, n) for i, (e, six, n) in enumerate(drawn)
+                ]
+                write_day(catalog, group, day, rows)
+                days[number] = rows
+            case "wait":
+                now += number * HOUR
+            case "forget":
+                forget(redis, group)
+        report = materialize(catalog, redis, group, now=from_micros(now), full=step == "again" and number)
+        outcomes = report.written + report.stale + report.expired + report.deleted
+        assert report.entities == outcomes
+        assert online(reader, group, now) == naive(group, [row for rows in days.values() for row in rows], now)
+
+
+def test_only_what_changed_is_read(catalog: Catalog, redis: Redis, reader: OnlineReader) -> None:
+    group = new_group()
+    first = write_day(catalog, group, START, [Row(e, START, 1, e) for e in range(4)]).current_snapshot()
+    now = from_micros(TODAY)
+    report = materialize(catalog, redis, group, now=now)
+    assert first is not None
+    assert (report.full, report.from_snapshot, report.to_snapshot) == (True, None, first.snapshot_id)
+    assert (report.entities, report.written, report.newest) == (4, 4, from_micros(START))
+
+    second = write_day(
+        catalog, group, START + DAY, [Row(e, START + DAY, 1, 10 + e) for e in range(2)]
+    ).current_snapshot()
+    assert second is not None
+    report = materialize(catalog, redis, group, now=now)
+    assert (report.full, report.from_snapshot, report.to_snapshot) == (False, first.snapshot_id, second.snapshot_id)
+    assert (report.entities, report.written) == (2, 2)
+    assert online(reader, group, TODAY) == {0: 10, 1: 11, 2: 2, 3: 3}
+    assert last_updated(redis, group) == LastUpdated(TODAY, START + DAY)
+
+    report = materialize(catalog, redis, group, now=from_micros(TODAY + 1))
+    assert (report.full, report.entities) == (False, 0)
+    assert last_updated(redis, group) == LastUpdated(TODAY + 1, START + DAY)
+
+
+def test_an_old_partition_computed_again_replaces_nothing_newer(
+    catalog: Catalog, redis: Redis, reader: OnlineReader
+) -> None:
+    group = new_group()
+    write_day(catalog, group, START, [Row(0, START, 1, 1), Row(1, START, 1, 2)])
+    write_day(catalog, group, START + DAY, [Row(0, START + DAY, 1, 3)])
+    materialize(catalog, redis, group)
+    write_day(catalog, group, START, [Row(0, START, 2, 10), Row(1, START, 2, 20)])
+    report = materialize(catalog, redis, group)
+    assert (report.full, report.written, report.stale) == (False, 1, 1)
+    assert online(reader, group, TODAY) == {0: 3, 1: 20}
+
+
+def test_a_row_taken_back_leaves_no_trace(catalog: Catalog, redis: Redis, reader: OnlineReader) -> None:
+    group = new_group()
+    write_day(catalog, group, START, [Row(0, START, 1, 1)])
+    write_day(catalog, group, START + DAY, [Row(e, START + DAY, 1, 5) for e in range(3)])
+    materialize(catalog, redis, group)
+    writer = GuardedWriter(redis, group)
+    writer.write([f"{group.id}:{{2}}"], [writer.encode(START + DAY + 1, [7], TODAY)])  # by the stream, newer
+    write_day(catalog, group, START + DAY, [])
+    report = materialize(catalog, redis, group)
+    assert (report.full, report.written, report.deleted, report.stale) == (False, 1, 1, 1)
+    assert online(reader, group, TODAY) == {0: 1, 2: 7}
+
+
+def test_an_emptied_redis_is_filled_again(catalog: Catalog, redis: Redis, reader: OnlineReader) -> None:
+    group = new_group()
+    write_day(catalog, group, START, [Row(0, START, 1, 1)])
+    materialize(catalog, redis, group)
+    forget(redis, group)
+    assert online(reader, group, TODAY) == {}
+    assert materialize(catalog, redis, group).full
+    assert online(reader, group, TODAY) == {0: 1}
+
+
+def test_a_full_run_on_request(catalog: Catalog, redis: Redis, reader: OnlineReader) -> None:
+    group = new_group()
+    write_day(catalog, group, START, [Row(0, START, 1, 1)])
+    materialize(catalog, redis, group)
+    redis.delete(f"{group.id}:{{0}}")
+    assert materialize(catalog, redis, group).entities == 0
+    assert materialize(catalog, redis, group, full=True).written == 1
+    assert online(reader, group, TODAY) == {0: 1}
+
+
+@pytest.mark.parametrize("late", [-1, 0, 1])
+def test_rows_wait_for_their_availability(catalog: Catalog, redis: Redis, reader: OnlineReader, late: int) -> None:
+    group = new_group(availability_delay=2 * HOUR)
+    write_day(catalog, group, START, [Row(0, START, 1, 1), Row(1, START, 1, 1)])
+    write_day(catalog, group, START + DAY, [Row(0, START + DAY, 1, 2)])
+    available_at = START + DAY + 2 * HOUR
+    report = materialize(catalog, redis, group, now=from_micros(available_at - HOUR))
+    assert (report.written, report.held, report.newest) == (2, 1, from_micros(START))
+    report = materialize(catalog, redis, group, now=from_micros(available_at + late))
+    assert (report.full, report.held) == (False, 1 if late < 0 else 0)
+    assert online(reader, group, available_at + late) == {0: 1 if late < 0 else 2, 1: 1}
+    report = materialize(catalog, redis, group, now=from_micros(available_at + HOUR))
+    assert online(reader, group, available_at + HOUR) == {0: 2, 1: 1}
+
+
+def test_held_rows_survive_new_snapshots_and_old_clocks(catalog: Catalog, redis: Redis, reader: OnlineReader) -> None:
+    group = new_group(availability_delay=HOUR)
+    write_day(catalog, group, START, [Row(0, START, 1, 1)])
+    assert materialize(catalog, redis, group, now=from_micros(START + HOUR - 1)).held == 1
+    write_day(catalog, group, START + DAY, [Row(1, START + DAY, 1, 2)])
+    assert materialize(catalog, redis, group, now=from_micros(START)).held == 2
+    report = materialize(catalog, redis, group, now=from_micros(START + HOUR))
+    assert (report.full, report.written, report.held) == (False, 1, 1)
+    report = materialize(catalog, redis, group, now=from_micros(START + 3 * DAY))
+    assert (report.full, report.held) == (False, 0)
+    assert online(reader, group, TODAY) == {0: 1, 1: 2}
+
+
+@pytest.mark.parametrize("late", [-1, 0, 1])
+def test_rows_past_their_ttl_are_counted_and_not_served(
+    catalog: Catalog, redis: Redis, reader: OnlineReader, late: int
+) -> None:
+    group = new_group(ttl=4 * DAY)
+    write_day(catalog, group, START, [Row(0, START, 1, 1)])
+    write_day(catalog, group, START + DAY, [Row(1, START + DAY, 1, 2)])
+    now = START + 4 * DAY + late
+    report = materialize(catalog, redis, group, now=from_micros(now))
+    assert (report.entities, report.written, report.expired) == ((2, 1, 1) if late > 0 else (2, 2, 0))
+    assert online(reader, group, now) == ({1: 2} if late > 0 else {0: 1, 1: 2})
+
+
+@pytest.mark.parametrize("change", [{"ttl": 2 * DAY}, {"availability_delay": 50 * HOUR}, {"ttl": 30 * DAY}])
+def test_a_changed_rule_writes_every_row_again(
+    catalog: Catalog, redis: Redis, reader: OnlineReader, change: Any
+) -> None:
+    group = new_group(ttl=10 * DAY)
+    rows = [Row(0, START, 1, 1), Row(1, START + DAY, 1, 2)]
+    write_day(catalog, group, START, rows[:1])
+    write_day(catalog, group, START + DAY, rows[1:])
+    materialize(catalog, redis, group, now=from_micros(TODAY))
+    changed = replace(group, **change)
+    report = materialize(catalog, redis, changed, now=from_micros(TODAY))
+    assert report.full
+    if "ttl" in change:
+        assert online(reader, changed, TODAY) == naive(changed, rows, TODAY)
+
+
+def test_history_that_was_expired_is_no_base(catalog: Catalog, redis: Redis, reader: OnlineReader) -> None:
+    group = new_group()
+    table = write_day(catalog, group, START, [Row(0, START, 1, 1)])
+    report = materialize(catalog, redis, group)
+    write_day(catalog, group, START + DAY, [Row(0, START + DAY, 1, 2)])
+    table.refresh()
+    assert report.to_snapshot is not None
+    table.maintenance.expire_snapshots().by_id(report.to_snapshot).commit()
+    report = materialize(catalog, redis, group)
+    assert (report.full, report.from_snapshot) == (True, None)
+    assert online(reader, group, TODAY) == {0: 2}
+
+
+def test_a_damaged_record_is_no_base(catalog: Catalog, redis: Redis) -> None:
+    group = new_group()
+    write_day(catalog, group, START, [Row(0, START, 1, 1)])
+    materialize(catalog, redis, group)
+    redis.hset(progress_key(group), "snapshot", "x")
+    assert materialize(catalog, redis, group).full
+
+
+def test_empty_tables_and_missing_ones(catalog: Catalog, redis: Redis, stack: Settings) -> None:
+    group = new_group()
+    with pytest.raises(NotFoundError, match=rf"no offline table {group.table}.*\./fs apply"):
+        materialize(catalog, redis, group)
+    ensure_table(catalog, group)
+    report = materialize(stack, redis, group, now=from_micros(TODAY))
+    assert (report.entities, report.to_snapshot) == (0, None)
+    assert last_updated(redis, group) == LastUpdated(TODAY, None)
+    write_day(catalog, group, START, [])
+    assert materialize(catalog, redis, group).entities == 0
+    wider = replace(group, features=(*group.features, Column("m", INT), Column("l", INT)))
+    with pytest.raises(ConflictError, match="lacks the columns l, m"):
+        materialize(catalog, redis, wider)
+
+
+def test_a_feature_is_added(catalog: Catalog, redis: Redis, reader: OnlineReader) -> None:
+    """Files from before the feature have no column for it; the default is given."""
+    group = new_group()
+    write_day(catalog, group, START, [Row(0, START, 1, 1), Row(1, START, 1, 1)])
+    materialize(catalog, redis, group)
+    wider = replace(group, features=(*group.features, Column("m", STRING, default="new")))
+    table = ensure_table(catalog, wider)
+    row = arrow_rows(group, [Row(0, START + DAY, 1, 2)]).append_column("m", pa.array(["x"]))
+    table.append(row)
+    report = materialize(catalog, redis, wider)
+    assert (report.full, report.written) == (False, 1)
+    for full in (False, True):
+        materialize(catalog, redis, wider, full=full)
+        rows = reader.read(ViewSchema("v", 1, (wider,)), [{"user_id": 0}, {"user_id": 1}]).to_dicts()
+        assert rows == [{"user_id": 0, "n": 2, "m": "x"}, {"user_id": 1, "n": 1, "m": "new"}]
+
+
+def test_every_type_arrives(catalog: Catalog, redis: Redis, reader: OnlineReader) -> None:
+    features = (
+        Column("a", STRING), Column("b", INT), Column("c", FLOAT), Column("d", BOOL), Column("e", TIMESTAMP),
+        Column("f", EMBEDDING(2)), Column("g", LIST(STRING)), Column("h", LIST(TIMESTAMP)), Column("i", LIST(FLOAT)),
+    )  # fmt: skip
+    keys = (Column("name", STRING), Column("number", INT))
+    group = new_group(keys=keys, features=features, buckets=3)
+    instant = datetime(2026, 1, 2, 3, 4, 5, 6, tzinfo=UTC)
+    values = ["Zoë", 2**63 - 1, 0.1, False, instant, [0.5, -0.5], ["x", None], [instant], [1.5]]
+    names = [feature.name for feature in features]
+    full = {"name": "a{|}%", "number": -5} | dict(zip(names, values, strict=True))
+    null = {"name": "", "number": 0} | dict.fromkeys(names)
+    nobody = {"name": None, "number": 1} | dict.fromkeys(names)
+    times = {"feature_timestamp": from_micros(START), "created_timestamp": from_micros(START)}
+    rows = [row | times for row in (full, null, nobody)]
+    ensure_table(catalog, group).append(pa.Table.from_pylist(rows, schema=arrow_schema(group)))
+    report = materialize(catalog, redis, group)
+    assert (report.entities, report.written) == (2, 2)
+    vectors = reader.read(ViewSchema("v", 1, (group,)), [full, null, nobody])
+    assert vectors.to_dicts() == [full, null, nobody]
+    assert [row[group.id] for row in vectors.statuses] == [Status.PRESENT, Status.PRESENT, Status.NOT_FOUND]
+
+
+def test_files_of_spark_and_its_delete_files(
+    catalog: Catalog, redis: Redis, reader: OnlineReader, spark: SparkSession
+) -> None:
+    group = new_group()
+    ensure_table(catalog, group)
+    name = f"fs.{group.table}"
+    rows = ", ".join(f"({e}L, timestamp_micros({START}L), timestamp_micros({START}L), {e}L)" for e in ENTITIES)
+    spark.sql(f"INSERT INTO {name} VALUES {rows}")
+    materialize(catalog, redis, group)
+    assert online(reader, group, TODAY) == {e: e for e in ENTITIES}
+    spark.sql(f"ALTER TABLE {name} SET TBLPROPERTIES ('write.delete.mode' = 'merge-on-read')")
+    spark.sql(f"DELETE FROM {name} WHERE user_id = 0")
+    for full in (False, True):
+        with pytest.raises(InputError, match=rf"{group.table}.*has delete files.*copy-on-write"):
+            materialize(catalog, redis, group, full=full)
+
+
+def test_a_run_that_failed_is_made_up_for(catalog: Catalog, redis: Redis, reader: OnlineReader) -> None:
+    group = new_group(keys=(Column("user_id", STRING),), features=(Column("v", EMBEDDING(2)),), buckets=8)
+    table = ensure_table(catalog, group)
+
+    def append(timestamp: int, vectors: dict[str, list[float]]) -> None:
+        times = {"feature_timestamp": from_micros(timestamp), "created_timestamp": from_micros(timestamp)}
+        rows = [{"user_id": user, "v": vector} | times for user, vector in vectors.items()]
+        table.append(pa.Table.from_pylist(rows, schema=arrow_schema(group)))
+
+    append(START, {f"u{i}": [1.0, 2.0] for i in range(20)})
+    first: MaterializeReport = materialize(catalog, redis, group)
+    append(START + 1, {f"u{i}": [3.0, 4.0] if i else [5.0] for i in range(20)})
+    with pytest.raises(InputError, match=r"embedding of 1 numbers in EMBEDDING\(2\)"):
+        materialize(catalog, redis, group)
+    append(START + 2, {"u0": [6.0, 7.0]})
+    report = materialize(catalog, redis, group)
+    assert report.from_snapshot == first.to_snapshot
+    vectors = reader.read(ViewSchema("v", 1, (group,)), [{"user_id": f"u{i}"} for i in range(20)])
+    assert [row["v"] for row in vectors.to_dicts()] == [[6.0, 7.0], *[[3.0, 4.0]] * 19]

@@ -1,0 +1,37 @@
+WITH grid AS (
+  SELECT explode(sequence(1728086400000000L, 1728172800000000L, 86400000000L)) AS t
+),
+`clicks` AS (
+  WITH cleaned AS (
+    SELECT * FROM (
+      SELECT `user_id`,
+        `id`,
+        CASE WHEN abs(`amount`) < double('Infinity') THEN `amount` + 0D END AS `amount`,
+        `n`,
+        `word`,
+        `ok`,
+        `ts`,
+        unix_micros(`ts`) AS at,
+        row_number() OVER (PARTITION BY `id` ORDER BY `ts`) AS copy
+      FROM `clicks`
+      WHERE `ts` < timestamp_micros(1728172800000000)
+    )
+    WHERE copy = 1 OR `id` IS NULL
+  )
+  SELECT cleaned.* EXCEPT (at), timestamp_micros(grid.t) AS as_of
+  FROM grid JOIN cleaned ON cleaned.at < grid.t
+),
+answers AS (
+  WITH totals AS (SELECT word, SUM(amount) AS total, clicks.as_of AS as_of FROM clicks GROUP BY word, clicks.as_of) SELECT c.user_id, SUM(c.amount) / MAX(t.total) AS user_share, c.as_of AS as_of FROM clicks AS c JOIN totals AS t ON t.word = c.word AND c.as_of = t.as_of GROUP BY c.user_id, c.as_of
+),
+vectors AS (
+  SELECT `user_id`,
+    unix_micros(as_of) AS t,
+    `user_share`
+  FROM answers
+  WHERE `user_id` IS NOT NULL
+)
+SELECT `user_id`,
+  timestamp_micros(t) AS feature_timestamp,
+  `user_share`
+FROM vectors

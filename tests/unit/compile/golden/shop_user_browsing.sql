@@ -1,0 +1,67 @@
+WITH cleaned AS (
+  SELECT `user_id`,
+    `category`,
+    `seconds`,
+    `event_ts`,
+    unix_micros(`event_ts`) AS at
+  FROM `browsing`
+  WHERE `user_id` IS NOT NULL
+    AND `event_ts` >= timestamp_micros(1720224000000000)
+    AND `event_ts` < timestamp_micros(1728172800000000)
+),
+events AS (
+  SELECT *
+  FROM cleaned
+),
+tiles AS (
+  SELECT `user_id`,
+    at - pmod(at, 86400000000L) + 86400000000L AS tile_end,
+    count_if(TRUE) AS hits_90d,
+    collect_list(CASE WHEN `category` IS NOT NULL AND `seconds` IS NOT NULL THEN struct(`category` AS value, `seconds` AS weight) END) AS `user_preferred_categories_top3_90d:entries`,
+    sum(`seconds`) AS `user_browsing_seconds_sum_90d:sum`
+  FROM events
+  WHERE TRUE
+  GROUP BY 1, 2
+),
+moves AS (
+  SELECT `user_id`,
+    move.t,
+    move.enters,
+    `user_preferred_categories_top3_90d:entries`,
+    `user_browsing_seconds_sum_90d:sum`
+  FROM (
+    SELECT *, explode(filter(array(struct(tile_end AS t, TRUE AS enters),
+      CASE WHEN hits_90d > 0 AND tile_end + 7776000000000L > 1728000000000000 THEN struct(tile_end + 7776000000000L AS t, FALSE AS enters) END), x -> x IS NOT NULL)) AS move
+    FROM tiles
+  )
+  WHERE move.t <= 1728172800000000
+),
+points AS (
+  SELECT `user_id`,
+    t,
+    first(CASE WHEN enters THEN `user_preferred_categories_top3_90d:entries` END, TRUE) AS `user_preferred_categories_top3_90d:entries`,
+    first(CASE WHEN enters THEN `user_browsing_seconds_sum_90d:sum` END, TRUE) AS `user_browsing_seconds_sum_90d:sum`
+  FROM moves
+  GROUP BY 1, 2
+),
+frames AS (
+  SELECT `user_id`,
+    t,
+    flatten(collect_list(`user_preferred_categories_top3_90d:entries`) OVER last_90d) AS `user_preferred_categories_top3_90d`,
+    coalesce(sum(`user_browsing_seconds_sum_90d:sum`) OVER last_90d, 0L) AS `user_browsing_seconds_sum_90d`
+  FROM points
+  WINDOW last_90d AS (PARTITION BY `user_id` ORDER BY t RANGE BETWEEN 7689600000000L PRECEDING AND CURRENT ROW)
+),
+vectors AS (
+  SELECT `user_id`,
+    t,
+    CASE WHEN size(`user_preferred_categories_top3_90d`) > 0 THEN transform(slice(array_sort(transform(array_distinct(transform(`user_preferred_categories_top3_90d`, x -> x.value)), v -> struct(aggregate(filter(`user_preferred_categories_top3_90d`, x -> x.value = v), 0L, (total, x) -> total + x.weight) AS weight, v AS value)), (a, b) -> CASE WHEN a.weight > b.weight THEN -1 WHEN a.weight < b.weight THEN 1 WHEN a.value < b.value THEN -1 WHEN a.value > b.value THEN 1 ELSE 0 END), 1, 3), x -> x.value) END AS `user_preferred_categories_top3_90d`,
+    `user_browsing_seconds_sum_90d` AS `user_browsing_seconds_sum_90d`
+  FROM frames
+  WHERE t > 1728000000000000
+)
+SELECT `user_id`,
+  timestamp_micros(t) AS feature_timestamp,
+  `user_preferred_categories_top3_90d`,
+  `user_browsing_seconds_sum_90d`
+FROM vectors

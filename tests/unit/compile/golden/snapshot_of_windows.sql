@@ -1,0 +1,63 @@
+WITH cleaned AS (
+  SELECT * FROM (
+    SELECT `user_id`,
+      `id`,
+      CASE WHEN abs(`amount`) < double('Infinity') THEN `amount` + 0D END AS `amount`,
+      `n`,
+      `word`,
+      `ok`,
+      `ts`,
+      unix_micros(`ts`) AS at,
+      row_number() OVER (PARTITION BY `id` ORDER BY `ts`) AS copy
+    FROM `clicks`
+    WHERE `user_id` IS NOT NULL
+      AND `ts` < timestamp_micros(1728172800000000)
+  )
+  WHERE copy = 1 OR `id` IS NULL
+),
+events AS (
+  SELECT *
+  FROM cleaned
+),
+tiles AS (
+  SELECT `user_id`,
+    at - pmod(at, 3600000000L) + 3600000000L AS tile_end,
+    count_if(TRUE) AS hits_1h,
+    count(1) AS `user_n_1h:n`
+  FROM events
+  WHERE TRUE
+  GROUP BY 1, 2
+),
+grid AS (
+  SELECT `user_id`, explode(sequence(greatest(min(tile_end), 1728003600000000L), 1728172800000000L, 3600000000L)) AS t
+  FROM tiles
+  GROUP BY 1
+),
+points AS (
+  SELECT `user_id`,
+    t,
+    first(`user_n_1h:n`, TRUE) AS `user_n_1h:n`
+  FROM (
+    SELECT `user_id`, tile_end AS t, `user_n_1h:n` FROM tiles
+    UNION ALL SELECT `user_id`, t, NULL AS `user_n_1h:n` FROM grid
+  )
+  GROUP BY 1, 2
+),
+frames AS (
+  SELECT `user_id`,
+    t,
+    coalesce(sum(`user_n_1h:n`) OVER last_1h, 0L) AS `user_n_1h`
+  FROM points
+  WINDOW last_1h AS (PARTITION BY `user_id` ORDER BY t RANGE BETWEEN 0L PRECEDING AND CURRENT ROW)
+),
+vectors AS (
+  SELECT `user_id`,
+    t,
+    `user_n_1h` AS `user_n_1h`
+  FROM frames
+  WHERE t > 1728000000000000
+)
+SELECT `user_id`,
+  timestamp_micros(t) AS feature_timestamp,
+  `user_n_1h`
+FROM vectors

@@ -1,0 +1,106 @@
+"""The compiled SQL of every construct, as files to review. `UPDATE_GOLDEN=1 ./fs test …` writes them anew."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from feature_store import (
+    BOOL, FLOAT, INT, LIST, STRING, TIMESTAMP, BatchSource, Entity, Feature, FeatureGroup, agg,
+)  # fmt: skip
+from feature_store.compile.spark import compile_spark, events_after
+from feature_store.compile.span import Span
+from feature_store.dsl.collect import load_project
+from feature_store.duration import DAY
+from feature_store.plan.build import build_plan
+
+GOLDEN = Path(__file__).parent / "golden"
+SPAN = Span(20_000 * DAY, 20_002 * DAY)
+EVENTS = BatchSource(
+    "clicks",
+    table="raw.clicks",
+    event_timestamp="ts",
+    event_id="id",
+    schema={"user_id": STRING, "id": INT, "ts": TIMESTAMP, "amount": FLOAT, "n": INT, "word": STRING, "ok": BOOL},
+)
+
+
+def group(*features: Feature, **more: object) -> FeatureGroup:
+    arguments: dict[str, object] = {
+        "entity": Entity("user", join_key="user_id"),
+        "source": EVENTS,
+        "owner": "team:test",
+        "features": features,
+    }
+    return FeatureGroup("user_clicks", **(arguments | more))  # type: ignore[arg-type]
+
+
+CASES = {
+    "counts_and_sums": group(
+        Feature("user_n_7d", agg.count(), window="7d", dtype=INT),
+        Feature("user_words_7d", agg.count("word"), window="7d", dtype=INT, where="ok"),
+        Feature("user_amount_1d", agg.sum("amount"), window="1d", dtype=FLOAT),
+        Feature("user_amount_all_time", agg.mean("amount"), window="all_time", dtype=FLOAT),
+    ),
+    "extremes_and_last": group(
+        Feature("user_min_7d", agg.min("amount"), window="7d", dtype=FLOAT),
+        Feature("user_max_7d", agg.max("word"), window="7d", dtype=STRING),
+        Feature("user_last_7d", agg.last("word"), window="7d", dtype=STRING, where="n > 0"),
+    ),
+    "distinct_and_top": group(
+        Feature("user_words_all_time", agg.count_distinct("word"), window="all_time", dtype=INT),
+        Feature("user_top_7d", agg.top_k("word", k=3, by="amount"), window="7d", dtype=LIST(STRING)),
+    ),
+    "computed_where_derived": group(
+        Feature("user_net_1d", agg.sum("net"), window="1d", dtype=FLOAT),
+        columns={"net": "amount - coalesce(n, 0)"},
+        where="word IN ('it''s', 'b') AND NOT ok",
+        derived={"user_half": "user_net_1d / 2"},
+    ),
+    "snapshot_of_windows": group(
+        Feature("user_n_1h", agg.count(), window="1h", dtype=INT), emit="snapshot", slide="1h", ttl="1d"
+    ),
+    "query_with_join": group(
+        Feature("user_share", dtype=FLOAT),
+        source=None,
+        sources=[EVENTS],
+        query=(
+            "WITH totals AS (SELECT word, sum(amount) AS total FROM clicks GROUP BY word) "
+            "SELECT c.user_id, sum(c.amount) / max(t.total) AS user_share FROM clicks c "
+            "JOIN totals t ON t.word = c.word GROUP BY c.user_id"
+        ),
+    ),
+    **{f"shop_{group.name}": group for group in load_project("feature_defs").groups},
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_sql_is_the_reviewed_one(name: str) -> None:
+    sql = compile_spark(build_plan(CASES[name]), SPAN)
+    path = GOLDEN / f"{name}.sql"
+    if os.environ.get("UPDATE_GOLDEN"):
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(sql)
+    assert sql == path.read_text(), f"the SQL of {name} changed: review it, then write it with UPDATE_GOLDEN=1"
+
+
+def test_no_golden_file_is_left_over() -> None:
+    assert {path.stem for path in GOLDEN.glob("*.sql")} == set(CASES)
+
+
+def test_the_first_span_adds_the_standing_rows() -> None:
+    plan = build_plan(CASES["counts_and_sums"])
+    assert "tile_end < " in compile_spark(plan, Span(SPAN.after, SPAN.until, first=True))
+    assert "tile_end < " not in compile_spark(plan, SPAN)
+
+
+def test_only_events_that_matter_are_read() -> None:
+    assert events_after(build_plan(CASES["extremes_and_last"]), SPAN) == SPAN.after - 7 * DAY
+    assert events_after(build_plan(CASES["counts_and_sums"]), SPAN) is None
+
+
+def test_a_span_off_the_grid_is_refused() -> None:
+    with pytest.raises(ValueError, match="is not a span on a grid of 1d"):
+        compile_spark(build_plan(CASES["extremes_and_last"]), Span(1, DAY))

@@ -1,0 +1,127 @@
+"""The reference against values worked out by hand, at the edges that matter."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from feature_store import FLOAT, INT, LIST, STRING, TIMESTAMP, BatchSource, Entity, Feature, FeatureGroup, agg
+from feature_store.compile.reference import run_reference
+from feature_store.compile.reference_expressions import OverflowOfInt
+from feature_store.compile.span import Span
+from feature_store.dtypes import to_micros
+from feature_store.plan.build import build_plan
+
+DAY0 = datetime(2026, 1, 10, tzinfo=UTC)
+SOURCE = BatchSource(
+    "events",
+    table="raw.events",
+    event_timestamp="ts",
+    schema={"user_id": STRING, "ts": TIMESTAMP, "amount": FLOAT, "n": INT, "word": STRING},
+)
+
+
+def rows(features: list[Feature], events: list[dict[str, Any]], days: int = 5, *, first: bool = False, **more: Any) -> list:
+    group = FeatureGroup(
+        "user_events", entity=Entity("user", join_key="user_id"), source=SOURCE, owner="team:t", features=features, **more
+    )
+    start = to_micros(DAY0)
+    span = Span(start, start + to_micros(DAY0 + timedelta(days=days)) - start, first)
+    given = [{"user_id": "u", **event} for event in events]
+    return run_reference(build_plan(group), {"events": given}, span)
+
+
+def days(found: list[dict[str, Any]], name: str) -> dict[int, Any]:
+    return {(row["feature_timestamp"] - DAY0).days: row[name] for row in found}
+
+
+def at(hours: float, micros: int = 0) -> datetime:
+    return DAY0 + timedelta(hours=hours, microseconds=micros)
+
+
+def test_an_event_enters_at_the_next_instant_and_leaves_a_window_later() -> None:
+    count = Feature("user_n_2d", agg.count(), window="2d", dtype=INT)
+    assert days(rows([count], [{"ts": at(12)}]), "user_n_2d") == {1: 1, 3: 0}
+
+
+@pytest.mark.parametrize(("micros", "expected"), [(-1, {1: 1, 2: 0}), (0, {2: 1, 3: 0}), (1, {2: 1, 3: 0})])
+def test_windows_are_half_open(micros: int, expected: dict[int, int]) -> None:
+    count = Feature("user_n_1d", agg.count(), window="1d", dtype=INT)
+    assert days(rows([count], [{"ts": at(24, micros)}]), "user_n_1d") == expected
+
+
+def test_aggregates_of_nothing() -> None:
+    features = [
+        Feature("user_n_1d", agg.count(), window="1d", dtype=INT),
+        Feature("user_s_1d", agg.sum("amount"), window="1d", dtype=FLOAT),
+        Feature("user_m_1d", agg.mean("amount"), window="1d", dtype=FLOAT),
+        Feature("user_l_1d", agg.last("word"), window="1d", dtype=STRING),
+        Feature("user_d_1d", agg.count_distinct("word"), window="1d", dtype=INT),
+        Feature("user_t_1d", agg.top_k("word", k=1), window="1d", dtype=LIST(STRING)),
+    ]
+    last = rows(features, [{"ts": at(1), "amount": 2.0, "word": "a"}])[-1]
+    assert [last[f.name] for f in features] == [0, 0.0, None, None, 0, None]
+
+
+def test_nulls_and_non_finite_values_do_not_count_except_as_rows() -> None:
+    features = [
+        Feature("user_n_1d", agg.count(), window="1d", dtype=INT),
+        Feature("user_a_1d", agg.count("amount"), window="1d", dtype=INT),
+        Feature("user_m_1d", agg.mean("amount"), window="1d", dtype=FLOAT),
+    ]
+    events = [{"ts": at(1), "amount": value} for value in (None, float("nan"), float("inf"), 4.0)]
+    assert [rows(features, events)[0][f.name] for f in features] == [4, 1, 4.0]
+
+
+def test_last_breaks_ties_by_the_greatest_value_and_strings_by_bytes() -> None:
+    last = Feature("user_l_1d", agg.last("word"), window="1d", dtype=STRING)
+    events = [{"ts": at(1), "word": "\U0001f600"}, {"ts": at(1), "word": "\uffff"}, {"ts": at(0.5), "word": "\U0001f601"}]
+    assert rows([last], events)[0]["user_l_1d"] == "\U0001f600"
+
+
+def test_top_k_breaks_ties_by_value_ascending() -> None:
+    features = [
+        Feature("user_c_1d", agg.top_k("word", k=2), window="1d", dtype=LIST(STRING)),
+        Feature("user_w_1d", agg.top_k("word", k=2, by="n"), window="1d", dtype=LIST(STRING)),
+    ]
+    words = [("b", 1), ("a", 1), ("c", 5), ("c", None), (None, 100)]
+    row = rows(features, [{"ts": at(1), "word": word, "n": n} for word, n in words])[0]
+    assert row["user_c_1d"] == ["c", "a"]
+    assert row["user_w_1d"] == ["c", "a"]
+
+
+def test_a_history_begins_with_the_standing_row() -> None:
+    features = [
+        Feature("user_n_all_time", agg.count(), window="all_time", dtype=INT),
+        Feature("user_n_3d", agg.count(), window="3d", dtype=INT),
+    ]
+    before = [{"ts": at(-30)}]
+    assert days(rows(features, before), "user_n_3d") == {2: 0}
+    assert days(rows(features, before, first=True), "user_n_3d") == {1: 1, 2: 0}
+    assert days(rows(features, [{"ts": at(-24 * 9)}], first=True), "user_n_all_time") == {1: 1}
+
+
+def test_snapshot_writes_every_entity_at_every_slide() -> None:
+    count = Feature("user_n_1d", agg.count(), window="1d", dtype=INT)
+    found = days(rows([count], [{"ts": at(25)}], emit="snapshot"), "user_n_1d")
+    assert found == {2: 1, 3: 0, 4: 0, 5: 0}
+
+
+def test_one_of_each_event_id_counts() -> None:
+    source = BatchSource("events", table="raw.e", event_timestamp="ts", event_id="n", schema=SOURCE.schema)
+    group = FeatureGroup(
+        "user_events", entity=Entity("user", join_key="user_id"), source=source, owner="team:t",
+        features=[Feature("user_n_1d", agg.count(), window="1d", dtype=INT)],
+    )  # fmt: skip
+    events = [{"user_id": "u", "ts": at(1), "n": n} for n in (1, 1, 2, None, None)]
+    start = to_micros(DAY0)
+    found = run_reference(build_plan(group), {"events": events}, Span(start, start + 86_400_000_000))
+    assert found[0]["user_n_1d"] == 4
+
+
+def test_int_overflow_fails_the_run() -> None:
+    total = Feature("user_s_1d", agg.sum("n"), window="1d", dtype=INT)
+    with pytest.raises(OverflowOfInt):
+        rows([total], [{"ts": at(1), "n": 2**63 - 1}, {"ts": at(2), "n": 1}])

@@ -1,0 +1,94 @@
+"""The expression language: what is typed how, and what is refused with which advice."""
+
+from __future__ import annotations
+
+import pytest
+
+from feature_store import BOOL, FLOAT, INT, STRING, TIMESTAMP
+from feature_store.compile.reference_expressions import OverflowOfInt, evaluate
+from feature_store.plan.expressions import ExpressionError, parse_condition, parse_expression
+
+SCHEMA = {"amount": FLOAT, "n": INT, "status": STRING, "ts": TIMESTAMP, "ok": BOOL}
+ROW = {"amount": 2.5, "n": -7, "status": "Done", "ts": None, "ok": None}
+
+
+@pytest.mark.parametrize(
+    ("text", "dtype", "value"),
+    [
+        ("n + 1", INT, -6),
+        ("n / 2", FLOAT, -3.5),
+        ("n / 0", FLOAT, None),
+        ("n % 4", INT, -3),
+        ("n % 0", INT, None),
+        ("-n", INT, 7),
+        ("-3", INT, -3),
+        ("abs(n)", INT, 7),
+        ("amount * 2", FLOAT, 5.0),
+        ("n * 0.5", FLOAT, -3.5),
+        ("status || '!'", STRING, "Done!"),
+        ("lower(status)", STRING, "done"),
+        ("upper(status)", STRING, "DONE"),
+        ("length(trim('  é '))", INT, 1),
+        ("status = 'Done'", BOOL, True),
+        ("status IN ('a', 'Done')", BOOL, True),
+        ("n BETWEEN -7 AND 0", BOOL, True),
+        ("n > amount", BOOL, False),
+        ("ok", BOOL, None),
+        ("ok AND FALSE", BOOL, False),
+        ("ok OR TRUE", BOOL, True),
+        ("NOT ok", BOOL, None),
+        ("ok IS NULL", BOOL, True),
+        ("n IS NOT NULL", BOOL, True),
+        ("n = NULL", BOOL, None),
+        ("ts >= TIMESTAMP '2026-01-01T00:00:00Z'", BOOL, None),
+        ("CASE WHEN n < 0 THEN 'neg' ELSE 'pos' END", STRING, "neg"),
+        ("CASE WHEN ok THEN 1 END", INT, None),
+        ("coalesce(NULL, amount)", FLOAT, 2.5),
+        ("nullif(n, -7)", INT, None),
+        ("amount * 1e308 * 1e308 > 0", BOOL, None),
+    ],
+)
+def test_types_and_values(text: str, dtype: object, value: object) -> None:
+    expression = parse_expression(text, SCHEMA)
+    assert expression.dtype == dtype
+    assert evaluate(expression, ROW) == value
+
+
+@pytest.mark.parametrize(
+    ("text", "message", "remedy"),
+    [
+        ("foo > 1", "no column 'foo'", "columns are: amount, n, ok, status, ts"),
+        ("n + status", "INT and STRING do not go together", "same type"),
+        ("status * 2", "do not go together", "same type"),
+        ("ok + ok", "add needs numbers, not BOOL", "INT or FLOAT"),
+        ("status AND ok", "STRING, BOOL is needed", "type BOOL"),
+        ("n::text", "there are no casts", "TIMESTAMP"),
+        ("TIMESTAMP '2026-01-01T00:00:00'", "no time zone", "offset"),
+        ("rand()", "the language does not have", "use columns"),
+        ("sum(n)", "the language does not have", "use columns"),
+        ("n >", "is not a SQL expression", "syntax"),
+        ("9223372036854775808", "does not fit 64 bits", "FLOAT"),
+        ("n IN (SELECT 1)", "IN takes a list", "x IN (1, 2)"),
+        ("CASE n WHEN 1 THEN 2 END", "CASE takes conditions", "CASE WHEN"),
+    ],
+)
+def test_refusals_teach(text: str, message: str, remedy: str) -> None:
+    with pytest.raises(ExpressionError) as caught:
+        parse_expression(text, SCHEMA)
+    assert message in str(caught.value)
+    assert remedy in caught.value.remedy
+
+
+def test_a_condition_is_bool() -> None:
+    with pytest.raises(ExpressionError, match="is INT, not a condition"):
+        parse_condition("n + 1", SCHEMA)
+
+
+def test_the_canonical_form_ignores_spelling() -> None:
+    spelt = parse_expression("(n>0)   and STATUS_ = 'a'".replace("STATUS_", "status"), SCHEMA)
+    assert str(spelt) == str(parse_expression("n > 0 AND (status = 'a')", SCHEMA))
+
+
+def test_int_overflow_is_an_error() -> None:
+    with pytest.raises(OverflowOfInt):
+        evaluate(parse_expression("n * 9223372036854775807", SCHEMA), ROW)

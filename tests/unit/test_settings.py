@@ -1,0 +1,123 @@
+"""Settings: the environment wins over the running stack, and a wrong value is named."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from feature_store import stack_file
+from feature_store.errors import StackError
+from feature_store.settings import Settings, StackSettings
+from feature_store.stack_file import Connections, Identity, StackRecord
+
+SERVER = "postgresql://anna:p%40ss%2Fword@db.example:5433?sslmode=require"
+CONNECTIONS = Connections(
+    pg_url="postgresql://fs:secret@127.0.0.1:14050",
+    redis_url="redis://:secret@127.0.0.1:14051/0",
+    java_home="/state/java",
+    spark_jars=("/state/jars/a.jar", "/state/jars/b.jar"),
+    dagster_url="http://127.0.0.1:14052",
+)
+
+
+def running_stack(home: Path) -> dict[str, str]:
+    """An environment whose state folder has the record of a stack that this very process supervises."""
+    myself = Identity.of(os.getpid())
+    assert myself is not None
+    stack_file.write(home, StackRecord("ready", myself, dagster=True, connections=CONNECTIONS))
+    return {"FS_HOME": str(home)}
+
+
+def test_the_running_stack_gives_everything(tmp_path: Path) -> None:
+    settings = Settings.load(running_stack(tmp_path))
+    assert settings.home == tmp_path
+    assert settings.pg_url == CONNECTIONS.pg_url
+    assert settings.redis_url == CONNECTIONS.redis_url
+    assert settings.java_home == Path("/state/java")
+    assert settings.spark_jars == (Path("/state/jars/a.jar"), Path("/state/jars/b.jar"))
+    assert settings.dagster_url == CONNECTIONS.dagster_url
+    assert settings.warehouse == f"file://{tmp_path}/warehouse"
+    assert settings.spark_memory == "2g"
+
+
+def test_the_environment_wins(tmp_path: Path) -> None:
+    chosen = {
+        "FS_PG_URL": SERVER,
+        "FS_REDIS_URL": "rediss://cache.example:6380/3",
+        "FS_JAVA_HOME": "/opt/java",
+        "FS_WAREHOUSE": "s3://bucket/features/",
+        "FS_SPARK_JARS": "/x/one.jar:/x/two.jar",
+        "FS_SPARK_MEMORY": "6g",
+        "FS_DAGSTER_URL": "https://dagster.example",
+    }
+    settings = Settings.load({**running_stack(tmp_path), **chosen})
+    assert settings.pg_url == SERVER
+    assert settings.redis_url == "rediss://cache.example:6380/3"
+    assert settings.java_home == Path("/opt/java")
+    assert settings.warehouse == "s3://bucket/features"
+    assert settings.spark_jars == (Path("/x/one.jar"), Path("/x/two.jar"))
+    assert settings.spark_memory == "6g"
+    assert settings.dagster_url == "https://dagster.example"
+
+
+def test_existing_services_need_no_stack(tmp_path: Path) -> None:
+    named = {"FS_HOME": str(tmp_path), "FS_PG_URL": SERVER, "FS_REDIS_URL": "redis://cache.example"}
+    assert Settings.load(named).spark_jars == (), "a cluster has its own jars"
+    assert Settings.load({**named, "FS_SPARK_JARS": ""}).spark_jars == ()
+
+
+def test_urls_of_a_database(tmp_path: Path) -> None:
+    settings = Settings.load({**running_stack(tmp_path), "FS_PG_URL": SERVER})
+    assert settings.database_url("shop") == (
+        "postgresql+psycopg2://anna:p%40ss%2Fword@db.example:5433/shop?sslmode=require"
+    )
+    assert settings.database_url("shop", driver="postgresql").startswith("postgresql://anna:")
+    assert settings.jdbc_url("shop") == "jdbc:postgresql://db.example:5433/shop?sslmode=require"
+    assert (settings.pg_user, settings.pg_password) == ("anna", "p@ss/word")
+
+
+@pytest.mark.parametrize("record", [None, "", '{"state": "rea', '{"state": "ready"}', "[]"])
+def test_no_stack_is_said_with_a_remedy(tmp_path: Path, record: str | None) -> None:
+    if record is not None:
+        (tmp_path / "stack.json").write_text(record)
+    for half in ({}, {"FS_PG_URL": SERVER}, {"FS_REDIS_URL": "redis://cache.example"}):
+        with pytest.raises(StackError, match=r"no stack is running -> run ./fs up, or set FS_PG_URL and FS_REDIS_URL"):
+            Settings.load({"FS_HOME": str(tmp_path), **half})
+
+
+def test_the_record_of_a_dead_supervisor_describes_the_past(tmp_path: Path) -> None:
+    reused = StackRecord("ready", Identity(os.getpid(), "an earlier start"), dagster=True, connections=CONNECTIONS)
+    stack_file.write(tmp_path, reused)
+    assert stack_file.read(tmp_path) == reused
+    with pytest.raises(StackError, match="no stack is running"):
+        Settings.load({"FS_HOME": str(tmp_path)})
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "cause"),
+    [
+        ("FS_PORT", "eighty", "'eighty' is not a port"),
+        ("FS_PORT", "80", "'80' is not a port"),
+        ("FS_PORT", "-1", "'-1' is not a port"),
+        ("FS_PG_URL", "mysql://db.example", "is not the URL of a PostgreSQL server"),
+        ("FS_PG_URL", "db.example:5432", "is not the URL of a PostgreSQL server"),
+        ("FS_PG_URL", "postgresql://db.example/mine", "names the database 'mine'"),
+    ],
+)
+def test_a_wrong_value_is_named(variable: str, value: str, cause: str) -> None:
+    with pytest.raises(StackError) as failure:
+        StackSettings.load({variable: value})
+    assert str(failure.value).startswith(f"{variable}: {cause}")
+    assert " -> " in str(failure.value)
+
+
+def test_what_a_stack_is_started_with(tmp_path: Path) -> None:
+    settings = StackSettings.load({"FS_HOME": str(tmp_path), "FS_PG_URL": "postgres://u:secret@db.example:5432/"})
+    assert (settings.port, settings.port_is_chosen) == (14050, False)
+    assert settings.pg_url == "postgresql://u:secret@db.example:5432"
+    assert settings.jars == tmp_path / "jars"
+    assert "secret" not in str(settings.as_text())
+    assert StackSettings.from_json(settings.to_json()) == settings
+    assert StackSettings.load({"FS_PORT": "14050"}).port_is_chosen
