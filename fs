@@ -57,13 +57,20 @@ adopt_pip_settings() { # uv does not read pip's; a machine with only these shoul
 
 is_current() { [[ -x $venv/bin/python && -f $marker && "$(<"$marker")" == "$(<"$wanted")" ]]; }
 
-progress() { # what uv downloads and builds, without the list of a hundred packages at the end
-    local line
-    while IFS= read -r line; do [[ $line == " "[+-]" "* ]] || printf '%s\n' "$line" >&2; done
+progress() { # passes uv's words on, without the list of a hundred packages; prints the last cause of an error
+    local line reason=
+    while IFS= read -r line; do
+        case $line in
+            " "[+-]" "* | "Activate with"*) ;;
+            "error: "* | "  cause: "* | "  Caused by: "*) reason=${line#*: } ;;
+            *) printf '%s\n' "$line" >&2 ;;
+        esac
+    done
+    printf '%s' "$reason"
 }
 
 set_up() {
-    local python uv
+    local python uv reason
     python=$(find_python) || exit 1
     hold_setup_lock
     if is_current; then return; fi # somebody else did it while we waited
@@ -71,15 +78,16 @@ set_up() {
     choose_cache
     if [[ ! -f $marker || ! -x $venv/bin/python ]]; then # none, or a half-made one
         say "making the Python environment in $venv"
-        "$uv" venv -q --no-project --clear --python "${python:->=3.11,<3.14}" "$venv" \
-            || die "the Python environment could not be made (uv's reason is above)" "set PYTHON to a Python 3.11 to 3.13"
+        reason=$("$uv" venv --no-project --clear --python "${python:->=3.11,<3.14}" "$venv" 2>&1 | progress) \
+            || die "the Python environment could not be made (${reason:-see above})" "set PYTHON to a Python 3.11 to 3.13"
     fi
     rm -f "$marker"
     adopt_pip_settings
     say "installing the Python packages; with an empty package cache this takes a minute or two"
-    "$uv" pip sync --python "$venv/bin/python" --require-hashes "$wanted" 2>&1 | progress || die \
-        "the Python packages could not be installed (uv's reason is above)" \
-        "check the network, or name a package index that answers in UV_DEFAULT_INDEX; then run the same command again"
+    mkdir -p "$state/tmp"
+    reason=$(TMPDIR=$state/tmp "$uv" pip sync --python "$venv/bin/python" --require-hashes "$wanted" 2>&1 | progress) \
+        || die "the Python packages could not be installed (${reason:-see above})" \
+            "check the network, or name a package index that answers in UV_DEFAULT_INDEX; then run the same command again"
     cp "$wanted" "$marker"
 }
 

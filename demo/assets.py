@@ -36,7 +36,7 @@ def _training_asset(deps: list[dg.AssetKey]) -> dg.AssetsDefinition:
     @dg.asset(
         key=TRAINING_KEY,
         deps=deps,
-        group_name="shop",
+        group_name="shop/training",
         owners=["team:recommendations"],
         kinds={"polars", "parquet"},
         description="Real purchases, each with the customer's features as of that moment, and whether they bought again.",

@@ -40,7 +40,7 @@ def show_vectors(console: Console, store: FeatureStore, rows: list[dict[str, str
     """One column per entity row, one line per feature, with the status of its group."""
     vectors = store.online(VIEW, rows)
     table = Table(box=None, header_style="bold", pad_edge=False)
-    table.add_column("feature")
+    table.add_column("feature", no_wrap=True)
     for row in rows:
         table.add_column(f"{row['user_id']} · {row['product_id']}")
     values = vectors.to_dicts()
@@ -72,10 +72,10 @@ def show_next(console: Console, settings: Settings, seconds: float) -> None:
     console.print("\nTry next:")
     for command, meaning in (
         ("./fs get user_orders@1", "what the registry knows of a feature group"),
-        ("./fs plan", "after a change in feature_defs/: what it would do, and whether it is safe"),
-        ("./fs status", "the services, their ports and memory; ./fs down stops them, data stay"),
+        ("./fs plan", "what a change in feature_defs/ would do"),
+        ("./fs status", "ports and memory; ./fs down stops, data stay"),
     ):
-        console.print(f"  [bold]{command:<24}[/bold] {meaning}", highlight=False)
+        console.print(f"  [bold]{command:<22}[/bold]  {meaning}", highlight=False)
 
 
 def _shown(value: Any) -> str:

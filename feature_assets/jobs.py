@@ -8,7 +8,6 @@ from typing import Any
 import dagster as dg
 
 from feature_assets.keys import offline_key, online_key
-from feature_assets.partitions import partitions_of
 from feature_store.plan.nodes import GroupPlan
 
 AssetJob = Any
@@ -29,7 +28,6 @@ def cadence_jobs(plans: Iterable[GroupPlan]) -> list[AssetJob]:
             dg.define_asset_job(
                 name,
                 selection=dg.AssetSelection.assets(*keys),
-                partitions_def=partitions_of(members[0].group),
                 description=f"Compute, check and publish the {len(members)} {cadence} feature groups.",
                 tags={"cadence": cadence},
             )

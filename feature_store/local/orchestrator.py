@@ -17,6 +17,9 @@ WEB_SERVER = "dagster"
 DAEMON = "dagster-daemon"
 START_SECONDS = 180.0  # the code location is imported by both, on a machine that may be busy
 ANSWER_SECONDS = 5.0
+LONGEST_SOCKET_FOLDER = 85
+"""Dagster's code servers listen on sockets in the folder for scratch files, and the system limits a socket's path to
+about a hundred characters; with a longer state folder they use the machine's."""
 
 _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # never through a proxy: it is this machine
 _HEALTH = "{ instance { daemonHealth { allDaemonStatuses { required healthy } } } }"
@@ -51,6 +54,10 @@ def dagster_services(
         "PYTHONUNBUFFERED": "1",
         "GX_ANALYTICS_ENABLED": "false",
     }
+    scratch = settings.home / "tmp"
+    if len(str(scratch)) < LONGEST_SOCKET_FOLDER:
+        scratch.mkdir(exist_ok=True)
+        environment["TMPDIR"] = str(scratch)
     workspace = ("-w", str(settings.workspace))
     address = f"http://{LOOPBACK}:{port}"
     server = Service(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import time
@@ -18,6 +19,7 @@ MOST_CRASHES = 5
 HEALTHY_SECONDS = 60.0
 FIRST_PAUSE_SECONDS = 0.25
 LARGEST_LOG_BYTES = 20 << 20
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,7 @@ class Child:
             self.restarts += 1
             self.start()
         elif self.state in ("starting", "ready") and (code := self._exit_code()) is not None:
-            self._crashed(_describe_exit(code))
+            self._crashed(f"ended with exit code {code}" if code >= 0 else f"was ended by {signal.Signals(-code).name}")
         elif self.state == "starting":
             if self._answers():
                 self.state, self.message, self._since = "ready", "", time.monotonic()
@@ -154,7 +156,8 @@ class Child:
             self._crashes = 0
         self._crashes += 1
         self._identity = None
-        self.message = f"{how}: {self._last_words()}"
+        words = self._last_words()
+        self.message = f"{how}: {words}" if words else how
         if self._crashes >= MOST_CRASHES:
             self.state = "failed"
         else:
@@ -162,17 +165,14 @@ class Child:
             self._retry_at = time.monotonic() + FIRST_PAUSE_SECONDS * 2 ** (self._crashes - 1)
 
     def _last_words(self) -> str:
-        """The line of the last run's log that most likely tells why it ended."""
+        """The line of the last run's log that most likely tells why it ended; empty if the log is."""
         with self._log.open("rb") as log:
             log.seek(self._log_start)
-            lines = [line.strip() for line in log.read().decode("utf-8", "replace").splitlines() if line.strip()]
+            text = _COLOUR.sub("", log.read().decode("utf-8", "replace"))
+        lines = [line.strip() for line in text.splitlines() if line.strip()]
         telling = [line for line in lines if "FATAL" in line or "rror" in line]
-        return (telling or lines or ["its log is empty"])[-1]
+        return (telling or lines or [""])[-1]
 
     def _rotate_log(self) -> None:
         if self._log.exists() and self._log.stat().st_size > LARGEST_LOG_BYTES:
             self._log.replace(self._log.with_suffix(".log.1"))
-
-
-def _describe_exit(code: int) -> str:
-    return f"ended with exit code {code}" if code >= 0 else f"was ended by {signal.Signals(-code).name}"

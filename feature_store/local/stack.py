@@ -21,7 +21,7 @@ from feature_store.local.supervisor import EXIT_HELD_BY_ANOTHER, running_supervi
 from feature_store.settings import REPOSITORY, StackSettings
 from feature_store.stack_file import Identity, StackRecord
 
-DATA_FOLDERS = ("postgres", "valkey", "warehouse", "dagster", "logs")
+DATA_FOLDERS = ("postgres", "valkey", "warehouse", "dagster", "spark", "logs", "tmp")
 """What `reset` deletes of a state folder: all data, but not what was installed (venv, jars, java, caches)."""
 
 STOP_SECONDS = 60.0
@@ -61,10 +61,11 @@ def up(settings: StackSettings, *, dagster: bool, report: Reporter) -> StackReco
                 return _watch(settings.home, report)
             _stop(settings.home, supervisor, report)
         _end_leftovers(settings.home, report)
+        shutil.rmtree(settings.home / "tmp", ignore_errors=True)  # sockets and scratch files of those that were killed
         (settings.home / "logs").mkdir(parents=True, exist_ok=True)
         jars.fetch(jars.select(jars.read_lock(), "spark"), settings.jars, settings.jar_mirror, report.download)
-        _launch(settings, dagster)
         try:
+            _launch(settings, dagster)
             return _watch(settings.home, report)
         except KeyboardInterrupt:
             if supervisor := running_supervisor(settings.home):

@@ -48,7 +48,7 @@ class Supervisor:
         self._publish()
 
     def run(self) -> None:
-        """Starts everything or nothing: if one service does not come up, the others are stopped; the record says why."""
+        """Starts everything or nothing: if one service does not come up, the others are stopped; the record tells."""
         failure: FeatureStoreError | None = None
         try:
             self._begin(assemble(self._settings, dagster=self._record.dagster))
@@ -82,7 +82,10 @@ class Supervisor:
             self._update_state()
             for old, new in zip(before, after, strict=True):
                 if old.state != new.state:
-                    _log(f"{new.name}: {new.state} {new.message}".rstrip())
+                    _log(
+                        f"{new.name}: {new.state}"
+                        + (f" ({new.message})" if new.state in ("restarting", "failed") else "")
+                    )
             self._publish()
 
     def _refuse_early_crash(self) -> None:

@@ -33,12 +33,16 @@ def _whole(column: pa.ChunkedArray) -> pa.Array:
 
 def _add(digest: _Hash, array: pa.Array) -> None:
     missing = pc.is_null(array).to_numpy(zero_copy_only=False)
-    digest.update(np.packbits(missing).tobytes() if array.null_count else b"")
+    digest.update(f"{len(array)}/{array.null_count}".encode())
+    if array.null_count:
+        digest.update(np.packbits(missing).tobytes())
     dtype = array.type
     if isinstance(array, pa.ExtensionArray):
         _add(digest, array.storage)
     elif pa.types.is_null(dtype):
         return
+    elif pa.types.is_dictionary(dtype):
+        _add(digest, array.dictionary_decode())
     elif pa.types.is_struct(dtype):
         for field in array.flatten():
             _add(digest, field)
@@ -54,7 +58,8 @@ def _add(digest: _Hash, array: pa.Array) -> None:
 
 def _add_fixed_width(digest: _Hash, array: pa.Array, missing: np.ndarray) -> None:
     width = array.type.bit_width // 8
-    values = np.frombuffer(array.buffers()[1], np.uint8)[array.offset * width :][: len(array) * width].reshape(len(array), width)
+    data = np.frombuffer(array.buffers()[1], np.uint8)
+    values = data[array.offset * width : (array.offset + len(array)) * width].reshape(len(array), width)
     if array.null_count:
         values = np.where(missing[:, None], np.uint8(0), values)
     digest.update(np.ascontiguousarray(values).tobytes())
@@ -64,8 +69,9 @@ def _add_text(digest: _Hash, array: pa.Array) -> None:
     """Lengths, then the bytes of all values in one run."""
     values = pc.fill_null(array.cast(pa.large_binary()), b"")
     digest.update(pc.binary_length(values).to_numpy(zero_copy_only=False).astype("<i8").tobytes())
-    offsets = np.frombuffer(values.buffers()[1], np.int64)[values.offset :][: len(values) + 1]
-    digest.update(values.buffers()[2].slice(int(offsets[0]), int(offsets[-1] - offsets[0])) if offsets[-1] > offsets[0] else b"")
+    offsets = np.frombuffer(values.buffers()[1], np.int64)[values.offset : values.offset + len(values) + 1]
+    if offsets[-1] > offsets[0]:
+        digest.update(values.buffers()[2].slice(int(offsets[0]), int(offsets[-1] - offsets[0])))
 
 
 def _add_lists(digest: _Hash, array: pa.Array) -> None:

@@ -1,4 +1,4 @@
-"""Training datasets: the labels of a model with the features that were known at each label, stored with their record."""
+"""Training datasets: the labels of a model with the features known at each of them, stored with their record."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class TrainingDataset:
         labels_hash: hash of the label rows.
         engine: what ran the join.
         seconds: how long it took, from reading the labels to the stored result.
-        null_rates: by feature, the share of labels that found no value, or NULL; they hold the default, if there is one.
+        null_rates: by feature, the share of labels that found no value, or NULL; they hold the default if there is one.
     """
 
     name: str
@@ -103,8 +103,8 @@ def build_training_dataset(
         labels: the view's key columns, `label_timestamp` with a time zone, and any other columns.
         name: what the dataset is for; its files lie under `<home>/training/<name>/<id>/`.
         known_by: "label" hides rows that were written after the label, late and recomputed ones included.
-        snapshots: by group id, the table snapshots to read, as an earlier dataset's record has them; a group that is not
-            named is read as it is now. With the same labels and view the same rows come out, whatever was written since.
+        snapshots: by group id, the table snapshots to read, as an earlier dataset's record has them; a group that is
+            not named is read as it is now. The same labels and view give the same rows, whatever was written since.
 
     Raises:
         InputError: if the labels, the name or the snapshots do not fit.
@@ -154,7 +154,9 @@ def _check(view: ViewSchema, name: str, known_by: object, snapshots: Mapping[str
         )
 
 
-def _plans(settings: Settings, view: ViewSchema, labels: Labels, snapshots: Mapping[str, int | None]) -> list[GroupPlan]:
+def _plans(
+    settings: Settings, view: ViewSchema, labels: Labels, snapshots: Mapping[str, int | None]
+) -> list[GroupPlan]:
     times = pc.min_max(labels.table[LABEL_TIMESTAMP].cast(pa.int64()))
     label_times = (times["min"].as_py(), times["max"].as_py()) if labels.table.num_rows else None
     catalog = open_catalog(settings)

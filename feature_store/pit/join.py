@@ -20,8 +20,8 @@ from feature_store.pit.semantics import LABEL_TIMESTAMP, KnownBy
 
 Int64s = NDArray[np.int64]
 
-ROWS_PER_PART = 500_000
-"""About how many rows of a group one step reads."""
+_ROWS_PER_PART = 200_000  # small enough for the processor's cache, large enough that Python costs nothing
+_NO_BUCKET = -1
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ def join_labels(labels: pa.Table, plans: Sequence[GroupPlan], known_by: KnownBy,
 
 
 def _parts(labels: pa.Table, plans: Sequence[GroupPlan]) -> Iterator[_Part]:
-    """The work, cut so that a part needs nothing of another: groups of one entity and one number of buckets together."""
+    """The work, cut so that parts need nothing of each other: groups of one entity and number of buckets together."""
     together: dict[tuple[tuple[str, ...], int], list[GroupPlan]] = {}
     for plan in plans:
         if plan.files:
@@ -76,17 +76,16 @@ def _parts_of_entity(labels: pa.Table, plans: Sequence[GroupPlan]) -> Iterator[_
     of_label = _buckets_of_labels(labels, plans[0])
     present = set(np.unique(of_label[of_label != _NO_BUCKET]).tolist())
     needed = [(plan, tuple(file for file in plan.files if file.bucket % buckets in present)) for plan in plans]
-    parts = _number_of_parts(buckets, max(sum(file.rows for file in files) for _, files in needed))
+    most_rows = max(labels.num_rows, *(sum(file.rows for file in files) for _, files in needed))
+    parts = _number_of_parts(buckets, most_rows)
     part_of_label = np.where(of_label == _NO_BUCKET, parts, of_label % parts)
-    by_part = np.argsort(part_of_label.astype(np.uint16 if parts < 2**16 else np.int64), kind="stable")
+    by_part = np.argsort(part_of_label.astype(np.min_scalar_type(parts)), kind="stable")  # 8 and 16 bits sort by radix
     ends = np.searchsorted(part_of_label[by_part], np.arange(parts + 1))
     for part in range(parts):
         positions = by_part[ends[part] : ends[part + 1]]
         if len(positions):
-            yield _Part(positions, tuple((plan, tuple(f for f in files if f.bucket % parts == part)) for plan, files in needed))
-
-
-_NO_BUCKET = -1
+            inputs = ((plan, tuple(file for file in files if file.bucket % parts == part)) for plan, files in needed)
+            yield _Part(positions, tuple(inputs))
 
 
 def _buckets_of_labels(labels: pa.Table, plan: GroupPlan) -> Int64s:
@@ -94,13 +93,13 @@ def _buckets_of_labels(labels: pa.Table, plan: GroupPlan) -> Int64s:
     keys = labels[plan.bucket_key]
     if plan.buckets == 1:
         return np.where(pc.is_null(keys).to_numpy(), _NO_BUCKET, 0)
-    numbers = bucket_numbers(keys, plan.group.keys[0].dtype, plan.buckets)
-    return pc.fill_null(numbers, _NO_BUCKET).to_numpy(zero_copy_only=False).astype(np.int64)
+    numbers: Int64s = pc.fill_null(bucket_numbers(keys, plan.group.keys[0].dtype, plan.buckets), _NO_BUCKET).to_numpy()
+    return numbers
 
 
 def _number_of_parts(buckets: int, rows: int) -> int:
     """The smallest divisor of the buckets that keeps a part small: a key of bucket b is in part b % divisor."""
-    return next(n for n in range(1, buckets + 1) if buckets % n == 0 and (rows <= n * ROWS_PER_PART or n == buckets))
+    return next(n for n in range(1, buckets + 1) if buckets % n == 0 and (rows <= n * _ROWS_PER_PART or n == buckets))
 
 
 def _join_part(labels: pa.Table, part: _Part, known_by: KnownBy, outputs: dict[str, OutputColumn]) -> None:

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from feature_store.dtypes import TIMESTAMP, DType, arrow_type
+from feature_store.dtypes import TIMESTAMP, DType, arrow_type, to_micros
 from feature_store.errors import InputError
 from feature_store.pit.content_hash import content_hash
 from feature_store.pit.semantics import LABEL_TIMESTAMP
@@ -23,13 +23,12 @@ if TYPE_CHECKING:
     import pandas as pd
     import polars as pl
 
-    LabelSource = pl.DataFrame | pd.DataFrame | pa.Table | str | Path | Sequence[dict[str, Any]]
-    """A table in memory, the path of a Parquet file, or rows as dicts."""
+LabelSource: TypeAlias = "pl.DataFrame | pd.DataFrame | pa.Table | str | Path | Sequence[dict[str, Any]]"
+"""A table in memory, the path of a Parquet file, or rows as dicts."""
 
 _INSTANT = arrow_type(TIMESTAMP)
-_FIRST_INSTANT = datetime.min.replace(tzinfo=None)
-_LAST_INSTANT = datetime.max.replace(tzinfo=None)
-_ADD_ZONE = "make it UTC: pandas .dt.tz_localize('UTC'), Polars .dt.replace_time_zone('UTC'), Python tzinfo=datetime.UTC"
+_YEARS = to_micros(datetime.min.replace(tzinfo=UTC)), to_micros(datetime.max.replace(tzinfo=UTC))
+_ADD_ZONE = "make it UTC: pandas .dt.tz_localize('UTC'), Polars .dt.replace_time_zone('UTC'), Python tzinfo=UTC"
 
 
 @dataclass(frozen=True)
@@ -76,11 +75,11 @@ def _as_table(source: LabelSource, view: ViewSchema) -> pa.Table:
         raise InputError(
             f"labels cannot be read from {type(source).__name__}",
             where="labels",
-            remedy="hand in a Polars or pandas DataFrame, a pyarrow Table, a list of dicts, or the path of a Parquet file",
+            remedy="give a Polars or pandas DataFrame, a pyarrow Table, a list of dicts, or the path of a Parquet file",
         )
     doubled = [name for name, count in Counter(table.column_names).items() if count > 1]
     if doubled:
-        raise InputError(f"the column name occurs {_times(table, doubled[0])}", where=f"labels column {doubled[0]!r}")
+        raise InputError("more than one column has this name", where=f"labels column {doubled[0]!r}")
     return pa.table({name: _plain(table[name]) for name in table.column_names})
 
 
@@ -95,7 +94,7 @@ def _read_parquet(path: Path) -> pa.Table:
     try:
         return pq.ParquetFile(path).read()
     except pa.ArrowInvalid as error:
-        raise InputError(f"it is not a Parquet file: {error}", where=f"labels {path}", remedy="name a Parquet file") from error
+        raise InputError(f"no Parquet file: {error}", where=f"labels {path}", remedy="name a Parquet file") from error
 
 
 def _from_rows(rows: Sequence[dict[str, Any]], view: ViewSchema) -> pa.Table:
@@ -209,7 +208,9 @@ def _instants(column: pa.ChunkedArray, where: str) -> pa.ChunkedArray:
             f"it is {column.type}, not a timestamp with a time zone", where=where, remedy=_ADD_ZONE, code="wrong-type"
         )
     if column.type.tz is None:
-        raise InputError(f"it is {column.type}: the timestamps have no time zone", where=where, remedy=_ADD_ZONE, code="naive")
+        raise InputError(
+            f"it is {column.type}: the timestamps have no time zone", where=where, remedy=_ADD_ZONE, code="naive"
+        )
     try:
         instants = column.cast(_INSTANT)
     except pa.ArrowInvalid as error:
@@ -219,9 +220,8 @@ def _instants(column: pa.ChunkedArray, where: str) -> pa.ChunkedArray:
             remedy="round it: pandas .dt.floor('us'), Polars .dt.cast_time_unit('us')",
             code="finer-than-microseconds",
         ) from error
-    bounds = pc.min_max(instants.cast(pa.timestamp("us")))
-    low, high = pa.scalar(_FIRST_INSTANT, pa.timestamp("us")), pa.scalar(_LAST_INSTANT, pa.timestamp("us"))
-    if bounds["min"].is_valid and (bounds["min"].value < low.value or bounds["max"].value > high.value):
+    bounds = pc.min_max(instants.cast(pa.int64()))
+    if bounds["min"].is_valid and not _YEARS[0] <= bounds["min"].as_py() <= bounds["max"].as_py() <= _YEARS[1]:
         raise InputError("a timestamp lies outside the years 1 to 9999", where=where, code="out-of-range")
     return instants
 
@@ -232,7 +232,3 @@ def _is_text(dtype: pa.DataType) -> bool:
 
 def _with_column(table: pa.Table, name: str, column: pa.ChunkedArray) -> pa.Table:
     return table.set_column(table.column_names.index(name), name, column)
-
-
-def _times(table: pa.Table, name: str) -> str:
-    return f"{table.column_names.count(name)} times"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -51,7 +51,7 @@ class _FixedWidth:
         self._fill = pa.scalar(False if feature.dtype.kind == "BOOL" else 0).cast(self._storage)
         if feature.default is not None:
             self._fill = pa.scalar(feature.default, self._type).cast(self._storage)
-        self._values = np.full(rows, self._fill.as_py(), _NUMPY_TYPES[feature.dtype.kind])
+        self._values: NDArray[Any] = np.full(rows, self._fill.as_py(), _NUMPY_TYPES[feature.dtype.kind])
         self._is_present = np.zeros(rows, np.bool_)
 
     @property

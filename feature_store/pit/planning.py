@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyiceberg.catalog import Catalog
 from pyiceberg.exceptions import NoSuchNamespaceError, NoSuchTableError
-from pyiceberg.expressions import And, BooleanExpression, GreaterThanOrEqual, LessThanOrEqual
+from pyiceberg.expressions import And, BooleanExpression, GreaterThanOrEqual, LessThanOrEqual, Reference
 from pyiceberg.expressions.literals import LongLiteral
 from pyiceberg.expressions.visitors import expression_evaluator, inclusive_projection, manifest_evaluator
 from pyiceberg.io import FileIO
@@ -57,8 +57,8 @@ class GroupPlan:
     Attributes:
         snapshot_id: the snapshot read; None for a table that nothing was written to.
         files: in a fixed order, so that equal rows keep their order.
-        buckets: into how many parts all these files are split by key: their greatest common divisor, since a key of bucket b
-            of 32 is in bucket b % 8 of 8; 1 if they are not.
+        buckets: into how many parts all these files are split by key: the greatest common divisor of theirs, since a
+            key of bucket b of 32 is in bucket b % 8 of 8; 1 if they are not split.
         columns: the columns the table has of those the join reads: keys, the two timestamps, features.
         same_columns_by_name: whether every file has these columns under these names and types, or lacks them.
     """
@@ -106,12 +106,14 @@ def current_snapshot_id(table: Table) -> int | None:
     return None if snapshot is None else int(snapshot.snapshot_id)
 
 
-def plan_group(table: Table, group: GroupSchema, snapshot_id: int | None, label_times: tuple[int, int] | None) -> GroupPlan:
-    """The files of one group that can hold rows for labels from the first to the last of `label_times` (microseconds, both in).
+def plan_group(
+    table: Table, group: GroupSchema, snapshot_id: int | None, label_times: tuple[int, int] | None
+) -> GroupPlan:
+    """The files of one group that can hold rows for the labels.
 
     Args:
         snapshot_id: the snapshot to read; None reads the table as it was before anything was written.
-        label_times: None for no labels.
+        label_times: the first and the last label_timestamp, in microseconds; None for no labels.
 
     Raises:
         NotFoundError: if the snapshot is gone.
@@ -145,9 +147,10 @@ def _array(result: pa.Array | pa.ChunkedArray) -> pa.Array:
 
 
 def _columns(schema: Schema, group: GroupSchema) -> tuple[str, ...]:
-    """The columns to read, in the order keys, timestamps, features; features that the table does not have yet are left out."""
+    """The columns to read: keys, timestamps, features; without the features that the table does not have yet."""
     present = {field.name: field for field in schema.as_arrow()}
-    required = {key.name: key.dtype for key in group.keys} | dict.fromkeys((FEATURE_TIMESTAMP, CREATED_TIMESTAMP), TIMESTAMP)
+    required = {key.name: key.dtype for key in group.keys}
+    required |= dict.fromkeys((FEATURE_TIMESTAMP, CREATED_TIMESTAMP), TIMESTAMP)
     wanted = required | {feature.name: feature.dtype for feature in group.features}
     for name, dtype in wanted.items():
         if name in required and name not in present:
@@ -167,7 +170,8 @@ def _columns(schema: Schema, group: GroupSchema) -> tuple[str, ...]:
 def _same_type(found: pa.DataType, wanted: pa.DataType) -> bool:
     """Equal but for what may differ between writers: the size of offsets and the names of list elements."""
     if pa.types.is_list(wanted):
-        return (pa.types.is_list(found) or pa.types.is_large_list(found)) and _same_type(found.value_type, wanted.value_type)
+        is_list = pa.types.is_list(found) or pa.types.is_large_list(found)
+        return is_list and _same_type(found.value_type, wanted.value_type)
     return bool(found == wanted or (pa.types.is_large_string(found) and pa.types.is_string(wanted)))
 
 
@@ -185,16 +189,15 @@ def _snapshot(table: Table, group: GroupSchema, snapshot_id: int | None) -> Snap
     return snapshot
 
 
-def _files(table: Table, group: GroupSchema, snapshot: Snapshot, label_times: tuple[int, int]) -> tuple[PlannedFile, ...]:
+def _files(
+    table: Table, group: GroupSchema, snapshot: Snapshot, label_times: tuple[int, int]
+) -> tuple[PlannedFile, ...]:
     """The data files of the days that can matter, by path.
 
-    The partitions are pruned by pyiceberg's evaluators; `scan().plan_files()` would also evaluate the statistics of every single
-    file, which takes three times as long and leaves out next to nothing of a table partitioned by day.
+    The partitions are pruned by pyiceberg's evaluators; `scan().plan_files()` would also evaluate the statistics of
+    every single file, which takes three times as long and leaves out next to nothing of a table partitioned by day.
     """
-    first, last = label_times
-    needed: BooleanExpression = LessThanOrEqual(FEATURE_TIMESTAMP, LongLiteral(last - group.availability_delay))
-    if group.ttl is not None:
-        needed = And(needed, GreaterThanOrEqual(FEATURE_TIMESTAMP, LongLiteral(first - group.ttl)))
+    needed = _needed_times(group, *label_times)
     specs = {spec_id: _SpecFilter.of(spec, table.schema(), needed) for spec_id, spec in table.specs().items()}
     key = table.schema().find_field(group.keys[0].name).field_id
     files = []
@@ -210,6 +213,14 @@ def _files(table: Table, group: GroupSchema, snapshot: Snapshot, label_times: tu
             if bucket is not None:  # a file of NULL keys holds nothing that a label could find
                 files.append(PlannedFile(entry.data_file, bucket, buckets))
     return tuple(sorted(files, key=lambda file: file.data.file_path))
+
+
+def _needed_times(group: GroupSchema, first: int, last: int) -> BooleanExpression:
+    time = Reference(FEATURE_TIMESTAMP)
+    available = LessThanOrEqual(term=time, value=LongLiteral(last - group.availability_delay))
+    if group.ttl is None:
+        return available
+    return And(available, GreaterThanOrEqual(term=time, value=LongLiteral(first - group.ttl)))
 
 
 @dataclass(frozen=True)
@@ -231,13 +242,13 @@ def _has_delete_files(group: GroupSchema) -> ConflictError:
     return ConflictError(
         f"rows of {group.table} were deleted by delete files, which the join does not read",
         where=f"group {group.id}",
-        remedy="write with copy-on-write; rewrite the table once with Iceberg's rewrite_data_files, option delete-file-threshold 1",
+        remedy="write with copy-on-write, and run Iceberg's rewrite_data_files with delete-file-threshold 1 once",
         code="delete-files",
     )
 
 
 def _bucket(spec: PartitionSpec, file: DataFile, key_field: int) -> tuple[int | None, int]:
-    """The bucket of a file (None: of NULL keys) and the number of buckets; 0 of 1 if the spec does not split by the key."""
+    """The bucket of a file (None: of NULL keys) and how many there are; 0 of 1 if the spec does not split by the key."""
     for position, field in enumerate(spec.fields):
         if field.source_id == key_field and isinstance(field.transform, BucketTransform):
             return file.partition[position], field.transform.num_buckets
@@ -245,13 +256,14 @@ def _bucket(spec: PartitionSpec, file: DataFile, key_field: int) -> tuple[int | 
 
 
 def _is_stable(table: Table, columns: Sequence[str]) -> bool:
-    """Whether no schema the table ever had gives these columns another name or type, or these names to other columns."""
+    """Whether no schema of the table ever gave these columns another name or type, or these names to others."""
     now = {name: table.schema().find_field(name) for name in columns}
     names = {field.field_id: name for name, field in now.items()}
     for schema in table.schemas().values():
         for field in schema.fields:
+            today = now.get(field.name)
             if names.get(field.field_id, field.name) != field.name:
                 return False
-            if field.name in now and (field.field_id, field.field_type) != (now[field.name].field_id, now[field.name].field_type):
+            if today is not None and (today.field_id, today.field_type) != (field.field_id, field.field_type):
                 return False
     return True

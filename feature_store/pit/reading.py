@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 import pyarrow as pa
+from numpy.typing import NDArray
 from pyiceberg.expressions import AlwaysTrue
 from pyiceberg.io.pyarrow import ArrowScan
 from pyiceberg.manifest import FileFormat
@@ -32,12 +33,12 @@ def read_rows(plan: GroupPlan, files: Sequence[PlannedFile]) -> GroupRows:
     frame = _scan(plan, files) if _is_plain(plan, files) else _scan_by_field_id(plan, files)
     frame = frame.rechunk()
     candidates = CandidateRows(
-        keys=tuple(_array(frame[key.name]) for key in plan.group.keys),
+        keys=tuple(frame[key.name].to_arrow() for key in plan.group.keys),
         feature_times=_micros(frame[FEATURE_TIMESTAMP]),
         created_times=_micros(frame[CREATED_TIMESTAMP]),
     )
     names = [feature.name for feature in plan.group.features if feature.name in plan.columns]
-    return GroupRows(candidates, {name: _array(frame[name]) for name in names})
+    return GroupRows(candidates, {name: frame[name].to_arrow() for name in names})
 
 
 def _is_plain(plan: GroupPlan, files: Sequence[PlannedFile]) -> bool:
@@ -64,9 +65,10 @@ def _scan(plan: GroupPlan, files: Sequence[PlannedFile]) -> pl.DataFrame:
 
 
 def _scan_by_field_id(plan: GroupPlan, files: Sequence[PlannedFile]) -> pl.DataFrame:
-    """Iceberg's own way: columns by id, whatever their name and type were when the file was written, on any storage."""
+    """Iceberg's own way: columns by id, whatever their names and types were in the file, on any storage."""
     projection = plan.metadata.schema().select(*plan.columns)
-    table = ArrowScan(plan.metadata, plan.io, projection, AlwaysTrue()).to_table([FileScanTask(file.data) for file in files])
+    tasks = [FileScanTask(file.data) for file in files]
+    table = ArrowScan(plan.metadata, plan.io, projection, AlwaysTrue()).to_table(tasks)
     frame = pl.from_arrow(table.select(list(plan.columns)))
     assert isinstance(frame, pl.DataFrame)
     return frame
@@ -84,9 +86,5 @@ def _types(group: GroupSchema) -> dict[str, pa.DataType]:
     return columns | dict.fromkeys((FEATURE_TIMESTAMP, CREATED_TIMESTAMP), arrow_type(TIMESTAMP))
 
 
-def _array(column: pl.Series) -> pa.Array:
-    return column.to_arrow()
-
-
-def _micros(column: pl.Series) -> np.ndarray:
+def _micros(column: pl.Series) -> NDArray[np.int64]:
     return column.to_physical().fill_null(NULL_TIME).to_numpy()

@@ -1,14 +1,16 @@
 """The rule of the point-in-time join, in prose and as a slow, obvious reference that the kernel is tested against.
 
-For one label and one group, look at the rows of the label's entity (all key columns equal; NULL equals nothing). Keep a row if
+For one label and one group, look at the rows of the label's entity (all key columns equal; NULL equals nothing).
+Keep a row if
 
 - it was available at the label:     feature_timestamp + availability_delay <= label_timestamp,
 - it was not too old at the label:   feature_timestamp >= label_timestamp - ttl   (no ttl: never too old),
 - it was known, if that is asked:    created_timestamp <= label_timestamp         (`known_by="label"`).
 
-All three bounds are closed. Of the kept rows take the one with the greatest feature_timestamp; among those the one with the
-greatest created_timestamp, so a row that was written again corrects the one before; among those the last in the table.
-No row kept: every feature of the group is missing. A missing value and a NULL one become the feature's default, or NULL.
+All three bounds are closed. Of the kept rows take the one with the greatest feature_timestamp; among those the one with
+the greatest created_timestamp, so a row that was written again corrects the one before; among those the last in the
+table. No row kept: every feature of the group is missing. A missing value and a NULL one become the feature's default,
+or NULL.
 
 Labels keep their order, their duplicates and all their columns: as many rows come out as went in.
 """
@@ -29,7 +31,9 @@ KnownBy = Literal["label"] | None
 Row = dict[str, Any]
 
 
-def reference_join(labels: Sequence[Row], groups: Sequence[tuple[GroupSchema, Sequence[Row]]], known_by: KnownBy) -> list[Row]:
+def reference_join(
+    labels: Sequence[Row], groups: Sequence[tuple[GroupSchema, Sequence[Row]]], known_by: KnownBy = None
+) -> list[Row]:
     """The labels with the features of every group, by plain loops over Python values (times are aware datetimes)."""
     joined = []
     for label in labels:

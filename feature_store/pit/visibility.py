@@ -11,7 +11,7 @@ _NOWHERE = -1
 
 
 def last_at_most(values: Int64s, limits: Int64s, starts: Int64s) -> Int64s:
-    """For each pair of a limit and a start, the last place at or before the start whose value is at most the limit, or -1.
+    """For each limit and start, the last place at or before the start whose value is at most the limit, or -1.
 
     A backfill writes years of rows after the labels they are joined with, so stepping back row by row could visit every
     row for every label. A tree of minima answers in O(log n) steps, each done for all pairs at once.

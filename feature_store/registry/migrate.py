@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
@@ -12,6 +14,7 @@ from feature_store.errors import StackError
 from feature_store.registry.database import described, service_errors, take_turn
 
 VERSION_TABLE = "registry_version"
+_ONE_AT_A_TIME = threading.Lock()  # Alembic keeps the migration that runs in global variables
 
 
 def upgrade(engine: Engine) -> None:
@@ -25,6 +28,7 @@ def upgrade(engine: Engine) -> None:
     with service_errors(engine), engine.begin() as connection:
         if _is_current(connection, config):
             return
+    with _ONE_AT_A_TIME, service_errors(engine), engine.begin() as connection:
         take_turn(connection)
         config.attributes["connection"] = connection
         try:

@@ -67,7 +67,7 @@ def test_one_that_does_not_answer_is_killed(tmp_path: Path, eventually: Callable
     child = child_of(tmp_path, "import time; time.sleep(60)", ready=lambda: False, start_seconds=0.05)
     child.start()
     step_until(child, "restarting", eventually)
-    assert child.message == "did not answer within 0 s: its log is empty"
+    assert child.message == "did not answer within 0 s"
 
 
 def test_one_that_does_not_stop_is_killed(tmp_path: Path, eventually: Callable[..., None]) -> None:
@@ -88,7 +88,7 @@ def test_a_crash_is_described_by_its_signal(tmp_path: Path, eventually: Callable
     child = child_of(tmp_path, "import os; os.kill(os.getpid(), 9)", ready=lambda: False)
     child.start()
     step_until(child, "restarting", eventually)
-    assert child.message.startswith(f"was ended by {signal.SIGKILL.name}")
+    assert child.message == f"was ended by {signal.SIGKILL.name}"
 
 
 def test_a_program_of_another_machine_is_named(tmp_path: Path) -> None:

@@ -1,0 +1,132 @@
+"""A group's assets in Dagster on the real stack: a backfill of a range, its checks, Redis behind them, and a bad day."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+import dagster as dg
+import polars as pl
+import pytest
+
+from feature_assets.keys import offline_key, online_key
+from feature_assets.offline import offline_asset
+from feature_assets.online import online_asset
+from feature_assets.sources import source_specs
+from feature_store import FLOAT, INT, STRING, TIMESTAMP, BatchSource, Entity, Feature, FeatureGroup, FeatureView, agg
+from feature_store.client import FeatureStore
+from feature_store.dsl.collect import Project
+from feature_store.plan.build import build_plan
+from feature_store.settings import Settings
+from resources.spark import SparkResource
+from resources.store import FeatureStoreResource
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+DAY0 = datetime(2026, 3, 1, tzinfo=UTC)
+FIRST, LAST = "2026-03-01", "2026-03-05"
+
+
+class Orders:
+    """One group over a folder of events, its view, and its assets."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.folder = settings.data_root / "raw" / "card_orders"
+        self.folder.mkdir(parents=True, exist_ok=True)
+        source = BatchSource(
+            "card_orders", path="raw/card_orders", event_timestamp="ts", schema={"card_id": STRING, "amount": FLOAT, "ts": TIMESTAMP}
+        )
+        self.group = FeatureGroup(
+            "card_orders",
+            entity=Entity("card", join_key="card_id"),
+            source=source,
+            owner="team:payments",
+            start=FIRST,
+            buckets=2,
+            features=[
+                Feature("card_order_count_2d", agg.count(), window="2d", dtype=INT, default=0),
+                Feature("card_amount_mean_2d", agg.mean("amount"), window="2d", dtype=FLOAT, expect={"max": 100}),
+            ],
+        )
+        self.view = FeatureView("cards", groups=[self.group], owner="team:payments")
+        self.plan = build_plan(self.group)
+        self.store = FeatureStore(settings)
+        self.store.apply(Project((self.group,), (self.view,), {self.group.id: "cards"}))
+
+    def write(self, *rows: tuple[str, float, float]) -> None:
+        events = [{"card_id": card, "amount": amount, "ts": DAY0 + timedelta(hours=hours)} for card, hours, amount in rows]
+        schema = {"card_id": pl.String, "amount": pl.Float64, "ts": pl.Datetime("us", "UTC")}
+        pl.DataFrame(events, schema=schema).write_parquet(self.folder / "events.parquet")
+
+    def materialize(self, instance: dg.DagsterInstance, first: str = FIRST, last: str = LAST) -> dg.ExecuteInProcessResult:
+        return dg.materialize(
+            [*source_specs([(self.plan, "cards")]), offline_asset(self.plan, "cards"), online_asset(self.plan, "cards")],
+            resources={"spark": SparkResource(), "store": FeatureStoreResource()},
+            tags={"dagster/asset_partition_range_start": first, "dagster/asset_partition_range_end": last},
+            instance=instance,
+            raise_on_error=False,
+        )
+
+    def read(self, *cards: str) -> list[dict[str, object]]:
+        return self.store.online("cards@1", [{"card_id": card} for card in cards], now=DAY0 + timedelta(days=5)).to_dicts()
+
+
+@pytest.fixture
+def orders(stack: Settings, spark: SparkSession) -> Orders:
+    return Orders(stack)
+
+
+def test_a_range_is_one_run_and_reaches_redis(orders: Orders) -> None:
+    orders.write(("c1", 5, 10), ("c1", 80, 30), ("c2", 100, 7))
+    with dg.DagsterInstance.ephemeral() as instance:
+        result = orders.materialize(instance)
+        assert result.success
+        partitions = instance.get_materialized_partitions(offline_key(orders.group))
+    assert sorted(partitions) == [f"2026-03-0{n}" for n in range(1, 6)]
+    checks = {e.check_name: e.passed for e in result.get_asset_check_evaluations()}
+    assert checks == {"unique_key": True, "range": True}
+    step = result.asset_materializations_for_node("__".join(offline_key(orders.group).path))[0]
+    assert step.metadata["dagster/row_count"].value == 4
+    assert "data:image/svg+xml;base64," in str(step.metadata["distribution"].value)
+    assert "WITH cleaned AS" in str(step.metadata["sql"].value)
+    assert orders.read("c1", "c2", "c3") == [
+        {"card_id": "c1", "card_order_count_2d": 1, "card_amount_mean_2d": 30.0},
+        {"card_id": "c2", "card_order_count_2d": 1, "card_amount_mean_2d": 7.0},
+        {"card_id": "c3", "card_order_count_2d": 0, "card_amount_mean_2d": None},
+    ]
+
+
+def test_a_failed_check_publishes_nothing_and_the_next_run_recovers(orders: Orders) -> None:
+    with dg.DagsterInstance.ephemeral() as instance:
+        orders.write(("c9", 5, 10))
+        assert orders.materialize(instance, FIRST, FIRST).success
+        table = orders.store.catalog.load_table(orders.plan.schema.table)
+        orders.write(("c9", 5, 10), ("c9", 30, 1e6))
+
+        bad = orders.materialize(instance, "2026-03-02", "2026-03-02")
+        assert not bad.success
+        failed = {e.check_name: e for e in bad.get_asset_check_evaluations() if not e.passed}
+        assert set(failed) == {"range"}
+        assert "card_amount_mean_2d maximum: expected x <= 100, found 500005" in str(failed["range"].metadata["expectations"].value)
+        assert bad.asset_materializations_for_node("__".join(offline_key(orders.group).path)) == []
+        assert bad.asset_materializations_for_node("__".join(online_key(orders.group).path)) == []
+        assert table.refresh().current_snapshot() == orders.store.catalog.load_table(orders.plan.schema.table).current_snapshot()
+        assert orders.read("c9")[0]["card_amount_mean_2d"] == 10.0
+
+        orders.write(("c9", 5, 10), ("c9", 30, 20))
+        assert orders.materialize(instance, "2026-03-02", "2026-03-02").success
+        assert orders.read("c9")[0]["card_amount_mean_2d"] == 15.0
+
+
+def test_training_and_serving_agree(orders: Orders) -> None:
+    orders.write(("c5", 5, 10), ("c5", 30, 20), ("c6", 50, 5))
+    with dg.DagsterInstance.ephemeral() as instance:
+        assert orders.materialize(instance).success
+    now = DAY0 + timedelta(days=5)
+    labels = [{"card_id": card, "label_timestamp": now, "y": i} for i, card in enumerate(["c6", "c5", "nobody", "c5"])]
+    job = orders.store.training_dataset("cards@1", pl.DataFrame(labels), name="cards")
+    data = job.wait(60)
+    assert job.status() == "SUCCEEDED"
+    rows = data.to_polars().drop("label_timestamp", "y").to_dicts()
+    assert rows == orders.read("c6", "c5", "nobody", "c5")
