@@ -39,9 +39,9 @@ def _training_asset(deps: list[dg.AssetKey]) -> dg.AssetsDefinition:
         group_name="shop/training",
         owners=["team:recommendations"],
         kinds={"polars", "parquet"},
-        description="Real purchases, each with the customer's features as of that moment, and whether they bought again.",
+        description="Real purchases, the customer's features as of that moment, and whether they bought again.",
     )
-    def repurchase(context: dg.AssetExecutionContext, store: FeatureStoreResource) -> dg.MaterializeResult:
+    def repurchase(context: dg.AssetExecutionContext, store: FeatureStoreResource) -> dg.MaterializeResult[None]:
         anchor = read_shop_anchor(store.settings)
         if anchor is None:
             raise dg.Failure("the shop's raw data are not loaded: run ./fs demo", allow_retries=False)

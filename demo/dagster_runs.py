@@ -99,7 +99,8 @@ class Dagster:
             time.sleep(_POLL_SECONDS)
         if state.status != "SUCCESS":
             reasons = "; ".join(self._failures(run_id)) or state.status.lower()
-            raise StackError(reasons, where=self.run_url(run_id), remedy="open the run, correct the cause, run ./fs demo again")
+            remedy = "open the run, correct the cause, run ./fs demo again"
+            raise StackError(reasons, where=self.run_url(run_id), remedy=remedy)
 
     def has_partitions(self, asset: Iterable[str], first: str, last: str) -> bool:
         """Whether an asset is materialized in all partitions of a range."""
@@ -119,7 +120,8 @@ class Dagster:
     def _repository(self) -> dict[str, Any]:
         found = self._ask(_LOCATION)["repositoriesOrError"].get("nodes") or []
         if not found:
-            raise StackError("Dagster has loaded no definitions", where=self.url, remedy="open its page: Deployment says why")
+            remedy = "open its page: Deployment says why"
+            raise StackError("Dagster has loaded no definitions", where=self.url, remedy=remedy)
         repository: dict[str, Any] = found[0]
         return repository
 

@@ -7,7 +7,6 @@ transaction with `users` and `products`. Whatever an interrupted load left behin
 from __future__ import annotations
 
 import io
-import os
 import shutil
 import time
 from collections.abc import Iterator, Mapping
@@ -248,7 +247,7 @@ def _replace_files(folder: Path, frame: pl.DataFrame) -> None:
         rows = chunk.to_arrow(compat_level=pl.CompatLevel.oldest())
         pq.write_table(rows, partial / f"part-{number:04d}.parquet", compression="zstd")
     shutil.rmtree(folder, ignore_errors=True)
-    os.replace(partial, folder)
+    partial.replace(folder)
 
 
 def _count_in_files(folder: Path) -> int:

@@ -31,8 +31,8 @@ def show_loaded(console: Console, loaded: LoadReport) -> None:
 
 def labelled_customers(loaded: LoadReport) -> list[dict[str, str]]:
     """Three customers who bought last, each with the item, as rows of the ranking view."""
-    bought = build_shop(loaded.anchor).order_events.filter(pl.col("status") == "completed").sort("event_ts", descending=True)
-    latest = bought.unique("user_id", keep="first", maintain_order=True).head(3)
+    bought = build_shop(loaded.anchor).order_events.filter(pl.col("status") == "completed")
+    latest = bought.sort("event_ts", descending=True).unique("user_id", keep="first", maintain_order=True).head(3)
     return [{"user_id": row["user_id"], "product_id": row["product_id"]} for row in latest.to_dicts()]
 
 
@@ -46,7 +46,8 @@ def show_vectors(console: Console, store: FeatureStore, rows: list[dict[str, str
     values = vectors.to_dicts()
     for group in vectors.view.groups:
         late = " STALE" if vectors.stale[group.id] else ""
-        table.add_row(f"[bold]{group.id}[/bold]{late}", *(f"[dim]{status[group.id]}[/dim]" for status in vectors.statuses))
+        statuses = [f"[dim]{status[group.id]}[/dim]" for status in vectors.statuses]
+        table.add_row(f"[bold]{group.id}[/bold]{late}", *statuses)
         for feature in group.features:
             table.add_row(f"  {feature.name}", *(_shown(vector[feature.name]) for vector in values))
     console.print(table)
@@ -56,7 +57,8 @@ def show_training(console: Console, settings: Settings) -> None:
     """Rows, time and NULL rates of the newest training set, from the record beside its files."""
     path = max(settings.home.glob("training/repurchase/*/dataset.json"))
     record = json.loads(path.read_text())
-    console.print(f"{record['rows']:,} rows, one for each label, in {record['seconds']:.2f} s -> {path.parent}", soft_wrap=True)
+    summary = f"{record['rows']:,} rows, one for each label, in {record['seconds']:.2f} s -> {path.parent}"
+    console.print(summary, soft_wrap=True)
     table = Table(box=None, header_style="bold", pad_edge=False)
     table.add_column("feature")
     table.add_column("missing or NULL", justify="right")
@@ -68,7 +70,8 @@ def show_training(console: Console, settings: Settings) -> None:
 def show_next(console: Console, settings: Settings, seconds: float) -> None:
     """Where to look and what to type next."""
     console.rule(f"[bold]Done in {seconds:.0f} s", align="left")
-    console.print(f"Dagster: {settings.dagster_url}  (asset graph: {settings.dagster_url}/asset-groups)", soft_wrap=True)
+    url = settings.dagster_url
+    console.print(f"Dagster: {url}  (asset graph: {url}/asset-groups)", soft_wrap=True)
     console.print("\nTry next:")
     for command, meaning in (
         ("./fs get user_orders@1", "what the registry knows of a feature group"),

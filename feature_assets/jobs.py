@@ -15,7 +15,7 @@ AssetJob = Any
 
 
 def cadence_jobs(plans: Iterable[GroupPlan]) -> list[AssetJob]:
-    """A job for each set of partitions: "daily_features", or with the first day where groups start on different days."""
+    """A job for each set of partitions: "daily_features", with the first day where groups start on different days."""
     by_partitions: dict[tuple[str, str], list[GroupPlan]] = {}
     for plan in plans:
         by_partitions.setdefault((plan.group.refresh, plan.group.start), []).append(plan)
@@ -40,7 +40,8 @@ def cadence_schedules(jobs: Iterable[AssetJob]) -> list[Any]:
     return [
         dg.build_schedule_from_partitioned_job(
             job,
-            **({"hour_of_day": 0, "minute_of_hour": 15} if job.name.startswith("daily") else {"minute_of_hour": 5}),
+            hour_of_day=0 if job.name.startswith("daily") else None,
+            minute_of_hour=15 if job.name.startswith("daily") else 5,
             default_status=dg.DefaultScheduleStatus.RUNNING,
         )
         for job in jobs

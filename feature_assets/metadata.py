@@ -28,7 +28,9 @@ def table_metadata(plan: GroupPlan) -> Mapping[str, Any]:
     ]
     sources = {source.name: source for source in plan.sources}
     lineage = {
-        feature: [dg.TableColumnDep(asset_key=source_key(sources[name]), column_name=column) for name, column in origins]
+        feature: [
+            dg.TableColumnDep(asset_key=source_key(sources[name]), column_name=column) for name, column in origins
+        ]
         for feature, origins in feature_lineage(plan).items()
     }
     return {

@@ -51,7 +51,7 @@ def offline_asset(plan: GroupPlan, domain: str) -> dg.AssetsDefinition:
     )
     def compute(
         context: dg.AssetExecutionContext, spark: SparkResource, store: FeatureStoreResource
-    ) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:
+    ) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
         verdicts: list[Verdict] = []
 
         def audit(profile: Profile) -> None:

@@ -25,7 +25,7 @@ def online_asset(plan: GroupPlan, domain: str) -> dg.AssetsDefinition:
     )
 
     @dg.multi_asset(name=op_name(key), specs=[spec], pool="redis")
-    def publish(context: dg.AssetExecutionContext, store: FeatureStoreResource) -> dg.MaterializeResult:
+    def publish(context: dg.AssetExecutionContext, store: FeatureStoreResource) -> dg.MaterializeResult[None]:
         report = store.materialize_online(plan.schema)
         rate = report.entities / report.seconds if report.seconds else 0.0
         context.log.info(f"{report.written:,} vectors written, {rate:,.0f} entities/s")

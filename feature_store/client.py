@@ -72,7 +72,9 @@ class FeatureStore:
         project = definitions if isinstance(definitions, Project) else load_project(definitions)
         return self.registry.plan(compile_project(project))
 
-    def apply(self, definitions: Project | ModuleType | str = "feature_defs", *, by: str = "client") -> AppliedPlan | None:
+    def apply(
+        self, definitions: Project | ModuleType | str = "feature_defs", *, by: str = "client"
+    ) -> AppliedPlan | None:
         """Records the definitions, all or none; None if nothing changed.
 
         Raises:
@@ -120,8 +122,8 @@ class FeatureStore:
 
         Args:
             view_id: "name@version".
-            labels: a DataFrame (polars, pandas), Arrow table, list of dicts or Parquet path with the view's key columns,
-                `label_timestamp` and any others.
+            labels: a DataFrame (polars, pandas), Arrow table, list of dicts or Parquet path with the view's key
+                columns, `label_timestamp` and any others.
             name: what to call the dataset.
             known_by: "label" to see only rows that had been written by the time of the label.
             snapshots: table snapshots by group id, from an earlier dataset's record, to make it again.

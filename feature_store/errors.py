@@ -32,7 +32,7 @@ class DefinitionError(FeatureStoreError):
     """A definition in `feature_defs/` is wrong; nothing was run."""
 
 
-class DefinitionErrors(DefinitionError):
+class DefinitionErrors(DefinitionError):  # noqa: N818 - it is many
     """All the wrong definitions of one project, collected."""
 
     def __init__(self, errors: Sequence[DefinitionError]) -> None:

@@ -32,7 +32,7 @@ class SparkResource(dg.ConfigurableResource):  # type: ignore[type-arg]
             self._session = self._held.enter_context(spark_session(Settings.load(), "feature-store"))
         return self._session  # type: ignore[return-value]
 
-    def teardown_after_execution(self, context: dg.InitResourceContext) -> None:
-        """Stops Spark and its Java process."""
+    def teardown_after_execution(self, context: dg.InitResourceContext) -> None:  # noqa: ARG002
+        """Stops Spark."""
         self._held.close()
         self._session = None

@@ -1,8 +1,8 @@
 """The shop's feature groups: customers daily, items hourly."""
 
-from feature_store import FLOAT, INT, LIST, STRING, Feature, FeatureGroup, agg
 from feature_defs.shop.entities import item, user
 from feature_defs.shop.sources import browsing, order_events, products, reviews, users
+from feature_store import FLOAT, INT, LIST, STRING, Feature, FeatureGroup, agg
 
 START = "2026-01-01"
 
@@ -113,7 +113,14 @@ item_sales = FeatureGroup(
     start=START,
     buckets=1,
     features=[
-        Feature("item_purchase_count_7d", agg.count(), window="7d", dtype=INT, default=0, expect={"min": 0, "null_rate": 0.0}),
+        Feature(
+            "item_purchase_count_7d",
+            agg.count(),
+            window="7d",
+            dtype=INT,
+            default=0,
+            expect={"min": 0, "null_rate": 0.0},
+        ),
     ],
 )
 

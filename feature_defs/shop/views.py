@@ -1,7 +1,7 @@
 """What the shop's models read."""
 
-from feature_store import FeatureView
 from feature_defs.shop.groups import item_catalogue, item_reviews, item_sales, user_browsing, user_orders, user_profile
+from feature_store import FeatureView
 
 repurchase = FeatureView(
     "repurchase",

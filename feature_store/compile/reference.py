@@ -50,8 +50,9 @@ def clean_events(source: BatchSource, rows: Iterable[Row]) -> list[Row]:
     for given in rows:
         row = {name: given.get(name) for name in source.schema}
         for name, dtype in source.schema.items():
-            if dtype == FLOAT and row[name] is not None:
-                row[name] = finite_or_none(float(row[name]))
+            value = row[name]
+            if dtype == FLOAT and value is not None:
+                row[name] = finite_or_none(float(value))
         if row[source.event_timestamp] is not None:
             events.append(row)
     if source.event_id is None:

@@ -10,7 +10,7 @@ from feature_store.dtypes import INT, INT_MAX, INT_MIN
 from feature_store.plan.expressions import Expression
 
 
-class OverflowOfInt(ArithmeticError):
+class IntOverflowError(ArithmeticError):
     """An INT result does not fit 64 bits: an error of the run on every engine."""
 
 
@@ -18,7 +18,7 @@ def evaluate(expression: Expression, row: Mapping[str, Any]) -> Any:
     """The value of an expression for one row; NULL is None.
 
     Raises:
-        OverflowOfInt: if an INT result leaves 64 bits.
+        IntOverflowError: if an INT result leaves 64 bits.
     """
     if expression.op == "column":
         return row[str(expression.value)]
@@ -37,10 +37,10 @@ def checked_int(value: int | None) -> int | None:
     """The value itself, if it fits 64 bits.
 
     Raises:
-        OverflowOfInt: if it does not.
+        IntOverflowError: if it does not.
     """
     if value is not None and not INT_MIN <= value <= INT_MAX:
-        raise OverflowOfInt(f"{value} does not fit 64 bits")
+        raise IntOverflowError(f"{value} does not fit 64 bits")
     return value
 
 

@@ -29,10 +29,8 @@ def compile_spark(plan: GroupPlan, span: Span) -> str:
     Every source is read from a view of its own name with the columns and types of its schema.
     """
     span.check(plan.slide)
-    if isinstance(plan.rows, QueriedRows):
-        steps = _queried(plan, plan.rows, span)
-    else:
-        steps = _windowed(plan, plan.rows, span)
+    rows = plan.rows
+    steps = _queried(plan, rows, span) if isinstance(rows, QueriedRows) else _windowed(plan, rows, span)
     derived = [f"{spark_sql(expression)} AS {quote(name)}" for name, expression in plan.derived]
     features = [quote(feature.name) for feature in plan.group.features]
     columns = [*map(quote, plan.keys), f"timestamp_micros(t) AS {FEATURE_TIMESTAMP}", *features, *derived]
@@ -110,14 +108,16 @@ def _moves(key: str, slide: int, rows: WindowedRows, lowered: list[Lowered], spa
     for window in rows.windows:
         if window is not None:
             leaves = f"tile_end + {window}L"
-            moves.append(f"CASE WHEN {_hits(window)} > 0 AND {leaves} > {span.after} THEN struct({leaves} AS t, FALSE AS enters) END")
+            leaving = f"struct({leaves} AS t, FALSE AS enters)"
+            moves.append(f"CASE WHEN {_hits(window)} > 0 AND {leaves} > {span.after} THEN {leaving} END")
     if span.first:
         begin = span.after + slide
         alive = [
             f"{_hits(window)} > 0" if window is None else f"{_hits(window)} > 0 AND tile_end > {begin - window}"
             for window in rows.windows
         ]
-        moves.append(f"CASE WHEN tile_end < {begin} AND ({' OR '.join(alive)}) THEN struct({begin}L AS t, FALSE AS enters) END")
+        standing = f"struct({begin}L AS t, FALSE AS enters)"
+        moves.append(f"CASE WHEN tile_end < {begin} AND ({' OR '.join(alive)}) THEN {standing} END")
     partials = [name for feature in lowered for name, _ in feature.partials]
     return (
         f"SELECT {_list([key, 'move.t', 'move.enters', *partials])}\nFROM (\n"
@@ -165,7 +165,8 @@ def _queried(plan: GroupPlan, rows: QueriedRows, span: Span) -> list[Step]:
     grid = f"SELECT explode(sequence({span.after + plan.slide}L, {span.until}L, {plan.slide}L)) AS t"
     steps = [("grid", grid)]
     for source in rows.sources:
-        known = f"SELECT cleaned.* EXCEPT (at), timestamp_micros(grid.t) AS {AS_OF}\nFROM grid JOIN cleaned ON cleaned.at < grid.t"
+        dated = f"cleaned.* EXCEPT (at), timestamp_micros(grid.t) AS {AS_OF}"
+        known = f"SELECT {dated}\nFROM grid JOIN cleaned ON cleaned.at < grid.t"
         cleaned = _cleaned(source, (), None, span.until)
         steps.append((quote(source.name), f"WITH cleaned AS (\n{_indent(cleaned)}\n)\n{known}"))
     steps.append(("answers", rows.lifted))

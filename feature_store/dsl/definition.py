@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import json
-import sys
 from pathlib import Path
-from types import FrameType
 from typing import Any, Self
 
 from pydantic import ConfigDict, ModelWrapValidatorHandler, TypeAdapter, ValidationError, model_validator
@@ -63,7 +62,7 @@ class Definition:
         return TypeAdapter(cls).validate_python(data)
 
     def __eq__(self, other: object) -> bool:
-        return type(self) is type(other) and self._canonical() == other._canonical()  # type: ignore[attr-defined]
+        return type(self) is type(other) and self._canonical() == other._canonical()
 
     def __hash__(self) -> int:
         return hash(self._canonical())
@@ -74,7 +73,7 @@ class Definition:
 
 def _calling_place() -> tuple[str, int]:
     """File and line of the nearest frame outside the engine and pydantic."""
-    frame: FrameType | None = sys._getframe(1)
+    frame = inspect.currentframe()
     while frame is not None:
         name = frame.f_code.co_filename
         if not name.startswith((_ENGINE, "<")) and "pydantic" not in name:

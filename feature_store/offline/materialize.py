@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 from pyiceberg.catalog import Catalog
 from pyiceberg.table import Table
 
+from feature_store.compile.span import Span
 from feature_store.compile.spark import compile_spark, events_after
 from feature_store.compile.spark_expressions import quote
-from feature_store.compile.span import Span
 from feature_store.dtypes import to_micros
 from feature_store.duration import DAY
 from feature_store.offline.catalog import CATALOG
@@ -51,7 +51,7 @@ def materialize_span(
     plan: GroupPlan,
     start: datetime,
     end: datetime,
-    audit: Audit = lambda profile: None,
+    audit: Audit | None = None,
 ) -> Materialization:
     """Computes and writes the rows that the events of `[start, end)` make known: those with start < T <= end.
 
@@ -70,7 +70,8 @@ def materialize_span(
     rows = spark.sql(sql).persist()
     try:
         profile = profile_rows(rows, plan.schema)
-        audit(profile)
+        if audit is not None:
+            audit(profile)
         _write(spark, table, plan, span, rows)
     finally:
         rows.unpersist()
@@ -108,22 +109,21 @@ def _write(spark: SparkSession, table: Table, plan: GroupPlan, span: Span, rows:
     Whole days, because Iceberg refuses to overwrite part of a file, and because `overwritePartitions` would leave the
     rows of a day whose new result is empty.
     """
-    from pyspark.sql import functions as F
+    from pyspark.sql.functions import expr, lit
 
     name = f"{CATALOG}.{plan.schema.table}"
     first_day = (span.after + plan.slide) // DAY * DAY
     end_day = (span.until // DAY + 1) * DAY
     days = f"{FEATURE_TIMESTAMP} >= timestamp_micros({first_day}) AND {FEATURE_TIMESTAMP} < timestamp_micros({end_day})"
-    created = F.lit(datetime.now(UTC)).cast("timestamp")
+    created = lit(datetime.now(UTC)).cast("timestamp")
     columns = [field.name for field in table.schema().fields]
     present = rows.withColumn(CREATED_TIMESTAMP, created).columns
     written = rows.withColumn(CREATED_TIMESTAMP, created).selectExpr(
         *(quote(c) if c in present else f"NULL AS {quote(c)}" for c in columns)
     )
     if plan.slide < DAY:
-        inside = (
-            f"{FEATURE_TIMESTAMP} > timestamp_micros({span.after}) AND {FEATURE_TIMESTAMP} <= timestamp_micros({span.until})"
-        )
+        inside = f"{FEATURE_TIMESTAMP} > timestamp_micros({span.after}) AND "
+        inside += f"{FEATURE_TIMESTAMP} <= timestamp_micros({span.until})"
         kept = spark.table(name).where(f"{days} AND NOT ({inside})").select(*map(quote, columns))
         written = kept.unionByName(written)
-    written.writeTo(name).overwrite(F.expr(days))
+    written.writeTo(name).overwrite(expr(days))

@@ -38,25 +38,33 @@ class Profile:
 
 
 def profile_rows(rows: DataFrame, schema: GroupSchema) -> Profile:
-    """The profile of a group's rows."""
-    keys = ", ".join(quote(key.name) for key in schema.keys)
-    wanted = ["count(*) AS rows", f"count(DISTINCT {keys}) AS entities",
-              f"count(DISTINCT {keys}, {FEATURE_TIMESTAMP}) AS instants"]  # fmt: skip
+    """The profile of a group's rows: one aggregate over the values and one over the keys."""
+    from pyspark.sql.functions import col, count_distinct
+
+    wanted = ["count(*) AS rows"]
     for i, feature in enumerate(schema.features):
         column = quote(feature.name)
         wanted.append(f"count({column}) AS n{i}")
         if feature.dtype.is_numeric:
             wanted += [f"min({column}) AS min{i}", f"max({column}) AS max{i}", f"avg({column}) AS mean{i}"]
             wanted.append(f"histogram_numeric(CAST({column} AS DOUBLE), {BINS}) AS bins{i}")
-    found = rows.selectExpr(*wanted).first()
-    assert found is not None
-    values = found.asDict()
+    values = _only_row(rows.selectExpr(*wanted))
+    of_keys = rows.groupBy(*(quote(key.name) for key in schema.keys)).agg(
+        count_distinct(col(FEATURE_TIMESTAMP)).alias("n")
+    )
+    keys = _only_row(of_keys.selectExpr("count(*) AS entities", "coalesce(sum(n), 0) AS instants"))
     return Profile(
         rows=values["rows"],
-        entities=values["entities"],
-        duplicates=values["rows"] - values["instants"],
+        entities=keys["entities"],
+        duplicates=values["rows"] - keys["instants"],
         features=tuple(_feature(feature.name, i, values) for i, feature in enumerate(schema.features)),
     )
+
+
+def _only_row(found: DataFrame) -> dict[str, Any]:
+    row = found.first()
+    assert row is not None
+    return row.asDict()
 
 
 def _feature(name: str, i: int, values: dict[str, Any]) -> FeatureProfile:
@@ -69,5 +77,5 @@ def _feature(name: str, i: int, values: dict[str, Any]) -> FeatureProfile:
         minimum=values.get(f"min{i}"),
         maximum=values.get(f"max{i}"),
         mean=values.get(f"mean{i}"),
-        histogram=tuple((bin["x"], bin["y"]) for bin in values.get(f"bins{i}") or []),
+        histogram=tuple((bar["x"], bar["y"]) for bar in values.get(f"bins{i}") or []),
     )

@@ -18,12 +18,11 @@ if TYPE_CHECKING:
 
 @contextmanager
 def spark_session(settings: Settings, name: str) -> Iterator[SparkSession]:
-    """A session that is stopped at the end, with its Java process, unless it was there before.
+    """A session that is stopped at the end, unless it was there before; its Java process ends with this one.
 
     Raises:
         StackError: if Java or a jar is missing, or Spark does not start.
     """
-    from pyspark import SparkContext
     from pyspark.sql import SparkSession
 
     if SparkSession.getActiveSession() is not None:
@@ -50,15 +49,6 @@ def spark_session(settings: Settings, name: str) -> Iterator[SparkSession]:
         yield session
     finally:
         session.stop()
-        gateway = SparkContext._gateway
-        if gateway is not None:
-            gateway.shutdown()
-            process = getattr(gateway, "proc", None)
-            if process is not None:
-                process.stdin.close()  # the Java process ends with its standard input
-                process.wait(30)
-            SparkContext._gateway = None
-            SparkContext._jvm = None
 
 
 def _configuration(settings: Settings) -> dict[str, str]:

@@ -80,7 +80,8 @@ def _read(spark: SparkSession, settings: Settings, source: BatchSource) -> DataF
         options = {"url": settings.jdbc_url(database), "dbtable": table, "driver": "org.postgresql.Driver"}
         credentials = {"user": settings.pg_user, "password": settings.pg_password}
         # A timestamp without time zone must show as one, to be refused, and not be read as UTC.
-        return spark.read.format("jdbc").options(**options, **credentials, preferTimestampNTZ="true", fetchsize="10000").load()
+        reader = spark.read.format("jdbc").options(**options, **credentials, fetchsize="10000")
+        return reader.option("preferTimestampNTZ", "true").load()
     except Exception as error:
         raise InputError(
             f"cannot read {source.location}: {str(error).splitlines()[0]}",

@@ -65,12 +65,12 @@ def _as_table(source: LabelSource, view: ViewSchema) -> pa.Table:
         table = source
     elif isinstance(source, str | Path):
         table = _read_parquet(Path(source))
-    elif isinstance(source, Sequence):
+    elif isinstance(source, list | tuple):
         table = _from_rows(source, view)
     elif _is_frame_of("pandas", source):
         table = _from_pandas(source, view)
     elif _is_frame_of("polars", source):
-        table = source.to_arrow()
+        table = pa.table(source)
     else:
         raise InputError(
             f"labels cannot be read from {type(source).__name__}",

@@ -248,7 +248,7 @@ def _has_delete_files(group: GroupSchema) -> ConflictError:
 
 
 def _bucket(spec: PartitionSpec, file: DataFile, key_field: int) -> tuple[int | None, int]:
-    """The bucket of a file (None: of NULL keys) and how many there are; 0 of 1 if the spec does not split by the key."""
+    """The bucket of a file (None: of NULL keys) and how many there are; 0 of 1 if the spec does not split by key."""
     for position, field in enumerate(spec.fields):
         if field.source_id == key_field and isinstance(field.transform, BucketTransform):
             return file.partition[position], field.transform.num_buckets

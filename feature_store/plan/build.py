@@ -141,8 +141,9 @@ class _Builder:
                 self.refuse("join-key", f"{where} has no column {self.group.entity.join_key!r}, the join key of "
                             f"{self.group.entity.name}", "add it to the source's schema")  # fmt: skip
             elif key != self.group.entity.dtype:
-                self.refuse("join-key", f"{where}: {self.group.entity.join_key!r} is {key}, the join key of "
-                            f"{self.group.entity.name} is {self.group.entity.dtype}", "make the types equal")  # fmt: skip
+                self.refuse("join-key", f"{where}: {self.group.entity.join_key!r} is {key}, as the join key of "
+                            f"{self.group.entity.name} it is {self.group.entity.dtype}",
+                            "make the types equal")  # fmt: skip
 
     def _check_names(self) -> None:
         entity = self.group.entity
@@ -193,7 +194,8 @@ class _Builder:
                         "write Feature(name, agg.count(), window='30d', dtype=INT)", feature.name)  # fmt: skip
             return None
         if window.size is not None and window.size % self.group.slide_size:
-            self.refuse("slide", f"the slide {format_duration(self.group.slide_size)} does not divide the window {window}",
+            slide = format_duration(self.group.slide_size)
+            self.refuse("slide", f"the slide {slide} does not divide the window {window}",
                         "use a window that is a whole number of slides", feature.name)  # fmt: skip
         result = self._result_type(feature.name, function, columns)
         self._check_value_types(feature, result)
@@ -269,7 +271,11 @@ class _Builder:
         given = set(lifted.named_selects)
         for name in [group.entity.join_key, *(f.name for f in group.features)]:
             if name not in given:
-                self.refuse("query", f"the query returns no column {name!r}", f"it returns: {', '.join(sorted(given - {AS_OF}))}")
+                self.refuse(
+                    "query",
+                    f"the query returns no column {name!r}",
+                    f"it returns: {', '.join(sorted(given - {AS_OF}))}",
+                )
         return QueriedRows(group.sources, text, lifted.sql(dialect="spark"))
 
     def _derived(self) -> tuple[tuple[str, Expression], ...]:

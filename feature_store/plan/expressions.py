@@ -79,6 +79,7 @@ def parse_expression(text: str, schema: Mapping[str, DType]) -> Expression:
     except sqlglot.ParseError as error:
         detail = error.errors[0]["description"] if error.errors else str(error)
         raise ExpressionError(f"{text!r} is not a SQL expression: {detail}", "correct the syntax") from None
+    assert isinstance(tree, exp.Expression)
     return _Typer(text, schema).visit(tree)
 
 
@@ -113,7 +114,7 @@ _TEXT: dict[type[exp.Expression], tuple[str, DType]] = {
 
 
 class _Typer:
-    """Turns a sqlglot tree into typed nodes; each `_…` method types one kind of node."""
+    """Turns a sqlglot tree into typed nodes; each `visit_…` method types one kind of node."""
 
     def __init__(self, text: str, schema: Mapping[str, DType]) -> None:
         self.text = text
@@ -144,14 +145,14 @@ class _Typer:
     def _refuse(self, message: str, remedy: str) -> ExpressionError:
         return ExpressionError(f"in {self.text!r}: {message}", remedy)
 
-    def _column(self, node: exp.Expression) -> Expression:
+    def visit_column(self, node: exp.Expression) -> Expression:
         name = node.name
         if name not in self.schema:
             known = ", ".join(sorted(self.schema))
             raise self._refuse(f"there is no column {name!r}", f"columns are: {known}")
         return column(name, self.schema[name])
 
-    def _literal(self, node: exp.Expression) -> Expression:
+    def visit_literal(self, node: exp.Expression) -> Expression:
         if node.is_string:
             return Expression("literal", STRING, value=node.name)
         if "." in node.name or "e" in node.name.lower():
@@ -161,17 +162,18 @@ class _Typer:
             raise self._refuse(f"{value} does not fit 64 bits", "write it as a FLOAT, with a decimal point")
         return Expression("literal", INT, value=value)
 
-    def _boolean(self, node: exp.Expression) -> Expression:
+    def visit_boolean(self, node: exp.Expression) -> Expression:
         return Expression("literal", BOOL, value=bool(node.this))
 
-    def _null(self, node: exp.Expression) -> Expression:
+    def visit_null(self, _: exp.Expression) -> Expression:
         return Expression("literal", NULL)
 
-    def _paren(self, node: exp.Expression) -> Expression:
+    def visit_paren(self, node: exp.Expression) -> Expression:
         return self.visit(node.this)
 
-    def _cast(self, node: exp.Expression) -> Expression:
-        if not (isinstance(node.this, exp.Literal) and node.this.is_string and node.to.this.name.startswith("TIMESTAMP")):
+    def visit_cast(self, node: exp.Expression) -> Expression:
+        wanted = node.args["to"].this.name
+        if not (isinstance(node.this, exp.Literal) and node.this.is_string and wanted.startswith("TIMESTAMP")):
             raise self._refuse("there are no casts", "only the literal TIMESTAMP '2026-01-31T00:00:00Z' is read")
         try:
             instant = datetime.fromisoformat(node.this.name)
@@ -181,36 +183,36 @@ class _Typer:
             raise self._refuse(f"the timestamp {node.this.name!r} has no time zone", "add an offset, such as Z")
         return Expression("literal", TIMESTAMP, value=instant)
 
-    def _not(self, node: exp.Expression) -> Expression:
+    def visit_not(self, node: exp.Expression) -> Expression:
         return Expression("not", BOOL, (self._bool(node.this),))
 
-    def _neg(self, node: exp.Expression) -> Expression:
+    def visit_neg(self, node: exp.Expression) -> Expression:
         operand = self._number(node.this)
         if operand.op == "literal" and isinstance(operand.value, int | float):
             return Expression("literal", operand.dtype, value=-operand.value)
         return Expression("neg", operand.dtype, (operand,))
 
-    def _abs(self, node: exp.Expression) -> Expression:
+    def visit_abs(self, node: exp.Expression) -> Expression:
         operand = self._number(node.this)
         return Expression("abs", operand.dtype, (operand,))
 
-    def _div(self, node: exp.Expression) -> Expression:
+    def visit_div(self, node: exp.Expression) -> Expression:
         return Expression("div", FLOAT, (_float(self._number(node.this)), _float(self._number(node.expression))))
 
-    def _mod(self, node: exp.Expression) -> Expression:
+    def visit_mod(self, node: exp.Expression) -> Expression:
         return Expression("mod", INT, (self._of(node.this, INT), self._of(node.expression, INT)))
 
-    def _is(self, node: exp.Expression) -> Expression:
+    def visit_is(self, node: exp.Expression) -> Expression:
         if not isinstance(node.expression, exp.Null):
             raise self._refuse("IS takes NULL only", "write = TRUE or IS NULL")
         return Expression("is_null", BOOL, (self.visit(node.this),))
 
-    def _between(self, node: exp.Expression) -> Expression:
+    def visit_between(self, node: exp.Expression) -> Expression:
         subject = self.visit(node.this)
         low = self._compare("ge", subject, self.visit(node.args["low"]))
         return Expression("and", BOOL, (low, self._compare("le", subject, self.visit(node.args["high"]))))
 
-    def _in(self, node: exp.Expression) -> Expression:
+    def visit_in(self, node: exp.Expression) -> Expression:
         if not node.expressions:
             raise self._refuse("IN takes a list of literals", "write x IN (1, 2)")
         subject = self.visit(node.this)
@@ -219,7 +221,7 @@ class _Typer:
             found = Expression("or", BOOL, (found, self._compare("eq", subject, self.visit(choice))))
         return found
 
-    def _case(self, node: exp.Expression) -> Expression:
+    def visit_case(self, node: exp.Expression) -> Expression:
         if node.this is not None:
             raise self._refuse("CASE takes conditions", "write CASE WHEN x = 1 THEN … END")
         conditions = [self._bool(branch.this) for branch in node.args["ifs"]]
@@ -230,15 +232,15 @@ class _Typer:
         pairs = [arg for pair in zip(conditions, values, strict=False) for arg in pair]
         return Expression("case", values[0].dtype, (*pairs, values[-1]))
 
-    def _coalesce(self, node: exp.Expression) -> Expression:
+    def visit_coalesce(self, node: exp.Expression) -> Expression:
         values = self._same_type([self.visit(arg) for arg in (node.this, *node.expressions)])
         return Expression("coalesce", values[0].dtype, tuple(values))
 
-    def _nullif(self, node: exp.Expression) -> Expression:
+    def visit_nullif(self, node: exp.Expression) -> Expression:
         value, other = self._same_type([self.visit(node.this), self.visit(node.expression)])
         return Expression("nullif", value.dtype, (value, other))
 
-    def _concat(self, node: exp.Expression) -> Expression:
+    def visit_concat(self, node: exp.Expression) -> Expression:
         return Expression("concat", STRING, (self._of(node.this, STRING), self._of(node.expression, STRING)))
 
     def _of(self, node: exp.Expression, dtype: DType) -> Expression:
@@ -280,24 +282,24 @@ class _Typer:
 
 
 _VISITORS: dict[type[exp.Expression], Callable[[_Typer, exp.Expression], Expression]] = {
-    exp.Column: _Typer._column,
-    exp.Literal: _Typer._literal,
-    exp.Boolean: _Typer._boolean,
-    exp.Null: _Typer._null,
-    exp.Paren: _Typer._paren,
-    exp.Cast: _Typer._cast,
-    exp.Not: _Typer._not,
-    exp.Neg: _Typer._neg,
-    exp.Abs: _Typer._abs,
-    exp.Div: _Typer._div,
-    exp.Mod: _Typer._mod,
-    exp.Is: _Typer._is,
-    exp.Between: _Typer._between,
-    exp.In: _Typer._in,
-    exp.Case: _Typer._case,
-    exp.Coalesce: _Typer._coalesce,
-    exp.Nullif: _Typer._nullif,
-    exp.DPipe: _Typer._concat,
+    exp.Column: _Typer.visit_column,
+    exp.Literal: _Typer.visit_literal,
+    exp.Boolean: _Typer.visit_boolean,
+    exp.Null: _Typer.visit_null,
+    exp.Paren: _Typer.visit_paren,
+    exp.Cast: _Typer.visit_cast,
+    exp.Not: _Typer.visit_not,
+    exp.Neg: _Typer.visit_neg,
+    exp.Abs: _Typer.visit_abs,
+    exp.Div: _Typer.visit_div,
+    exp.Mod: _Typer.visit_mod,
+    exp.Is: _Typer.visit_is,
+    exp.Between: _Typer.visit_between,
+    exp.In: _Typer.visit_in,
+    exp.Case: _Typer.visit_case,
+    exp.Coalesce: _Typer.visit_coalesce,
+    exp.Nullif: _Typer.visit_nullif,
+    exp.DPipe: _Typer.visit_concat,
 }
 
 

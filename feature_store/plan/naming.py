@@ -9,7 +9,15 @@ from feature_store.dsl.feature import Feature
 _SNAKE = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
 _OWNER = re.compile(r"team:[\w.\-]+|[\w.+\-]+@[\w\-]+(\.[\w\-]+)+")
 RESERVED = frozenset(
-    ["feature_timestamp", "created_timestamp", "event_timestamp", "label_timestamp", "as_of", "request_time", "available_at"]
+    [
+        "feature_timestamp",
+        "created_timestamp",
+        "event_timestamp",
+        "label_timestamp",
+        "as_of",
+        "request_time",
+        "available_at",
+    ]
 )
 
 

@@ -21,7 +21,7 @@ class QueryError(ValueError):
         self.remedy = remedy
 
 
-_REFUSED: dict[type[exp.Expression], str] = {
+_REFUSED: dict[type[exp.Expr], str] = {
     exp.Limit: "use row_number() OVER (PARTITION BY … ORDER BY …) and a condition on it",
     exp.Offset: "use row_number() OVER (PARTITION BY … ORDER BY …) and a condition on it",
     exp.Order: "the order of a table's rows has no meaning: leave it out",
@@ -69,7 +69,9 @@ def _check_tables(query: exp.Select, sources: set[str]) -> None:
     known = sources | {cte.alias for cte in query.ctes}
     for table in query.find_all(exp.Table):
         if table.name not in known:
-            raise QueryError(f"there is no source {table.name!r}", f"list it in sources=; given: {', '.join(sorted(known))}")
+            raise QueryError(
+                f"there is no source {table.name!r}", f"list it in sources=; given: {', '.join(sorted(known))}"
+            )
 
 
 def _lift_select(select: exp.Select) -> None:
@@ -100,7 +102,7 @@ def _as_of(table: str) -> exp.Column:
     return exp.column(AS_OF, table=table)
 
 
-def _own_nodes(select: exp.Select) -> list[exp.Expression]:
+def _own_nodes(select: exp.Select) -> list[exp.Expr]:
     """The nodes of one SELECT without those of the SELECTs inside it."""
     return [
         node
@@ -109,7 +111,7 @@ def _own_nodes(select: exp.Select) -> list[exp.Expression]:
     ]
 
 
-def _in_window(node: exp.Expression) -> bool:
+def _in_window(node: exp.Expr) -> bool:
     parent = node.parent
     return isinstance(parent, exp.Window | exp.Filter) and (
         isinstance(parent, exp.Window) or isinstance(parent.parent, exp.Window)

@@ -76,20 +76,26 @@ def judge(schema: GroupSchema, profile: Profile) -> tuple[Verdict, ...]:
     os.environ["GX_ANALYTICS_ENABLED"] = "false"
     import great_expectations as gx
     import pandas as pd
+    from great_expectations.data_context.types.base import ProgressBarsConfig
+    from great_expectations.expectations.core.expect_column_values_to_be_between import ExpectColumnValuesToBeBetween
 
     wanted = expectations(schema)
     observed = {expected.column: _observed(profile, expected) for expected in wanted}
     context = gx.get_context(mode="ephemeral")
-    context.variables.progress_bars = {"globally": False}
+    context.variables.progress_bars = ProgressBarsConfig(globally=False)
     suite = gx.ExpectationSuite(
         name=schema.id,
         expectations=[
-            gx.expectations.ExpectColumnValuesToBeBetween(column=e.column, min_value=e.low, max_value=e.high) for e in wanted
+            ExpectColumnValuesToBeBetween(column=e.column, min_value=e.low, max_value=e.high) for e in wanted
         ],
     )
     frame = pd.DataFrame([observed]).astype(float)
     result = context.data_sources.pandas_default.read_dataframe(frame).validate(suite)
-    passed = {outcome.expectation_config.kwargs["column"]: bool(outcome.success) for outcome in result.results}
+    passed = {
+        outcome.expectation_config.kwargs["column"]: bool(outcome.success)
+        for outcome in result.results
+        if outcome.expectation_config is not None
+    }
     return tuple(Verdict(expected, observed[expected.column], passed[expected.column]) for expected in wanted)
 
 
@@ -104,7 +110,7 @@ def refuse_failures(schema: GroupSchema, verdicts: tuple[Verdict, ...]) -> None:
         raise QualityError(
             "; ".join(failed),
             where=f"group {schema.id}",
-            remedy="nothing was written or published: correct the source and run the partition again, or the expectation",
+            remedy="nothing was written or published: correct the source or the expectation, run the partition again",
             code="expectation",
         )
 

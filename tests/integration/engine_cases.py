@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
-
 from hypothesis import strategies as st
 
 from feature_store import BOOL, FLOAT, INT, STRING, TIMESTAMP, BatchSource, Entity, Feature, FeatureGroup, agg
 from feature_store.compile.reference import Row
 from feature_store.dsl.aggregation import Aggregation
-from feature_store.dtypes import LIST, DType, from_micros, to_micros
+from feature_store.dtypes import LIST, DType, from_micros
 from feature_store.duration import DAY, HOUR
 
 USER = Entity("user", join_key="user_id")
@@ -39,6 +37,11 @@ _AGGREGATIONS: list[tuple[Aggregation, DType]] = [
     (agg.top_k("word", 3, by="n"), LIST(STRING)),
     (agg.top_k("n", 2), LIST(INT)),
 ]
+_GRIDS = [
+    ("1d", ["1d", "3d", "7d", "all_time"]),
+    ("1h", ["1h", "5h", "1d", "all_time"]),
+    ("6h", ["6h", "1d", "2d"]),
+]
 _CONDITIONS = [
     None,
     "n > 0",
@@ -55,10 +58,9 @@ _CONDITIONS = [
 @st.composite
 def groups(draw: st.DrawFn) -> FeatureGroup:
     """A windowed group with up to six features over a few windows."""
-    slide, windows = draw(st.sampled_from([("1d", ["1d", "3d", "7d", "all_time"]), ("1h", ["1h", "5h", "1d", "all_time"]),
-                                           ("6h", ["6h", "1d", "2d"])]))  # fmt: skip
-    chosen = draw(st.lists(st.tuples(st.sampled_from(_AGGREGATIONS), st.sampled_from(windows), st.sampled_from(_CONDITIONS)),
-                           min_size=1, max_size=6))  # fmt: skip
+    slide, windows = draw(st.sampled_from(_GRIDS))
+    one = st.tuples(st.sampled_from(_AGGREGATIONS), st.sampled_from(windows), st.sampled_from(_CONDITIONS))
+    chosen = draw(st.lists(one, min_size=1, max_size=6))
     features = [
         Feature(f"user_x{i}_{window}", function, window=window, dtype=dtype, where=condition)
         for i, ((function, dtype), window, condition) in enumerate(chosen)
@@ -68,8 +70,13 @@ def groups(draw: st.DrawFn) -> FeatureGroup:
     return FeatureGroup(
         "user_random",
         entity=USER,
-        source=BatchSource("events", table="raw.events", event_timestamp="ts", schema=SCHEMA,
-                           event_id=draw(st.sampled_from([None, "id"]))),  # fmt: skip
+        source=BatchSource(
+            "events",
+            table="raw.events",
+            event_timestamp="ts",
+            schema=SCHEMA,
+            event_id=draw(st.sampled_from([None, "id"])),
+        ),
         owner="team:test",
         columns={"doubled": "n * 2", "ratio": "amount / n"},
         where=draw(st.sampled_from([None, None, "word <> 'b' or word is null", "n is null or n < 3"])),
@@ -102,8 +109,3 @@ def events(draw: st.DrawFn) -> list[Row]:
     for i, row in enumerate(rows):
         row["id"] = i if i % 7 else None
     return rows + [dict(row) for row in rows[::5]]
-
-
-def shifted(instant: object, micros: int) -> object:
-    """An instant a few microseconds later."""
-    return from_micros(to_micros(instant) + micros) if micros else instant + timedelta(0)  # type: ignore[operator,arg-type]

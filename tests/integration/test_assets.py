@@ -1,4 +1,4 @@
-"""A group's assets in Dagster on the real stack: a backfill of a range, its checks, Redis behind them, and a bad day."""
+"""A group's assets in Dagster on the real stack: a backfill of a range, its checks, Redis behind it, a bad day."""
 
 from __future__ import annotations
 
@@ -35,7 +35,10 @@ class Orders:
         self.folder = settings.data_root / "raw" / "card_orders"
         self.folder.mkdir(parents=True, exist_ok=True)
         source = BatchSource(
-            "card_orders", path="raw/card_orders", event_timestamp="ts", schema={"card_id": STRING, "amount": FLOAT, "ts": TIMESTAMP}
+            "card_orders",
+            path="raw/card_orders",
+            event_timestamp="ts",
+            schema={"card_id": STRING, "amount": FLOAT, "ts": TIMESTAMP},
         )
         self.group = FeatureGroup(
             "card_orders",
@@ -55,13 +58,21 @@ class Orders:
         self.store.apply(Project((self.group,), (self.view,), {self.group.id: "cards"}))
 
     def write(self, *rows: tuple[str, float, float]) -> None:
-        events = [{"card_id": card, "amount": amount, "ts": DAY0 + timedelta(hours=hours)} for card, hours, amount in rows]
+        events = [
+            {"card_id": card, "amount": amount, "ts": DAY0 + timedelta(hours=hours)} for card, hours, amount in rows
+        ]
         schema = {"card_id": pl.String, "amount": pl.Float64, "ts": pl.Datetime("us", "UTC")}
         pl.DataFrame(events, schema=schema).write_parquet(self.folder / "events.parquet")
 
-    def materialize(self, instance: dg.DagsterInstance, first: str = FIRST, last: str = LAST) -> dg.ExecuteInProcessResult:
+    def materialize(
+        self, instance: dg.DagsterInstance, first: str = FIRST, last: str = LAST
+    ) -> dg.ExecuteInProcessResult:
         return dg.materialize(
-            [*source_specs([(self.plan, "cards")]), offline_asset(self.plan, "cards"), online_asset(self.plan, "cards")],
+            [
+                *source_specs([(self.plan, "cards")]),
+                offline_asset(self.plan, "cards"),
+                online_asset(self.plan, "cards"),
+            ],
             resources={"spark": SparkResource(), "store": FeatureStoreResource()},
             tags={"dagster/asset_partition_range_start": first, "dagster/asset_partition_range_end": last},
             instance=instance,
@@ -69,7 +80,9 @@ class Orders:
         )
 
     def read(self, *cards: str) -> list[dict[str, object]]:
-        return self.store.online("cards@1", [{"card_id": card} for card in cards], now=DAY0 + timedelta(days=5)).to_dicts()
+        return self.store.online(
+            "cards@1", [{"card_id": card} for card in cards], now=DAY0 + timedelta(days=5)
+        ).to_dicts()
 
 
 @pytest.fixture
@@ -108,10 +121,15 @@ def test_a_failed_check_publishes_nothing_and_the_next_run_recovers(orders: Orde
         assert not bad.success
         failed = {e.check_name: e for e in bad.get_asset_check_evaluations() if not e.passed}
         assert set(failed) == {"range"}
-        assert "card_amount_mean_2d maximum: expected x <= 100, found 500005" in str(failed["range"].metadata["expectations"].value)
+        assert "card_amount_mean_2d maximum: expected x <= 100, found 500005" in str(
+            failed["range"].metadata["expectations"].value
+        )
         assert bad.asset_materializations_for_node("__".join(offline_key(orders.group).path)) == []
         assert bad.asset_materializations_for_node("__".join(online_key(orders.group).path)) == []
-        assert table.refresh().current_snapshot() == orders.store.catalog.load_table(orders.plan.schema.table).current_snapshot()
+        assert (
+            table.refresh().current_snapshot()
+            == orders.store.catalog.load_table(orders.plan.schema.table).current_snapshot()
+        )
         assert orders.read("c9")[0]["card_amount_mean_2d"] == 10.0
 
         orders.write(("c9", 5, 10), ("c9", 30, 20))

@@ -45,7 +45,9 @@ def quick(spark: SparkSession) -> SparkSession:
 def in_spark(spark: SparkSession, plan: GroupPlan, rows: dict[str, list[Row]], span: Span) -> list[Row]:
     for source in plan.sources:
         types = pa.schema([(name, arrow_type(dtype)) for name, dtype in source.schema.items()])
-        spark.createDataFrame(pa.Table.from_pylist(rows[source.name], schema=types)).createOrReplaceTempView(source.name)
+        spark.createDataFrame(pa.Table.from_pylist(rows[source.name], schema=types)).createOrReplaceTempView(
+            source.name
+        )
     found: list[Row] = spark.sql(compile_spark(plan, span)).toArrow().to_pylist()
     return found
 
@@ -69,7 +71,9 @@ def assert_same_rows(found: list[Row], expected: list[Row], key: str) -> None:
 def test_windows(quick: SparkSession, group: FeatureGroup, rows: list[Row], first: bool, day: int) -> None:
     plan = build_plan(group)
     span = Span(START + day * DAY, START + (day + 3) * DAY, first)
-    assert_same_rows(in_spark(quick, plan, {"events": rows}, span), run_reference(plan, {"events": rows}, span), "user_id")
+    assert_same_rows(
+        in_spark(quick, plan, {"events": rows}, span), run_reference(plan, {"events": rows}, span), "user_id"
+    )
 
 
 @settings(IN_SPARK, max_examples=15)
@@ -95,10 +99,28 @@ def condition_group(condition: str) -> FeatureGroup:
     )
 
 
-ATOMS = ["n > 1", "amount < 1.5", "ok", "word = 'a'", "word < 'b'", "n IS NULL", "n / 2 = 0.5", "n % 3 = -1", "abs(n) >= 2",
-         "length(word) = 1", "upper(word) = 'É'", "lower(word) || 'x' = 'ax'", "n BETWEEN 0 AND 2", "word IN ('a', '')",
-         "coalesce(amount, n, 7) > 1", "nullif(n, 2) = 3", "-n < amount", "CASE WHEN ok THEN n WHEN n > 0 THEN 5 END > 2",
-         "amount - amount * 1e300 * 1e300 <> 0", "trim(word) = ''"]  # fmt: skip
+ATOMS = [
+    "n > 1",
+    "amount < 1.5",
+    "ok",
+    "word = 'a'",
+    "word < 'b'",
+    "n IS NULL",
+    "n / 2 = 0.5",
+    "n % 3 = -1",
+    "abs(n) >= 2",
+    "length(word) = 1",
+    "upper(word) = 'É'",
+    "lower(word) || 'x' = 'ax'",
+    "n BETWEEN 0 AND 2",
+    "word IN ('a', '')",
+    "coalesce(amount, n, 7) > 1",
+    "nullif(n, 2) = 3",
+    "-n < amount",
+    "CASE WHEN ok THEN n WHEN n > 0 THEN 5 END > 2",
+    "amount - amount * 1e300 * 1e300 <> 0",
+    "trim(word) = ''",
+]
 
 
 @settings(IN_SPARK, max_examples=40)
@@ -115,22 +137,37 @@ ATOMS = ["n > 1", "amount < 1.5", "ok", "word = 'a'", "word < 'b'", "n IS NULL",
 )  # fmt: skip
 def test_expressions(quick: SparkSession, condition: str, rows: list[Row]) -> None:
     plan, span = build_plan(condition_group(condition)), Span(START - 10 * DAY, START + 10 * DAY)
-    assert_same_rows(in_spark(quick, plan, {"events": rows}, span), run_reference(plan, {"events": rows}, span), "user_id")
+    assert_same_rows(
+        in_spark(quick, plan, {"events": rows}, span), run_reference(plan, {"events": rows}, span), "user_id"
+    )
 
 
 PRODUCTS = {"product_id": STRING, "category": STRING, "price": FLOAT, "listed_at": TIMESTAMP}
 CATEGORIES = {"name": STRING, "boost": INT, "since": TIMESTAMP}
 QUERIES: list[tuple[str, DType]] = [
     ("SELECT product_id, percent_rank() OVER (PARTITION BY category ORDER BY price) AS item_x FROM products", FLOAT),
-    ("SELECT product_id, CAST(floor((unix_seconds(as_of) - unix_seconds(listed_at)) / 86400) AS BIGINT) AS item_x "
-     "FROM products WHERE price > 1", INT),
-    ("WITH best AS (SELECT category, max(price) AS top FROM products GROUP BY category HAVING count(*) > 1) "
-     "SELECT p.product_id, p.price / b.top AS item_x FROM products p LEFT JOIN best b ON b.category = p.category", FLOAT),
-    ("SELECT p.product_id, sum(c.boost) AS item_x FROM products p JOIN categories c ON c.name = p.category "
-     "GROUP BY p.product_id", INT),
-    ("WITH all_of AS (SELECT count(*) AS n FROM products) SELECT p.product_id, a.n AS item_x FROM products p "
-     "JOIN all_of a ON a.n > 1", INT),
-]  # fmt: skip
+    (
+        "SELECT product_id, CAST(floor((unix_seconds(as_of) - unix_seconds(listed_at)) / 86400) AS BIGINT) AS item_x "
+        "FROM products WHERE price > 1",
+        INT,
+    ),
+    (
+        "WITH best AS (SELECT category, max(price) AS top FROM products GROUP BY category HAVING count(*) > 1) "
+        "SELECT p.product_id, p.price / b.top AS item_x FROM products p LEFT JOIN best b "
+        "ON b.category = p.category",
+        FLOAT,
+    ),
+    (
+        "SELECT p.product_id, sum(c.boost) AS item_x FROM products p JOIN categories c ON c.name = p.category "
+        "GROUP BY p.product_id",
+        INT,
+    ),
+    (
+        "WITH all_of AS (SELECT count(*) AS n FROM products) SELECT p.product_id, a.n AS item_x FROM products p "
+        "JOIN all_of a ON a.n > 1",
+        INT,
+    ),
+]
 
 
 @settings(IN_SPARK, max_examples=20)

@@ -172,13 +172,17 @@ def test_oddities_of_a_source_are_counted(shop: Shop) -> None:
 def test_a_new_feature_is_a_new_column(shop: Shop) -> None:
     group = shop.group("user_grows")
     shop.run(group, day(0), day(1))
-    more = shop.group("user_grows", features=[*group.features, Feature("user_sum_3d", agg.sum("amount"), window="3d", dtype=FLOAT)])
+    more = shop.group(
+        "user_grows", features=[*group.features, Feature("user_sum_3d", agg.sum("amount"), window="3d", dtype=FLOAT)]
+    )
     shop.run(more, day(1), day(3))
     rows = shop.stored(more)
     assert rows[0]["user_sum_3d"] is None
     assert rows[-1]["user_sum_3d"] is not None
     changed = shop.group("user_grows", features=[Feature("user_count_3d", agg.sum("amount"), window="3d", dtype=FLOAT)])
-    with pytest.raises(ConflictError, match="is long, the definition says double -> give the group version 2|int64"):
+    with pytest.raises(
+        ConflictError, match=r"column 'user_count_3d' of features\.user_grows_v1 is .* -> give the group version 2"
+    ):
         ensure_table(shop.catalog, build_plan(changed).schema)
 
 
@@ -201,12 +205,18 @@ def test_postgres_and_csv_are_sources_too(shop: Shop, stack: Settings) -> None:
 @pytest.mark.parametrize(
     ("column", "values", "message"),
     [
-        ("ts", pl.Series([datetime(2026, 3, 1)], dtype=pl.Datetime("us")), "column 'ts': the timestamps have no time zone"),  # noqa: DTZ001
+        (
+            "ts",
+            pl.Series([DAY0.replace(tzinfo=None)], dtype=pl.Datetime("us")),
+            "column 'ts': the timestamps have no time zone",
+        ),
         ("amount", pl.Series(["much"]), "column 'amount': the type is string, the definition says FLOAT"),
         ("user_id", None, "column 'user_id': .* has no such column"),
     ],
 )
-def test_a_source_that_does_not_fit_names_the_column(shop: Shop, column: str, values: pl.Series | None, message: str) -> None:
+def test_a_source_that_does_not_fit_names_the_column(
+    shop: Shop, column: str, values: pl.Series | None, message: str
+) -> None:
     frame = pl.read_parquet(shop.folder / "events.parquet").head(1)
     frame = frame.drop(column) if values is None else frame.with_columns(values.alias(column))
     frame.write_parquet(shop.folder / "events.parquet")
@@ -222,5 +232,5 @@ def test_a_naive_time_in_text_fails_the_run(shop: Shop) -> None:
 
 
 def test_a_missing_source_says_where_it_looked(shop: Shop) -> None:
-    with pytest.raises(InputError, match="source purchases: cannot read table raw.nowhere"):
+    with pytest.raises(InputError, match=r"source purchases: cannot read table raw.nowhere"):
         shop.run(shop.group("user_nowhere", source=shop.source(path=None, table="raw.nowhere")), day(0), day(1))

@@ -1,4 +1,4 @@
-"""What Dagster loads: light to import, and its graph is the reviewed one. `UPDATE_GOLDEN=1 ./fs test …` writes it anew."""
+"""What Dagster loads: light to import, and its graph is the reviewed one. UPDATE_GOLDEN=1 writes it anew."""
 
 from __future__ import annotations
 
@@ -20,7 +20,9 @@ HEAVY = ("pyspark", "great_expectations", "scipy")
 
 def test_importing_the_definitions_loads_nothing_heavy() -> None:
     code = f"import sys, definitions; print([name for name in {HEAVY!r} if name in sys.modules])"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=Path(definitions.__file__).parent)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=Path(definitions.__file__).parent
+    )
     assert done.stdout.strip() == "[]"
 
 
@@ -32,7 +34,9 @@ def test_the_asset_graph_is_the_reviewed_one() -> None:
     graph = described(definitions.defs)
     if os.environ.get("UPDATE_GOLDEN"):
         SNAPSHOT.write_text(json.dumps(graph, indent=1) + "\n")
-    assert graph == json.loads(SNAPSHOT.read_text()), "the asset graph changed: review it, then write it with UPDATE_GOLDEN=1"
+    assert graph == json.loads(SNAPSHOT.read_text()), (
+        "the asset graph changed: review it, then write it with UPDATE_GOLDEN=1"
+    )
 
 
 def described(defs: dg.Definitions) -> dict[str, Any]:
@@ -69,7 +73,11 @@ def described(defs: dg.Definitions) -> dict[str, Any]:
 def test_columns_and_lineage_are_shown(group: str) -> None:
     spec = next(s for s in definitions.defs.resolve_all_asset_specs() if s.key.path == ["offline", group, "v1"])
     schema, lineage = spec.metadata["dagster/column_schema"], spec.metadata["dagster/column_lineage"]
-    columns = [column.name for column in schema.value.columns] if hasattr(schema, "value") else [c.name for c in schema.columns]
+    columns = (
+        [column.name for column in schema.value.columns]
+        if hasattr(schema, "value")
+        else [c.name for c in schema.columns]
+    )
     deps = lineage.value.deps_by_column if hasattr(lineage, "value") else lineage.deps_by_column
     assert set(deps) <= set(columns)
     assert all(deps.values())

@@ -8,10 +8,20 @@ from pathlib import Path
 import pytest
 
 from feature_store import (
-    BOOL, FLOAT, INT, LIST, STRING, TIMESTAMP, BatchSource, Entity, Feature, FeatureGroup, agg,
+    BOOL,
+    FLOAT,
+    INT,
+    LIST,
+    STRING,
+    TIMESTAMP,
+    BatchSource,
+    Entity,
+    Feature,
+    FeatureGroup,
+    agg,
 )  # fmt: skip
-from feature_store.compile.spark import compile_spark, events_after
 from feature_store.compile.span import Span
+from feature_store.compile.spark import compile_spark, events_after
 from feature_store.dsl.collect import load_project
 from feature_store.duration import DAY
 from feature_store.plan.build import build_plan

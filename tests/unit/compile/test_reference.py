@@ -9,7 +9,7 @@ import pytest
 
 from feature_store import FLOAT, INT, LIST, STRING, TIMESTAMP, BatchSource, Entity, Feature, FeatureGroup, agg
 from feature_store.compile.reference import run_reference
-from feature_store.compile.reference_expressions import OverflowOfInt
+from feature_store.compile.reference_expressions import IntOverflowError
 from feature_store.compile.span import Span
 from feature_store.dtypes import to_micros
 from feature_store.plan.build import build_plan
@@ -23,9 +23,16 @@ SOURCE = BatchSource(
 )
 
 
-def rows(features: list[Feature], events: list[dict[str, Any]], days: int = 5, *, first: bool = False, **more: Any) -> list:
+def rows(
+    features: list[Feature], events: list[dict[str, Any]], days: int = 5, *, first: bool = False, **more: Any
+) -> list:
     group = FeatureGroup(
-        "user_events", entity=Entity("user", join_key="user_id"), source=SOURCE, owner="team:t", features=features, **more
+        "user_events",
+        entity=Entity("user", join_key="user_id"),
+        source=SOURCE,
+        owner="team:t",
+        features=features,
+        **more,
     )
     start = to_micros(DAY0)
     span = Span(start, start + to_micros(DAY0 + timedelta(days=days)) - start, first)
@@ -77,7 +84,11 @@ def test_nulls_and_non_finite_values_do_not_count_except_as_rows() -> None:
 
 def test_last_breaks_ties_by_the_greatest_value_and_strings_by_bytes() -> None:
     last = Feature("user_l_1d", agg.last("word"), window="1d", dtype=STRING)
-    events = [{"ts": at(1), "word": "\U0001f600"}, {"ts": at(1), "word": "\uffff"}, {"ts": at(0.5), "word": "\U0001f601"}]
+    events = [
+        {"ts": at(1), "word": "\U0001f600"},
+        {"ts": at(1), "word": "\uffff"},
+        {"ts": at(0.5), "word": "\U0001f601"},
+    ]
     assert rows([last], events)[0]["user_l_1d"] == "\U0001f600"
 
 
@@ -123,5 +134,5 @@ def test_one_of_each_event_id_counts() -> None:
 
 def test_int_overflow_fails_the_run() -> None:
     total = Feature("user_s_1d", agg.sum("n"), window="1d", dtype=INT)
-    with pytest.raises(OverflowOfInt):
+    with pytest.raises(IntOverflowError):
         rows([total], [{"ts": at(1), "n": 2**63 - 1}, {"ts": at(2), "n": 1}])

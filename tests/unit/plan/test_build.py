@@ -6,7 +6,19 @@ from typing import Any
 
 import pytest
 
-from feature_store import FLOAT, INT, LIST, STRING, TIMESTAMP, BatchSource, Entity, Feature, FeatureGroup, FeatureView, agg
+from feature_store import (
+    FLOAT,
+    INT,
+    LIST,
+    STRING,
+    TIMESTAMP,
+    BatchSource,
+    Entity,
+    Feature,
+    FeatureGroup,
+    FeatureView,
+    agg,
+)
 from feature_store.dsl.collect import Project, load_project
 from feature_store.errors import DefinitionError, DefinitionErrors
 from feature_store.plan.build import build_plan
@@ -119,7 +131,9 @@ def test_a_ttl_within_the_window_teaches_both_remedies() -> None:
 
 def test_fingerprints_ignore_spelling_and_follow_values() -> None:
     first = build_plan(group(where="amount>0 AND status='a'"))
-    assert build_plan(group(where="(amount > 0) and (status = 'a')", owner="team:other")).fingerprint == first.fingerprint
+    assert (
+        build_plan(group(where="(amount > 0) and (status = 'a')", owner="team:other")).fingerprint == first.fingerprint
+    )
     assert build_plan(group(where="amount >= 0 AND status = 'a'")).fingerprint != first.fingerprint
     two = [COUNT, feature(agg.mean("amount"), dtype=FLOAT)]
     forward, backward = build_plan(group(features=two)), build_plan(group(features=two[::-1]))

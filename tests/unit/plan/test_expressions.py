@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from feature_store import BOOL, FLOAT, INT, STRING, TIMESTAMP
-from feature_store.compile.reference_expressions import OverflowOfInt, evaluate
+from feature_store.compile.reference_expressions import IntOverflowError, evaluate
 from feature_store.plan.expressions import ExpressionError, parse_condition, parse_expression
 
 SCHEMA = {"amount": FLOAT, "n": INT, "status": STRING, "ts": TIMESTAMP, "ok": BOOL}
@@ -90,5 +90,5 @@ def test_the_canonical_form_ignores_spelling() -> None:
 
 
 def test_int_overflow_is_an_error() -> None:
-    with pytest.raises(OverflowOfInt):
+    with pytest.raises(IntOverflowError):
         evaluate(parse_expression("n * 9223372036854775807", SCHEMA), ROW)

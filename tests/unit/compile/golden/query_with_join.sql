@@ -27,7 +27,7 @@ answers AS (
 vectors AS (
   SELECT `user_id`,
     unix_micros(as_of) AS t,
-    `user_share`
+    CASE WHEN abs(CAST(`user_share` AS double)) < double('Infinity') THEN CAST(`user_share` AS double) + 0D END AS `user_share`
   FROM answers
   WHERE `user_id` IS NOT NULL
 )

@@ -20,8 +20,8 @@ answers AS (
 vectors AS (
   SELECT `product_id`,
     unix_micros(as_of) AS t,
-    `item_price_percentile`,
-    `item_listed_days`
+    CASE WHEN abs(CAST(`item_price_percentile` AS double)) < double('Infinity') THEN CAST(`item_price_percentile` AS double) + 0D END AS `item_price_percentile`,
+    CAST(`item_listed_days` AS bigint) AS `item_listed_days`
   FROM answers
   WHERE `product_id` IS NOT NULL
 )

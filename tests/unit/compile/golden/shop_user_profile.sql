@@ -19,7 +19,7 @@ answers AS (
 vectors AS (
   SELECT `user_id`,
     unix_micros(as_of) AS t,
-    `user_account_age_days`
+    CAST(`user_account_age_days` AS bigint) AS `user_account_age_days`
   FROM answers
   WHERE `user_id` IS NOT NULL
 )
