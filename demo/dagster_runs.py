@@ -24,6 +24,10 @@ _FAILURES = """query ($id: ID!) { logsForRun(runId: $id) { ... on EventConnectio
     ... on RunFailureEvent { message } } } } }"""
 _PARTITIONS = """query ($key: AssetKeyInput!) { assetNodeOrError(assetKey: $key) { ... on AssetNode {
     assetPartitionStatuses { ... on TimePartitionStatuses { ranges { status startKey endKey } } } } } }"""
+_LATEST = """query ($key: AssetKeyInput!) { assetNodeOrError(assetKey: $key) { ... on AssetNode {
+    assetMaterializations(limit: 1) { metadataEntries { label ... on IntMetadataEntry { intValue }
+        ... on FloatMetadataEntry { floatValue } } }
+    assetChecksOrError { ... on AssetChecks { checks { name executionForLatestMaterialization { status } } } } } } }"""
 _ENDED = ("SUCCESS", "FAILURE", "CANCELED")
 _POLL_SECONDS = 0.5
 
@@ -107,6 +111,19 @@ class Dagster:
         node = self._ask(_PARTITIONS, key={"path": list(asset)})["assetNodeOrError"]
         ranges = (node.get("assetPartitionStatuses") or {}).get("ranges") or []
         return any(r["status"] == "MATERIALIZED" and r["startKey"] <= first and last <= r["endKey"] for r in ranges)
+
+    def latest(self, asset: Iterable[str]) -> tuple[dict[str, float], dict[str, str]]:
+        """Of an asset's newest materialization the numbers, by their label, and of each of its checks the status."""
+        node = self._ask(_LATEST, key={"path": list(asset)})["assetNodeOrError"]
+        numbers: dict[str, float] = {}
+        for materialization in node["assetMaterializations"]:
+            for entry in materialization["metadataEntries"]:
+                value = entry.get("intValue", entry.get("floatValue"))
+                if value is not None:
+                    numbers[entry["label"]] = value
+        checks = node["assetChecksOrError"].get("checks") or []
+        statuses = {c["name"]: (c["executionForLatestMaterialization"] or {}).get("status", "") for c in checks}
+        return numbers, statuses
 
     def _failures(self, run_id: str) -> list[str]:
         events = self._ask(_FAILURES, id=run_id)["logsForRun"].get("events") or []

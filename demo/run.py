@@ -12,7 +12,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 
 from demo.dagster_runs import Dagster, RunState
 from demo.load import LoadReport, load_shop
-from demo.show import labelled_customers, show_loaded, show_next, show_training, show_vectors
+from demo.show import labelled_customers, show_computed, show_loaded, show_next, show_training, show_vectors
 from feature_store.client import FeatureStore
 from feature_store.dsl.collect import Project, load_project
 from feature_store.local import stack
@@ -45,6 +45,7 @@ def main() -> None:
         console.print("nothing to apply" if applied is None else f"applied plan #{applied.plan_id}")
     with _step(console, "Backfill: Spark -> Iceberg -> checks -> Redis, run by Dagster"):
         computed = _backfill(console, dagster, project, loaded)
+        show_computed(console, dagster, project)
     with _step(console, "Training set: labels joined to features as of each purchase"):
         if computed or not list(settings.home.glob("training/repurchase/*/dataset.json")):
             _run(console, dagster, "repurchase_training_set", "training set", steps=1)

@@ -9,9 +9,11 @@ import polars as pl
 from rich.console import Console
 from rich.table import Table
 
+from demo.dagster_runs import Dagster
 from demo.load import LoadReport
 from demo.shop import build_shop
 from feature_store.client import FeatureStore
+from feature_store.dsl.collect import Project
 from feature_store.settings import Settings
 
 VIEW = "ranking@1"
@@ -26,6 +28,27 @@ def show_loaded(console: Console, loaded: LoadReport) -> None:
     table.add_column("rows", justify="right")
     for name, rows in loaded.rows.items():
         table.add_row(name, f"{rows:,}")
+    console.print(table)
+
+
+def show_computed(console: Console, dagster: Dagster, project: Project) -> None:
+    """What the newest run of each group computed, checked and published."""
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    table.add_column("feature group", no_wrap=True)
+    for title in ("rows", "seconds", "checks passed", "entities in Redis", "entities/s"):
+        table.add_column(title, justify="right")
+    for group in project.groups:
+        offline, checks = dagster.latest(("offline", group.name, f"v{group.version}"))
+        online, _ = dagster.latest(("online", group.name, f"v{group.version}"))
+        passed = sum(status == "SUCCEEDED" for status in checks.values())
+        table.add_row(
+            group.id,
+            f"{offline.get('dagster/row_count', 0):,.0f}",
+            f"{offline.get('seconds', 0):.1f}",
+            f"{passed} of {len(checks)}",
+            f"{online.get('dagster/row_count', 0):,.0f}",
+            f"{online.get('entities per second', 0):,.0f}",
+        )
     console.print(table)
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from feature_store.errors import FeatureStoreError
+from feature_store.registry import commands as registry_commands
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -128,6 +129,10 @@ def demo() -> None:
     import importlib
 
     importlib.import_module("demo.run").main()
+
+
+for command in (registry_commands.plan, registry_commands.apply, registry_commands.get):
+    main.add_command(command)
 
 
 @main.command(context_settings={"ignore_unknown_options": True, "help_option_names": []})

@@ -21,7 +21,7 @@ from feature_store.local.supervisor import EXIT_HELD_BY_ANOTHER, running_supervi
 from feature_store.settings import REPOSITORY, StackSettings
 from feature_store.stack_file import Identity, StackRecord
 
-DATA_FOLDERS = ("postgres", "valkey", "warehouse", "dagster", "spark", "logs", "tmp")
+DATA_FOLDERS = ("postgres", "valkey", "warehouse", "raw", "training", "dagster", "spark", "logs", "tmp")
 """What `reset` deletes of a state folder: all data, but not what was installed (venv, jars, java, caches)."""
 
 STOP_SECONDS = 60.0

@@ -103,7 +103,7 @@ def match_rows(
         at = last_at_most(created[order], labels.times, at)
 
     row = order[at]
-    holds = (at >= 0) & (labels.codes != _UNKNOWN) & (row_numbers[at] >> time_bits == labels.codes)
+    holds = (at >= 0) & (row_numbers[at] >> time_bits == labels.codes)  # no row has the code of an unknown label
     if ttl is not None:
         holds &= times[row] >= labels.times - ttl
     found[labels.order] = np.where(holds, candidates[row], NO_ROW)
@@ -180,5 +180,5 @@ def _later_written_last(order: Int64s, sorted_numbers: Int64s, created: Int64s) 
     tied = np.union1d(same, same + 1)
     members = order[tied]
     order = order.copy()
-    order[tied] = members[np.lexsort((-members, created[members], sorted_numbers[tied]))]
+    order[tied] = members[np.lexsort((members, created[members], sorted_numbers[tied]))]
     return order

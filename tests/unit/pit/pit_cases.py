@@ -51,7 +51,9 @@ def view(*groups: GroupSchema) -> ViewSchema:
     return ViewSchema("ranking", 1, groups)
 
 
-def row(feature_micros: int, value: Any = 1, *, created: int | None = None, user: str | None = "u", name: str = "orders") -> Row:
+def row(
+    feature_micros: int, value: Any = 1, *, created: int | None = None, user: str | None = "u", name: str = "orders"
+) -> Row:
     """A row of `group(name)`, created as soon as it describes its entity unless said otherwise."""
     created = feature_micros if created is None else created
     return {

@@ -58,7 +58,42 @@ def test_the_kernel_is_the_reference(
         assert all(one is other for one, other in zip(found, expected, strict=True))
 
 
-@pytest.mark.parametrize(("delay", "micros", "holds"), [(0, -1, 0), (0, 0, 1), (0, 1, 1), (9, 8, 0), (9, 9, 1), (9, 10, 1)])
+moments = st.integers(0, 4)
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    labels=st.lists(st.builds(label, moments), max_size=6),
+    rows=st.lists(st.builds(row, moments, st.integers(), created=moments), max_size=12),
+    ttl=st.none() | moments,
+    delay=moments,
+    known_by=st.sampled_from([None, "label"]),
+)
+def test_the_kernel_is_the_reference_where_almost_all_times_are_equal(
+    labels: list[Row], rows: list[Row], ttl: int | None, delay: int, known_by: KnownBy
+) -> None:
+    schema = group(ttl=ttl, delay=delay)
+    expected = [None if n is None else rows[n] for n in reference_rows(labels, schema, rows, known_by)]
+    found = kernel_rows(labels, schema, rows, known_by)
+    assert all(one is other for one, other in zip(found, expected, strict=True))
+
+
+@pytest.mark.parametrize("known_by", [None, "label"])
+def test_among_rows_of_one_instant_the_one_written_last_holds(known_by: KnownBy) -> None:
+    rows = [
+        row(3, 1, created=7),
+        row(3, 2, created=9),
+        row(3, 3, created=9),
+        row(3, 4, created=8),
+        row(0, 5, created=99),
+    ]
+    found = kernel_rows([label(50)], group(), rows, known_by)
+    assert [r and r["orders_value"] for r in found] == [3]
+
+
+@pytest.mark.parametrize(
+    ("delay", "micros", "holds"), [(0, -1, 0), (0, 0, 1), (0, 1, 1), (9, 8, 0), (9, 9, 1), (9, 10, 1)]
+)
 def test_a_row_holds_from_when_it_is_available(delay: int, micros: int, holds: int) -> None:
     assert len([r for r in kernel_rows([label(micros)], group(delay=delay), [row(0)]) if r]) == holds
 
@@ -88,7 +123,9 @@ def test_three_key_columns() -> None:
         for item in (1, 2)
         for shop in ("x", "y")
     ]
-    rows = [{**one, FEATURE_TIMESTAMP: at(-1), CREATED_TIMESTAMP: at(-1)} for one in labels[::-1] if one["item_id"] == 2]
+    rows = [
+        {**one, FEATURE_TIMESTAMP: at(-1), CREATED_TIMESTAMP: at(-1)} for one in labels[::-1] if one["item_id"] == 2
+    ]
     found = kernel_rows(labels, schema, rows)
     keys = [r and (r["user_id"], r["item_id"], r["shop_id"]) for r in found]
     assert keys == [None, None, ("a", 2, "x"), ("a", 2, "y"), None, None, ("b", 2, "x"), ("b", 2, "y"), *[None] * 4]

@@ -1,0 +1,71 @@
+"""The demo, as a newcomer runs it: `./fs demo` on an empty state folder, with Dagster; again; down."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from demo.dagster_runs import Dagster
+from feature_store import stack_file
+from feature_store.settings import REPOSITORY, Settings
+
+
+class Newcomer:
+    """A state folder and the commands typed there."""
+
+    def __init__(self, home: Path, jars: Path) -> None:
+        self.home = home
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(("FS_", "DAGSTER_"))}
+        self.environ = {**kept, "FS_HOME": str(home), "FS_JARS_DIR": str(jars), "COLUMNS": "120"}
+
+    def types(self, *words: str) -> str:
+        done = subprocess.run(
+            [sys.executable, "-m", "feature_store.cli", *words],
+            cwd=REPOSITORY, env=self.environ, capture_output=True, text=True, check=False, timeout=900,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+
+@pytest.fixture(scope="module")
+def newcomer(tmp_path_factory: pytest.TempPathFactory, jars_folder: Path) -> Iterator[Newcomer]:
+    newcomer = Newcomer(tmp_path_factory.mktemp("newcomer"), jars_folder)
+    yield newcomer
+    newcomer.types("down")
+
+
+@pytest.mark.timeout(1200)
+def test_the_demo_goes_the_whole_way(newcomer: Newcomer) -> None:
+    first = newcomer.types("demo")
+    assert "order_events   73,229" in first or re.search(r"order_events\s+7\d,\d{3}", first)
+    assert "applied plan #1" in first
+    assert "offline/user_orders/v1" in first
+    assert re.search(r"3,\d{3} rows, one for each label", first)
+    assert re.search(r"user_order_count_all_time\s+\d+\s+\d+\s+\d+", first)
+    assert "Done in" in first
+
+    settings = Settings.load(newcomer.environ)
+    dagster = Dagster(settings.dagster_url)
+    again = newcomer.types("demo")
+    for skipped in ("the shop's data", "the daily partitions", "the hourly partitions", "no feature has changed"):
+        assert f"skipped: {skipped}" in again
+    assert "nothing to apply" in again
+    last_day = re.search(r"the daily partitions (\S+) to (\S+) are there", again)
+    assert last_day is not None
+    assert dagster.has_partitions(("offline", "user_orders", "v1"), last_day[1], last_day[2])
+    assert "user_return_rate_all_time" in newcomer.types("get", "user_orders@1")
+
+    record = stack_file.read(newcomer.home)
+    assert record is not None
+    newcomer.types("down")
+    running = [
+        service.name for service in record.services if service.process and psutil.pid_exists(service.process.pid)
+    ]
+    assert running == []
