@@ -35,7 +35,7 @@ def show_computed(console: Console, dagster: Dagster, project: Project) -> None:
     """What the newest run of each group computed, checked and published."""
     table = Table(box=None, header_style="bold", pad_edge=False)
     table.add_column("feature group", no_wrap=True)
-    for title in ("rows", "seconds", "checks passed", "entities in Redis", "entities/s"):
+    for title in ("rows", "seconds", "checks passed", "in Redis", "per second"):
         table.add_column(title, justify="right")
     for group in project.groups:
         offline, checks = dagster.latest(("offline", group.name, f"v{group.version}"))

@@ -8,7 +8,7 @@ import duckdb
 import pyarrow as pa
 import sqlglot
 
-from feature_store.compile.reference import Row, clean_events
+from feature_store.compile.reference_events import Row, clean_events
 from feature_store.compile.span import Span
 from feature_store.dsl.source import BatchSource
 from feature_store.dtypes import TIMESTAMP, arrow_type, from_micros

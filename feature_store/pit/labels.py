@@ -27,6 +27,7 @@ LabelSource: TypeAlias = "pl.DataFrame | pd.DataFrame | pa.Table | str | Path | 
 """A table in memory, the path of a Parquet file, or rows as dicts."""
 
 _INSTANT = arrow_type(TIMESTAMP)
+_PIECE = 1_000_000
 _YEARS = to_micros(datetime.min.replace(tzinfo=UTC)), to_micros(datetime.max.replace(tzinfo=UTC))
 _ADD_ZONE = "make it UTC: pandas .dt.tz_localize('UTC'), Polars .dt.replace_time_zone('UTC'), Python tzinfo=UTC"
 
@@ -61,6 +62,7 @@ def read_labels(source: LabelSource, view: ViewSchema) -> Labels:
 
 
 def _as_table(source: LabelSource, view: ViewSchema) -> pa.Table:
+    frame: Any = source
     if isinstance(source, pa.Table):
         table = source
     elif isinstance(source, str | Path):
@@ -68,9 +70,9 @@ def _as_table(source: LabelSource, view: ViewSchema) -> pa.Table:
     elif isinstance(source, list | tuple):
         table = _from_rows(source, view)
     elif _is_frame_of("pandas", source):
-        table = _from_pandas(source, view)
+        table = _from_pandas(frame, view)
     elif _is_frame_of("polars", source):
-        table = pa.table(source)
+        table = frame.to_arrow()
     else:
         raise InputError(
             f"labels cannot be read from {type(source).__name__}",
@@ -142,8 +144,12 @@ def _check_zones(name: str, values: Iterable[object]) -> None:
 def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
     """The column without what differs between libraries: categories, and how long a text column may be."""
     if pa.types.is_dictionary(column.type):
-        column = column.cast(column.type.value_type)
-    return column.cast(pa.string()) if _is_text(column.type) else column
+        column = pa.chunked_array([chunk.dictionary_decode() for chunk in column.chunks], column.type.value_type)
+    if not _is_text(column.type):
+        return column
+    # In pieces, because one array of plain text holds no more than 2 GiB.
+    pieces = (chunk[start : start + _PIECE] for chunk in column.chunks for start in range(0, len(chunk), _PIECE))
+    return pa.chunked_array([piece.cast(pa.string()) for piece in pieces], pa.string())
 
 
 def _check_names(table: pa.Table, view: ViewSchema) -> None:

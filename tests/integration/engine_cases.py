@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import strategies as st
 
 from feature_store import BOOL, FLOAT, INT, STRING, TIMESTAMP, BatchSource, Entity, Feature, FeatureGroup, agg
-from feature_store.compile.reference import Row
+from feature_store.compile.reference_events import Row
 from feature_store.dsl.aggregation import Aggregation
 from feature_store.dtypes import LIST, DType, from_micros
 from feature_store.duration import DAY, HOUR

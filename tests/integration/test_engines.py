@@ -11,7 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from feature_store import FLOAT, INT, STRING, TIMESTAMP, BatchSource, Entity, Feature, FeatureGroup, agg
-from feature_store.compile.reference import Row, run_reference
+from feature_store.compile.reference import run_reference
+from feature_store.compile.reference_events import Row
 from feature_store.compile.span import Span
 from feature_store.compile.spark import compile_spark
 from feature_store.dtypes import DType, arrow_type, from_micros

@@ -12,7 +12,8 @@ import sqlalchemy as sa
 from pyiceberg.catalog import Catalog
 
 from feature_store import FLOAT, INT, STRING, TIMESTAMP, BatchSource, Entity, Feature, FeatureGroup, agg
-from feature_store.compile.reference import Row, run_reference
+from feature_store.compile.reference import run_reference
+from feature_store.compile.reference_events import Row
 from feature_store.compile.span import Span
 from feature_store.dtypes import to_micros
 from feature_store.errors import ConflictError, InputError, QualityError

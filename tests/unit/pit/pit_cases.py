@@ -1,4 +1,4 @@
-"""Groups, rows and labels for the tests of the join: a few entities and a few instants, so that collisions are common."""
+"""Groups, rows and labels for tests of the join: a few entities and a few instants, so that collisions are common."""
 
 from __future__ import annotations
 

@@ -64,7 +64,7 @@ moments = st.integers(0, 4)
 @settings(max_examples=300, deadline=None)
 @given(
     labels=st.lists(st.builds(label, moments), max_size=6),
-    rows=st.lists(st.builds(row, moments, st.integers(), created=moments), max_size=12),
+    rows=st.lists(st.builds(row, moments, created=moments), max_size=12),
     ttl=st.none() | moments,
     delay=moments,
     known_by=st.sampled_from([None, "label"]),
