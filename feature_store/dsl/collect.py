@@ -49,7 +49,7 @@ def load_project(package: ModuleType | str) -> Project:
     Raises:
         DefinitionError: if a module cannot be imported; names the file and line.
     """
-    root = importlib.import_module(package) if isinstance(package, str) else package
+    root = _imported(package) if isinstance(package, str) else package
     groups: dict[int, FeatureGroup] = {}
     views: dict[int, FeatureView] = {}
     domains: dict[str, str] = {}
@@ -71,18 +71,28 @@ def load_project(package: ModuleType | str) -> Project:
 def _modules(root: ModuleType) -> Iterator[ModuleType]:
     yield root
     for info in pkgutil.walk_packages(getattr(root, "__path__", []), prefix=f"{root.__name__}."):
-        try:
-            yield importlib.import_module(info.name)
-        except DefinitionError:
-            raise
-        except Exception as error:
-            frame = traceback.extract_tb(error.__traceback__)[-1]
-            raise DefinitionError(
-                f"{info.name} cannot be imported: {type(error).__name__}: {error}",
-                where=f"{frame.filename}:{frame.lineno}",
-                remedy="run the module with python to see the whole traceback",
-                code="import",
-            ) from error
+        yield _imported(info.name)
+
+
+def _imported(name: str) -> ModuleType:
+    try:
+        return importlib.import_module(name)
+    except DefinitionError:
+        raise
+    except SyntaxError as error:
+        raise _import_error(name, error, f"{error.filename}:{error.lineno}") from error
+    except Exception as error:
+        frames = [f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith("<frozen")]
+        raise _import_error(name, error, f"{frames[-1].filename}:{frames[-1].lineno}") from error
+
+
+def _import_error(name: str, error: Exception, where: str) -> DefinitionError:
+    return DefinitionError(
+        f"{name} cannot be imported: {type(error).__name__}: {error}",
+        where=where,
+        remedy=f"correct the file; python -c 'import {name}' shows the whole traceback",
+        code="import",
+    )
 
 
 def _domain(root: ModuleType, module: ModuleType) -> str:

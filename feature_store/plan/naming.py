@@ -35,5 +35,6 @@ def suggested_name(feature: Feature, entity: str) -> str:
     """The feature's name in the form `{entity}_{what}_{aggregation}_{window}`."""
     name = re.sub(r"[^a-z0-9]+", "_", re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", feature.name).lower()).strip("_")
     name = name if name.startswith(f"{entity}_") else f"{entity}_{name}"
-    window = str(feature.window) if feature.window is not None else ""
-    return name if name.endswith(window) else f"{name}_{window}"
+    if feature.window is None or name.endswith(f"_{feature.window}"):
+        return name
+    return f"{re.sub(r'_([0-9]+[smhdw]|all_time)$', '', name)}_{feature.window}"

@@ -168,3 +168,16 @@ def test_a_project_tells_of_duplicates_and_views() -> None:
         compile_project(twice)
     assert "feature group user_orders@1 is defined 2 times" in str(caught.value)
     assert "2 of its groups have a feature 'user_order_count_30d'" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "window", "suggestion"),
+    [
+        ("Count30d", "30d", "user_count30d_30d"),
+        ("user_count_7d", "30d", "user_count_30d"),
+        ("x", "all_time", "user_x_all_time"),
+    ],
+)
+def test_a_wrong_name_comes_with_a_right_one(name: str, window: str, suggestion: str) -> None:
+    with pytest.raises(DefinitionErrors, match=f"name it '{suggestion}'"):
+        build_plan(group(features=[Feature(name, agg.count(), window=window, dtype=INT)]))
