@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import dagster as dg
 
@@ -31,9 +32,14 @@ def check_results(key: dg.AssetKey, verdicts: Sequence[Verdict]) -> Iterator[dg.
             asset_key=key,
             check_name=check,
             passed=all(verdict.passed for verdict in of_check),
-            metadata={
-                "expectations": dg.MetadataValue.md(
-                    "\n".join(f"- {'held' if v.passed else '**FAILED**'}: {v}" for v in of_check)
-                )
-            },
+            metadata=_metadata(of_check),
         )
+
+
+def _metadata(verdicts: Sequence[Verdict]) -> dict[str, Any]:
+    """What was expected and found as a table, and each number by itself, which Dagster then plots over time."""
+    records = [
+        dg.TableRecord({"expectation": str(verdict), "held": "yes" if verdict.passed else "NO"}) for verdict in verdicts
+    ]
+    found = {verdict.name: verdict.observed for verdict in verdicts if verdict.observed is not None}
+    return {"expectations": dg.MetadataValue.table(records), **found}

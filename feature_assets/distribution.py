@@ -1,8 +1,12 @@
-"""The distribution plot of a run: one small histogram for each numeric feature, as an SVG inside Markdown."""
+"""The distribution plot of a run: one small histogram for each numeric feature, as an SVG inside Markdown.
+
+Bars are logarithmic in their counts: features of people have long tails, which would not show otherwise.
+"""
 
 from __future__ import annotations
 
 import base64
+import math
 from html import escape
 
 from feature_store.offline.profile import FeatureProfile, Profile
@@ -30,16 +34,19 @@ def distribution_plot(profile: Profile) -> str:
 
 def _panel(feature: FeatureProfile) -> str:
     """One histogram: the feature's name, its bars over `[minimum, maximum]`, and the two bounds."""
-    low, high = feature.histogram[0][0], feature.histogram[-1][0]
+    assert feature.minimum is not None
+    assert feature.maximum is not None
+    low, high = feature.minimum, feature.maximum
     counts = [0.0] * _BARS
     for centre, count in feature.histogram:
         place = int((centre - low) / (high - low) * _BARS) if high > low else 0
         counts[min(place, _BARS - 1)] += count
-    top, base, width = max(counts), _HEIGHT - 16, _WIDTH / _BARS
+    base, width = _HEIGHT - 16, _WIDTH / _BARS
+    heights = [(base - 20) * math.log1p(count) / math.log1p(max(counts)) for count in counts]
     bars = "".join(
-        f'<rect x="{i * width:.1f}" y="{base - (base - 20) * count / top:.1f}" width="{width - 1:.1f}" '
-        f'height="{(base - 20) * count / top:.1f}" fill="#4f6bed"/>'
-        for i, count in enumerate(counts)
+        f'<rect x="{i * width:.1f}" y="{base - height:.1f}" width="{width - 1:.1f}" height="{height:.1f}" '
+        f'fill="#4f6bed"/>'
+        for i, height in enumerate(heights)
     )
     return (
         f'<text x="0" y="12" font-weight="bold">{escape(feature.name)}</text>{bars}'

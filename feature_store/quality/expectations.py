@@ -42,12 +42,16 @@ class Verdict:
     observed: float | None
     passed: bool
 
+    @property
+    def name(self) -> str:
+        """What was judged: "user_order_count null_rate", or the rows that repeat a key and time."""
+        return f"{self.expected.feature} {self.expected.statistic}".strip()
+
     def __str__(self) -> str:
         bound = self.expected
         low = f"{bound.low:g} <= " if bound.low is not None else ""
         high = f" <= {bound.high:g}" if bound.high is not None else ""
-        name = f"{bound.feature} {bound.statistic}" if bound.feature else "rows with a key and time used before"
-        return f"{name}: expected {low}x{high}, found {self.observed if self.observed is not None else 'no value'}"
+        return f"{self.name}: expected {low}x{high}, found {self.observed if self.observed is not None else 'no value'}"
 
 
 def expectations(schema: GroupSchema) -> tuple[Expected, ...]:
