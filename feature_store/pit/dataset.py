@@ -10,7 +10,7 @@ import time
 import uuid
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
@@ -20,11 +20,12 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from pyiceberg.catalog import Catalog
 
 from feature_store.errors import InputError
 from feature_store.offline.catalog import open_catalog
-from feature_store.pit.join import Joined, join_labels
-from feature_store.pit.labels import Labels, read_labels
+from feature_store.pit.join import join_labels
+from feature_store.pit.labels import read_labels
 from feature_store.pit.planning import GroupPlan, current_snapshot_id, open_table, plan_group
 from feature_store.pit.semantics import LABEL_TIMESTAMP, KnownBy
 from feature_store.plan.schema import ViewSchema
@@ -111,15 +112,32 @@ def build_training_dataset(
         NotFoundError: if a group was never materialized, or a snapshot is gone.
         ConflictError: if a table does not fit its group's definition.
     """
+    with closing(open_catalog(settings)) as catalog:
+        return build_in(
+            catalog, settings.home / "training", view, labels, name=name, known_by=known_by, snapshots=snapshots
+        )
+
+
+def build_in(
+    catalog: Catalog,
+    folder: Path,
+    view: ViewSchema,
+    labels: LabelSource,
+    *,
+    name: str,
+    known_by: KnownBy = None,
+    snapshots: Mapping[str, int | None] | None = None,
+) -> TrainingDataset:
+    """`build_training_dataset` from the tables of any Iceberg catalog into `<folder>/<name>/<id>/`."""
     started, created = time.perf_counter(), datetime.now(UTC)
     _check(view, name, known_by, snapshots or {})
     rows = read_labels(labels, view)
-    plans = _plans(settings, view, rows, snapshots or {})
+    plans = _plans(catalog, view, rows.table, snapshots or {})
     joined = join_labels(rows.table, plans, known_by)
     dataset_id = f"{created:%Y%m%dT%H%M%SZ}-{uuid.uuid4().hex[:8]}"
-    path = settings.home / "training" / name / dataset_id
-    with _appearing(path) as folder:
-        _write_rows(folder, rows.table, joined)
+    path = folder / name / dataset_id
+    with _appearing(path) as unfinished:
+        _write_rows(unfinished, rows.table, joined.features)
         dataset = TrainingDataset(
             name=name,
             id=dataset_id,
@@ -134,7 +152,7 @@ def build_training_dataset(
             null_rates={feature: missing / max(rows.table.num_rows, 1) for feature, missing in joined.missing.items()},
             created=created,
         )
-        _write_record(folder, dataset)
+        _write_record(unfinished, dataset)
     return dataset
 
 
@@ -155,11 +173,10 @@ def _check(view: ViewSchema, name: str, known_by: object, snapshots: Mapping[str
 
 
 def _plans(
-    settings: Settings, view: ViewSchema, labels: Labels, snapshots: Mapping[str, int | None]
+    catalog: Catalog, view: ViewSchema, labels: pa.Table, snapshots: Mapping[str, int | None]
 ) -> list[GroupPlan]:
-    times = pc.min_max(labels.table[LABEL_TIMESTAMP].cast(pa.int64()))
-    label_times = (times["min"].as_py(), times["max"].as_py()) if labels.table.num_rows else None
-    catalog = open_catalog(settings)
+    times = pc.min_max(labels[LABEL_TIMESTAMP].cast(pa.int64()))
+    label_times = (times["min"].as_py(), times["max"].as_py()) if labels.num_rows else None
     plans = []
     for group in view.groups:
         table = open_table(catalog, group)
@@ -181,10 +198,10 @@ def _appearing(path: Path) -> Iterator[Path]:
         raise
 
 
-def _write_rows(folder: Path, labels: pa.Table, joined: Joined) -> None:
+def _write_rows(folder: Path, labels: pa.Table, features: pa.Table) -> None:
     """Files of equal length, several at a time; even no rows at all make one file, with typed columns."""
     table = labels
-    for name, column in zip(joined.features.column_names, joined.features.columns, strict=True):
+    for name, column in zip(features.column_names, features.columns, strict=True):
         table = table.append_column(name, column)
     text = [field.name for field in table.schema if pa.types.is_string(field.type)]
 

@@ -15,7 +15,7 @@ from pyiceberg.expressions import And, BooleanExpression, GreaterThanOrEqual, Le
 from pyiceberg.expressions.literals import LongLiteral
 from pyiceberg.expressions.visitors import expression_evaluator, inclusive_projection, manifest_evaluator
 from pyiceberg.io import FileIO
-from pyiceberg.manifest import DataFile, ManifestContent, ManifestFile
+from pyiceberg.manifest import DataFile, DataFileContent, ManifestFile
 from pyiceberg.partitioning import PartitionSpec
 from pyiceberg.schema import Schema
 from pyiceberg.table import Table
@@ -206,7 +206,7 @@ def _files(
         if not spec.may_hold(manifest):
             continue
         entries = [e for e in manifest.fetch_manifest_entry(table.io) if spec.is_needed(e.data_file.partition)]
-        if entries and manifest.content == ManifestContent.DELETES:
+        if any(entry.data_file.content != DataFileContent.DATA for entry in entries):
             raise _has_delete_files(group)
         for entry in entries:
             bucket, buckets = _bucket(spec.spec, entry.data_file, key)

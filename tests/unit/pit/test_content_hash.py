@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from decimal import Decimal
 from typing import Any
+from uuid import UUID
 
 import pyarrow as pa
 import pytest
@@ -33,6 +34,7 @@ COLUMNS: dict[str, tuple[pa.DataType, list[Any], Any]] = {  # type, values, anot
         {"x": 2, "y": "a"},
     ),
     "map": (pa.map_(pa.string(), pa.int64()), [[("a", 1)], None, []], [("b", 1)]),
+    "extension": (pa.uuid(), [UUID(int=1), None, UUID(int=2)], UUID(int=3)),
     "dictionary": (pa.dictionary(pa.int32(), pa.string()), ["a", None, "b"], "c"),
 }
 

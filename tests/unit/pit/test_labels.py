@@ -162,6 +162,11 @@ def test_a_bad_column_is_named(source: Any, column: str) -> None:
     assert column in raised.value.where
 
 
+def test_a_column_of_mixed_objects_in_pandas_is_named() -> None:
+    with pytest.raises(InputError, match="column note"):
+        read_labels(pd.DataFrame({"note": pd.Series([1, "x"], dtype=object)}), VIEW)
+
+
 def test_missing_label_timestamps_are_counted() -> None:
     with pytest.raises(InputError, match="2 of 3 rows are NULL") as raised:
         read_labels([*one(), *one(label_timestamp=None), *one(label_timestamp=None)], VIEW)

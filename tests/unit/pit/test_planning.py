@@ -1,4 +1,4 @@
-"""Planning and reading real Iceberg tables (in a catalog of one file): pruned, pinned, through changes of schema and spec."""
+"""Planning and reading Iceberg tables (in a one-file catalog): pruned, pinned, through changes of schema and spec."""
 
 from __future__ import annotations
 
@@ -233,7 +233,7 @@ def test_a_column_dropped_and_made_anew_has_no_old_values(catalog: SqlCatalog) -
 
 def test_a_column_of_another_type_is_refused(catalog: SqlCatalog) -> None:
     table = written(catalog, group(), [row(0, 1)])
-    with pytest.raises(ConflictError, match="'orders_value'.*int64.*STRING"):
+    with pytest.raises(ConflictError, match=r"'orders_value'.*STRING"):
         planned(table, group(features=(Column("orders_value", STRING),)))
 
 
@@ -248,7 +248,7 @@ def test_delete_files_of_the_days_read_are_refused(catalog: SqlCatalog, content:
     schema = group(buckets=1, ttl=DAY)
     table = written(catalog, schema, [row(0, 1)])
     add_delete_file(table, content)
-    with pytest.raises(ConflictError, match="delete files.*copy-on-write"):
+    with pytest.raises(ConflictError, match=r"delete files.*copy-on-write"):
         planned(table, schema)
     later = planned(table, schema, (NOON_MICROS + 5 * DAY, NOON_MICROS + 5 * DAY))
     assert later.files == ()
