@@ -4,8 +4,8 @@ Run: .fs/venv/bin/python benchmarks/online_write.py   (a Valkey and a catalog of
 
 - encoded rows to Redis: the same keys and values, in turns, through the guard (500 rows per call of the Redis Function)
   and through redis-py's pipeline of SET (500 per batch). Nothing is there before, so every row is written.
-- Iceberg to Redis: `materialize` of a whole table (days x buckets, several rows per entity) into an empty Redis, then of
-  one more day. Entities per second, with reading, choosing the newest row, encoding and writing.
+- Iceberg to Redis: `materialize` of a whole table (days x buckets, several rows per entity) into an empty Redis, then
+  of one more day. Entities per second, with reading, choosing the newest row, encoding and writing.
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ def run_checks(arguments: Sequence[str], tell: Callable[[str], None]) -> int:
     """
     if arguments:
         return _run((*_PYTEST, *arguments))
-    steps = {**_LINTERS, "pytest": (*_PYTEST, "--cov", "tests/unit", "tests/integration")}
+    steps = {**_LINTERS, "pytest": (*_PYTEST, "--cov=feature_store", "tests/unit", "tests/integration")}
     failed: dict[str, int] = {}
     for name, command in steps.items():
         tell(f"-- {name}")

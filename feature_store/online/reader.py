@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, cast
 
 from feature_store.dtypes import from_micros, to_micros
 from feature_store.errors import InputError, StackError
@@ -113,7 +113,7 @@ class OnlineReader:
         # A cluster has no MGET over slots; its client asks every node once instead.
         fetch = getattr(self._redis, "mget_nonatomic", self._redis.mget)
         with redis_errors(self._redis):
-            return fetch(keys)  # type: ignore[no-any-return]
+            return cast("list[bytes | None]", fetch(keys))
 
     def _decode(
         self, group: GroupSchema, size: int, found: Iterable[tuple[int, str, bytes | None]], now: int
