@@ -15,7 +15,7 @@ class Entity(Definition):
     Args:
         name: snake_case name; features of the entity start with it.
         join_key: the column that identifies one of them, in sources, labels and requests.
-        dtype: type of the join key: STRING, INT, BOOL or TIMESTAMP.
+        dtype: type of the join key: STRING, INT or TIMESTAMP.
     """
 
     name: str

@@ -88,8 +88,8 @@ class _Builder:
             self.refuse("owner", f"owner {group.owner!r} is not an owner", "write 'team:name' or an e-mail address")
         if group.version < 1 or group.version > 9999:
             self.refuse("version", f"version {group.version} is not a version", "count versions from 1")
-        if group.entity.dtype.kind not in ("STRING", "INT", "BOOL", "TIMESTAMP"):
-            self.refuse("key-type", f"a key cannot be {group.entity.dtype}", "use STRING, INT, BOOL or TIMESTAMP")
+        if group.entity.dtype.kind not in ("STRING", "INT", "TIMESTAMP"):  # what Iceberg can put into buckets
+            self.refuse("key-type", f"a key cannot be {group.entity.dtype}", "use STRING, INT or TIMESTAMP")
         if not group.features:
             self.refuse("no-feature", "the group has no features", "add at least one Feature")
         if not 1 <= group.buckets <= 4096:

@@ -89,6 +89,7 @@ def test_a_good_group_has_a_plan() -> None:
         ({"derived": {"ratio": "user_order_count_30d / 2"}}, "feature-name"),
         ({"derived": {"user_ratio": "amount / 2"}}, "expression"),
         ({"entity": Entity("user", join_key="uid")}, "join-key"),
+        ({"entity": Entity("user", join_key="user_id", dtype=FLOAT)}, "key-type"),
         ({"entity": Entity("user", join_key="user_id", dtype=INT)}, "join-key"),
         ({"source": None, "query": "SELECT user_id FROM orders", "sources": [ORDERS]}, "query"),
         ({"source": None, "query": "SELECT user_id FROM orders LIMIT 1", "sources": [ORDERS],
