@@ -16,6 +16,7 @@ from feature_store.compile.spark import compile_spark, events_after
 from feature_store.compile.spark_expressions import quote
 from feature_store.dtypes import to_micros
 from feature_store.duration import DAY
+from feature_store.errors import ConflictError
 from feature_store.offline.catalog import CATALOG
 from feature_store.offline.profile import Profile, profile_rows
 from feature_store.offline.sources import InputCounts, open_source
@@ -60,6 +61,7 @@ def materialize_span(
     Raises:
         InputError: if a source does not fit its definition.
         QualityError: from the audit; the table is then unchanged.
+        ConflictError: if another run wrote the same days meanwhile; the table is then as that run left it.
     """
     began = time.monotonic()
     table = ensure_table(catalog, plan.schema)
@@ -126,4 +128,20 @@ def _write(spark: SparkSession, table: Table, plan: GroupPlan, span: Span, rows:
         inside += f"{FEATURE_TIMESTAMP} <= timestamp_micros({span.until})"
         kept = spark.table(name).where(f"{days} AND NOT ({inside})").select(*map(quote, columns))
         written = kept.unionByName(written)
-    written.writeTo(name).overwrite(expr(days))
+    before = table.current_snapshot()
+    writer = written.writeTo(name)
+    if before is not None:
+        writer = writer.option("isolation-level", "serializable").option(
+            "validate-from-snapshot-id", before.snapshot_id
+        )
+    try:
+        writer.overwrite(expr(days))
+    except Exception as error:
+        if "ValidationException" not in str(error):
+            raise
+        raise ConflictError(
+            f"another run has written the same days of {plan.schema.table} since this one began; nothing was written",
+            where=f"group {plan.group.id}",
+            remedy="run the partition again",
+            code="concurrent-write",
+        ) from error

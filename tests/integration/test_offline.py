@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -137,6 +138,27 @@ def test_hours_of_one_day_are_rewritten_one_by_one(shop: Shop) -> None:
     midnight = [row for row in shop.stored(group) if row["feature_timestamp"] == day(1)]
     shop.run(group, day(1) - timedelta(hours=1), day(1))
     assert [row for row in shop.stored(group) if row["feature_timestamp"] == day(1)] == midnight
+
+
+def test_two_runs_at_once_never_lose_each_others_rows(shop: Shop) -> None:
+    hourly = [Feature("user_count_2h", agg.count(), window="2h", dtype=INT)]
+    group = shop.group("user_raced", refresh="hourly", features=hourly)
+    shop.run(group, day(0), day(1))
+    hour = timedelta(hours=1)
+
+    def meanwhile(start: datetime) -> Callable[[Profile], None]:
+        return lambda profile: void(shop.run(group, start, start + hour))
+
+    shop.write([*shop.rows, event("e", 3.5, 1), event("f", 30.2, 1)])
+    with pytest.raises(ConflictError, match="another run has written the same days"):
+        shop.run(group, day(0) + 3 * hour, day(0) + 4 * hour, audit=meanwhile(day(0) + 5 * hour))
+    shop.run(group, day(0) + 3 * hour, day(0) + 4 * hour, audit=meanwhile(day(1) + 6 * hour))
+    users = {row["user_id"] for row in shop.stored(group)}
+    assert {"a", "e", "f"} <= users
+
+
+def void(_: object) -> None:
+    """Makes a callback of a call whose result nobody wants."""
 
 
 def test_an_earlier_partition_moves_the_beginning_of_history(shop: Shop) -> None:
