@@ -4,8 +4,9 @@ from datetime import timedelta
 
 import dagster as dg
 
+from demo.labels import LABEL_WINDOW, repurchase_labels
 from demo.load import read_shop_anchor
-from demo.shop import LABEL_WINDOW, build_shop, repurchase_labels
+from demo.shop import build_shop
 from feature_assets.jobs import AssetJob
 from feature_assets.keys import offline_key
 from feature_store.dsl.collect import load_project

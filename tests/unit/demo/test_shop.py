@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
 import demo.shop
-from demo.shop import LABEL_WINDOW, Shop, build_shop, repurchase_labels
+from demo.labels import LABEL_WINDOW, repurchase_labels
+from demo.shop import Shop, build_shop
 from feature_store.errors import InputError
 
 TODAY = date(2026, 3, 12)
