@@ -170,9 +170,9 @@ class _Run:
         lost = _empty(self._table, self._times)
         for chunk in read_files(self._table, unit.removed, self._times, self._times, None):
             removed = cast(pl.DataFrame, pl.from_arrow(chunk))
-            lost = newest_rows(self._schema, pl.concat([lost, removed]))
+            served = removed.filter(micros_of(removed, FEATURE_TIMESTAMP) <= self.available_until)
+            lost = newest_rows(self._schema, pl.concat([lost, served]))
         lost = lost.select(*self._keys, pl.col(FEATURE_TIMESTAMP).alias(_LOST))
-        lost = lost.filter(micros_of(lost, _LOST) <= self.available_until)
         found = lost.join(rows.select(*self._keys, FEATURE_TIMESTAMP), on=self._keys, how="left")
         taken = pl.col(FEATURE_TIMESTAMP).is_null() | (pl.col(FEATURE_TIMESTAMP) < pl.col(_LOST))
         return found.filter(taken).select(*self._keys, _LOST)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from pyiceberg.catalog import Catalog
 from pyiceberg.expressions import And, GreaterThanOrEqual, LessThan
@@ -134,6 +134,7 @@ STEPS = st.lists(
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@example([("write", 2, [(0, 0, None), (0, 1, None)]), ("wait", 24, None), ("write", 2, [])], None, 0)
 @given(STEPS, st.sampled_from([None, DAY, 2 * DAY]), st.sampled_from([0, 6 * HOUR]))
 def test_online_is_what_the_table_says(
     catalog: Catalog, redis: Redis, reader: OnlineReader, steps: list[Any], ttl: int | None, delay: int
