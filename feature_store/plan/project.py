@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from feature_store.dsl.collect import Project
+from feature_store.dsl.group import FeatureGroup
 from feature_store.dsl.view import FeatureView
-from feature_store.errors import DefinitionError, DefinitionErrors, NotFoundError
+from feature_store.errors import DefinitionError, DefinitionErrors
 from feature_store.plan.build import build_plan
 from feature_store.plan.naming import is_owner, is_snake_case
 from feature_store.plan.nodes import GroupPlan
@@ -22,17 +24,6 @@ class CompiledProject:
     groups: dict[str, GroupPlan]
     views: dict[str, ViewSchema]
 
-    def view(self, view_id: str) -> ViewSchema:
-        """The view called "name@version".
-
-        Raises:
-            NotFoundError: if there is none.
-        """
-        if view_id not in self.views:
-            known = ", ".join(self.views) or "none"
-            raise NotFoundError(f"there is no feature view {view_id!r}", remedy=f"defined are: {known}")
-        return self.views[view_id]
-
 
 def compile_project(project: Project) -> CompiledProject:
     """Plans every group and view of a project.
@@ -42,17 +33,7 @@ def compile_project(project: Project) -> CompiledProject:
     """
     errors: list[DefinitionError] = []
     groups: dict[str, GroupPlan] = {}
-    for group_id, count in Counter(group.id for group in project.groups).items():
-        if count > 1:
-            places = ", ".join(group.place for group in project.groups if group.id == group_id)
-            errors.append(
-                DefinitionError(
-                    f"feature group {group_id} is defined {count} times",
-                    where=places,
-                    remedy="rename one, or give it a new version",
-                    code="duplicate-name",
-                )
-            )
+    errors += _duplicates("feature group", project.groups) + _duplicates("feature view", project.views)
     for group in project.groups:
         try:
             groups[group.id] = build_plan(group)
@@ -60,7 +41,7 @@ def compile_project(project: Project) -> CompiledProject:
             errors.extend(error.errors)
     views: dict[str, ViewSchema] = {}
     for view in project.views:
-        problems = _view_errors(view)
+        problems = _view_errors(view, {group.id for group in project.groups})
         errors.extend(problems)
         if not problems and all(group.id in groups for group in view.groups):
             schemas = tuple(groups[group.id].schema for group in view.groups)
@@ -70,15 +51,44 @@ def compile_project(project: Project) -> CompiledProject:
     return CompiledProject(project, groups, views)
 
 
-def _view_errors(view: FeatureView) -> list[DefinitionError]:
+def _duplicates(kind: str, definitions: Sequence[FeatureGroup] | Sequence[FeatureView]) -> list[DefinitionError]:
+    """An error for each identity that several definitions have."""
+    places: dict[str, list[str]] = {}
+    for definition in definitions:
+        places.setdefault(definition.id, []).append(definition.place)
+    return [
+        DefinitionError(
+            f"{kind} {id_} is defined {len(where)} times",
+            where=", ".join(where),
+            remedy="rename one, or give it a new version",
+            code="duplicate-name",
+        )
+        for id_, where in places.items()
+        if len(where) > 1
+    ]
+
+
+def _view_errors(view: FeatureView, defined: set[str]) -> list[DefinitionError]:
     """What is wrong in a view itself; its groups speak for themselves."""
     found: list[tuple[str, str, str]] = []
+    for group in view.groups:
+        if group.id not in defined:
+            remedy = "assign the group to a variable of a module in feature_defs"
+            found.append(("unknown-group", f"the group {group.id} it reads is not defined by itself", remedy))
     if not is_snake_case(view.name):
         found.append(("name", f"the name {view.name!r} is not snake_case", "use lower case letters, digits and _"))
     if not is_owner(view.owner):
         found.append(("owner", f"owner {view.owner!r} is not an owner", "write 'team:name' or an e-mail address"))
     if not view.groups:
         found.append(("no-group", "the view has no groups", "add at least one FeatureGroup"))
+    found += _clashes(view)
+    where = f"{view.place}: view {view.id}" if view.place else f"view {view.id}"
+    return [DefinitionError(message, where=where, remedy=remedy, code=code) for code, message, remedy in found]
+
+
+def _clashes(view: FeatureView) -> list[tuple[str, str, str]]:
+    """Names that two of a view's groups use differently."""
+    found: list[tuple[str, str, str]] = []
     names = Counter(name for group in view.groups for name in [*(f.name for f in group.features), *group.derived])
     for name, count in names.items():
         if count > 1:
@@ -91,5 +101,4 @@ def _view_errors(view: FeatureView) -> list[DefinitionError]:
             found.append(("key-type", f"the key {key!r} is {' and '.join(sorted(types))}", "make the entities agree"))
         if key in names:
             found.append(("duplicate-name", f"{key!r} is a key and a feature", "rename the feature"))
-    where = f"{view.place}: view {view.id}" if view.place else f"view {view.id}"
-    return [DefinitionError(message, where=where, remedy=remedy, code=code) for code, message, remedy in found]
+    return found

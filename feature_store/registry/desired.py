@@ -20,14 +20,14 @@ def desired_state(compiled: CompiledProject) -> RegistryState:
     """The records of a project's entities, groups and views.
 
     Raises:
-        DefinitionError: if two entities of one name differ, or a view reads a group the project does not have.
+        DefinitionError: if two entities of one name differ.
     """
     groups = sorted(compiled.groups.values(), key=lambda plan: (plan.group.name, plan.group.version))
     views = sorted(compiled.project.views, key=lambda view: (view.name, view.version))
     return RegistryState(
         entities=_entities([plan.group for plan in groups]),
         groups=tuple(_group(plan) for plan in groups),
-        views=tuple(_view(view, compiled) for view in views),
+        views=tuple(_view(view) for view in views),
     )
 
 
@@ -69,15 +69,7 @@ def _group(plan: GroupPlan) -> GroupRecord:
     )
 
 
-def _view(view: FeatureView, compiled: CompiledProject) -> ViewRecord:
-    for group in view.groups:
-        if group.id not in compiled.groups:
-            raise DefinitionError(
-                f"view {view.id} reads group {group.id}, which is not a variable of any module of the project",
-                where=view.place,
-                remedy="assign the group to a name in a module of feature_defs",
-                code="unknown-group",
-            )
+def _view(view: FeatureView) -> ViewRecord:
     ids = tuple(group.id for group in view.groups)
     definition = {**view.to_json(), "groups": list(ids)}
     return ViewRecord(

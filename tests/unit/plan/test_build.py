@@ -163,12 +163,34 @@ def test_the_shop_compiles_and_queries_have_lineage() -> None:
     assert catalogue["item_price_percentile"] == (("products", "category"), ("products", "price"))
 
 
-def test_a_project_tells_of_duplicates_and_views() -> None:
-    twice = Project((group(), group()), (FeatureView("v", groups=[group(), group(name="copy")], owner="team:a"),), {})
+def project_errors(groups: list[FeatureGroup], *views: FeatureView) -> str:
     with pytest.raises(DefinitionErrors) as caught:
-        compile_project(twice)
-    assert "feature group user_orders@1 is defined 2 times" in str(caught.value)
-    assert "2 of its groups have a feature 'user_order_count_30d'" in str(caught.value)
+        compile_project(Project(tuple(groups), views, {}))
+    return str(caught.value)
+
+
+def test_two_definitions_of_one_name_are_told_with_both_places() -> None:
+    view = FeatureView("v", groups=[group()], owner="team:a")
+    text = project_errors([group(), group()], view, view)
+    assert "feature group user_orders@1 is defined 2 times" in text
+    assert "feature view v@1 is defined 2 times" in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"name": "Churn"}, "the name 'Churn' is not snake_case"),
+        ({"owner": "bob"}, "owner 'bob' is not an owner"),
+        ({"groups": []}, "the view has no groups"),
+        ({"groups": [group(), group(name="copy")]}, "2 of its groups have a feature 'user_order_count_30d'"),
+        ({"groups": [group(name="hidden")]}, "the group hidden@1 it reads is not defined by itself"),
+        ({"groups": [group(), group(name="copy", entity=Entity("user", join_key="user_id", dtype=INT))]},
+         "the key 'user_id' is INT and STRING"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_in_a_view_is_told(arguments: dict[str, Any], message: str) -> None:
+    view = FeatureView(**({"name": "v", "groups": [group()], "owner": "team:a"} | arguments))
+    assert message in project_errors([group(), group(name="copy")], view)
 
 
 @pytest.mark.parametrize(

@@ -7,10 +7,8 @@ from typing import Any
 
 import pytest
 
-from feature_store.dsl.collect import Project
 from feature_store.dsl.group import FeatureGroup
 from feature_store.errors import DefinitionError
-from feature_store.plan.project import compile_project
 from feature_store.registry.changes import RegistryPlan
 from feature_store.registry.desired import desired_state
 from feature_store.registry.diff import plan_changes
@@ -379,12 +377,6 @@ def test_entities_of_one_name_must_agree() -> None:
     )  # fmt: skip
     with pytest.raises(DefinitionError, match="entity 'user' is declared twice, differently"):
         planned([], [group(USER_ORDERS), other])
-
-
-def test_a_view_of_a_group_outside_the_project_is_refused() -> None:
-    lonely = compile_project(Project((), (view("ranking", group(USER_ORDERS)),), {}))
-    with pytest.raises(DefinitionError, match=r"view ranking@1 reads group user_orders@1, which is not a variable"):
-        plan_changes(RegistryState(), lonely)
 
 
 def test_the_state_fingerprint_moves_with_anything_recorded_but_not_with_who_and_when() -> None:
