@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 from feature_store.dsl.aggregation import agg
 from feature_store.dsl.entity import Entity
 from feature_store.dsl.feature import Expectation, Feature
@@ -9,6 +11,9 @@ from feature_store.dsl.group import FeatureGroup
 from feature_store.dsl.source import BatchSource
 from feature_store.dsl.view import FeatureView
 from feature_store.dtypes import BOOL, EMBEDDING, FLOAT, INT, LIST, STRING, TIMESTAMP
+
+if TYPE_CHECKING:
+    from feature_store.client import FeatureStore
 
 __all__ = [
     "BOOL",
@@ -23,6 +28,16 @@ __all__ = [
     "Expectation",
     "Feature",
     "FeatureGroup",
+    "FeatureStore",
     "FeatureView",
     "agg",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """The client, imported when it is asked for: definitions and the command line do without it."""
+    if name == "FeatureStore":
+        from feature_store.client import FeatureStore
+
+        return FeatureStore
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from datetime import UTC, datetime
 
 import pytest
 
+import feature_store
 from feature_store import EMBEDDING, FLOAT, INT, LIST, STRING, TIMESTAMP, Feature, FeatureGroup, FeatureView, agg
 from feature_store.dsl.collect import load_project
 from feature_store.dtypes import DType, from_micros, parse_dtype, to_micros
@@ -75,3 +78,13 @@ def test_durations() -> None:
     assert [format_duration(parse_duration(text)) for text in ("24h", "90m", "1w", "61s")] == ["1d", "90m", "7d", "61s"]
     with pytest.raises(ValueError, match="not a duration"):
         parse_duration("1.5h")
+
+
+def test_the_client_is_a_public_name_that_definitions_do_not_pay_for() -> None:
+    code = (
+        "import sys, feature_store; print('feature_store.client' in sys.modules, feature_store.FeatureStore.__name__)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", "FeatureStore"]
+    with pytest.raises(AttributeError, match="has no attribute 'Nothing'"):
+        _ = feature_store.Nothing
