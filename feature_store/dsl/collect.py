@@ -8,6 +8,7 @@ import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass
 from types import ModuleType
+from typing import TypeVar
 
 from feature_store.dsl.group import FeatureGroup
 from feature_store.dsl.view import FeatureView
@@ -25,17 +26,21 @@ class Project:
     views: tuple[FeatureView, ...]
     domains: dict[str, str]
 
+    def group(self, group_id: str) -> FeatureGroup:
+        """The group called "name@version".
+
+        Raises:
+            NotFoundError: if there is none.
+        """
+        return _find(self.groups, group_id, "feature group")
+
     def view(self, view_id: str) -> FeatureView:
         """The view called "name@version".
 
         Raises:
             NotFoundError: if there is none.
         """
-        for view in self.views:
-            if view.id == view_id:
-                return view
-        known = ", ".join(view.id for view in self.views) or "none"
-        raise NotFoundError(f"there is no feature view {view_id!r}", remedy=f"defined are: {known}")
+        return _find(self.views, view_id, "feature view")
 
 
 def load_project(package: ModuleType | str) -> Project:
@@ -93,3 +98,14 @@ def _import_error(name: str, error: Exception, where: str) -> DefinitionError:
 def _domain(root: ModuleType, module: ModuleType) -> str:
     parts = module.__name__.removeprefix(root.__name__).strip(".").split(".")
     return parts[0] or root.__name__
+
+
+D = TypeVar("D", FeatureGroup, FeatureView)
+
+
+def _find(found: tuple[D, ...], wanted: str, kind: str) -> D:
+    for definition in found:
+        if definition.id == wanted:
+            return definition
+    known = ", ".join(definition.id for definition in found) or "none"
+    raise NotFoundError(f"there is no {kind} {wanted!r}", remedy=f"defined are: {known}")
