@@ -29,7 +29,8 @@ def distribution_plot(profile: Profile) -> str:
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" viewBox="0 0 {width} {height}" '
         f'font-family="sans-serif" font-size="11">{panels}</svg>'
     )
-    return f"![distribution](data:image/svg+xml;base64,{base64.b64encode(svg.encode()).decode()})"
+    picture = base64.b64encode(svg.encode()).decode()
+    return f"![distribution](data:image/svg+xml;base64,{picture})\n\nA bar is as high as the logarithm of its count."
 
 
 def _panel(feature: FeatureProfile) -> str:

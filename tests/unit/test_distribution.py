@@ -16,7 +16,7 @@ def test_each_numeric_feature_has_its_bars() -> None:
     constant = FeatureProfile("user_<one>", 0, 0.0, 1.0, 1.0, 1.0, histogram=((1.0, 5.0),))
     words = FeatureProfile("user_words", 0, 0.0)
     markdown = distribution_plot(Profile(100, 10, 0, (numbers, constant, words)))
-    picture = ET.fromstring(base64.b64decode(markdown.split("base64,")[1].rstrip(")")))
+    picture = ET.fromstring(base64.b64decode(markdown.split("base64,")[1].split(")")[0]))
     texts = [text.text for text in picture.iter(f"{SVG}text")]
     assert texts == ["user_n_7d", "0", "10", "user_<one>", "1", "1"]
     first = picture.find(f"{SVG}g")
