@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Self, cast
 
-from feature_store.dtypes import from_micros, to_micros
+from feature_store.dtypes import Value, from_micros, to_micros
 from feature_store.errors import InputError, StackError
 from feature_store.online.codec import HEADER_SIZE, Codec, unpack_header, wire_round_trip
 from feature_store.online.connection import connect, redis_errors
@@ -56,7 +56,7 @@ class OnlineReader:
 
     def __init__(self, redis: str | Redis) -> None:
         self._redis = connect(redis) if isinstance(redis, str) else redis
-        self._known: dict[tuple[str, Layout], dict[int, _Known]] = {}
+        self._decoders: dict[str, _GroupDecoder] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -99,7 +99,7 @@ class OnlineReader:
         for group, places_of_group in zip(view.groups, places, strict=True):
             end = start + len(places_of_group)
             found = zip(places_of_group, keys[start:end], values[start:end], strict=True)
-            vectors.append(self._decode(group, len(rows), found, instant))
+            vectors.append(self._decoder(group).decode(len(rows), found, instant))
             start = end
         return OnlineVectors(
             view=view,
@@ -115,12 +115,26 @@ class OnlineReader:
         with redis_errors(self._redis):
             return cast("list[bytes | None]", fetch(keys))
 
-    def _decode(
-        self, group: GroupSchema, size: int, found: Iterable[tuple[int, str, bytes | None]], now: int
-    ) -> GroupVectors:
-        defaults = [wire_round_trip(feature.dtype, feature.default) for feature in group.features]
-        fillable = [(i, default) for i, default in enumerate(defaults) if default is not None]
-        values = [defaults] * size
+    def _decoder(self, group: GroupSchema) -> _GroupDecoder:
+        decoder = self._decoders.get(group.id)
+        if decoder is None or decoder.group != group:  # a definition of the group that this reader has not met
+            decoder = self._decoders[group.id] = _GroupDecoder(self._redis, group)
+        return decoder
+
+
+class _GroupDecoder:
+    """Decodes the values of one group as one definition of it sees them; keeps the layouts it has met."""
+
+    def __init__(self, redis: Redis, group: GroupSchema) -> None:
+        self.group = group
+        self._redis = redis
+        self._defaults = [wire_round_trip(feature.dtype, feature.default) for feature in group.features]
+        self._fillable = [(i, default) for i, default in enumerate(self._defaults) if default is not None]
+        self._layouts: dict[int, _Known] = {}
+
+    def decode(self, size: int, found: Iterable[tuple[int, str, bytes | None]], now: int) -> GroupVectors:
+        """The group's part of `size` vectors from what was found: position, key and stored value of each."""
+        values: list[Sequence[Value]] = [self._defaults] * size
         statuses = [Status.NOT_FOUND] * size
         timestamps: list[datetime | None] = [None] * size
         for place, key, value in found:
@@ -128,38 +142,34 @@ class OnlineReader:
                 continue
             number, timestamp = unpack_header(value, key)
             timestamps[place] = from_micros(timestamp)
-            if len(value) == HEADER_SIZE or is_expired(group, timestamp, now):
+            if len(value) == HEADER_SIZE or is_expired(self.group, timestamp, now):
                 statuses[place] = Status.EXPIRED
                 continue
-            known = self._layout(group, number, key)
+            known = self._layouts.get(number) or self._look_up(number, key)
             stored = known.codec.decode(value, key)
             row = stored if known.positions is None else [None if p is None else stored[p] for p in known.positions]
             status = Status.PRESENT
-            for i, default in fillable:
+            for i, default in self._fillable:
                 if row[i] is None:
                     row[i] = default
                     status = Status.DEFAULTED
             values[place] = row
             statuses[place] = status
-        return GroupVectors(group, values, statuses, timestamps)
+        return GroupVectors(self.group, values, statuses, timestamps)
 
-    def _layout(self, group: GroupSchema, number: int, key: str) -> _Known:
-        """The layout of a value; an unknown number is looked up in Redis, once."""
-        wanted = layout_of(group)
-        layouts = self._known.get((group.id, wanted), {})
-        if number not in layouts:
-            with redis_errors(self._redis):
-                loaded = load_layouts(self._redis, group)
-            layouts = {n: _known(group, n, layout) for n, layout in loaded.items()}
-            self._known[group.id, wanted] = layouts
-        if number not in layouts:
+    def _look_up(self, number: int, key: str) -> _Known:
+        """The layout of a value whose number was not met before; all layouts are read again."""
+        with redis_errors(self._redis):
+            loaded = load_layouts(self._redis, self.group)
+        self._layouts = {n: _known(self.group, n, layout) for n, layout in loaded.items()}
+        if number not in self._layouts:
             raise StackError(
                 f"the stored value has layout {number}, which nobody registered",
                 where=f"Redis key {key!r}",
                 remedy="materialize the group again with full=True",
                 code="unknown-layout",
             )
-        return layouts[number]
+        return self._layouts[number]
 
 
 def _known(group: GroupSchema, number: int, layout: Layout) -> _Known:

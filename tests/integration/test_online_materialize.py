@@ -149,7 +149,7 @@ def test_online_is_what_the_table_says(
             case "write":
                 day = AHEAD + number * DAY
                 rows = [
-                    Row(e, day + six * 6 * HOUR, TODAY + created * 100 + i, n) for i, (e, six, n) in enumerate(drawn)
+                    Row(e, day + six * 6 * HOUR, TODAY + created * 100 - i, n) for i, (e, six, n) in enumerate(drawn)
                 ]
                 write_day(catalog, group, day, rows)
                 days[number] = rows
@@ -198,6 +198,58 @@ def test_an_old_partition_computed_again_replaces_nothing_newer(
     report = materialize(catalog, redis, group)
     assert (report.full, report.written, report.stale) == (False, 1, 1)
     assert online(reader, group, TODAY) == {0: 3, 1: 20}
+
+
+def test_files_that_stay_are_not_read_again(catalog: Catalog, redis: Redis, reader: OnlineReader) -> None:
+    """Rewriting one file of a manifest writes a new manifest, in which the other files are old."""
+    group = new_group()
+    rows = [Row(0, START, 1, 1), Row(1, START + DAY, 1, 2)]
+    ensure_table(catalog, group).append(arrow_rows(group, rows))
+    materialize(catalog, redis, group)
+    write_day(catalog, group, START, [Row(0, START, 2, 3)])
+    report = materialize(catalog, redis, group)
+    assert (report.full, report.entities, report.written) == (False, 1, 1)
+    assert online(reader, group, TODAY) == {0: 3, 1: 2}
+
+
+def test_of_equal_timestamps_the_last_created_counts(catalog: Catalog, redis: Redis, reader: OnlineReader) -> None:
+    group = new_group()
+    table = ensure_table(catalog, group)
+    table.append(arrow_rows(group, [Row(0, START, 2, 20), Row(0, START, 3, 30), Row(0, START, 1, 10)]))
+    materialize(catalog, redis, group)
+    assert online(reader, group, TODAY) == {0: 30}
+    table.append(arrow_rows(group, [Row(0, START, 5, 50)]))
+    table.append(arrow_rows(group, [Row(0, START, 4, 40)]))
+    report = materialize(catalog, redis, group)
+    assert (report.entities, report.written) == (1, 1)
+    assert online(reader, group, TODAY) == {0: 50}
+
+
+def test_a_row_that_moved_back_in_time_is_one_entity(catalog: Catalog, redis: Redis, reader: OnlineReader) -> None:
+    group = new_group()
+    write_day(catalog, group, START, [Row(0, START + 6 * HOUR, 1, 1)])
+    materialize(catalog, redis, group)
+    write_day(catalog, group, START, [Row(0, START, 2, 2)])
+    report = materialize(catalog, redis, group)
+    assert (report.full, report.entities, report.written) == (False, 1, 1)
+    assert online(reader, group, TODAY) == {0: 2}
+
+
+def test_a_table_whose_buckets_changed(catalog: Catalog, redis: Redis, reader: OnlineReader) -> None:
+    group = new_group()
+    table = ensure_table(catalog, group)
+    table.append(arrow_rows(group, [Row(e, START, 1, 1) for e in ENTITIES]))
+    materialize(catalog, redis, group)
+    with table.update_spec() as spec:
+        spec.remove_field("user_id_bucket")
+    table.append(arrow_rows(group, [Row(e, START + DAY, 1, 2) for e in ENTITIES if e]))
+    for full in (False, True):
+        report = materialize(catalog, redis, group, full=full)
+        assert (report.full, report.entities) == (full, 6 if full else 5)
+        assert online(reader, group, TODAY) == {e: 2 if e else 1 for e in ENTITIES}
+    table.delete(And(GreaterThanOrEqual(term="user_id", value=3), GreaterThanOrEqual(term="n", value=2)))
+    assert materialize(catalog, redis, group).full is False
+    assert online(reader, group, TODAY) == {0: 1, 1: 2, 2: 2, 3: 1, 4: 1, 5: 1}
 
 
 def test_a_row_taken_back_leaves_no_trace(catalog: Catalog, redis: Redis, reader: OnlineReader) -> None:
@@ -279,15 +331,16 @@ def test_a_changed_rule_writes_every_row_again(
     catalog: Catalog, redis: Redis, reader: OnlineReader, change: Any
 ) -> None:
     group = new_group(ttl=10 * DAY)
-    rows = [Row(0, START, 1, 1), Row(1, START + DAY, 1, 2)]
-    write_day(catalog, group, START, rows[:1])
-    write_day(catalog, group, START + DAY, rows[1:])
-    materialize(catalog, redis, group, now=from_micros(TODAY))
+    now = AHEAD + 3 * DAY
+    rows = [Row(0, AHEAD, 1, 1), Row(1, AHEAD + DAY, 1, 2)]
+    write_day(catalog, group, AHEAD, rows[:1])
+    write_day(catalog, group, AHEAD + DAY, rows[1:])
+    materialize(catalog, redis, group, now=from_micros(now))
     changed = replace(group, **change)
-    report = materialize(catalog, redis, changed, now=from_micros(TODAY))
+    report = materialize(catalog, redis, changed, now=from_micros(now))
     assert report.full
     if "ttl" in change:
-        assert online(reader, changed, TODAY) == naive(changed, rows, TODAY)
+        assert online(reader, changed, now) == naive(changed, rows, now)
 
 
 def test_history_that_was_expired_is_no_base(catalog: Catalog, redis: Redis, reader: OnlineReader) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import polars as pl
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from feature_store import BOOL, EMBEDDING, FLOAT, INT, STRING, TIMESTAMP
@@ -70,6 +70,7 @@ def test_rows_come_back(case: tuple[list[DType], list[tuple[Any, ...]]], timesta
         assert [type(v) for v in decoded] == [type(v) for v in row]
 
 
+@settings(deadline=None)  # the first example waits for Arrow and Polars to start
 @given(CASES, st.data())
 def test_frames_are_encoded_as_rows_are(case: tuple[list[DType], list[tuple[Any, ...]]], data: st.DataObject) -> None:
     dtypes, rows = case

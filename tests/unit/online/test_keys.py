@@ -8,7 +8,7 @@ from typing import Any
 import polars as pl
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from redis.crc import key_slot
 
@@ -123,6 +123,7 @@ def test_composite_strings_do_not_collide(pairs: list[tuple[str, str]]) -> None:
     assert key_of(group, *pairs[0]) != key_of(group, *pairs[1])
 
 
+@settings(deadline=None)  # the first example waits for Arrow and Polars to start
 @given(ROWS)
 def test_columns_are_encoded_as_rows_are(case: tuple[list[DType], list[tuple[Any, ...]]]) -> None:
     dtypes, rows = case
