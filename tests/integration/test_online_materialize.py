@@ -22,6 +22,7 @@ from feature_store.dtypes import LIST, from_micros, to_micros
 from feature_store.duration import DAY, HOUR
 from feature_store.errors import ConflictError, InputError, NotFoundError
 from feature_store.offline.tables import arrow_schema, ensure_table
+from feature_store.online import changes
 from feature_store.online.connection import connect
 from feature_store.online.keys import progress_key
 from feature_store.online.materialize import MaterializeReport, materialize
@@ -185,6 +186,19 @@ def test_only_what_changed_is_read(catalog: Catalog, redis: Redis, reader: Onlin
     report = materialize(catalog, redis, group, now=from_micros(TODAY + 1))
     assert (report.full, report.entities) == (False, 0)
     assert last_updated(redis, group) == LastUpdated(TODAY + 1, START + DAY)
+
+
+def test_a_table_larger_than_one_chunk(
+    catalog: Catalog, redis: Redis, reader: OnlineReader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(changes, "ROWS_AT_ONCE", 3)
+    group = new_group(ttl=3 * DAY)
+    rows = [Row(e, AHEAD + day * DAY, 1, 10 * day + e) for day in range(5) for e in ENTITIES if e >= day]
+    ensure_table(catalog, group).append(arrow_rows(group, rows))
+    now = AHEAD + 4 * DAY
+    report = materialize(catalog, redis, group, now=from_micros(now))
+    assert (report.entities, report.written, report.expired) == (6, 5, 1)
+    assert online(reader, group, now) == naive(group, rows, now)
 
 
 def test_an_old_partition_computed_again_replaces_nothing_newer(
