@@ -13,6 +13,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 from demo.dagster_runs import Dagster, RunState
 from demo.load import LoadReport, load_shop
 from demo.show import labelled_customers, show_computed, show_loaded, show_next, show_training, show_vectors
+from feature_assets.keys import offline_key
 from feature_store.client import FeatureStore
 from feature_store.dsl.collect import Project, load_project
 from feature_store.local import stack
@@ -66,8 +67,7 @@ def _backfill(console: Console, dagster: Dagster, project: Project, loaded: Load
     for cadence, (start, size, shape) in spans.items():
         groups = [group for group in project.groups if group.refresh == cadence]
         first, last = start.strftime(shape), (end - size).strftime(shape)
-        keys = [("offline", group.name, f"v{group.version}") for group in groups]
-        if all(dagster.has_partitions(key, first, last) for key in keys):
+        if all(dagster.has_partitions(offline_key(group).path, first, last) for group in groups):
             console.print(f"skipped: the {cadence} partitions {first} to {last} are there")
             continue
         title = f"{len(groups)} {cadence} groups, {(end - start) // size} partitions {first} to {last}"

@@ -12,6 +12,7 @@ from rich.table import Table
 from demo.dagster_runs import Dagster
 from demo.load import LoadReport
 from demo.shop import build_shop
+from feature_assets.keys import offline_key, online_key
 from feature_store.client import FeatureStore
 from feature_store.dsl.collect import Project
 from feature_store.settings import Settings
@@ -38,8 +39,8 @@ def show_computed(console: Console, dagster: Dagster, project: Project) -> None:
     for title in ("rows", "seconds", "checks passed", "in Redis", "per second"):
         table.add_column(title, justify="right")
     for group in project.groups:
-        offline, checks = dagster.latest(("offline", group.name, f"v{group.version}"))
-        online, _ = dagster.latest(("online", group.name, f"v{group.version}"))
+        offline, checks = dagster.latest(offline_key(group).path)
+        online, _ = dagster.latest(online_key(group).path)
         passed = sum(status == "SUCCEEDED" for status in checks.values())
         table.add_row(
             group.id,

@@ -109,10 +109,10 @@ _STRICT: dict[str, Callable[..., Any]] = {
     "not": lambda x: not x,
     "eq": lambda x, y: x == y,
     "ne": lambda x, y: x != y,
-    "lt": lambda x, y: _ordered(x) < _ordered(y),
-    "le": lambda x, y: _ordered(x) <= _ordered(y),
-    "gt": lambda x, y: _ordered(x) > _ordered(y),
-    "ge": lambda x, y: _ordered(x) >= _ordered(y),
+    "lt": lambda x, y: ordered(x) < ordered(y),
+    "le": lambda x, y: ordered(x) <= ordered(y),
+    "gt": lambda x, y: ordered(x) > ordered(y),
+    "ge": lambda x, y: ordered(x) >= ordered(y),
     "add": _float_op(lambda x, y: x + y),
     "sub": _float_op(lambda x, y: x - y),
     "mul": _float_op(lambda x, y: x * y),
@@ -130,6 +130,6 @@ _STRICT: dict[str, Callable[..., Any]] = {
 }
 
 
-def _ordered(value: Any) -> Any:
-    """Strings compare by their UTF-8 bytes."""
+def ordered(value: Any) -> Any:
+    """What a value is compared by: strings by their UTF-8 bytes."""
     return value.encode() if isinstance(value, str) else value

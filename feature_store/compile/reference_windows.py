@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from functools import cmp_to_key
 from typing import Any
 
 from feature_store.compile.reference_events import Row, clean_events
-from feature_store.compile.reference_expressions import checked_int, evaluate, finite_or_none
+from feature_store.compile.reference_expressions import checked_int, evaluate, finite_or_none, ordered
 from feature_store.compile.span import Span
 from feature_store.dtypes import INT, from_micros, to_micros
 from feature_store.plan.nodes import Aggregate, GroupPlan, WindowedRows
@@ -75,11 +74,11 @@ def _value(aggregate: Aggregate, events: list[Row]) -> Any:
         case "mean":
             return finite_or_none(sum(map(float, values)) / len(values)) if values else None
         case "min":
-            return min(values, key=_ordered, default=None)
+            return min(values, key=ordered, default=None)
         case "max":
-            return max(values, key=_ordered, default=None)
+            return max(values, key=ordered, default=None)
         case "last":
-            latest = max(events, key=lambda event: (event["_at"], _ordered(event[column])), default=None)
+            latest = max(events, key=lambda event: (event["_at"], ordered(event[column])), default=None)
             return latest[column] if latest is not None else None
         case _:
             return _top_k(aggregate, events)
@@ -92,16 +91,5 @@ def _top_k(aggregate: Aggregate, events: list[Row]) -> list[Any] | None:
         if weight is not None:
             value = event[aggregate.column or ""]
             weights[value] = weights.get(value, 0) + weight
-    ranked = sorted(weights, key=cmp_to_key(lambda a, b: _rank(weights[a], _ordered(a), weights[b], _ordered(b))))
+    ranked = sorted(weights, key=lambda value: (-weights[value], ordered(value)))
     return ranked[: aggregate.k] or None
-
-
-def _rank(weight: Any, value: Any, other_weight: Any, other_value: Any) -> int:
-    if weight != other_weight:
-        return -1 if weight > other_weight else 1
-    return -1 if value < other_value else 1
-
-
-def _ordered(value: Any) -> Any:
-    """Strings compare by their UTF-8 bytes."""
-    return value.encode() if isinstance(value, str) else value
