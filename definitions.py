@@ -1,4 +1,4 @@
-"""What Dagster loads: the project's feature groups as assets, their jobs and schedules, and the demo around them."""
+"""What Dagster loads: the project's feature groups as assets, their jobs, schedules and sensors, and the demo."""
 
 from __future__ import annotations
 
@@ -9,24 +9,34 @@ from feature_assets.jobs import cadence_jobs, cadence_schedules
 from feature_assets.offline import offline_asset
 from feature_assets.online import online_asset
 from feature_assets.sources import source_specs
+from feature_assets.stream_jobs import stream_jobs, stream_schedules
+from feature_assets.streams import reconcile_asset, stream_asset
 from feature_store.dsl.collect import load_project
 from feature_store.plan.project import compile_project
 from resources.spark import SparkResource
 from resources.store import FeatureStoreResource
+from sensors.streams import stream_sensors
 
 project = load_project("feature_defs")
 plans = list(compile_project(project).groups.values())
 domains = project.domains
-jobs = cadence_jobs(plans)
+batch, streaming = [p for p in plans if p.stream is None], [p for p in plans if p.stream is not None]
+jobs, jobs_of_streams = cadence_jobs(batch), stream_jobs(streaming)
 
 defs = dg.Definitions(
     assets=[
         *source_specs((plan, domains[plan.group.id]) for plan in plans),
-        *(make(plan, domains[plan.group.id]) for plan in plans for make in (offline_asset, online_asset)),
+        *(make(plan, domains[plan.group.id]) for plan in batch for make in (offline_asset, online_asset)),
+        *(
+            make(plan, domains[plan.group.id])
+            for plan in streaming
+            for make in (stream_asset, online_asset, reconcile_asset)
+        ),
         *demo_assets(),
     ],
-    jobs=[*jobs, *demo_jobs()],
-    schedules=cadence_schedules(jobs),
+    jobs=[*jobs, *jobs_of_streams, *demo_jobs()],
+    schedules=[*cadence_schedules(jobs), *stream_schedules(jobs_of_streams)],
+    sensors=stream_sensors(streaming),
     resources={"spark": SparkResource(), "store": FeatureStoreResource()},
     executor=dg.in_process_executor,  # the steps of a run share its Spark session
 )

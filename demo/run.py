@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from demo.dagster_runs import Dagster, RunState
+from demo.live import await_stream, make_topic, play, send_bad_events, show_dead_letters
 from demo.load import LoadReport, load_shop
 from demo.show import labelled_customers, show_computed, show_loaded, show_next, show_training, show_vectors
 from feature_assets.keys import offline_key
@@ -28,10 +30,10 @@ HOURLY_SPAN = timedelta(days=7)
 
 def main() -> None:
     """Runs the demo; what an earlier run has done is kept and said to be skipped."""
-    console = Console()
+    console = Console(width=None if sys.stdout.isatty() else 120)  # a log has no width to fit into
     began = time.monotonic()
-    with _step(console, "Stack: Postgres, Valkey, Dagster"), Display(console) as display:
-        stack.up(StackSettings.load(), dagster=True, report=display)
+    with _step(console, "Stack: Postgres, Valkey, Kafka, Flink, Dagster"), Display(console) as display:
+        stack.up(StackSettings.load(), dagster=True, streams=True, report=display)
     settings = Settings.load()
     store, dagster = FeatureStore(settings), Dagster(settings.dagster_url)
     project = load_project("feature_defs")
@@ -39,6 +41,7 @@ def main() -> None:
     with _step(console, "Raw data: the purchases of a real shop, and what surrounds them"):
         loaded = load_shop(settings, datetime.now(UTC).date())
         show_loaded(console, loaded)
+        make_topic(settings)
     with _step(console, "Registry: what ./fs plan and ./fs apply do"):
         plan = store.plan(project)
         console.print(render_plan(plan))
@@ -53,8 +56,17 @@ def main() -> None:
         else:
             console.print("skipped: no feature has changed since the last one")
         show_training(console, settings)
-    with _step(console, "Online: the vectors of three customers, each with an item they bought"):
-        show_vectors(console, store, labelled_customers(loaded))
+    customers = labelled_customers(loaded)
+    with _step(console, "Live: events -> Kafka -> Flink -> Redis and Iceberg"):
+        began_live = datetime.now(UTC)
+        await_stream(console, store, project)
+        played = play(console, store, [row["user_id"] for row in customers])
+        console.print(f"{played.events:,} events in {played.seconds:.0f} s")
+    with _step(console, "Dead letters: a malformed event and one that came an hour late"):
+        send_bad_events(settings)
+        show_dead_letters(console, store, began_live)
+    with _step(console, "Online: customers, each with an item they bought: daily, hourly and live features together"):
+        show_vectors(console, store, customers)
     show_next(console, settings, time.monotonic() - began)
 
 
@@ -65,7 +77,7 @@ def _backfill(console: Console, dagster: Dagster, project: Project, loaded: Load
              "hourly": (end - HOURLY_SPAN, timedelta(hours=1), "%Y-%m-%d-%H:00")}  # fmt: skip
     computed = False
     for cadence, (start, size, shape) in spans.items():
-        groups = [group for group in project.groups if group.refresh == cadence]
+        groups = [group for group in project.groups if group.refresh == cadence and group.stream is None]
         first, last = start.strftime(shape), (end - size).strftime(shape)
         if all(dagster.has_partitions(offline_key(group).path, first, last) for group in groups):
             console.print(f"skipped: the {cadence} partitions {first} to {last} are there")

@@ -38,7 +38,7 @@ def show_computed(console: Console, dagster: Dagster, project: Project) -> None:
     table.add_column("feature group", no_wrap=True)
     for title in ("rows", "seconds", "checks passed", "in Redis", "per second"):
         table.add_column(title, justify="right")
-    for group in project.groups:
+    for group in (group for group in project.groups if group.stream is None):
         offline, checks = dagster.latest(offline_key(group).path)
         online, _ = dagster.latest(online_key(group).path)
         passed = sum(status == "SUCCEEDED" for status in checks.values())
@@ -74,6 +74,9 @@ def show_vectors(console: Console, store: FeatureStore, rows: list[dict[str, str
         table.add_row(f"[bold]{group.id}[/bold]{late}", *statuses)
         for feature in group.features:
             table.add_row(f"  {feature.name}", *(_shown(vector[feature.name]) for vector in values))
+    table.add_row("[bold]on demand[/bold]")
+    for feature in vectors.view.on_demand:
+        table.add_row(f"  {feature.name}", *(_shown(vector[feature.name]) for vector in values))
     console.print(table)
 
 
@@ -100,6 +103,7 @@ def show_next(console: Console, settings: Settings, seconds: float) -> None:
     for command, meaning in (
         ("./fs get user_orders@1", "what the registry knows of a feature group"),
         ("./fs plan", "what a change in feature_defs/ would do"),
+        ("./fs stream status", "the Flink jobs: watermark, lag, checkpoints"),
         ("./fs status", "ports and memory; ./fs down stops, data stay"),
     ):
         console.print(f"  [bold]{command:<22}[/bold]  {meaning}", highlight=False)

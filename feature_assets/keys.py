@@ -5,7 +5,7 @@ from __future__ import annotations
 from dagster import AssetKey
 
 from feature_store.dsl.group import FeatureGroup
-from feature_store.dsl.source import BatchSource
+from feature_store.dsl.source import BatchSource, StreamSource
 
 
 def offline_key(group: FeatureGroup) -> AssetKey:
@@ -18,7 +18,17 @@ def online_key(group: FeatureGroup) -> AssetKey:
     return AssetKey(["online", group.name, f"v{group.version}"])
 
 
-def source_key(source: BatchSource) -> AssetKey:
+def reconcile_key(group: FeatureGroup) -> AssetKey:
+    """The comparison of a streaming group with batch: reconcile/user_activity/v1."""
+    return AssetKey(["reconcile", group.name, f"v{group.version}"])
+
+
+def log_key(stream: StreamSource) -> AssetKey:
+    """The event log of a stream: source/clicks_log."""
+    return source_key(stream.log)
+
+
+def source_key(source: BatchSource | StreamSource) -> AssetKey:
     """What a group is computed from: source/orders."""
     return AssetKey(["source", source.name])
 

@@ -8,8 +8,10 @@ from feature_store.dsl.aggregation import agg
 from feature_store.dsl.entity import Entity
 from feature_store.dsl.feature import Expectation, Feature
 from feature_store.dsl.group import FeatureGroup
-from feature_store.dsl.source import BatchSource
+from feature_store.dsl.on_demand import OnDemand
+from feature_store.dsl.source import BatchSource, StreamSource
 from feature_store.dsl.view import FeatureView
+from feature_store.dsl.window import session
 from feature_store.dtypes import BOOL, EMBEDDING, FLOAT, INT, LIST, STRING, TIMESTAMP
 
 if TYPE_CHECKING:
@@ -30,7 +32,10 @@ __all__ = [
     "FeatureGroup",
     "FeatureStore",
     "FeatureView",
+    "OnDemand",
+    "StreamSource",
     "agg",
+    "session",
 ]
 
 

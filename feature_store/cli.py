@@ -10,8 +10,11 @@ import click
 
 from feature_store.errors import FeatureStoreError
 from feature_store.registry import commands as registry_commands
+from feature_store.streaming import commands as stream_commands
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from rich.console import Console
 
     from feature_store.stack_file import StackRecord
@@ -38,15 +41,17 @@ def main() -> None:
 
 @main.command()
 @click.option("--no-dagster", is_flag=True, help="Databases only; for tests and scripts.")
-def up(no_dagster: bool) -> None:
-    """Start Postgres, Valkey and Dagster, or find them running."""
+@click.option("--streams/--no-streams", default=None, help="With Kafka and Flink. Default: if a group reads a stream.")
+def up(no_dagster: bool, streams: bool | None) -> None:
+    """Start Postgres, Valkey, Dagster, and for streams Kafka and Flink; or find them running."""
     from feature_store.local import stack
     from feature_store.local.display import Display
     from feature_store.settings import StackSettings
 
     console = _console()
     with Display(console) as display:
-        record = stack.up(StackSettings.load(), dagster=not no_dagster, report=display)
+        wanted = _defines_streams(display.note) if streams is None else streams
+        record = stack.up(StackSettings.load(), dagster=not no_dagster, streams=wanted, report=display)
     _print_addresses(console, record)
 
 
@@ -91,7 +96,7 @@ def logs(service: str | None, follow: bool, lines: int) -> None:
     files = stack_logs.log_files(state_folder(os.environ), service)
 
     def show(name: str, line: str) -> None:
-        click.echo(line if service else f"{name:>15} | {line}")
+        click.echo(line if service else f"{name:>17} | {line}")
 
     for name, path in files.items():
         for line in stack_logs.tail(path, lines):
@@ -131,7 +136,7 @@ def demo() -> None:
     importlib.import_module("demo.run").main()
 
 
-for command in (registry_commands.plan, registry_commands.apply, registry_commands.get):
+for command in (registry_commands.plan, registry_commands.apply, registry_commands.get, stream_commands.stream):
     main.add_command(command)
 
 
@@ -153,6 +158,20 @@ def lock() -> None:
     lock_all(state_folder(os.environ), tell=click.echo)
 
 
+def _defines_streams(note: Callable[[str], None]) -> bool:
+    """Whether a defined group reads a stream. Definitions with a mistake do not keep the stack from starting."""
+    from feature_store.dsl.collect import load_project
+    from feature_store.dsl.source import StreamSource
+    from feature_store.errors import DefinitionError
+
+    try:
+        groups = load_project(registry_commands.DEFINITIONS).groups
+    except DefinitionError as error:
+        note(f"whether streams are wanted is unknown; ./fs up --streams starts Kafka and Flink ({error})")
+        return False
+    return any(isinstance(group.source, StreamSource) for group in groups)
+
+
 def _console() -> Console:
     from rich.console import Console
 
@@ -160,8 +179,11 @@ def _console() -> Console:
 
 
 def _print_addresses(console: Console, record: StackRecord) -> None:
-    if record.connections and record.connections.dagster_url:
-        console.print(f"Dagster: {record.connections.dagster_url}", soft_wrap=True)
+    if record.connections is None:
+        return
+    for name, url in (("Dagster", record.connections.dagster_url), ("Flink", record.connections.flink_url)):
+        if url:
+            console.print(f"{name}: {url}", soft_wrap=True)
 
 
 if __name__ == "__main__":

@@ -95,19 +95,28 @@ class FeatureStore:
             self._views[view_id] = view_schema(self._recorded_view(view_id))
         return self._views[view_id]
 
-    def online(self, view_id: str, rows: Sequence[Mapping[str, Any]], now: datetime | None = None) -> OnlineVectors:
+    def online(
+        self,
+        view_id: str,
+        rows: Sequence[Mapping[str, Any]],
+        now: datetime | None = None,
+        *,
+        request: Mapping[str, Any] | None = None,
+    ) -> OnlineVectors:
         """The current vectors of a view for some entities, in one round trip to Redis.
 
         Args:
             view_id: "name@version".
-            rows: one mapping of key columns to values for each vector wanted.
-            now: the instant by which rows expire; the clock's unless given.
+            rows: one mapping of key columns to values for each vector wanted; it may have request values of its own.
+            now: the instant by which rows expire, and the request_time of on-demand features; the clock's unless given.
+            request: the view's request values, for all rows.
 
         Raises:
             NotFoundError: if the view is not recorded.
-            InputError: if a row lacks a key column or has one of the wrong type.
+            InputError: if a key column or a request value is missing or of the wrong type, or if an INT overflows in an
+                on-demand feature.
         """
-        return self._reader.read(self.view(view_id), rows, now)
+        return self._reader.read(self.view(view_id), rows, now, request=request)
 
     def training_dataset(
         self,
@@ -123,7 +132,7 @@ class FeatureStore:
         Args:
             view_id: "name@version".
             labels: a DataFrame (polars, pandas), Arrow table, list of dicts or Parquet path with the view's key
-                columns, `label_timestamp` and any others.
+                columns, its request values, `label_timestamp` and any others.
             name: what to call the dataset.
             known_by: "label" to see only rows that had been written by the time of the label.
             snapshots: table snapshots by group id, from an earlier dataset's record, to make it again.

@@ -5,7 +5,11 @@
 | FS_HOME             | the state folder: all that is made at run time                  | `.fs` in the repository      |
 | FS_PG_URL           | a PostgreSQL server: `postgresql://user:password@host:port`     | the embedded one             |
 | FS_REDIS_URL        | a Redis or Valkey server: `redis://:password@host:port/0`       | the embedded one             |
-| FS_JAVA_HOME        | a Java 17 or 21 to run Spark on                                 | the embedded one             |
+| FS_JAVA_HOME        | a Java 17 or 21 to run Spark, Kafka and Flink on                | the embedded one             |
+| FS_KAFKA            | bootstrap servers of a Kafka: `host:port,host:port`             | the embedded one             |
+| FS_FLINK_URL        | the REST address of a Flink 2.1 session cluster                 | the embedded one             |
+| FS_FLINK_PYTHON     | a Python that has apache-flink 2.1, to submit jobs with         | in `<FS_HOME>/flink-venv`    |
+| FS_FLINK_STATE      | where Flink keeps checkpoints and savepoints, as a URL          | `file://<FS_HOME>/flink`     |
 | FS_WAREHOUSE        | where Iceberg keeps its files, as a URL                         | `file://<FS_HOME>/warehouse` |
 | FS_DAGSTER_URL      | a Dagster web server to talk to                                 | the embedded one             |
 | FS_SPARK_JARS       | jars for Spark, separated by `:`; empty if the cluster has them | those of `jars.lock`         |
@@ -13,7 +17,7 @@
 | FS_SPARK_MASTER     | where Spark runs                                                | `local[*]`                   |
 | FS_SPARK_PARTITIONS | partitions of a Spark shuffle                                   | 8                            |
 | FS_DATA_ROOT        | the folder that relative paths of sources start from            | `<FS_HOME>`                  |
-| FS_PORT             | first port of the embedded services (Postgres, Valkey, Dagster) | 14050, or free ones after    |
+| FS_PORT             | first of the ten ports of the embedded services                 | 14050, or free ones after    |
 | FS_JARS_DIR         | where downloaded jars are kept                                  | `<FS_HOME>/jars`             |
 | FS_JAR_MIRROR       | a repository in Maven layout to fetch jars from                 | the one that jgo knows       |
 | FS_WORKSPACE        | the Dagster workspace file                                      | `workspace.yaml`             |
@@ -57,6 +61,12 @@ class Settings:
         spark_master: where Spark runs.
         spark_partitions: partitions of a Spark shuffle.
         data_root: the folder that relative paths of sources start from.
+        kafka_servers: Kafka's bootstrap servers; empty, as is what follows, where no streams are wanted.
+        flink_url: the REST address of the Flink cluster.
+        flink_python: the Python of Flink's environment, which submits jobs.
+        flink_home: the folder with `conf` and `lib`, for the variables FLINK_HOME and FLINK_CONF_DIR of that Python.
+        flink_state: the URL under which `checkpoints` and `savepoints` lie.
+        kernel_jar: our functions for Flink.
     """
 
     home: Path
@@ -70,6 +80,12 @@ class Settings:
     spark_master: str = "local[*]"
     spark_partitions: str = "8"
     data_root: Path = Path()
+    kafka_servers: str = ""
+    flink_url: str = ""
+    flink_python: Path = Path()
+    flink_home: Path = Path()
+    flink_state: str = ""
+    kernel_jar: Path = Path()
 
     @classmethod
     def load(cls, environ: Mapping[str, str] = os.environ) -> Settings:
@@ -100,7 +116,24 @@ class Settings:
             spark_master=environ.get("FS_SPARK_MASTER") or "local[*]",
             spark_partitions=environ.get("FS_SPARK_PARTITIONS") or "8",
             data_root=_folder(environ.get("FS_DATA_ROOT") or home),
+            kafka_servers=environ.get("FS_KAFKA") or (stack.kafka_servers if stack else ""),
+            flink_url=server_address(environ, "FS_FLINK_URL") or (stack.flink_url if stack else ""),
+            flink_python=Path(environ.get("FS_FLINK_PYTHON") or (stack.flink_python if stack else "")),
+            flink_home=Path(stack.flink_home if stack else ""),
+            flink_state=stack.flink_state if stack and not environ.get("FS_FLINK_STATE") else flink_state(environ),
+            kernel_jar=Path(stack.kernel_jar if stack else ""),
         )
+
+    def require_streams(self) -> None:
+        """For those who need Kafka and Flink.
+
+        Raises:
+            StackError: if the stack runs without them.
+        """
+        if not (self.kafka_servers and self.flink_url and self.kernel_jar.is_file()):
+            raise StackError(
+                "the stack runs without Kafka and Flink", where=str(self.home), remedy="run ./fs up --streams"
+            )
 
     def database_url(self, name: str, driver: str = "postgresql+psycopg2") -> str:
         """The SQLAlchemy URL of one database, with the driver spelled out: its default changes with SQLAlchemy."""
@@ -135,6 +168,9 @@ class StackSettings:
         port_is_chosen: whether the user named that port, so that no other one will do.
         pg_url, redis_url: existing servers; empty for the embedded ones.
         java_home: an existing Java; None for the embedded one.
+        kafka, flink_url: an existing Kafka and Flink cluster; empty for the embedded ones.
+        flink_python: the Python of an existing Flink environment; None for one of our own.
+        flink_state: the URL under which Flink keeps its checkpoints and savepoints.
         jars: the folder of downloaded jars.
         jar_mirror: a repository in Maven layout; empty for the resolver's own.
         workspace: Dagster's workspace file.
@@ -149,6 +185,10 @@ class StackSettings:
     jars: Path
     jar_mirror: str
     workspace: Path
+    kafka: str = ""
+    flink_url: str = ""
+    flink_python: Path | None = None
+    flink_state: str = ""
 
     @classmethod
     def load(cls, environ: Mapping[str, str] = os.environ) -> StackSettings:
@@ -158,7 +198,7 @@ class StackSettings:
             StackError: if a variable makes no sense.
         """
         home = state_folder(environ)
-        java_home = environ.get("FS_JAVA_HOME")
+        java_home, flink_python = environ.get("FS_JAVA_HOME"), environ.get("FS_FLINK_PYTHON")
         return cls(
             home=home,
             port=_port(environ.get("FS_PORT") or str(DEFAULT_PORT)),
@@ -169,6 +209,10 @@ class StackSettings:
             jars=_folder(environ.get("FS_JARS_DIR") or home / "jars"),
             jar_mirror=environ.get("FS_JAR_MIRROR", "").rstrip("/"),
             workspace=_folder(environ.get("FS_WORKSPACE") or REPOSITORY / "workspace.yaml"),
+            kafka=environ.get("FS_KAFKA", ""),
+            flink_url=server_address(environ, "FS_FLINK_URL"),
+            flink_python=Path(flink_python).expanduser().absolute() if flink_python else None,  # a link by purpose
+            flink_state=flink_state(environ),
         )
 
     def to_json(self) -> bytes:
@@ -185,6 +229,10 @@ class StackSettings:
             "FS_PORT": str(self.port),
             "FS_JAVA_HOME": str(self.java_home or ""),
             "FS_WORKSPACE": str(self.workspace),
+            "FS_KAFKA": self.kafka,
+            "FS_FLINK_URL": self.flink_url,
+            "FS_FLINK_PYTHON": str(self.flink_python or ""),
+            "FS_FLINK_STATE": self.flink_state,
         }
         for name, url in (("FS_PG_URL", self.pg_url), ("FS_REDIS_URL", self.redis_url)):
             shown[name] = urlsplit(url).netloc.rpartition("@")[2]
@@ -204,6 +252,24 @@ def state_folder(environ: Mapping[str, str]) -> Path:
 def warehouse(environ: Mapping[str, str]) -> str:
     """The URL under which Iceberg keeps its files."""
     return environ.get("FS_WAREHOUSE", "").rstrip("/") or f"file://{state_folder(environ)}/warehouse"
+
+
+def flink_state(environ: Mapping[str, str]) -> str:
+    """The URL under which Flink keeps its checkpoints and savepoints."""
+    return environ.get("FS_FLINK_STATE", "").rstrip("/") or f"file://{state_folder(environ)}/flink"
+
+
+def server_address(environ: Mapping[str, str], variable: str) -> str:
+    """The HTTP address of a server in a variable, without a slash at its end; empty if it is not set.
+
+    Raises:
+        StackError: if it is something else.
+    """
+    address = environ.get(variable, "").strip().rstrip("/")
+    parts = urlsplit(address)
+    if address and (parts.scheme not in ("http", "https") or not parts.hostname):
+        raise StackError("is not the address of a web server", where=variable, remedy="write http://host:port")
+    return address
 
 
 def server_url(environ: Mapping[str, str], variable: str) -> str:

@@ -36,13 +36,19 @@ class Identity:
 
 @dataclass(frozen=True)
 class Connections:
-    """Where clients find the services: the values of `Settings` that the stack decides."""
+    """Where clients find the services: the values of `Settings` that the stack decides; empty for what it lacks."""
 
     pg_url: str
     redis_url: str
     java_home: str
     spark_jars: tuple[str, ...]
     dagster_url: str = ""
+    kafka_servers: str = ""
+    flink_url: str = ""
+    flink_python: str = ""
+    flink_home: str = ""
+    flink_state: str = ""
+    kernel_jar: str = ""
 
 
 @dataclass(frozen=True)
@@ -60,13 +66,17 @@ class ServiceRecord:
 
 @dataclass(frozen=True)
 class StackRecord:
-    """The whole stack. `requested` are the settings it was started with; `error` and `remedy` tell why it failed."""
+    """The whole stack. `requested` are the settings it was started with; `error` and `remedy` tell why it failed.
+
+    `dagster` and `streams` (Kafka, Flink) say whether these belong to it.
+    """
 
     state: StackState
     supervisor: Identity
     dagster: bool
     requested: dict[str, str] = field(default_factory=dict)
     services: tuple[ServiceRecord, ...] = ()
+    streams: bool = False
     connections: Connections | None = None
     notices: tuple[str, ...] = ()
     error: str = ""

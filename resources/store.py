@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import dagster as dg
 from pyiceberg.catalog import Catalog
@@ -11,6 +12,9 @@ from feature_store.client import FeatureStore
 from feature_store.online.materialize import MaterializeReport
 from feature_store.plan.schema import GroupSchema
 from feature_store.settings import Settings
+
+if TYPE_CHECKING:
+    from feature_store.streaming.jobs import Streams
 
 
 class FeatureStoreResource(dg.ConfigurableResource):  # type: ignore[type-arg]
@@ -36,6 +40,16 @@ class FeatureStoreResource(dg.ConfigurableResource):  # type: ignore[type-arg]
     def catalog(self) -> Catalog:
         """The Iceberg catalog."""
         return self.client.catalog
+
+    @cached_property
+    def streams(self) -> Streams:
+        """The Flink jobs of the project's streams."""
+        from feature_store.dsl.collect import load_project
+        from feature_store.plan.project import compile_project
+        from feature_store.streaming.jobs import open_streams
+
+        plans = compile_project(load_project("feature_defs")).groups
+        return open_streams(self.settings, self.catalog, self.client.registry, plans)
 
     def materialize_online(self, schema: GroupSchema) -> MaterializeReport:
         """Brings the newest rows of a group to Redis."""

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from feature_store.local import flink_environment
 from feature_store.local import stack as local_stack
 from feature_store.settings import Settings, StackSettings, state_folder
 from feature_store.stack_file import StackRecord
@@ -22,7 +23,13 @@ SERVICE_VARIABLES = (
     "FS_DAGSTER_URL",
     "FS_SPARK_JARS",
     "FS_PORT",
+    "FS_KAFKA",
+    "FS_FLINK_URL",
+    "FS_FLINK_STATE",
 )
+
+OWN_STATE = state_folder(os.environ)
+"""Of the repository; read before tests set FS_HOME."""
 
 
 class RecordingReporter:
@@ -63,24 +70,46 @@ def eventually() -> Callable[[Callable[[], object]], None]:
 @pytest.fixture(scope="session")
 def jars_folder() -> Path:
     """The repository's own downloaded jars, so that no test session fetches them again."""
-    return Path(os.environ.get("FS_JARS_DIR") or state_folder(os.environ) / "jars")
+    return Path(os.environ.get("FS_JARS_DIR") or OWN_STATE / "jars")
 
 
 @pytest.fixture(scope="session")
-def stack(tmp_path_factory: pytest.TempPathFactory, jars_folder: Path) -> Iterator[Settings]:
-    """A running stack without Dagster in a folder of its own; `Settings.load()` finds it while the session lasts."""
+def flink_python() -> Path:
+    """The Python of the repository's own Flink environment, made if it is missing, so that no session makes another."""
+    chosen = os.environ.get("FS_FLINK_PYTHON")
+    return Path(chosen) if chosen else flink_environment.install(OWN_STATE, print)
+
+
+@pytest.fixture(scope="session")
+def stack(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, jars_folder: Path
+) -> Iterator[Settings]:
+    """A running stack without Dagster in a folder of its own; `Settings.load()` finds it while the session lasts.
+
+    Kafka and Flink belong to it if a test of the session asks for `streaming_stack`.
+    """
     home = tmp_path_factory.mktemp("stack")
+    streams = any("streaming_stack" in getattr(item, "fixturenames", ()) for item in request.session.items)
     with pytest.MonkeyPatch.context() as environment:
         for variable in SERVICE_VARIABLES:
             environment.delenv(variable, raising=False)
         environment.setenv("FS_HOME", str(home))
         environment.setenv("FS_JARS_DIR", str(jars_folder))
+        if streams:
+            environment.setenv("FS_FLINK_PYTHON", str(request.getfixturevalue("flink_python")))
         settings = replace(StackSettings.load(), port=session_port_base())
         try:
-            local_stack.up(settings, dagster=False, report=RecordingReporter())
+            local_stack.up(settings, dagster=False, streams=streams, report=RecordingReporter())
             yield Settings.load()
         finally:
             local_stack.down(home, RecordingReporter())
+
+
+@pytest.fixture(scope="session")
+def streaming_stack(stack: Settings) -> Settings:
+    """The stack of the session, with Kafka and Flink."""
+    stack.require_streams()
+    return stack
 
 
 def session_port_base() -> int:

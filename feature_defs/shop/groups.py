@@ -1,8 +1,8 @@
-"""The shop's feature groups: customers daily, items hourly."""
+"""The shop's feature groups: customers daily, items hourly, interactions as they happen."""
 
 from feature_defs.shop.entities import item, user
-from feature_defs.shop.sources import browsing, order_events, products, reviews, users
-from feature_store import FLOAT, INT, LIST, STRING, Feature, FeatureGroup, agg
+from feature_defs.shop.sources import browsing, interactions, order_events, products, reviews, users
+from feature_store import FLOAT, INT, LIST, STRING, TIMESTAMP, Feature, FeatureGroup, agg, session
 
 START = "2026-01-01"
 
@@ -173,5 +173,84 @@ item_catalogue = FeatureGroup(
             expect={"min": 0, "max": 1, "null_rate": 0.0},
         ),
         Feature("item_listed_days", dtype=INT, description="Whole days since the item was listed.", expect={"min": 0}),
+    ],
+)
+
+NAMED_BY_MODELS = "the name that the shop's models have always used"
+
+user_interactions = FeatureGroup(
+    "user_interactions",
+    version=1,
+    entity=user,
+    source=interactions,
+    owner="team:recommendations",
+    description="What a customer is doing right now.",
+    slide="1s",
+    commit_interval="10s",  # so that the demo need not wait for its rows; five minutes are enough elsewhere
+    freshness="30s",
+    start="2026-01-01",
+    buckets=2,
+    columns={
+        "cart_step": "case when event_type = 'cart_add' then quantity "
+        "when event_type = 'cart_remove' then -quantity end",
+        "query_code": "hash_bucket(lower(trim(query)), 10000)",
+    },
+    features=[
+        Feature(
+            "user_clicks_last_30min",
+            agg.count(),
+            where="event_type = 'click'",
+            window="30m",
+            dtype=INT,
+            default=0,
+            description="Clicks in the last half hour.",
+            expect={"min": 0, "null_rate": 0.0},
+            rename_ok=NAMED_BY_MODELS,
+        ),
+        Feature(
+            "user_cart_items_current",
+            agg.sum("cart_step"),
+            window="all_time",
+            dtype=INT,
+            default=0,
+            description="Items in the cart: a running total of what was put in and taken out.",
+            rename_ok=NAMED_BY_MODELS,
+        ),
+        Feature(
+            "user_last_category_viewed",
+            agg.last("category"),
+            where="event_type = 'click'",
+            window="all_time",
+            dtype=STRING,
+            description="Category of the product that was last clicked.",
+            rename_ok=NAMED_BY_MODELS,
+        ),
+        Feature(
+            "user_search_queries_last_hour",
+            agg.last_n("query_code", 5),
+            where="event_type = 'search'",
+            window="1h",
+            dtype=LIST(INT),
+            description="The last five searches of an hour, the newest first, each as one of 10,000 codes.",
+            rename_ok=NAMED_BY_MODELS,
+        ),
+        Feature(
+            "user_last_purchase_at",
+            agg.last("event_ts"),
+            where="event_type = 'purchase'",
+            window="all_time",
+            dtype=TIMESTAMP,
+            description="When the customer last bought something.",
+            rename_ok=NAMED_BY_MODELS,
+        ),
+        Feature(
+            "user_event_count_session",
+            agg.count(),
+            window=session("30m"),
+            dtype=INT,
+            default=0,
+            description="Events since the last pause of half an hour.",
+            rename_ok=NAMED_BY_MODELS,
+        ),
     ],
 )

@@ -1,6 +1,6 @@
-"""Where the shop's data are: two tables of its database, an Iceberg event log, two folders of Parquet files."""
+"""Where the shop's data are: two tables of its database, an Iceberg table, two folders of Parquet files, a topic."""
 
-from feature_store import FLOAT, INT, STRING, TIMESTAMP, BatchSource
+from feature_store import FLOAT, INT, STRING, TIMESTAMP, BatchSource, StreamSource
 
 users = BatchSource(
     "users",
@@ -45,4 +45,22 @@ reviews = BatchSource(
     schema={"review_id": STRING, "product_id": STRING, "rating": INT, "event_ts": TIMESTAMP},
     event_id="review_id",
     description="Ratings of one to five stars.",
+)
+interactions = StreamSource(
+    "interactions",
+    topic="shop.interactions",
+    event_timestamp="event_ts",
+    time_format="ms",
+    schema={
+        "event_id": STRING,
+        "user_id": STRING,
+        "event_type": STRING,
+        "product_id": STRING,
+        "category": STRING,
+        "quantity": INT,
+        "query": STRING,
+        "event_ts": TIMESTAMP,
+    },
+    event_id="event_id",
+    description="What customers do in the shop as they do it: click, search, cart_add, cart_remove, purchase.",
 )

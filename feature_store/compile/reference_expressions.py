@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import zlib
 from collections.abc import Callable, Mapping
+from datetime import timedelta
 from typing import Any
 
 from feature_store.dtypes import INT, INT_MAX, INT_MIN
@@ -118,6 +120,7 @@ _STRICT: dict[str, Callable[..., Any]] = {
     "mul": _float_op(lambda x, y: x * y),
     "div": _float_op(lambda x, y: None if y == 0 else x / y),
     "mod": lambda x, y: None if y == 0 else x - y * (abs(x) // abs(y)) * (1 if (x < 0) == (y < 0) else -1),
+    "micros_between": lambda x, y: (x - y) // timedelta(microseconds=1),
     "neg": lambda x: -x,
     "abs": abs,
     "lower": str.lower,
@@ -125,6 +128,7 @@ _STRICT: dict[str, Callable[..., Any]] = {
     "length": len,
     "trim": lambda text: text.strip(" "),
     "concat": lambda x, y: x + y,
+    "hash_bucket": lambda text, buckets: zlib.crc32(text.encode()) % buckets,
     "to_float": float,
     "finite": finite_or_none,
 }

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from feature_store.compile.reference_events import Row, clean_events
@@ -48,7 +49,19 @@ def _is_due(plan: GroupPlan, windowed: WindowedRows, events: list[Row], at: int,
 
 
 def _in_window(aggregate: Aggregate, events: list[Row], at: int) -> list[Row]:
-    return [event for event in events if _in_window_of(aggregate, aggregate.window, event, at)]
+    """The events that count at T: of a session from the latest one, if it is in `[T - gap, T)`, back to the first."""
+    if not aggregate.session:
+        return [event for event in events if _in_window_of(aggregate, aggregate.window, event, at)]
+    assert aggregate.window is not None
+    before = [event for event in events if _in_window_of(aggregate, None, event, at)]
+    going_on: list[Row] = []
+    begins = at
+    for event in sorted(before, key=lambda event: -event["_at"]):
+        if begins - event["_at"] > aggregate.window:
+            break
+        begins = event["_at"]
+        going_on.append(event)
+    return going_on
 
 
 def _in_window_of(aggregate: Aggregate, window: int | None, event: Row, at: int) -> bool:
@@ -63,25 +76,37 @@ def _value(aggregate: Aggregate, events: list[Row]) -> Any:
     assert aggregate.column is not None
     column = aggregate.column
     events = [event for event in events if event[column] is not None]
-    values = [event[column] for event in events]
-    match aggregate.function:
-        case "count":
-            return len(values)
-        case "count_distinct":
-            return len(set(values))
-        case "sum":
-            return checked_int(sum(values)) if aggregate.dtype == INT else finite_or_none(sum(values, 0.0))
-        case "mean":
-            return finite_or_none(sum(map(float, values)) / len(values)) if values else None
-        case "min":
-            return min(values, key=ordered, default=None)
-        case "max":
-            return max(values, key=ordered, default=None)
-        case "last":
-            latest = max(events, key=lambda event: (event["_at"], ordered(event[column])), default=None)
-            return latest[column] if latest is not None else None
-        case _:
-            return _top_k(aggregate, events)
+    if aggregate.function == "top_k":
+        return _top_k(aggregate, events)
+    events.sort(key=lambda event: (event["_at"], ordered(event[column])))
+    return _OF_VALUES[aggregate.function](aggregate, [event[column] for event in events])
+
+
+# of the values that are not NULL, in order of their times and then of the values
+_OF_VALUES: dict[str, Callable[[Aggregate, list[Any]], Any]] = {
+    "count": lambda _, values: len(values),
+    "count_distinct": lambda _, values: len(set(values)),
+    "sum": lambda a, values: checked_int(sum(values)) if a.dtype == INT else finite_or_none(sum(values, 0.0)),
+    "mean": lambda _, values: finite_or_none(sum(map(float, values)) / len(values)) if values else None,
+    "stddev": lambda _, values: _stddev([float(value) for value in values]),
+    "min": lambda _, values: min(values, key=ordered, default=None),
+    "max": lambda _, values: max(values, key=ordered, default=None),
+    "first": lambda _, values: values[0] if values else None,
+    "last": lambda _, values: values[-1] if values else None,
+    "first_n": lambda a, values: values[: a.k] or None,
+    "last_n": lambda a, values: values[::-1][: a.k] or None,
+}
+
+
+def _stddev(values: list[float]) -> float | None:
+    """By the definition, in two passes; NULL where a square leaves the range of FLOAT."""
+    if len(values) < 2:
+        return None
+    try:
+        mean = math.fsum(values) / len(values)
+        return finite_or_none(math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (len(values) - 1)))
+    except OverflowError:
+        return None
 
 
 def _top_k(aggregate: Aggregate, events: list[Row]) -> list[Any] | None:

@@ -2,7 +2,8 @@
 
 The change-point plan: rows -> tiles (partial aggregates of an entity and slide step; a tile ends at `tile_end`) ->
 points (a tile enters at its end and leaves a window later; nothing else changes a value) -> an OVER window with a
-RANGE frame over the points, which recomputes every aggregate from its live tiles.
+RANGE frame over the points, which recomputes every aggregate from its live tiles. A session is a frame too: that of the
+points since it began (gaps and islands over the first and last event of each tile).
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from collections.abc import Iterable
 from feature_store.compile.span import Span
 from feature_store.compile.spark_aggregates import Lowered, lower_aggregate
 from feature_store.compile.spark_expressions import finite_sql, quote, spark_sql, spark_type
+from feature_store.compile.spark_sessions import Session, number_sessions, sessions_of
 from feature_store.dsl.source import BatchSource
 from feature_store.dtypes import FLOAT
 from feature_store.duration import format_duration
@@ -43,22 +45,29 @@ def events_after(plan: GroupPlan, span: Span) -> int | None:
     if isinstance(plan.rows, QueriedRows) or plan.group.emits == "snapshot":
         return None
     longest = plan.rows.windows[-1]
-    return None if longest is None else span.after - longest
+    sessions = any(aggregate.session for aggregate in plan.rows.aggregates)  # they begin any time ago
+    return None if longest is None or sessions else span.after - longest
 
 
 def _windowed(plan: GroupPlan, rows: WindowedRows, span: Span) -> list[Step]:
     key = quote(plan.keys[0])
     lowered = [lower_aggregate(aggregate) for aggregate in rows.aggregates]
+    sessions = sessions_of(rows)
+    partials = [partial for feature in lowered for partial in feature.partials]
+    partials += [partial for session in sessions for partial in session.partials]
+    names = [name for name, _ in partials]
     steps = [("cleaned", _cleaned(rows.source, plan.keys, events_after(plan, span), span.until))]
     steps.append(("events", _events(rows)))
-    steps.append(("tiles", _tiles(key, plan.slide, rows, lowered)))
+    steps.append(("tiles", _tiles(key, plan.slide, rows, partials)))
     if plan.group.emits == "snapshot":
         steps.append(("grid", _grid(key, plan.slide, span)))
-        steps.append(("points", _points_of_grid(key, lowered)))
+        steps.append(("points", _points_of_grid(key, names)))
     else:
-        steps.append(("moves", _moves(key, plan.slide, rows, lowered, span)))
-        steps.append(("points", _points(key, lowered)))
-    steps.append(("frames", _frames(key, plan.slide, rows, lowered)))
+        steps.append(("moves", _moves(key, plan.slide, rows, names, span)))
+        steps.append(("points", _points(key, names)))
+    if sessions:
+        steps.append(("sessions", number_sessions(key, sessions)))
+    steps.append(("frames", _frames(key, plan.slide, rows, lowered, sessions)))
     values = [f"{feature.value} AS {quote(feature.name)}" for feature in lowered]
     steps.append(("vectors", f"SELECT {_list([key, 't', *values])}\nFROM frames\nWHERE t > {span.after}"))
     return steps
@@ -92,17 +101,17 @@ def _events(rows: WindowedRows) -> str:
     return f"SELECT {_list(['*', *computed])}\nFROM cleaned{where}"
 
 
-def _tiles(key: str, slide: int, rows: WindowedRows, lowered: list[Lowered]) -> str:
+def _tiles(key: str, slide: int, rows: WindowedRows, partials: list[tuple[str, str]]) -> str:
     """One row per entity and slide step in which something happened that a feature looks at."""
     hits = [f"count_if({_seen_by(rows, window)}) AS {_hits(window)}" for window in rows.windows]
-    partials = [f"{sql} AS {name}" for feature in lowered for name, sql in feature.partials]
+    computed = [f"{sql} AS {name}" for name, sql in partials]
     return (
-        f"SELECT {_list([key, f'at - pmod(at, {slide}L) + {slide}L AS tile_end', *hits, *partials])}\n"
+        f"SELECT {_list([key, f'at - pmod(at, {slide}L) + {slide}L AS tile_end', *hits, *computed])}\n"
         f"FROM events\nWHERE {_seen(a.where for a in rows.aggregates)}\nGROUP BY 1, 2"
     )
 
 
-def _moves(key: str, slide: int, rows: WindowedRows, lowered: list[Lowered], span: Span) -> str:
+def _moves(key: str, slide: int, rows: WindowedRows, partials: list[str], span: Span) -> str:
     """Each tile once where it enters and once where it leaves each window it was seen by."""
     moves = ["struct(tile_end AS t, TRUE AS enters)"]
     for window in rows.windows:
@@ -118,7 +127,6 @@ def _moves(key: str, slide: int, rows: WindowedRows, lowered: list[Lowered], spa
         ]
         standing = f"struct({begin}L AS t, FALSE AS enters)"
         moves.append(f"CASE WHEN tile_end < {begin} AND ({' OR '.join(alive)}) THEN {standing} END")
-    partials = [name for feature in lowered for name, _ in feature.partials]
     return (
         f"SELECT {_list([key, 'move.t', 'move.enters', *partials])}\nFROM (\n"
         f"  SELECT *, explode(filter(array({_list(moves, 4)}), x -> x IS NOT NULL)) AS move\n  FROM tiles\n)\n"
@@ -126,9 +134,8 @@ def _moves(key: str, slide: int, rows: WindowedRows, lowered: list[Lowered], spa
     )
 
 
-def _points(key: str, lowered: list[Lowered]) -> str:
+def _points(key: str, partials: list[str]) -> str:
     """The moves of one entity at one instant as one row: at most one tile enters there."""
-    partials = [name for feature in lowered for name, _ in feature.partials]
     merged = [f"first(CASE WHEN enters THEN {name} END, TRUE) AS {name}" for name in partials]
     return f"SELECT {_list([key, 't', *merged])}\nFROM moves\nGROUP BY 1, 2"
 
@@ -139,8 +146,7 @@ def _grid(key: str, slide: int, span: Span) -> str:
     return f"SELECT {key}, explode(sequence({first}, {span.until}L, {slide}L)) AS t\nFROM tiles\nGROUP BY 1"
 
 
-def _points_of_grid(key: str, lowered: list[Lowered]) -> str:
-    partials = [name for feature in lowered for name, _ in feature.partials]
+def _points_of_grid(key: str, partials: list[str]) -> str:
     merged = [f"first({name}, TRUE) AS {name}" for name in partials]
     nothing = [f"NULL AS {name}" for name in partials]
     return (
@@ -150,14 +156,22 @@ def _points_of_grid(key: str, lowered: list[Lowered]) -> str:
     )
 
 
-def _frames(key: str, slide: int, rows: WindowedRows, lowered: list[Lowered]) -> str:
-    features = [f"{feature.merged(_frame(feature.window))} AS {quote(feature.name)}" for feature in lowered]
+def _frames(key: str, slide: int, rows: WindowedRows, lowered: list[Lowered], sessions: list[Session]) -> str:
+    features = []
+    for aggregate, feature in zip(rows.aggregates, lowered, strict=True):
+        mine = [session.name for session in sessions if session.holds(aggregate)]
+        frame = f"of_{mine[0]}" if mine else _frame(aggregate.window)
+        features.append(f"{feature.merged(frame)} AS {quote(feature.name)}")
+    sliding = {aggregate.window for aggregate in rows.aggregates if not aggregate.session}
     frames = [
         f"{_frame(window)} AS (PARTITION BY {key} ORDER BY t RANGE BETWEEN "
         f"{'UNBOUNDED' if window is None else f'{window - slide}L'} PRECEDING AND CURRENT ROW)"
         for window in rows.windows
+        if window in sliding
     ]
-    return f"SELECT {_list([key, 't', *features])}\nFROM points\nWINDOW {_list(frames)}"
+    frames += [f"of_{session.name} AS (PARTITION BY {key}, {session.name} ORDER BY t)" for session in sessions]
+    points = "sessions" if sessions else "points"
+    return f"SELECT {_list([key, 't', *features])}\nFROM {points}\nWINDOW {_list(frames)}"
 
 
 def _queried(plan: GroupPlan, rows: QueriedRows, span: Span) -> list[Step]:

@@ -18,7 +18,6 @@ class Lowered:
     """
 
     name: str
-    window: int | None
     partials: tuple[tuple[str, str], ...]
     merged: Callable[[str], str]
     value: str
@@ -33,10 +32,9 @@ def lower_aggregate(aggregate: Aggregate) -> Lowered:
     value = quote(aggregate.name)
     return Lowered(
         name=aggregate.name,
-        window=aggregate.window,
         partials=names,
         merged=lambda frame: merged(frame, *(name for name, _ in names)),
-        value=_top_k_of_entries(aggregate, value) if aggregate.function == "top_k" else value,
+        value=_FINISHED[aggregate.function](aggregate, value) if aggregate.function in _FINISHED else value,
     )
 
 
@@ -50,6 +48,12 @@ class _Input:
     def only(self, value: str) -> str:
         """A value, or NULL for a row that does not count."""
         return f"CASE WHEN {self.where} THEN {value} END" if self.where else value
+
+    @property
+    def dated(self) -> str:
+        """The value with its time, which order by time and then by value; NULL for a row that does not count."""
+        counts = f"{self.column} IS NOT NULL{f' AND {self.where}' if self.where else ''}"
+        return f"CASE WHEN {counts} THEN struct(at, {self.column} AS value) END"
 
 
 Partials = dict[str, str]
@@ -82,10 +86,52 @@ def _extreme(function: str) -> Callable[[Aggregate, _Input], tuple[Partials, Mer
     return lower
 
 
-def _last(aggregate: Aggregate, rows: _Input) -> tuple[Partials, Merge]:
-    dated = f"CASE WHEN {rows.column} IS NOT NULL{f' AND {rows.where}' if rows.where else ''} "
-    dated += f"THEN struct(at, {rows.column} AS value) END"
-    return {"last": f"max({dated})"}, lambda frame, value: f"(max({value}) OVER {frame}).value"
+def _stddev(aggregate: Aggregate, rows: _Input) -> tuple[Partials, Merge]:
+    """Number, mean and sum of squared distances from it: these merge without the loss of digits of a sum of squares."""
+    value = f"CAST({rows.only(rows.column)} AS DOUBLE)"
+    number = f"count({value})"
+    moments = f"struct({number} AS n, avg({value}) AS mean, var_pop({value}) * {number} AS m2)"
+    return {"moments": f"CASE WHEN {number} > 0 THEN {moments} END"}, lambda frame, m: f"collect_list({m}) OVER {frame}"
+
+
+def _stddev_of_moments(_: Aggregate, moments: str) -> str:
+    """The moments of all tiles merged in pairs (Chan, Golub, LeVeque), and the sample standard deviation of them."""
+    delta, share = "(b.mean - a.mean)", "(b.n / (a.n + b.n))"
+    merged = (
+        f"struct(a.n + b.n AS n, a.mean + {delta} * {share} AS mean, "
+        f"a.m2 + b.m2 + {delta} * ({delta} * (a.n * {share})) AS m2)"
+    )
+    deviation = finite_sql("sqrt(x.m2 / (x.n - 1L))")
+    return (
+        f"aggregate({moments}, struct(0L AS n, 0D AS mean, 0D AS m2), (a, b) -> {merged}, "
+        f"x -> CASE WHEN x.n > 1 THEN {deviation} END)"
+    )
+
+
+def _at_end(function: str) -> Callable[[Aggregate, _Input], tuple[Partials, Merge]]:
+    """The earliest (min) or the latest (max) value."""
+
+    def lower(aggregate: Aggregate, rows: _Input) -> tuple[Partials, Merge]:
+        partial = f"{function}({rows.dated})"
+        return {aggregate.function: partial}, lambda frame, value: f"({function}({value}) OVER {frame}).value"
+
+    return lower
+
+
+def _several(aggregate: Aggregate, rows: _Input) -> tuple[Partials, Merge]:
+    """The first n or last n of a tile; the first n or last n of all are among them."""
+    kept = _ends(aggregate, f"collect_list({rows.dated})")
+    return {aggregate.function: kept}, lambda frame, e: f"flatten(collect_list({e}) OVER {frame})"
+
+
+def _several_of_entries(aggregate: Aggregate, entries: str) -> str:
+    values = f"transform({_ends(aggregate, entries)}, x -> x.value)"
+    return f"CASE WHEN size({entries}) > 0 THEN {values} END"
+
+
+def _ends(aggregate: Aggregate, entries: str) -> str:
+    ascending = "true" if aggregate.function == "first_n" else "false"
+    return f"slice(sort_array({entries}, {ascending}), 1, {aggregate.k})"
 
 
 def _count_distinct(aggregate: Aggregate, rows: _Input) -> tuple[Partials, Merge]:
@@ -119,7 +165,19 @@ _LOWERINGS: dict[str, Callable[[Aggregate, _Input], tuple[Partials, Merge]]] = {
     "mean": _mean,
     "min": _extreme("min"),
     "max": _extreme("max"),
-    "last": _last,
+    "stddev": _stddev,
+    "first": _at_end("min"),
+    "last": _at_end("max"),
+    "first_n": _several,
+    "last_n": _several,
     "count_distinct": _count_distinct,
     "top_k": _top_k,
+}
+
+# what is left to do once the tiles of a frame are merged
+_FINISHED: dict[str, Callable[[Aggregate, str], str]] = {
+    "stddev": _stddev_of_moments,
+    "first_n": _several_of_entries,
+    "last_n": _several_of_entries,
+    "top_k": _top_k_of_entries,
 }

@@ -82,6 +82,7 @@ _TEMPLATES: dict[str, Callable[..., str]] = {
     "mul": _infix("*"),
     "div": lambda x, y: f"({x} / nullif({y}, 0D))",
     "mod": lambda x, y: f"({x} % nullif({y}, 0L))",
+    "micros_between": lambda x, y: f"(unix_micros({x}) - unix_micros({y}))",
     "neg": lambda x: f"(- {x})",
     "is_null": lambda x: f"({x} IS NULL)",
     "case": _case,
@@ -93,6 +94,7 @@ _TEMPLATES: dict[str, Callable[..., str]] = {
     "length": _function("char_length"),
     "trim": _function("trim"),
     "concat": _infix("||"),
+    "hash_bucket": lambda text, buckets: f"pmod(crc32(CAST({text} AS BINARY)), {buckets})",
     "to_float": lambda x: f"CAST({x} AS DOUBLE)",
     "finite": finite_sql,
 }

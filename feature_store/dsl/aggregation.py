@@ -8,12 +8,20 @@ from pydantic.dataclasses import dataclass
 
 from feature_store.dsl.definition import STRICT, Definition
 
-Function = Literal["count", "sum", "mean", "min", "max", "count_distinct", "last", "top_k"]
+Function = Literal[
+    "count", "sum", "mean", "min", "max", "stddev", "count_distinct", "first", "last", "first_n", "last_n", "top_k"
+]
 
 
 @dataclass(frozen=True, eq=False, config=STRICT)
 class Aggregation(Definition):
-    """One aggregate function and its input columns; build it through `agg`."""
+    """One aggregate function and its input columns; build it through `agg`.
+
+    Args:
+        column: input column; none for `count()`, which counts rows.
+        k: how many values `top_k`, `first_n` and `last_n` give.
+        by: column of weights of `top_k`.
+    """
 
     function: Function
     column: str | None = None
@@ -21,7 +29,8 @@ class Aggregation(Definition):
     by: str | None = None
 
     def __str__(self) -> str:
-        extra = [f"k={self.k}"] if self.k is not None else []
+        name = "n" if self.function in ("first_n", "last_n") else "k"
+        extra = [f"{name}={self.k}"] if self.k is not None else []
         extra += [f"by={self.by}"] if self.by is not None else []
         return f"{self.function}({', '.join([self.column or '', *extra]).removeprefix(', ')})"
 
@@ -55,14 +64,34 @@ class agg:  # noqa: N801 - a namespace that reads as a word in definitions
         return Aggregation("max", column)
 
     @staticmethod
+    def stddev(column: str) -> Aggregation:
+        """Sample standard deviation of a numeric column, NULL for fewer than two values. FLOAT."""
+        return Aggregation("stddev", column)
+
+    @staticmethod
     def count_distinct(column: str) -> Aggregation:
         """Exact number of different values. INT."""
         return Aggregation("count_distinct", column)
 
     @staticmethod
+    def first(column: str) -> Aggregation:
+        """Value of the earliest event by event time; of simultaneous ones the smallest."""
+        return Aggregation("first", column)
+
+    @staticmethod
     def last(column: str) -> Aggregation:
         """Value of the latest event by event time; of simultaneous ones the greatest."""
         return Aggregation("last", column)
+
+    @staticmethod
+    def first_n(column: str, n: int) -> Aggregation:
+        """The n earliest values, the oldest first, simultaneous ones by value ascending. LIST of the column."""
+        return Aggregation("first_n", column, n)
+
+    @staticmethod
+    def last_n(column: str, n: int) -> Aggregation:
+        """The n latest values, the newest first, simultaneous ones by value descending. LIST of the column."""
+        return Aggregation("last_n", column, n)
 
     @staticmethod
     def top_k(column: str, k: int, by: str | None = None) -> Aggregation:

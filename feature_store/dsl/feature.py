@@ -37,7 +37,7 @@ class Feature(Definition):
         name: `{entity}_{what}_{aggregation}_{window}` in snake_case.
         agg: aggregation over the source's rows; none in a query group, where the query names the column.
         dtype: type of the value.
-        window: "all_time" or a duration; the value at T is over events in `[T - window, T)`.
+        window: "all_time", a duration: the value at T is over events in `[T - window, T)`, or `session(gap)`.
         where: condition on a row (SQL) for it to count in this feature.
         default: given to readers when the value is missing or NULL; never stored.
         expect: `Expectation` or a dict of its arguments.

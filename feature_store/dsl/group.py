@@ -11,8 +11,8 @@ from pydantic.dataclasses import dataclass
 from feature_store.dsl.definition import STRICT, Definition
 from feature_store.dsl.entity import Entity
 from feature_store.dsl.feature import Feature
-from feature_store.dsl.source import BatchSource
-from feature_store.duration import DAY, HOUR, Duration, parse_duration
+from feature_store.dsl.source import BatchSource, SourceField, StreamSource
+from feature_store.duration import DAY, HOUR, MINUTE, SECOND, Duration, parse_duration
 
 Cadence = Literal["daily", "hourly"]
 CADENCE_SIZE: dict[str, int] = {"daily": DAY, "hourly": HOUR}
@@ -25,7 +25,7 @@ class FeatureGroup(Definition):
     Args:
         name: snake_case name, unique together with the version.
         entity: what the features describe; its join key is a column of every source used.
-        source: rows the features aggregate (not together with `query`).
+        source: rows the features aggregate (not together with `query`); those of a stream are aggregated by Flink.
         query: SQL over `sources` that returns the join key and one column per feature, evaluated at every `slide` with
             the rows before that instant; the column `as_of` holds the instant.
         sources: the sources a query reads, by their names.
@@ -34,20 +34,23 @@ class FeatureGroup(Definition):
         features: the aggregated (or queried) features.
         derived: further features, name to SQL expression over `features`.
         refresh: "daily" or "hourly": the size of a partition and the schedule.
-        slide: grid of feature timestamps; the length of a partition unless given.
+        slide: grid of feature timestamps; the length of a partition unless given, of a stream "1s".
         emit: "changes" (a row when the vector changes) or "snapshot" (a row for every entity at every slide).
         ttl: how long a row may be used after its feature timestamp; None is for ever.
         availability_delay: how long after its feature timestamp a row can be known to serving.
-        freshness: greatest age of the newest materialization before the group counts as stale.
+        freshness: greatest age of the newest materialization before the group counts as stale; a partition and two
+            hours unless given, of a stream "2m".
         start: first partition, as a date.
         buckets: hash buckets of the entity in the offline table.
+        commit_interval: of a stream: how often its rows are committed to the offline table, "1s" to "1h".
+        parallelism: of a stream: of its Flink job.
     """
 
     name: str
     _: KW_ONLY
     version: int = 1
     entity: Entity
-    source: BatchSource | None = None
+    source: SourceField | None = None
     query: str | None = None
     sources: tuple[BatchSource, ...] = ()
     owner: str
@@ -64,6 +67,8 @@ class FeatureGroup(Definition):
     freshness: Duration | None = None
     start: str = "2024-01-01"
     buckets: int = 4
+    commit_interval: Duration = "5m"
+    parallelism: int = 2
     tags: dict[str, str] = Field(default_factory=dict)
 
     def _check(self) -> None:
@@ -76,6 +81,11 @@ class FeatureGroup(Definition):
         return f"{self.name}@{self.version}"
 
     @property
+    def stream(self) -> StreamSource | None:
+        """The stream the features aggregate, if they do."""
+        return self.source if isinstance(self.source, StreamSource) else None
+
+    @property
     def partition_size(self) -> int:
         """Length of one partition in microseconds."""
         return CADENCE_SIZE[self.refresh]
@@ -83,7 +93,9 @@ class FeatureGroup(Definition):
     @property
     def slide_size(self) -> int:
         """Distance of two feature timestamps in microseconds."""
-        return parse_duration(self.slide) if self.slide else self.partition_size
+        if self.slide:
+            return parse_duration(self.slide)
+        return self.partition_size if self.stream is None else SECOND
 
     @property
     def emits(self) -> Literal["changes", "snapshot"]:
@@ -97,10 +109,19 @@ class FeatureGroup(Definition):
 
     @property
     def freshness_size(self) -> int:
-        """The freshness SLA in microseconds: one partition and two hours unless given."""
-        return parse_duration(self.freshness) if self.freshness else self.partition_size + 2 * HOUR
+        """The freshness SLA in microseconds: one partition and two hours unless given; of a stream two minutes."""
+        if self.freshness:
+            return parse_duration(self.freshness)
+        return self.partition_size + 2 * HOUR if self.stream is None else 2 * MINUTE
+
+    @property
+    def commit_size(self) -> int:
+        """The commit interval in microseconds."""
+        return parse_duration(self.commit_interval)
 
     @property
     def all_sources(self) -> tuple[BatchSource, ...]:
-        """Every source that is read."""
-        return (self.source,) if self.source is not None else self.sources
+        """Every source that Spark reads; of a stream the event log."""
+        if self.source is None:
+            return self.sources
+        return (self.source.log if isinstance(self.source, StreamSource) else self.source,)

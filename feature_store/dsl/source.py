@@ -1,11 +1,16 @@
-"""Sources: where events and snapshots are read from."""
+"""Sources: where events and snapshots are read from, and the streams they arrive on."""
 
 from __future__ import annotations
 
+from dataclasses import KW_ONLY
+from typing import Annotated, Any, Literal
+
+from pydantic import Discriminator, Tag
 from pydantic.dataclasses import dataclass
 
 from feature_store.dsl.definition import STRICT, Definition
 from feature_store.dtypes import DTypeField
+from feature_store.duration import Duration, parse_duration
 
 
 @dataclass(frozen=True, eq=False, config=STRICT)
@@ -45,3 +50,88 @@ class BatchSource(Definition):
     def location(self) -> str:
         """Where the rows are, for people: "table raw.orders"."""
         return next(f"{kind} {getattr(self, kind)}" for kind in ("table", "path", "jdbc") if getattr(self, kind))
+
+
+@dataclass(frozen=True, eq=False, config=STRICT)
+class StreamSource(Definition):
+    """Events of a Kafka topic, one record each, and the event log that keeps them.
+
+    The same rows are in both: Flink computes groups from the topic, Spark backfills and reconciles them from the log.
+
+    Args:
+        name: snake_case name.
+        topic: Kafka topic.
+        schema: the fields that are read and their types, scalars only; others are ignored.
+        event_timestamp: field of the instant at which an event happened.
+        format: how a record's value is written, "json" or "avro" (one record in binary, without a header).
+        avro_schema: the schema the records are written with, as JSON text; for avro only.
+        time_format: how TIMESTAMP fields are written: "iso" (text with an offset), "ms" or "us" since the epoch.
+        max_out_of_orderness: how much later than its successors an event may arrive and still be in time. Rows of T are
+            written when events of T + this much have been seen.
+        allowed_lateness: how long after that an event still corrects the rows it belongs to; later ones are dead
+            letters, which the reconcile takes from the log.
+        event_id: field that identifies an event; of records with one id, one counts.
+        history: the event log, an Iceberg table of the same schema; "events.<name>" unless given.
+        heartbeats: let time advance while no events come, so that the rows of emptied windows are written.
+    """
+
+    name: str
+    _: KW_ONLY
+    topic: str
+    schema: dict[str, DTypeField]
+    event_timestamp: str
+    format: Literal["json", "avro"] = "json"
+    avro_schema: str | None = None
+    time_format: Literal["iso", "ms", "us"] = "iso"
+    max_out_of_orderness: Duration = "500ms"
+    allowed_lateness: Duration = "10m"
+    event_id: str | None = None
+    history: BatchSource | None = None
+    heartbeats: bool = True
+    description: str = ""
+
+    def _check(self) -> None:
+        if self.format == "avro" and self.avro_schema is None:
+            raise ValueError("format='avro' needs avro_schema=, the schema the records are written with")
+        if self.format == "json" and self.avro_schema is not None:
+            raise ValueError("avro_schema= goes with format='avro'")
+
+    @property
+    def log(self) -> BatchSource:
+        """The event log: the same rows as an Iceberg table."""
+        if self.history is not None:
+            return self.history
+        return BatchSource(
+            f"{self.name}_log",
+            table=f"events.{self.name}",
+            event_timestamp=self.event_timestamp,
+            schema=self.schema,
+            event_id=self.event_id,
+            description=f"Every event of the topic {self.topic}",
+        )
+
+    @property
+    def location(self) -> str:
+        """Where the rows arrive, for people: "topic clicks"."""
+        return f"topic {self.topic}"
+
+    @property
+    def out_of_orderness_size(self) -> int:
+        """`max_out_of_orderness` in microseconds."""
+        return parse_duration(self.max_out_of_orderness)
+
+    @property
+    def lateness_size(self) -> int:
+        """`allowed_lateness` in microseconds."""
+        return parse_duration(self.allowed_lateness)
+
+
+def _kind(source: Any) -> str:
+    """Which kind of source a value or its JSON form is: only streams have a topic."""
+    is_stream = "topic" in source if isinstance(source, dict) else isinstance(source, StreamSource)
+    return "stream" if is_stream else "batch"
+
+
+SourceField = Annotated[
+    Annotated[BatchSource, Tag("batch")] | Annotated[StreamSource, Tag("stream")], Discriminator(_kind)
+]

@@ -4,16 +4,24 @@ from __future__ import annotations
 
 from dataclasses import KW_ONLY
 
+from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from feature_store.dsl.definition import STRICT, Definition
 from feature_store.dsl.entity import Entity
 from feature_store.dsl.group import FeatureGroup
+from feature_store.dsl.on_demand import OnDemand
+from feature_store.dtypes import DTypeField
 
 
 @dataclass(frozen=True, eq=False, config=STRICT)
 class FeatureView(Definition):
-    """The features of several groups, joined by entity, as one model reads them in training and in serving."""
+    """The features of several groups, joined by entity, as one model reads them in training and in serving.
+
+    Args:
+        on_demand: features computed when the view is read; one may use those before it.
+        request: values that a caller gives with a request, and label rows as columns: name to type.
+    """
 
     name: str
     _: KW_ONLY
@@ -21,6 +29,8 @@ class FeatureView(Definition):
     groups: tuple[FeatureGroup, ...]
     owner: str
     description: str = ""
+    on_demand: tuple[OnDemand, ...] = ()
+    request: dict[str, DTypeField] = Field(default_factory=dict)
 
     @property
     def id(self) -> str:

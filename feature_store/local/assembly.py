@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from feature_store.local import jars, postgres, valkey
+from feature_store.local import flink, jars, kafka, postgres, streaming, valkey
 from feature_store.local.java import check_java_home, embedded_java_home
 from feature_store.local.orchestrator import WEB_SERVER, dagster_services
 from feature_store.local.ports import LOOPBACK, plan_ports
@@ -13,7 +13,8 @@ from feature_store.local.service import Service
 from feature_store.settings import StackSettings, database_url
 from feature_store.stack_file import Connections, ServiceRecord
 
-_PORT_OFFSETS = {"postgres": 0, "valkey": 1, WEB_SERVER: 2}
+_NAMED_PORTS = ("postgres", "valkey", WEB_SERVER, kafka.KAFKA, kafka.CONTROLLER_PORT, *flink.PORTS)
+_PORT_OFFSETS = {name: offset for offset, name in enumerate(_NAMED_PORTS)}
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class Assembly:
     notices: tuple[str, ...]
 
 
-def assemble(settings: StackSettings, *, dagster: bool) -> Assembly:
+def assemble(settings: StackSettings, *, dagster: bool, streams: bool) -> Assembly:
     """Prepares everything that has to be there before the first service starts.
 
     Existing services are checked (and given our databases), embedded ones get their folders, passwords and ports.
@@ -34,11 +35,11 @@ def assemble(settings: StackSettings, *, dagster: bool) -> Assembly:
     Raises:
         StackError: if something cannot be used; nothing has been started then.
     """
-    external = tuple(_existing(settings))
+    external = (*_existing(settings), *(streaming.existing(settings) if streams else ()))
     embedded = [name for name in ("postgres", "valkey") if name not in {record.name for record in external}]
     plan = plan_ports(
         settings.port,
-        [*embedded, *([WEB_SERVER] if dagster else [])],
+        [*embedded, *([WEB_SERVER] if dagster else []), *(streaming.ports(settings) if streams else [])],
         _PORT_OFFSETS,
         fixed=settings.port_is_chosen,
     )
@@ -60,6 +61,10 @@ def assemble(settings: StackSettings, *, dagster: bool) -> Assembly:
         java_home=str(java_home),
         spark_jars=tuple(str(settings.jars / jar.file_name) for jar in spark),
     )
+    if streams:
+        half = streaming.prepare(settings, connections, plan.ports, needs=embedded)
+        services += half.services
+        connections = half.connections
     if dagster:
         port = plan.ports[WEB_SERVER]
         connections = replace(connections, dagster_url=f"http://{LOOPBACK}:{port}")

@@ -66,6 +66,13 @@ def is_free(port: int) -> bool:
         return True
 
 
+def accepts(port: int) -> bool:
+    """Whether a server takes connections on the port now."""
+    with socket.socket() as probe:
+        probe.settimeout(1.0)
+        return probe.connect_ex((LOOPBACK, port)) == 0
+
+
 def describe_listener(port: int) -> str:
     """The program listening on a port, as far as this user may know: "valkey-server (pid 123)"."""
     import psutil

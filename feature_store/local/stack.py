@@ -16,13 +16,25 @@ from typing import Protocol
 
 from feature_store import stack_file
 from feature_store.errors import StackError
-from feature_store.local import jars, processes
+from feature_store.local import flink_environment, jars, kernel, processes, streaming
 from feature_store.local.supervisor import EXIT_HELD_BY_ANOTHER, running_supervisor
 from feature_store.settings import REPOSITORY, StackSettings
 from feature_store.stack_file import Identity, StackRecord
 
-DATA_FOLDERS = ("postgres", "valkey", "warehouse", "raw", "training", "dagster", "spark", "logs", "tmp")
-"""What `reset` deletes of a state folder: all data, but not what was installed (venv, jars, java, caches)."""
+DATA_FOLDERS = (
+    "postgres",
+    "valkey",
+    "kafka",
+    "flink",
+    "warehouse",
+    "raw",
+    "training",
+    "dagster",
+    "spark",
+    "logs",
+    "tmp",
+)
+"""What `reset` deletes of a state folder: all data, but not what was installed (environments, jars, java, caches)."""
 
 STOP_SECONDS = 60.0
 LEFTOVER_SECONDS = 5.0
@@ -42,12 +54,13 @@ class Reporter(Protocol):
         """The record of a starting or stopping stack, whenever it has changed."""
 
 
-def up(settings: StackSettings, *, dagster: bool, report: Reporter) -> StackRecord:
+def up(settings: StackSettings, *, dagster: bool, streams: bool = False, report: Reporter) -> StackRecord:
     """Starts the stack, recovers it, or finds it running; returns when every service is ready.
 
     Args:
         settings: what to start.
         dagster: whether Dagster belongs to it; a stack that runs with it is good for those who do not need it, too.
+        streams: whether Kafka and Flink do, likewise; without them, nothing of theirs is downloaded either.
         report: told about progress.
 
     Raises:
@@ -57,15 +70,17 @@ def up(settings: StackSettings, *, dagster: bool, report: Reporter) -> StackReco
         record = stack_file.read(settings.home)
         supervisor = running_supervisor(settings.home)
         if supervisor is not None:
-            if record is not None and _serves(record, settings, dagster, report):
-                return _watch(settings.home, report)
+            if record is not None:
+                if _serves(record, settings, dagster, streams, report):
+                    return _watch(settings.home, report)
+                dagster, streams = dagster or record.dagster, streams or record.streams  # nobody loses what ran
             _stop(settings.home, supervisor, report)
         _end_leftovers(settings.home, report)
         shutil.rmtree(settings.home / "tmp", ignore_errors=True)  # sockets and scratch files of those that were killed
         (settings.home / "logs").mkdir(parents=True, exist_ok=True)
-        jars.fetch(jars.select(jars.read_lock(), "spark"), settings.jars, settings.jar_mirror, report.download)
+        _install(settings, streams, report)
         try:
-            _launch(settings, dagster)
+            _launch(settings, dagster, streams)
             return _watch(settings.home, report)
         except KeyboardInterrupt:
             if supervisor := running_supervisor(settings.home):
@@ -112,13 +127,28 @@ def _only_command(home: Path, report: Reporter) -> Iterator[None]:
         yield
 
 
-def _serves(record: StackRecord, settings: StackSettings, dagster: bool, report: Reporter) -> bool:
+def _install(settings: StackSettings, streams: bool, report: Reporter) -> None:
+    """Everything that has to be fetched from elsewhere, before anything starts."""
+    spark = jars.select(jars.read_lock(), "spark")
+    wanted = dict.fromkeys((*spark, *(streaming.needed_jars(settings) if streams else ())))
+    jars.fetch(tuple(wanted), settings.jars, settings.jar_mirror, report.download)
+    if streams and settings.flink_python is None:
+        flink_environment.install(settings.home, report.note)
+
+
+def _serves(record: StackRecord, settings: StackSettings, dagster: bool, streams: bool, report: Reporter) -> bool:
     """Whether a running stack is what is asked for; if not, it has to be stopped first."""
     if record.state in ("degraded", "stopping", "failed"):
         report.note("a service of the running stack has failed; starting it anew")
         return False
     if dagster and not record.dagster:
         report.note("the stack runs without Dagster; starting it anew")
+        return False
+    if streams and not record.streams:
+        report.note("the stack runs without Kafka and Flink; starting it anew")
+        return False
+    if record.connections and record.connections.kernel_jar and kernel.is_outdated(record.connections.kernel_jar):
+        report.note("the running stack has older functions for Flink than there are now; starting it anew")
         return False
     if record.requested != settings.as_text():
         changed = sorted(key for key, value in settings.as_text().items() if record.requested.get(key) != value)
@@ -128,11 +158,12 @@ def _serves(record: StackRecord, settings: StackSettings, dagster: bool, report:
     return True
 
 
-def _launch(settings: StackSettings, dagster: bool) -> None:
+def _launch(settings: StackSettings, dagster: bool, streams: bool) -> None:
     """Starts the supervisor, detached from this terminal; it has written its record when this returns."""
     home = settings.home
     (home / stack_file.FILE_NAME).unlink(missing_ok=True)
-    command = [sys.executable, "-m", "feature_store.local.supervisor", *([] if dagster else ["--no-dagster"])]
+    command = [sys.executable, "-m", "feature_store.local.supervisor"]
+    command += [*(["--dagster"] if dagster else []), *(["--streams"] if streams else [])]
     path = os.pathsep.join(filter(None, [str(REPOSITORY), os.environ.get("PYTHONPATH", "")]))
     log = home / "logs" / "supervisor.log"
     with log.open("ab") as output:

@@ -36,14 +36,18 @@ EXIT_HELD_BY_ANOTHER = 3
 class Supervisor:
     """Drives the children of one assembly until it is told to stop. All of it happens in the main thread."""
 
-    def __init__(self, settings: StackSettings, dagster: bool) -> None:
+    def __init__(self, settings: StackSettings, *, dagster: bool, streams: bool) -> None:
         self._home = settings.home
         self._settings = settings
         self._children: list[Child] = []
         self._external: tuple[ServiceRecord, ...] = ()
         self._alarm = _Alarm()
         self._record = StackRecord(
-            state="starting", supervisor=_myself(), dagster=dagster, requested=settings.as_text()
+            state="starting",
+            supervisor=_myself(),
+            dagster=dagster,
+            streams=streams,
+            requested=settings.as_text(),
         )
         self._publish()
 
@@ -51,7 +55,7 @@ class Supervisor:
         """Starts everything or nothing: if one service does not come up, the others are stopped; the record tells."""
         failure: FeatureStoreError | None = None
         try:
-            self._begin(assemble(self._settings, dagster=self._record.dagster))
+            self._begin(assemble(self._settings, dagster=self._record.dagster, streams=self._record.streams))
             while not self._alarm.stop:
                 self._step()
                 self._alarm.wait(IDLE_SECONDS if self._is_settled() else TICK_SECONDS)
@@ -191,7 +195,7 @@ def main(arguments: list[str]) -> int:
     os.close(reader)
     os.setsid()
     _sign(lock)
-    supervisor = Supervisor(settings, dagster="--no-dagster" not in arguments)
+    supervisor = Supervisor(settings, dagster="--dagster" in arguments, streams="--streams" in arguments)
     os.write(writer, b".")
     os.close(writer)
     supervisor.run()

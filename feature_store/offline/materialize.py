@@ -65,7 +65,7 @@ def materialize_span(
     """
     began = time.monotonic()
     table = ensure_table(catalog, plan.schema)
-    span = _span(table, plan, to_micros(start), to_micros(end))
+    span = span_of(table, plan, to_micros(start), to_micros(end))
     sql = compile_spark(plan, span)
     after = events_after(plan, span)
     inputs = tuple(open_source(spark, settings, s, plan.keys, after, span.until) for s in plan.sources)
@@ -78,7 +78,7 @@ def materialize_span(
     finally:
         rows.unpersist()
     table.refresh()
-    _remember_first(table, plan, span)
+    remember_first(table, plan, span)
     snapshot = table.current_snapshot()
     assert snapshot is not None
     return Materialization(
@@ -92,13 +92,14 @@ def materialize_span(
     )
 
 
-def _span(table: Table, plan: GroupPlan, after: int, until: int) -> Span:
+def span_of(table: Table, plan: GroupPlan, after: int, until: int) -> Span:
     """The span; `first` if the group's history begins in it, because no earlier partition was ever written."""
     recorded = table.properties.get(FIRST_TIMESTAMP)
     return Span(after, until, first=recorded is None or after + plan.slide <= int(recorded))
 
 
-def _remember_first(table: Table, plan: GroupPlan, span: Span) -> None:
+def remember_first(table: Table, plan: GroupPlan, span: Span) -> None:
+    """Notes in the table where the group's history begins, if it begins with this span."""
     first = str(span.after + plan.slide)
     if span.first and table.properties.get(FIRST_TIMESTAMP) != first:
         with table.transaction() as transaction:

@@ -20,7 +20,7 @@ FIRST_TIMESTAMP = "feature-store.first-timestamp"
 """Table property: the feature timestamp (microseconds) at which the group's history begins."""
 
 # The join kernel reads data files directly: a row is deleted by rewriting its file, never by a delete file.
-_PROPERTIES = {
+TABLE_PROPERTIES = {
     "format-version": "2",
     "write.delete.mode": "copy-on-write",
     "write.update.mode": "copy-on-write",
@@ -63,22 +63,22 @@ def ensure_table(catalog: Catalog, schema: GroupSchema) -> Table:
             )
     if set(wanted.names) - set(present.names):
         with table.update_schema() as update:
-            update.union_by_name(_iceberg_schema(wanted))
+            update.union_by_name(iceberg_schema(wanted))
     return table
 
 
 def _create(catalog: Catalog, schema: GroupSchema, wanted: pa.Schema) -> Table:
-    iceberg = assign_fresh_schema_ids(_iceberg_schema(wanted))
+    iceberg = assign_fresh_schema_ids(iceberg_schema(wanted))
     time, key = iceberg.find_field(FEATURE_TIMESTAMP), iceberg.find_field(schema.keys[0].name)
     spec = PartitionSpec(
         PartitionField(time.field_id, 1000, DayTransform(), f"{FEATURE_TIMESTAMP}_day"),
         PartitionField(key.field_id, 1001, BucketTransform(schema.buckets), f"{key.name}_bucket"),
     )
-    return catalog.create_table(schema.table, iceberg, partition_spec=spec, properties=_PROPERTIES)
+    return catalog.create_table(schema.table, iceberg, partition_spec=spec, properties=TABLE_PROPERTIES)
 
 
-def _iceberg_schema(wanted: pa.Schema) -> Schema:
-    """The Arrow schema with field ids, in the order of the columns."""
+def iceberg_schema(wanted: pa.Schema) -> Schema:
+    """An Arrow schema with field ids, in the order of its columns."""
     ids = iter(range(1, 10_000))
     mapping = [_mapped(field, ids) for field in wanted]
     return pyarrow_to_schema(wanted, name_mapping=NameMapping(mapping))

@@ -9,6 +9,8 @@ What a row's status says of a group:
 
 A row is usable while now <= feature_timestamp + ttl, to the microsecond, as in the training join. EXPIRED is told for a
 grace period after that (see writer.py), then the row is gone and NOT_FOUND; the values are the same.
+
+On-demand features are computed from these values, defaults filled in; statuses say nothing of them.
 """
 
 from __future__ import annotations
@@ -31,6 +33,8 @@ from feature_store.plan.schema import GroupSchema, ViewSchema
 
 if TYPE_CHECKING:
     from redis import Redis
+
+    from feature_store.online.on_demand import OnlineOnDemand
 
 
 @dataclass(frozen=True)
@@ -57,6 +61,7 @@ class OnlineReader:
     def __init__(self, redis: str | Redis) -> None:
         self._redis = connect(redis) if isinstance(redis, str) else redis
         self._decoders: dict[str, _GroupDecoder] = {}
+        self._on_demand: dict[str, OnlineOnDemand] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -68,21 +73,33 @@ class OnlineReader:
         """Ends the connections."""
         self._redis.close()
 
-    def read(self, view: ViewSchema, rows: Sequence[Mapping[str, Any]], now: datetime | None = None) -> OnlineVectors:
+    def read(
+        self,
+        view: ViewSchema,
+        rows: Sequence[Mapping[str, Any]],
+        now: datetime | None = None,
+        *,
+        request: Mapping[str, Any] | None = None,
+    ) -> OnlineVectors:
         """The vectors of the entities in `rows`, in their order.
 
         Args:
-            rows: per vector a value for every key column of the view (`view.keys`); other items are ignored.
-            now: the instant at which rows must not have expired; the clock's unless given.
+            rows: per vector a value for every key column of the view (`view.keys`), and for its request values
+                (`view.request`) where `request` has none or another; other items are ignored.
+            now: the request_time of on-demand features, and the instant at which rows must not have expired; the
+                clock's unless given.
+            request: request values for all rows.
 
         Raises:
-            InputError: naming row and column, if a key column is missing or of another type, or if `now` is naive.
+            InputError: naming row and column, if a key column or a request value is missing or of another type, or if
+                `now` is naive; naming the on-demand feature, if an INT overflows in it.
             StackError: if Redis does not answer, or a stored value cannot be read; it names the key.
             ConflictError: if the view has a feature under another type than the online store.
         """
         if now is not None and now.tzinfo is None:
             raise InputError(f"now={now.isoformat()} has no time zone", remedy="add an offset, such as +00:00")
         instant = to_micros(now or datetime.now(UTC))
+        given = self._request_values(view, rows, request or {})
         tags = _tags(view, rows)
         keys = [last_updated_key(group) for group in view.groups]
         places: list[list[int]] = []
@@ -101,13 +118,32 @@ class OnlineReader:
             found = zip(places_of_group, keys[start:end], values[start:end], strict=True)
             vectors.append(self._decoder(group).decode(len(rows), found, instant))
             start = end
+        computed = self._on_demand_of(view).compute(rows, vectors, given, instant) if view.on_demand else ()
         return OnlineVectors(
             view=view,
             rows=tuple(rows),
             groups=tuple(vectors),
             stale={g.id: _is_stale(g, u, instant) for g, u in zip(view.groups, updated, strict=True)},
             updated_at={g.id: from_micros(u.wall) if u else None for g, u in zip(view.groups, updated, strict=True)},
+            on_demand=computed,
         )
+
+    def _request_values(
+        self, view: ViewSchema, rows: Sequence[Mapping[str, Any]], request: Mapping[str, Any]
+    ) -> dict[str, list[Value]]:
+        if not view.request and not request:
+            return {}
+        from feature_store.online.on_demand import request_values
+
+        return request_values(view, rows, request)
+
+    def _on_demand_of(self, view: ViewSchema) -> OnlineOnDemand:
+        known = self._on_demand.get(view.id)
+        if known is None or known.view is not view:
+            from feature_store.online.on_demand import OnlineOnDemand  # Polars: only for views that need it
+
+            known = self._on_demand[view.id] = OnlineOnDemand(view)
+        return known
 
     def _fetch(self, keys: list[str]) -> list[bytes | None]:
         # A cluster has no MGET over slots; its client asks every node once instead.

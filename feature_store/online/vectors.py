@@ -45,6 +45,7 @@ class OnlineVectors:
         groups: the values, one part per group of the view.
         stale: per group id, whether its last materialization is longer ago than its freshness allows.
         updated_at: per group id, when it was last materialized; None for never.
+        on_demand: per on-demand feature of the view its values, one for each row.
     """
 
     view: ViewSchema
@@ -52,6 +53,7 @@ class OnlineVectors:
     groups: tuple[GroupVectors, ...]
     stale: dict[str, bool]
     updated_at: dict[str, datetime | None]
+    on_demand: tuple[Sequence[Value], ...] = ()
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -69,14 +71,18 @@ class OnlineVectors:
         return [dict(zip(ids, row, strict=True)) for row in self._per_row([part.timestamps for part in self.groups])]
 
     def to_dicts(self) -> list[dict[str, Any]]:
-        """Per row, the view's key columns and then its features, by name."""
+        """Per row, the view's key columns, then its features, then its on-demand features, by name."""
         keys = [key.name for key in self.view.keys]
         names = [feature.name for feature in self.view.features]
         features = self._per_row([part.values for part in self.groups])
-        return [
+        dicts = [
             {key: row[key] for key in keys} | dict(zip(names, (v for part in parts for v in part), strict=True))
             for row, parts in zip(self.rows, features, strict=True)
         ]
+        for column, values in zip(self.view.on_demand, self.on_demand, strict=True):
+            for row, value in zip(dicts, values, strict=True):
+                row[column.name] = value
+        return dicts
 
     def to_numpy(self, features: Sequence[str] | None = None) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
         """The features (those named, or all) as a float64 matrix of shape (rows, features); NULL is NaN.
@@ -86,12 +92,12 @@ class OnlineVectors:
         """
         import numpy as np
 
-        columns = {feature.name: feature.dtype for feature in self.view.features}
+        columns = {feature.name: feature.dtype for feature in self.view.outputs}
         wanted = list(columns) if features is None else list(features)
         unknown = [name for name in wanted if name not in columns]
         if unknown:
             raise InputError(
-                f"no feature {', '.join(unknown)}", where=f"view {self.view.id}", remedy="see view.features"
+                f"no feature {', '.join(unknown)}", where=f"view {self.view.id}", remedy="see view.outputs"
             )
         other = [f"{name} ({columns[name]})" for name in wanted if not columns[name].is_numeric]
         if other:
@@ -108,10 +114,10 @@ class OnlineVectors:
         return matrix
 
     def to_arrow(self) -> pa.Table:
-        """The view's key columns and features, typed as in the offline store and in training datasets."""
+        """The view's key columns, features and on-demand features, typed as in training datasets."""
         import pyarrow as pa
 
-        types = {column.name: arrow_type(column.dtype) for column in (*self.view.keys, *self.view.features)}
+        types = {column.name: arrow_type(column.dtype) for column in (*self.view.keys, *self.view.outputs)}
         columns = {key.name: [row[key.name] for row in self.rows] for key in self.view.keys} | dict(self._columns())
         return pa.table({name: pa.array(columns[name], type=dtype) for name, dtype in types.items()})
 
@@ -119,6 +125,8 @@ class OnlineVectors:
         for part in self.groups:
             for i, feature in enumerate(part.group.features):
                 yield feature.name, [row[i] for row in part.values]
+        for column, values in zip(self.view.on_demand, self.on_demand, strict=True):
+            yield column.name, list(values)
 
     def _per_row(self, parts: Sequence[Sequence[Any]]) -> Iterator[tuple[Any, ...]]:
         return zip(*parts, strict=True) if parts else iter([()] * len(self))

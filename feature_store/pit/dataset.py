@@ -26,6 +26,7 @@ from feature_store.errors import InputError
 from feature_store.offline.catalog import open_catalog
 from feature_store.pit.join import join_labels
 from feature_store.pit.labels import read_labels
+from feature_store.pit.on_demand import with_on_demand
 from feature_store.pit.planning import GroupPlan, current_snapshot_id, open_table, plan_group
 from feature_store.pit.semantics import LABEL_TIMESTAMP, KnownBy
 from feature_store.plan.schema import ViewSchema
@@ -46,7 +47,8 @@ _ROWS_PER_ROW_GROUP = 125_000
 
 @dataclass(frozen=True)
 class TrainingDataset:
-    """A stored training dataset: label rows in their order with all their columns, then the features of the view.
+    """A stored training dataset: label rows in their order with all their columns, then the features of the view, then
+    its on-demand features.
 
     Attributes:
         path: the folder of its Parquet files, whose names sort in the order of the rows, and of its record.
@@ -55,6 +57,7 @@ class TrainingDataset:
         engine: what ran the join.
         seconds: how long it took, from reading the labels to the stored result.
         null_rates: by feature, the share of labels that found no value, or NULL; they hold the default if there is one.
+            Of an on-demand feature, the share for which it gave NULL.
     """
 
     name: str
@@ -101,14 +104,14 @@ def build_training_dataset(
     """Joins label rows with the features of a view as of each label, and stores the result with its record.
 
     Args:
-        labels: the view's key columns, `label_timestamp` with a time zone, and any other columns.
+        labels: the view's key columns, its request values, `label_timestamp` with a time zone, and any other columns.
         name: what the dataset is for; its files lie under `<home>/training/<name>/<id>/`.
         known_by: "label" hides rows that were written after the label, late and recomputed ones included.
         snapshots: by group id, the table snapshots to read, as an earlier dataset's record has them; a group that is
             not named is read as it is now. The same labels and view give the same rows, whatever was written since.
 
     Raises:
-        InputError: if the labels, the name or the snapshots do not fit.
+        InputError: if the labels, the name or the snapshots do not fit, or an INT overflows in an on-demand feature.
         NotFoundError: if a group was never materialized, or a snapshot is gone.
         ConflictError: if a table does not fit its group's definition.
     """
@@ -133,7 +136,7 @@ def build_in(
     _check(view, name, known_by, snapshots or {})
     rows = read_labels(labels, view)
     plans = _plans(catalog, view, rows.table, snapshots or {})
-    joined = join_labels(rows.table, plans, known_by)
+    joined = with_on_demand(view, rows.table, join_labels(rows.table, plans, known_by))
     dataset_id = f"{created:%Y%m%dT%H%M%SZ}-{uuid.uuid4().hex[:8]}"
     path = folder / name / dataset_id
     with _appearing(path) as unfinished:

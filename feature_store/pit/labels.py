@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from feature_store.dtypes import TIMESTAMP, DType, arrow_type, to_micros
+from feature_store.dtypes import FLOAT, TIMESTAMP, DType, arrow_type, to_micros
 from feature_store.errors import InputError
 from feature_store.pit.content_hash import content_hash
 from feature_store.pit.semantics import LABEL_TIMESTAMP
@@ -37,8 +37,8 @@ class Labels:
     """Label rows as the join takes them.
 
     Attributes:
-        table: all columns of the source in its order; keys have the type of the view's, label_timestamp is UTC in
-            microseconds and never NULL, text is plain text (no categories).
+        table: all columns of the source in its order; keys and request values have the type of the view's,
+            label_timestamp is UTC in microseconds and never NULL, text is plain text (no categories).
         hash: hash of this content: the same for the same rows, whatever they were handed in as.
     """
 
@@ -56,6 +56,8 @@ def read_labels(source: LabelSource, view: ViewSchema) -> Labels:
     _check_names(table, view)
     for key in view.keys:
         table = _with_column(table, key.name, _key_column(table[key.name], key))
+    for value in view.request:
+        table = _with_column(table, value.name, _request_column(table[value.name], value))
     table = _with_column(table, LABEL_TIMESTAMP, _label_timestamps(table[LABEL_TIMESTAMP]))
     table = table.replace_schema_metadata(None)
     return Labels(table, content_hash(table))
@@ -128,7 +130,11 @@ def _from_pandas(frame: pd.DataFrame, view: ViewSchema) -> pa.Table:
 
 
 def _needed(view: ViewSchema) -> dict[str, None]:
-    return dict.fromkeys([*(key.name for key in view.keys), LABEL_TIMESTAMP])
+    return dict.fromkeys([*_joined_by(view), *(value.name for value in view.request)])
+
+
+def _joined_by(view: ViewSchema) -> list[str]:
+    return [*(key.name for key in view.keys), LABEL_TIMESTAMP]
 
 
 def _check_zones(name: str, values: Iterable[object]) -> None:
@@ -158,10 +164,11 @@ def _check_names(table: pa.Table, view: ViewSchema) -> None:
         raise InputError(
             f"missing from the labels, which have {', '.join(table.column_names) or 'no columns'}",
             where=f"labels column{'s' * (len(missing) > 1)} {', '.join(map(repr, missing))}",
-            remedy=f"view {view.id} is joined by {', '.join(_needed(view))}",
+            remedy=f"view {view.id} is joined by {', '.join(_joined_by(view))}"
+            + (f"; its on-demand features read {', '.join(v.name for v in view.request)}" if view.request else ""),
             code="missing-column",
         )
-    clash = [feature.name for feature in view.features if feature.name in table.column_names]
+    clash = [feature.name for feature in view.outputs if feature.name in table.column_names]
     if clash:
         raise InputError(
             f"named as a feature of view {view.id} is",
@@ -172,22 +179,33 @@ def _check_names(table: pa.Table, view: ViewSchema) -> None:
 
 
 def _key_column(column: pa.ChunkedArray, key: Column) -> pa.ChunkedArray:
-    where = f"labels column {key.name!r}"
+    return _typed(column, key, "key")
+
+
+def _request_column(column: pa.ChunkedArray, value: Column) -> pa.ChunkedArray:
+    """A request value's column; where FLOAT is asked for, whole numbers do, as they do in a request."""
+    if value.dtype == FLOAT and pa.types.is_integer(column.type):
+        return column.cast(pa.float64(), safe=False)  # beyond 2**53 the nearest one, as float() gives it
+    return _typed(column, value, "request value")
+
+
+def _typed(column: pa.ChunkedArray, wanted: Column, what: str) -> pa.ChunkedArray:
+    where = f"labels column {wanted.name!r}"
     if pa.types.is_null(column.type):
-        return column.cast(arrow_type(key.dtype))
-    if key.dtype == TIMESTAMP:
+        return column.cast(arrow_type(wanted.dtype))
+    if wanted.dtype == TIMESTAMP:
         return _instants(column, where)
-    if not _holds(column.type, key.dtype):
+    if not _holds(column.type, wanted.dtype):
         raise InputError(
-            f"it is {column.type}, but the key {key.name!r} is {key.dtype}",
+            f"it is {column.type}, but the {what} {wanted.name!r} is {wanted.dtype}",
             where=where,
-            remedy=f"cast it to {key.dtype} (whole numbers with NULLs: pandas .astype('Int64'))",
+            remedy=f"cast it to {wanted.dtype} (whole numbers with NULLs: pandas .astype('Int64'))",
             code="wrong-type",
         )
     try:
-        return column.cast(arrow_type(key.dtype))
+        return column.cast(arrow_type(wanted.dtype))
     except pa.ArrowInvalid as error:
-        raise InputError(f"a value does not fit {key.dtype}: {error}", where=where, code="wrong-type") from error
+        raise InputError(f"a value does not fit {wanted.dtype}: {error}", where=where, code="wrong-type") from error
 
 
 def _holds(found: pa.DataType, wanted: DType) -> bool:
@@ -195,6 +213,8 @@ def _holds(found: pa.DataType, wanted: DType) -> bool:
         return _is_text(found)
     if wanted.kind == "BOOL":
         return bool(pa.types.is_boolean(found))
+    if wanted.kind == "FLOAT":
+        return bool(pa.types.is_floating(found))
     return bool(pa.types.is_integer(found))
 
 

@@ -9,17 +9,19 @@ from typing import TypeVar
 from feature_store.dsl.aggregation import Aggregation
 from feature_store.dsl.feature import Feature
 from feature_store.dsl.group import FeatureGroup
-from feature_store.dsl.source import BatchSource
+from feature_store.dsl.source import BatchSource, StreamSource
 from feature_store.dsl.view import FeatureView
 from feature_store.dtypes import FLOAT, INT, LIST, TIMESTAMP, DType
 from feature_store.duration import format_duration, parse_duration
 from feature_store.errors import DefinitionError, DefinitionErrors
 from feature_store.plan.expressions import Expression, ExpressionError, finite, parse_condition, parse_expression
-from feature_store.plan.fingerprint import fingerprint_of
+from feature_store.plan.fingerprint import fingerprint_of, state_fingerprint_of
 from feature_store.plan.naming import RESERVED, is_owner, is_snake_case, suggested_name
 from feature_store.plan.nodes import Aggregate, GroupPlan, QueriedRows, WindowedRows
+from feature_store.plan.on_demand import plan_view
 from feature_store.plan.query import AS_OF, QueryError, lift_query
 from feature_store.plan.schema import Column, GroupSchema, ViewSchema
+from feature_store.plan.stream import settings_problems, stream_problems
 
 T = TypeVar("T")
 _TAKEN_SOURCES = frozenset(["cleaned", "grid", "answers", "vectors"])  # names of steps in the compiled SQL
@@ -43,9 +45,9 @@ def view_schema(view: FeatureView) -> ViewSchema:
     """The groups of a view as readers see them.
 
     Raises:
-        DefinitionErrors: if one of its groups is wrong.
+        DefinitionErrors: if one of its groups is wrong, or one of its on-demand features.
     """
-    return ViewSchema(view.name, view.version, tuple(build_plan(group).schema for group in view.groups))
+    return plan_view(view, [build_plan(group).schema for group in view.groups])
 
 
 class _Builder:
@@ -64,13 +66,16 @@ class _Builder:
     def build(self) -> GroupPlan | None:
         self._check_group()
         self._check_names()
-        rows = self._windowed(self.group.source) if self.group.source is not None else self._queried()
+        rows = self._windowed(self.group.all_sources[0]) if self.group.query is None else self._queried()
         derived = self._derived()
         if rows is None or self.errors:
             return None
         schema = self._schema(derived)
         fingerprint = fingerprint_of(self.group, rows, derived)
-        return GroupPlan(self.group, schema, rows, derived, fingerprint)
+        if self.group.stream is None or isinstance(rows, QueriedRows):
+            return GroupPlan(self.group, schema, rows, derived, fingerprint)
+        state = state_fingerprint_of(self.group, rows)
+        return GroupPlan(self.group, schema, rows, derived, fingerprint, state)
 
     def attempt(self, code: str, feature: str, action: Callable[[], T]) -> T | None:
         """The action's result, or None after its error was noted."""
@@ -105,8 +110,20 @@ class _Builder:
                 f"use a slide that fits a whole number of times into {format_duration(group.partition_size)}",
             )
         self._check_ttl()
+        self._check_sources()
+
+    def _check_sources(self) -> None:
+        group, stream = self.group, self.group.stream
         for source in group.all_sources:
-            self._check_source(source)
+            if not is_snake_case(source.name) or source.name in _TAKEN_SOURCES:
+                self.refuse("source-name", f"source {source.name!r} cannot have this name",
+                            "use another snake_case name")  # fmt: skip
+            if stream is None:
+                self._check_columns(source)
+        if stream is not None:
+            self._check_columns(stream)
+        for code, message, remedy in settings_problems(group) if stream is None else stream_problems(group, stream):
+            self.refuse(code, message, remedy)
 
     def _check_ttl(self) -> None:
         """A change-emitting row holds until the next change, so a ttl within the window would erase true values."""
@@ -122,10 +139,8 @@ class _Builder:
                 "use ttl=None, or emit='snapshot' to write every entity at every slide",
             )
 
-    def _check_source(self, source: BatchSource) -> None:
+    def _check_columns(self, source: BatchSource | StreamSource) -> None:
         where = f"source {source.name!r}"
-        if not is_snake_case(source.name) or source.name in _TAKEN_SOURCES:
-            self.refuse("source-name", f"{where} cannot have this name", "use another snake_case name")
         time = source.schema.get(source.event_timestamp)
         if time is None:
             self.refuse("event-timestamp", f"{where} has no column {source.event_timestamp!r} in its schema",
@@ -159,7 +174,8 @@ class _Builder:
             if feature.name != suggestion and not feature.rename_ok:
                 self.refuse(
                     "feature-name",
-                    f"the name {feature.name!r} is not of the form {{entity}}_{{what}}_{{aggregation}}_{{window}}",
+                    f"the name {feature.name!r} is not of the form {{entity}}_{{what}}_{{aggregation}}_{{window}}"
+                    + (", with the word session for the window" if _is_session(feature) else ""),
                     f"name it {suggestion!r}, or say rename_ok='why'",
                     feature.name,
                 )
@@ -193,9 +209,9 @@ class _Builder:
             self.refuse("no-aggregation", "a feature of a source needs an aggregation and a window",
                         "write Feature(name, agg.count(), window='30d', dtype=INT)", feature.name)  # fmt: skip
             return None
-        if window.size is not None and window.size % self.group.slide_size:
-            slide = format_duration(self.group.slide_size)
-            self.refuse("slide", f"the slide {slide} does not divide the window {window}",
+        slide = self.group.slide_size
+        if window.size is not None and slide and window.size % slide:
+            self.refuse("slide", f"the slide {format_duration(slide)} does not divide the window {window}",
                         "use a window that is a whole number of slides", feature.name)  # fmt: skip
         result = self._result_type(feature.name, function, columns)
         self._check_value_types(feature, result)
@@ -209,6 +225,7 @@ class _Builder:
             k=function.k,
             where=self._condition(feature.where, columns, feature.name),
             window=window.size,
+            session=window.session,
         )
 
     def _result_type(self, feature: str, function: Aggregation, columns: Mapping[str, DType]) -> DType | None:
@@ -225,7 +242,7 @@ class _Builder:
         if function.function == "count":
             return INT
         assert dtype is not None
-        if function.function in ("sum", "mean") and not dtype.is_numeric:
+        if function.function in ("sum", "mean", "stddev") and not dtype.is_numeric:
             self.refuse("type", f"{function} needs a number, {function.column!r} is {dtype}",
                         "aggregate an INT or FLOAT column", feature)  # fmt: skip
             return None
@@ -233,11 +250,11 @@ class _Builder:
             self.refuse("type", f"{function} needs a scalar, {function.column!r} is {dtype}",
                         "aggregate a scalar column", feature)  # fmt: skip
             return None
-        if function.function == "top_k":
+        if function.function in ("top_k", "first_n", "last_n"):
             if not 1 <= (function.k or 0) <= 1000:
-                self.refuse("type", f"k={function.k} of {function} is out of range", "use 1 to 1000", feature)
+                self.refuse("type", f"{function} gives {function.k} values", "use 1 to 1000", feature)
             return LIST(dtype)
-        return {"mean": FLOAT, "count_distinct": INT}.get(function.function, dtype)
+        return {"mean": FLOAT, "stddev": FLOAT, "count_distinct": INT}.get(function.function, dtype)
 
     def _check_value_types(self, feature: Feature, result: DType | None) -> None:
         if result is not None and feature.dtype != result:
@@ -301,3 +318,7 @@ class _Builder:
             freshness=group.freshness_size,
             buckets=group.buckets,
         )
+
+
+def _is_session(feature: Feature) -> bool:
+    return feature.window is not None and feature.window.session

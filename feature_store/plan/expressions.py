@@ -5,7 +5,9 @@ SQL syntax, read by sqlglot. What an expression may say (everything else is refu
 - columns; literals: numbers, 'text', TRUE, FALSE, NULL, TIMESTAMP '2026-01-31T00:00:00Z' (the offset is needed)
 - AND, OR, NOT, =, <>, <, <=, >, >=, BETWEEN, IN (literals), IS [NOT] NULL, CASE WHEN
 - +, -, *, / (always FLOAT), % (INT); a division by zero is NULL; INT overflow is an error of the run
+- TIMESTAMP - TIMESTAMP: the INT of microseconds between them
 - coalesce, nullif, abs, lower, upper, length, trim, || (text); an operation on NULL is NULL, comparisons included
+- hash_bucket(text, n): the CRC-32 of the text's UTF-8 bytes modulo the literal n: an INT
 - FLOAT results that are not finite are NULL when they are compared, aggregated or stored
 """
 
@@ -135,12 +137,15 @@ class _Typer:
             return Expression(op, dtype, (self._of(node.this, STRING),))
         visit = _VISITORS.get(kind)
         if visit is None:
-            raise self._refuse(
-                f"{node.sql(dialect='duckdb')!r} uses {kind.__name__}, which the language does not have",
-                "use columns, literals, AND/OR/NOT, comparisons, BETWEEN, IN, IS NULL, CASE, + - * / %, ||, "
-                "coalesce, nullif, abs, lower, upper, length, trim",
-            )
+            raise self._unknown(node)
         return visit(self, node)
+
+    def _unknown(self, node: exp.Expression) -> ExpressionError:
+        return self._refuse(
+            f"{node.sql(dialect='duckdb')!r} uses {type(node).__name__}, which the language does not have",
+            "use columns, literals, AND/OR/NOT, comparisons, BETWEEN, IN, IS NULL, CASE, + - * / %, ||, "
+            "coalesce, nullif, abs, lower, upper, length, trim, hash_bucket",
+        )
 
     def _refuse(self, message: str, remedy: str) -> ExpressionError:
         return ExpressionError(f"in {self.text!r}: {message}", remedy)
@@ -243,6 +248,19 @@ class _Typer:
     def visit_concat(self, node: exp.Expression) -> Expression:
         return Expression("concat", STRING, (self._of(node.this, STRING), self._of(node.expression, STRING)))
 
+    def visit_named(self, node: exp.Expression) -> Expression:
+        """A function that sqlglot does not know."""
+        if node.name.lower() != "hash_bucket":
+            raise self._unknown(node)
+        if len(node.expressions) != 2:
+            raise self._refuse("hash_bucket takes a text and a number of buckets", "write hash_bucket(text, 1000)")
+        text, buckets = self._of(node.expressions[0], STRING), self.visit(node.expressions[1])
+        if buckets.op != "literal" or not isinstance(buckets.value, int) or isinstance(buckets.value, bool):
+            raise self._refuse("the number of buckets is not an INT literal", "write hash_bucket(text, 1000)")
+        if buckets.value < 1:
+            raise self._refuse(f"{buckets.value} is not a number of buckets", "use 1 or more")
+        return Expression("hash_bucket", INT, (text, buckets))
+
     def _of(self, node: exp.Expression, dtype: DType) -> Expression:
         operand = self.visit(node)
         if operand.dtype == NULL:
@@ -262,6 +280,8 @@ class _Typer:
 
     def _arithmetic(self, op: str, left: Expression, right: Expression) -> Expression:
         left, right = self._same_type([left, right])
+        if op == "sub" and left.dtype == TIMESTAMP:
+            return Expression("micros_between", INT, (left, right))
         if not left.dtype.is_numeric:
             raise self._refuse(f"{op} needs numbers, not {left.dtype}", "use INT or FLOAT columns")
         return Expression(op, left.dtype, (left, right))
@@ -300,6 +320,7 @@ _VISITORS: dict[type[exp.Expression], Callable[[_Typer, exp.Expression], Express
     exp.Coalesce: _Typer.visit_coalesce,
     exp.Nullif: _Typer.visit_nullif,
     exp.DPipe: _Typer.visit_concat,
+    exp.Anonymous: _Typer.visit_named,
 }
 
 

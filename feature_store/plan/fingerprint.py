@@ -1,4 +1,4 @@
-"""A short hash of everything that alters a group's values, and of nothing else."""
+"""Short hashes: of everything that alters a group's values, and of what the state of its Flink job depends on."""
 
 from __future__ import annotations
 
@@ -31,7 +31,27 @@ def fingerprint_of(
     else:
         computed["query"] = rows.lifted
         computed["features"] = sorted([feature.name, str(feature.dtype)] for feature in group.features)
-    return hashlib.sha256(json.dumps(computed, sort_keys=True).encode()).hexdigest()[:16]
+    return _hash(computed)
+
+
+def state_fingerprint_of(group: FeatureGroup, rows: WindowedRows) -> str:
+    """16 hex digits; equal for definitions whose Flink jobs can take up each other's state."""
+    source, read = rows.source, rows.columns_read
+    kept = {
+        "entity": [group.entity.join_key, str(group.entity.dtype)],
+        "source": sorted([name, str(dtype)] for name, dtype in source.schema.items() if name in read),
+        "event_timestamp": source.event_timestamp,
+        "event_id": source.event_id,
+        "slide": group.slide_size,
+        "columns": sorted([name, str(expression)] for name, expression in rows.computed if name in read),
+        "where": str(rows.where),
+        "aggregates": sorted(_aggregate(aggregate) for aggregate in rows.aggregates),
+    }
+    return _hash(kept)
+
+
+def _hash(parts: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _source(source: BatchSource) -> list[Any]:
@@ -40,5 +60,6 @@ def _source(source: BatchSource) -> list[Any]:
 
 
 def _aggregate(aggregate: Aggregate) -> list[str]:
-    return [str(part) for part in (aggregate.name, aggregate.function, aggregate.dtype, aggregate.column, aggregate.by,
-                                   aggregate.k, aggregate.where, aggregate.window)]  # fmt: skip
+    parts = [str(part) for part in (aggregate.name, aggregate.function, aggregate.dtype, aggregate.column, aggregate.by,
+                                    aggregate.k, aggregate.where, aggregate.window)]  # fmt: skip
+    return [*parts, "session"] if aggregate.session else parts

@@ -27,13 +27,7 @@ def feature_lineage(plan: GroupPlan) -> dict[str, tuple[Origin, ...]]:
 
 def _of_aggregate(rows: WindowedRows, aggregate: Aggregate) -> set[Origin]:
     """The inputs of an aggregate, of its conditions and of the computed columns they read; at least the event time."""
-    read = {column for column in (aggregate.column, aggregate.by) if column is not None}
-    for condition in (aggregate.where, rows.where):
-        read |= condition.columns if condition is not None else set()
-    computed = dict(rows.computed)
-    for name in reversed(list(computed)):
-        if name in read:
-            read = (read - {name}) | computed[name].columns
+    read = rows.columns_of(aggregate) - {name for name, _ in rows.computed}
     return {(rows.source.name, column) for column in read | {rows.source.event_timestamp}}
 
 

@@ -32,9 +32,11 @@ def is_owner(owner: str) -> bool:
 
 
 def suggested_name(feature: Feature, entity: str) -> str:
-    """The feature's name in the form `{entity}_{what}_{aggregation}_{window}`."""
+    """The feature's name in the form `{entity}_{what}_{aggregation}_{window}`; for a session the word session."""
     name = re.sub(r"[^a-z0-9]+", "_", re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", feature.name).lower()).strip("_")
     name = name if name.startswith(f"{entity}_") else f"{entity}_{name}"
-    if feature.window is None or name.endswith(f"_{feature.window}"):
+    window = feature.window
+    if window is None or ("session" in name.split("_") if window.session else name.endswith(f"_{window}")):
         return name
-    return f"{re.sub(r'_([0-9]+[smhdw]|all_time)$', '', name)}_{feature.window}"
+    suffix = "session" if window.session else str(window)
+    return f"{re.sub(r'_([0-9]+(ms|[smhdw])|all_time|session)$', '', name)}_{suffix}"

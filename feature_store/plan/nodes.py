@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from feature_store.dsl.group import FeatureGroup
-from feature_store.dsl.source import BatchSource
+from feature_store.dsl.source import BatchSource, StreamSource
 from feature_store.dtypes import DType
 from feature_store.plan.expressions import Expression
 from feature_store.plan.schema import GroupSchema
@@ -13,7 +13,11 @@ from feature_store.plan.schema import GroupSchema
 
 @dataclass(frozen=True)
 class Aggregate:
-    """One aggregated feature: a function over the rows that pass `where`, in `[T - window, T)` (microseconds)."""
+    """One aggregated feature: a function over the rows that pass `where`, in `[T - window, T)` (microseconds).
+
+    With `session`, the window is the gap of sessions: the rows are those of the session of the latest one before T, if
+    that one is in `[T - window, T)`.
+    """
 
     name: str
     function: str
@@ -24,11 +28,15 @@ class Aggregate:
     k: int | None = None
     where: Expression | None = None
     window: int | None = None
+    session: bool = False
 
 
 @dataclass(frozen=True)
 class WindowedRows:
-    """Rows of one source, filtered and computed on, then aggregated at every change point (or every slide)."""
+    """Rows of one source, filtered and computed on, then aggregated at every change point (or every slide).
+
+    Of a stream, the source is its event log.
+    """
 
     source: BatchSource
     computed: tuple[tuple[str, Expression], ...]
@@ -37,8 +45,27 @@ class WindowedRows:
 
     @property
     def windows(self) -> tuple[int | None, ...]:
-        """The different windows, the shortest first, all-time last."""
+        """How long rows matter after they enter, each length once, the shortest first, all-time (None) last.
+
+        A session has the change points of a sliding window of its gap's length, so its gap is one of them.
+        """
         return tuple(sorted({a.window for a in self.aggregates}, key=lambda size: (size is None, size or 0)))
+
+    @property
+    def columns_read(self) -> frozenset[str]:
+        """The columns of the source and computed ones that a value depends on, its event time and event id included."""
+        times = {self.source.event_timestamp} | ({self.source.event_id} if self.source.event_id is not None else set())
+        return frozenset(times.union(*(self.columns_of(aggregate) for aggregate in self.aggregates)))
+
+    def columns_of(self, aggregate: Aggregate) -> frozenset[str]:
+        """The columns that an aggregate depends on, through conditions and computed columns, those included."""
+        read = {column for column in (aggregate.column, aggregate.by) if column is not None}
+        for condition in (aggregate.where, self.where):
+            read |= condition.columns if condition is not None else set()
+        for name, expression in reversed(self.computed):
+            if name in read:
+                read |= expression.columns
+        return frozenset(read)
 
 
 @dataclass(frozen=True)
@@ -52,13 +79,22 @@ class QueriedRows:
 
 @dataclass(frozen=True)
 class GroupPlan:
-    """Everything an engine needs to compute a group."""
+    """Everything an engine needs to compute a group.
+
+    `state_fingerprint` is of a stream: a hash of what the state of its Flink job depends on; "" for other groups.
+    """
 
     group: FeatureGroup
     schema: GroupSchema
     rows: WindowedRows | QueriedRows
     derived: tuple[tuple[str, Expression], ...]
     fingerprint: str
+    state_fingerprint: str = ""
+
+    @property
+    def stream(self) -> StreamSource | None:
+        """The stream that Flink computes the group from, if there is one."""
+        return self.group.stream
 
     @property
     def slide(self) -> int:
@@ -72,5 +108,5 @@ class GroupPlan:
 
     @property
     def sources(self) -> tuple[BatchSource, ...]:
-        """Every source that is read."""
+        """Every source that Spark reads; of a stream the event log."""
         return self.group.all_sources

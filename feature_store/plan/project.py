@@ -8,11 +8,13 @@ from dataclasses import dataclass
 
 from feature_store.dsl.collect import Project
 from feature_store.dsl.group import FeatureGroup
+from feature_store.dsl.source import StreamSource
 from feature_store.dsl.view import FeatureView
 from feature_store.errors import DefinitionError, DefinitionErrors
 from feature_store.plan.build import build_plan
 from feature_store.plan.naming import is_owner, is_snake_case
 from feature_store.plan.nodes import GroupPlan
+from feature_store.plan.on_demand import plan_view
 from feature_store.plan.schema import ViewSchema
 
 
@@ -34,6 +36,7 @@ def compile_project(project: Project) -> CompiledProject:
     errors: list[DefinitionError] = []
     groups: dict[str, GroupPlan] = {}
     errors += _duplicates("feature group", project.groups) + _duplicates("feature view", project.views)
+    errors += _different_streams(project.groups)
     for group in project.groups:
         try:
             groups[group.id] = build_plan(group)
@@ -44,8 +47,10 @@ def compile_project(project: Project) -> CompiledProject:
         problems = _view_errors(view, {group.id for group in project.groups})
         errors.extend(problems)
         if not problems and all(group.id in groups for group in view.groups):
-            schemas = tuple(groups[group.id].schema for group in view.groups)
-            views[view.id] = ViewSchema(view.name, view.version, schemas)
+            try:
+                views[view.id] = plan_view(view, [groups[group.id].schema for group in view.groups])
+            except DefinitionErrors as error:
+                errors.extend(error.errors)
     if errors:
         raise DefinitionErrors(errors)
     return CompiledProject(project, groups, views)
@@ -66,6 +71,23 @@ def _duplicates(kind: str, definitions: Sequence[FeatureGroup] | Sequence[Featur
         for id_, where in places.items()
         if len(where) > 1
     ]
+
+
+def _different_streams(groups: Sequence[FeatureGroup]) -> list[DefinitionError]:
+    """An error for each name or event log that two different streams share: a log holds the events of one topic."""
+    declared: dict[str, StreamSource] = {}
+    errors: dict[str, DefinitionError] = {}
+    for stream in [group.stream for group in groups if group.stream is not None]:
+        for shared in (f"the name {stream.name!r}", f"the event log {stream.log.location}"):
+            other = declared.setdefault(shared, stream)
+            if other != stream:
+                errors[shared] = DefinitionError(
+                    f"two different streams have {shared}",
+                    where=", ".join(place for place in (other.place, stream.place) if place),
+                    remedy="declare the stream once and import it where it is needed",
+                    code="duplicate-name",
+                )
+    return list(errors.values())
 
 
 def _view_errors(view: FeatureView, defined: set[str]) -> list[DefinitionError]:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from feature_store.dsl.feature import Expectation
 from feature_store.dtypes import DType, Value
+from feature_store.plan.expressions import Expression
+
+if TYPE_CHECKING:
+    import polars as pl
 
 FEATURE_TIMESTAMP = "feature_timestamp"
 CREATED_TIMESTAMP = "created_timestamp"
@@ -50,12 +55,37 @@ class GroupSchema:
 
 
 @dataclass(frozen=True)
+class OnDemandColumn(Column):
+    """One feature computed when a view is read: `default` is what NULL becomes.
+
+    Attributes:
+        inputs: names of the columns it reads: stored features, keys, request values, request_time, and on-demand
+            features before it.
+        expression: what it is; None if it is a function.
+        function: "module:name", or "".
+        code: what the function says, as a hash; "" if that is not checked.
+        polars: the function's expression, of the column's type.
+    """
+
+    inputs: tuple[str, ...] = ()
+    expression: Expression | None = None
+    function: str = ""
+    code: str = ""
+    polars: pl.Expr | None = field(default=None, compare=False, repr=False)
+
+
+@dataclass(frozen=True)
 class ViewSchema:
-    """The groups one model reads; their features in order are the columns of its vectors."""
+    """What one model reads: the stored features of its groups in order, then the on-demand features over them.
+
+    `request` are the values that a caller gives with a request, and that label rows have as columns.
+    """
 
     name: str
     version: int
     groups: tuple[GroupSchema, ...]
+    on_demand: tuple[OnDemandColumn, ...] = ()
+    request: tuple[Column, ...] = ()
 
     @property
     def id(self) -> str:
@@ -69,5 +99,10 @@ class ViewSchema:
 
     @property
     def features(self) -> tuple[Column, ...]:
-        """All features in order of the groups."""
+        """All stored features in order of the groups."""
         return tuple(column for group in self.groups for column in group.features)
+
+    @property
+    def outputs(self) -> tuple[Column, ...]:
+        """What a model gets: the stored features, then the on-demand features."""
+        return (*self.features, *self.on_demand)

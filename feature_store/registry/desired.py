@@ -87,4 +87,7 @@ def _view_fingerprint(definition: dict[str, Any]) -> str:
     """16 hex digits of what a model reads; the order of groups is not part of it, as features are read by name."""
     computed = {key: value for key, value in definition.items() if key not in ("owner", "description")}
     computed["groups"] = sorted(computed["groups"])
+    if "on_demand" in computed:
+        features = [{k: v for k, v in feature.items() if k != "description"} for feature in computed["on_demand"]]
+        computed["on_demand"] = sorted(features, key=lambda feature: str(feature["name"]))
     return hashlib.sha256(json.dumps(computed, sort_keys=True).encode()).hexdigest()[:16]

@@ -77,7 +77,8 @@ def _summary(record: Record) -> str:
     if isinstance(record, GroupRecord):
         count = len(record.features)
         return f"{count} feature{'' if count == 1 else 's'} of {record.entity}, owner {record.owner}"
-    return f"reads {', '.join(record.groups)}, owner {record.owner}"
+    computes = f", computes {', '.join(f['name'] for f in record.on_demand)} on demand" if record.on_demand else ""
+    return f"reads {', '.join(record.groups)}{computes}, owner {record.owner}"
 
 
 def _remedy(record: Record, known: Iterable[Record]) -> str:
@@ -93,7 +94,9 @@ def _entity_details(old: EntityRecord, new: EntityRecord) -> list[Detail]:
 
 def _view_details(old: ViewRecord, new: ViewRecord) -> list[Detail]:
     found = _differences(view_facts(old), view_facts(new))
-    return [*found, *_reordered("order of groups", old.groups, new.groups)]
+    found += _reordered("order of groups", old.groups, new.groups)
+    names = (tuple(feature["name"] for feature in view.on_demand) for view in (old, new))
+    return [*found, *_reordered("order of on-demand features", *names)]
 
 
 def _group_details(
@@ -129,6 +132,8 @@ def _same_meaning(old: GroupRecord, new: GroupRecord, entity: EntityRecord) -> b
         schema = part["source"]["schema"].items()
         kept = {name: dtype for name, dtype in schema if name in before["source"]["schema"]}
         part["source"] = {**part["source"], "schema": kept}
+        if "history" in part["source"]:
+            part["source"]["history"] = {**part["source"]["history"], "schema": kept}
     try:
         return build_plan(FeatureGroup.from_json({**part, "entity": entity.definition})).fingerprint == old.fingerprint
     except DefinitionErrors:
@@ -166,7 +171,9 @@ def _parts(facts: dict[Fact, str]) -> dict[tuple[str, str], dict[str, str]]:
 
 def _described(fields: dict[str, str]) -> str:
     """A whole part in one line: "INT, count(), window 30d, default 0"."""
-    bare = [fields[name] for name in ("", "dtype", "aggregation", "expression", "location") if name in fields]
+    bare = [
+        fields[name] for name in ("", "dtype", "aggregation", "expression", "function", "location") if name in fields
+    ]
     named = [f"{name} {fields[name]}" for name in ("window", "where", "default") if name in fields]
     return ", ".join([*bare, *named])
 

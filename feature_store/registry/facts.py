@@ -6,8 +6,10 @@ import json
 from textwrap import dedent
 from typing import Any, NamedTuple
 
+import sqlglot
+
 from feature_store.dsl.group import FeatureGroup
-from feature_store.dsl.source import BatchSource
+from feature_store.dsl.source import BatchSource, StreamSource
 from feature_store.duration import format_duration, parse_duration
 from feature_store.registry.records import EntityRecord, ViewRecord
 
@@ -34,10 +36,18 @@ def entity_facts(entity: EntityRecord) -> dict[Fact, str]:
 
 
 def view_facts(view: ViewRecord) -> dict[Fact, str]:
-    """Every field of a view that is set, and the groups it reads."""
-    known = ("name", "version", "groups")
+    """Every field of a view that is set, the groups it reads, its request values and its on-demand features."""
+    known = ("name", "version", "groups", "request", "on_demand")
     facts = {Fact("view", "", name): _shown(value) for name, value in view.definition.items() if name not in known}
-    return facts | {Fact("group", group, ""): "read" for group in view.groups}
+    facts |= {Fact("group", group, ""): "read" for group in view.groups}
+    facts |= {Fact("request value", name, ""): dtype for name, dtype in view.definition.get("request", {}).items()}
+    for feature in view.on_demand:
+        facts |= {
+            Fact("on-demand feature", feature["name"], field): _on_demand_fact(field, value)
+            for field, value in feature.items()
+            if field != "name"
+        }
+    return facts
 
 
 def group_facts(group: FeatureGroup, dtypes: dict[str, str]) -> dict[Fact, str]:
@@ -50,7 +60,7 @@ def group_facts(group: FeatureGroup, dtypes: dict[str, str]) -> dict[Fact, str]:
     facts |= {Fact("group", "", name): value for name, value in _in_force(group).items()}
     facts |= {Fact("tag", name, ""): value for name, value in group.tags.items()}
     facts |= {Fact("computed column", name, ""): text for name, text in group.columns.items()}
-    for source in group.all_sources:
+    for source in group.all_sources if group.stream is None else (group.stream,):
         # a query names its sources; the only source of a group may change its name
         facts |= _source_facts(source, item="" if group.query is None else source.name)
     for feature in data["features"]:
@@ -73,9 +83,18 @@ def group_facts(group: FeatureGroup, dtypes: dict[str, str]) -> dict[Fact, str]:
     return facts
 
 
+def _on_demand_fact(field: str, value: Any) -> str:
+    """A field's text; an expression in one spelling, so that blanks and letters' case are no difference."""
+    if field == "expression":
+        return sqlglot.parse_one(value, read="duckdb").sql(dialect="duckdb")
+    return json.dumps(value, ensure_ascii=False) if field == "default" else _shown(value)
+
+
 def _in_force(group: FeatureGroup) -> dict[str, str]:
     """The fields that mean something when they are not given, and durations in one spelling."""
+    streaming = {"commit_interval": format_duration(group.commit_size), "parallelism": str(group.parallelism)}
     return {
+        **(streaming if group.stream is not None else {}),
         "entity": group.entity.name,
         "refresh": group.refresh,
         "slide": format_duration(group.slide_size),
@@ -88,11 +107,18 @@ def _in_force(group: FeatureGroup) -> dict[str, str]:
     }
 
 
-def _source_facts(source: BatchSource, item: str) -> dict[Fact, str]:
+def _source_facts(source: BatchSource | StreamSource, item: str) -> dict[Fact, str]:
     data = source.to_json()
-    places = ("schema", "table", "path", "jdbc")
+    places = ("schema", "table", "path", "jdbc", "topic", "history")
     facts = {Fact("source", item, name): _shown(value) for name, value in data.items() if name not in places}
     facts[Fact("source", item, "location")] = source.location
+    if isinstance(source, StreamSource):
+        facts[Fact("source", item, "event log")] = source.log.location
+        facts[Fact("source", item, "format")] = source.format
+        facts[Fact("source", item, "time_format")] = source.time_format
+        facts[Fact("source", item, "max_out_of_orderness")] = format_duration(source.out_of_orderness_size)
+        facts[Fact("source", item, "allowed_lateness")] = format_duration(source.lateness_size)
+        facts[Fact("source", item, "heartbeats")] = str(source.heartbeats)
     for column, dtype in data["schema"].items():
         facts[Fact("source column", f"{item}.{column}" if item else column, "")] = dtype
     return facts

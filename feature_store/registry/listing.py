@@ -44,13 +44,24 @@ def render_view(view: ViewRecord, groups: tuple[GroupRecord, ...], usage: tuple[
     for group in groups:
         for feature in group.features:
             _add(features, feature.name, feature.dtype, _json(feature.default), group.id)
-    parts = [*_head(view.id, "feature view", view.description, _circumstances(view)), features]
+    parts = [*_head(view.id, "feature view", view.description, _view_facts(view)), features]
+    if view.on_demand:
+        computed = _table("On-demand feature", "Type", "Default", "Computed as")
+        for each in view.on_demand:
+            how = each.get("expression") or each["function"]
+            _add(computed, each["name"], each["dtype"], _json(each.get("default")), how)
+        parts.append(computed)
     if usage:
         models = _table("Used by", "For", "First", "Last")
         for used in usage:
             _add(models, used.model, used.purpose, _day(used.first_used_at), _day(used.last_used_at))
         parts.append(models)
     return Group(*parts)
+
+
+def _view_facts(view: ViewRecord) -> list[tuple[str, str]]:
+    request = ", ".join(f"{name} {dtype}" for name, dtype in view.definition.get("request", {}).items())
+    return [*([("request values", request)] if request else []), *_circumstances(view)]
 
 
 def _head(title: str, kind: str, description: str, facts: list[tuple[str, str]]) -> list[RenderableType]:

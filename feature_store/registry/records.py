@@ -99,6 +99,12 @@ class ViewRecord:
         """The identity: "ranking@1"."""
         return f"{self.name}@{self.version}"
 
+    @property
+    def on_demand(self) -> list[dict[str, Any]]:
+        """The definitions of the on-demand features, in order."""
+        found: list[dict[str, Any]] = self.definition.get("on_demand", [])
+        return found
+
 
 Record = EntityRecord | GroupRecord | ViewRecord
 

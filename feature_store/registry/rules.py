@@ -24,6 +24,9 @@ _VALUES = Rule(True, "values would be computed differently")
 _TIMES = Rule(True, "rows would be written at other times")
 _KEY = Rule(True, "recorded groups are keyed by it")
 _READ = Rule(True, "a model would read other features than it was trained on")
+_WRITTEN = Rule(False, "how events are written, not what they say")
+_WHEN = Rule(False, "when rows are written, not what they say")
+_CALLERS = Rule(True, "callers give what was recorded")
 _UNKNOWN = Rule(True, "may alter values")
 
 REORDERED = Rule(False, "features are read by name")
@@ -43,11 +46,20 @@ CHANGED = {
     ("group", "ttl"): Rule(True, "readers would find values older or younger than before"),
     ("group", "availability_delay"): Rule(True, "training would see other rows"),
     ("group", "buckets"): Rule(True, "the offline table of this version is laid out otherwise"),
+    ("group", "commit_interval"): _WHEN,
+    ("group", "parallelism"): Rule(False, "computes the same with other resources"),
     ("entity", "description"): _DOCS,
     ("entity", "join_key"): _KEY,
     ("entity", "dtype"): _KEY,
     ("view", "owner"): _DOCS,
     ("view", "description"): _DOCS,
+    ("request value", ""): _CALLERS,
+    ("on-demand feature", "description"): _DOCS,
+    ("on-demand feature", "expression"): _VALUES,
+    ("on-demand feature", "function"): _VALUES,
+    ("on-demand feature", "code"): Rule(True, "the function says something else"),
+    ("on-demand feature", "dtype"): Rule(True, "readers would get another type"),
+    ("on-demand feature", "default"): Rule(True, "readers would get another value for a missing one"),
     ("tag", ""): _DOCS,
     ("computed column", ""): _EXPRESSION,
     ("source", "description"): _DOCS,
@@ -55,6 +67,13 @@ CHANGED = {
     ("source", "location"): Rule(True, "rows would come from another place"),
     ("source", "event_timestamp"): Rule(True, "events would happen at other times"),
     ("source", "event_id"): Rule(True, "other rows would count as duplicates"),
+    ("source", "event log"): Rule(True, "rows would come from another place"),
+    ("source", "format"): _WRITTEN,
+    ("source", "avro_schema"): _WRITTEN,
+    ("source", "time_format"): _WRITTEN,
+    ("source", "max_out_of_orderness"): _WHEN,
+    ("source", "allowed_lateness"): Rule(False, "later events are counted by the reconcile"),
+    ("source", "heartbeats"): _WHEN,
     ("source column", ""): Rule(True, "values would have another type"),
     ("feature", "description"): _DOCS,
     ("feature", "expect"): _CHECK,
@@ -71,6 +90,8 @@ CHANGED = {
 # scope: the verdict when a whole part is there for the first time
 ADDED = {
     "group": _READ,
+    "request value": _CALLERS,
+    "on-demand feature": Rule(False, "computed when it is read: no row lacks it"),
     "tag": _DOCS,
     "computed column": Rule(False, "no recorded feature reads it"),
     "source": _EXPRESSION,
@@ -81,6 +102,8 @@ ADDED = {
 # scope: the verdict when a whole part is gone
 REMOVED = {
     "group": _READ,
+    "request value": _CALLERS,
+    "on-demand feature": Rule(True, "readers would miss it"),
     "tag": _DOCS,
     "computed column": _EXPRESSION,
     "source": _EXPRESSION,

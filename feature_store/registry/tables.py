@@ -180,3 +180,21 @@ class AppliedPlanRow(Base):
     applied_by: Mapped[str]
     changes: Mapped[list[Any]] = mapped_column(JSONB)
     state_fingerprint: Mapped[str]
+
+
+class StreamJobRow(Base):
+    """A Flink job that is to run, or was stopped: what it was started from and where its state is."""
+
+    __tablename__ = "stream_jobs"
+
+    name: Mapped[str] = mapped_column(primary_key=True)
+    desired: Mapped[str]
+    fingerprint: Mapped[str]
+    state_fingerprint: Mapped[str]
+    start: Mapped[Json] = mapped_column(JSONB)
+    flink_job_id: Mapped[str]
+    state_path: Mapped[str]
+    starts: Mapped[int] = mapped_column(server_default=text("1"))
+    message: Mapped[str] = mapped_column(server_default="")
+    started_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    updated_at: Mapped[datetime] = mapped_column(server_default=func.now())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,6 +12,7 @@ from pyiceberg.catalog import Catalog
 from feature_store.offline.catalog import open_catalog
 from feature_store.offline.session import spark_session
 from feature_store.settings import Settings
+from tests.integration.kernel_harness import KernelHarness, start_harness
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -27,3 +29,12 @@ def spark(stack: Settings) -> Iterator[SparkSession]:
 def catalog(stack: Settings) -> Catalog:
     """The stack's Iceberg catalog."""
     return open_catalog(stack)
+
+
+@pytest.fixture(scope="session")
+def harness(tmp_path_factory: pytest.TempPathFactory, jars_folder: Path) -> Iterator[KernelHarness]:
+    """The window kernel and the event parser in a JVM of the session's own."""
+    running = start_harness(tmp_path_factory.mktemp("kernel"), jars_folder)
+    yield running
+    running.close()
+    print(f"{running.streams} streams went through the window kernel")  # noqa: T201 - for pytest -s

@@ -2,13 +2,28 @@
 
 from __future__ import annotations
 
+import random
+from typing import Any
+
 from hypothesis import strategies as st
 
-from feature_store import BOOL, FLOAT, INT, STRING, TIMESTAMP, BatchSource, Entity, Feature, FeatureGroup, agg
+from feature_store import (
+    BOOL,
+    FLOAT,
+    INT,
+    STRING,
+    TIMESTAMP,
+    BatchSource,
+    Entity,
+    Feature,
+    FeatureGroup,
+    StreamSource,
+    agg,
+)
 from feature_store.compile.reference_events import Row
 from feature_store.dsl.aggregation import Aggregation
 from feature_store.dtypes import LIST, DType, from_micros
-from feature_store.duration import DAY, HOUR
+from feature_store.duration import DAY, HOUR, SECOND
 
 USER = Entity("user", join_key="user_id")
 SCHEMA = {"user_id": STRING, "ts": TIMESTAMP, "amount": FLOAT, "n": INT, "word": STRING, "ok": BOOL, "id": INT}
@@ -33,14 +48,30 @@ _AGGREGATIONS: list[tuple[Aggregation, DType]] = [
     (agg.count_distinct("amount"), INT),
     (agg.last("word"), STRING),
     (agg.last("amount"), FLOAT),
+    (agg.first("word"), STRING),
+    (agg.first("amount"), FLOAT),
+    (agg.first("ok"), BOOL),
+    (agg.first_n("word", 3), LIST(STRING)),
+    (agg.first_n("amount", 2), LIST(FLOAT)),
+    (agg.last_n("word", 3), LIST(STRING)),
+    (agg.last_n("ok", 2), LIST(BOOL)),
+    (agg.last_n("ts", 1000), LIST(TIMESTAMP)),
+    (agg.stddev("amount"), FLOAT),
+    (agg.stddev("n"), FLOAT),
+    (agg.stddev("bucket"), FLOAT),
     (agg.top_k("word", 2), LIST(STRING)),
     (agg.top_k("word", 3, by="n"), LIST(STRING)),
     (agg.top_k("n", 2), LIST(INT)),
 ]
+_COLUMNS = {"doubled": "n * 2", "ratio": "amount / n", "bucket": "hash_bucket(word, 1000)"}
 _GRIDS = [
-    ("1d", ["1d", "3d", "7d", "all_time"]),
-    ("1h", ["1h", "5h", "1d", "all_time"]),
-    ("6h", ["6h", "1d", "2d"]),
+    ("1d", ["1d", "3d", "7d", "all_time", "session(1d)", "session(2d)"]),
+    ("1h", ["1h", "5h", "1d", "all_time", "session(1h)", "session(5h)"]),
+    ("6h", ["6h", "1d", "2d", "session(6h)", "session(1d)"]),
+]
+_QUICK_GRIDS = [
+    ("1s", ["1s", "7s", "1m", "all_time", "session(1s)", "session(3s)", "session(7s)"]),
+    ("2s", ["2s", "8s", "session(2s)", "session(4s)", "all_time"]),
 ]
 _CONDITIONS = [
     None,
@@ -51,18 +82,74 @@ _CONDITIONS = [
     "ratio > 1.5",
     "word in ('é', 'b') or n % 2 = 1",
     "coalesce(amount, 1) * 2 >= n",
+    "hash_bucket(word, 3) = 1",
     "ts >= TIMESTAMP '2026-01-02T00:00:00Z'",
 ]
+
+
+def named(window: str) -> str:
+    """What a feature's name ends with for a window."""
+    return "session" if window.startswith("session") else window
 
 
 @st.composite
 def groups(draw: st.DrawFn) -> FeatureGroup:
     """A windowed group with up to six features over a few windows."""
     slide, windows = draw(st.sampled_from(_GRIDS))
+    event_id = draw(st.sampled_from([None, "id"]))
+    source = BatchSource("events", table="raw.events", event_timestamp="ts", schema=SCHEMA, event_id=event_id)
+    emit = draw(st.sampled_from(["changes", "changes", "changes", "snapshot"]))
+    return _group(draw, source, slide, windows, emit)
+
+
+@st.composite
+def streaming_groups(draw: st.DrawFn) -> FeatureGroup:
+    """Like `groups`, over a stream, by the second."""
+    slide, windows = draw(st.sampled_from(_QUICK_GRIDS))
+    event_id = draw(st.sampled_from([None, "id"]))
+    source = StreamSource("events", topic="events", event_timestamp="ts", schema=SCHEMA, event_id=event_id)
+    return _group(draw, source, slide, windows, "changes")
+
+
+def session_group(gaps: list[str]) -> FeatureGroup:
+    """Sessions of several gaps over all events and over some of them, beside a window, by the second."""
+    features = []
+    for gap in gaps:
+        for i, condition in enumerate([None, "ok", "n > 0 or n is null"]):
+            shared = {"window": f"session({gap})", "where": condition, "rename_ok": "short"}
+            features.append(Feature(f"user_session_count_{gap}_{i}", agg.count(), dtype=INT, **shared))
+            times = agg.last_n("ts", 100)
+            features.append(Feature(f"user_session_times_{gap}_{i}", times, dtype=LIST(TIMESTAMP), **shared))
+    features.append(Feature("user_count_2s", agg.count(), window="2s", dtype=INT))
+    source = StreamSource("events", topic="events", event_timestamp="ts", schema=SCHEMA)
+    return FeatureGroup("user_sessions", entity=USER, source=source, owner="team:test", features=features)
+
+
+def group_of_everything(shift: int) -> FeatureGroup:
+    """Every aggregation, each over one of a few windows and conditions, by the second; `shift` says which."""
+    windows, conditions = ["7s", "session(3s)", "all_time", "2s"], [None, "ok", None, "n > 0 or n is null", None]
+    features = []
+    for i, (function, dtype) in enumerate(_AGGREGATIONS):
+        window, condition = windows[(i + shift) % len(windows)], conditions[(i + shift) % len(conditions)]
+        name = f"user_x{i}_{named(window)}"
+        features.append(Feature(name, function, window=window, dtype=dtype, where=condition))
+    return FeatureGroup(
+        "user_everything",
+        entity=USER,
+        source=StreamSource("events", topic="events", event_timestamp="ts", schema=SCHEMA),
+        owner="team:test",
+        columns=_COLUMNS,
+        features=features,
+    )
+
+
+def _group(
+    draw: st.DrawFn, source: BatchSource | StreamSource, slide: str, windows: list[str], emit: str
+) -> FeatureGroup:
     one = st.tuples(st.sampled_from(_AGGREGATIONS), st.sampled_from(windows), st.sampled_from(_CONDITIONS))
     chosen = draw(st.lists(one, min_size=1, max_size=6))
     features = [
-        Feature(f"user_x{i}_{window}", function, window=window, dtype=dtype, where=condition)
+        Feature(f"user_x{i}_{named(window)}", function, window=window, dtype=dtype, where=condition)
         for i, ((function, dtype), window, condition) in enumerate(chosen)
     ]
     numeric = [f.name for f in features if f.dtype in (INT, FLOAT)]
@@ -70,42 +157,76 @@ def groups(draw: st.DrawFn) -> FeatureGroup:
     return FeatureGroup(
         "user_random",
         entity=USER,
-        source=BatchSource(
-            "events",
-            table="raw.events",
-            event_timestamp="ts",
-            schema=SCHEMA,
-            event_id=draw(st.sampled_from([None, "id"])),
-        ),
+        source=source,
         owner="team:test",
-        columns={"doubled": "n * 2", "ratio": "amount / n"},
+        columns=_COLUMNS,
         where=draw(st.sampled_from([None, None, "word <> 'b' or word is null", "n is null or n < 3"])),
         features=features,
         derived=derived,
         slide=slide,
-        emit=draw(st.sampled_from(["changes", "changes", "changes", "snapshot"])),
+        emit=emit,  # type: ignore[arg-type]
     )
 
 
-_INSTANTS = st.one_of(
-    st.builds(lambda day, edge: START + day * DAY + edge, st.integers(-9, 9), st.sampled_from([-1, 0, 1])),
-    st.builds(lambda hour, edge: START + hour * HOUR + edge, st.integers(-30, 30), st.sampled_from([-1, 0, 1])),
-    st.integers(START - 9 * DAY, START + 9 * DAY),
-)
-_FLOATS = st.sampled_from([None, 0.0, -0.0, 1.5, -2.25, 0.1, 1e12, 3.0, float("nan"), float("inf")])
+def _instants(long: int, short: int) -> st.SearchStrategy[int]:
+    """Instants around START, many of them at or beside a whole number of one of two units."""
+    edges = st.sampled_from([-1, 0, 1])
+    return st.one_of(
+        st.builds(lambda steps, edge: START + steps * long + edge, st.integers(-9, 9), edges),
+        st.builds(lambda steps, edge: START + steps * short + edge, st.integers(-30, 30), edges),
+        st.integers(START - 9 * long, START + 9 * long),
+    )
+
+
+_VALUES: dict[str, list[Any]] = {
+    "amount": [None, 0.0, -0.0, 1.5, -2.25, 0.1, 1e12, 3.0, float("nan"), float("inf")],
+    "n": [None, 0, 1, 2, 3, -4],
+    "word": [None, "a", "b", "é", "", "\U0001f600", "\uffff"],
+    "ok": [None, True, False],
+}
 
 
 @st.composite
-def events(draw: st.DrawFn) -> list[Row]:
-    """Up to 25 events of a few users around START."""
+def _chained(draw: st.DrawFn, long: int, short: int, length: int) -> list[int]:
+    """Instants that follow each other at distances around the gaps of sessions."""
+    steps = st.sampled_from([0, 1, short // 2, long // 3])
+    gaps = st.builds(lambda times, edge: times * short + edge, st.integers(1, 7), st.sampled_from([-1, 0, 1]))
+    begin = draw(st.sampled_from([START - long, START, START + short // 2 - 1]))
+    distances = draw(st.lists(st.one_of(gaps, gaps, steps), min_size=length, max_size=length))
+    return [begin + sum(distances[: i + 1]) for i in range(length)]
+
+
+@st.composite
+def events(draw: st.DrawFn, long: int = DAY, short: int = HOUR) -> list[Row]:
+    """Up to 25 events of a few users around START; `long` and `short` are the units of their times (microseconds)."""
     rows = draw(st.lists(st.fixed_dictionaries({
         "user_id": st.sampled_from(["u1", "u1", "u2", "ü", None]),
-        "ts": _INSTANTS.map(from_micros),
-        "amount": _FLOATS,
-        "n": st.sampled_from([None, 0, 1, 2, 3, -4]),
-        "word": st.sampled_from([None, "a", "b", "é", "", "\U0001f600", "\uffff"]),
-        "ok": st.sampled_from([None, True, False]),
+        "ts": _instants(long, short).map(from_micros),
+        **{name: st.sampled_from(some) for name, some in _VALUES.items()},
     }), max_size=25))  # fmt: skip
+    if draw(st.booleans()):
+        for row, at in zip(rows, draw(_chained(long, short, len(rows))), strict=True):
+            row["ts"] = from_micros(at)
     for i, row in enumerate(rows):
         row["id"] = i if i % 7 else None
     return rows + [dict(row) for row in rows[::5]]
+
+
+def chained_events(seed: int) -> list[Row]:
+    """About 60 events of two users that follow each other at distances around one and three seconds."""
+    choose = random.Random(seed)  # hypothesis would draw few and small ones
+    rows: list[Row] = []
+    for user in ("u1", "u2"):
+        at = START + choose.choice([-1, 0, 1, SECOND // 2])
+        for _ in range(30):
+            values: Row = {name: choose.choice(some) for name, some in _VALUES.items()}
+            rows.append({"user_id": user, "ts": from_micros(at), **values, "id": None})
+            at += choose.choice([SECOND, 3 * SECOND, SECOND, 3 * SECOND, 2 * SECOND, 0, 7 * SECOND])
+            at += choose.choice([-1, 0, 0, 0, 1]) if at % SECOND == 0 or choose.random() < 0.5 else 0
+    choose.shuffle(rows)
+    return rows
+
+
+def quick_events() -> st.SearchStrategy[list[Row]]:
+    """Like `events`, by the second."""
+    return events(long=10 * SECOND, short=SECOND)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import statistics
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -16,10 +17,21 @@ from feature_store.compile.reference_events import Row
 from feature_store.compile.span import Span
 from feature_store.compile.spark import compile_spark
 from feature_store.dtypes import DType, arrow_type, from_micros
-from feature_store.duration import DAY, HOUR
+from feature_store.duration import DAY, HOUR, SECOND
 from feature_store.plan.build import build_plan
 from feature_store.plan.nodes import GroupPlan
-from tests.integration.engine_cases import SCHEMA, START, USER, events, groups
+from tests.integration.engine_cases import (
+    SCHEMA,
+    START,
+    USER,
+    chained_events,
+    events,
+    group_of_everything,
+    groups,
+    quick_events,
+    session_group,
+    streaming_groups,
+)
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -77,6 +89,32 @@ def test_windows(quick: SparkSession, group: FeatureGroup, rows: list[Row], firs
     )
 
 
+@settings(IN_SPARK, max_examples=40)
+@given(group=streaming_groups(), rows=quick_events(), first=st.booleans(), begin=st.integers(-20, 30))
+def test_windows_of_streams_by_the_second(
+    quick: SparkSession, group: FeatureGroup, rows: list[Row], first: bool, begin: int
+) -> None:
+    plan = build_plan(group)
+    start = START + 2 * begin * SECOND
+    span, log = Span(start, start + 60 * SECOND, first), {"events_log": rows}
+    assert_same_rows(in_spark(quick, plan, log, span), run_reference(plan, log, span), "user_id")
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_every_aggregation_over_many_events(quick: SparkSession, seed: int) -> None:
+    plan, log = build_plan(group_of_everything(seed)), {"events_log": chained_events(seed)}
+    span = Span(START + 10 * SECOND, START + 60 * SECOND, first=True)
+    assert_same_rows(in_spark(quick, plan, log, span), run_reference(plan, log, span), "user_id")
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_sessions_to_the_microsecond(quick: SparkSession, seed: int) -> None:
+    plan, log = build_plan(session_group(["1s", "3s"])), {"events_log": chained_events(seed)}
+    for begin, first in ((-2, True), (20, True), (33, False)):
+        span = Span(START + begin * SECOND, START + (begin + 120) * SECOND, first)
+        assert_same_rows(in_spark(quick, plan, log, span), run_reference(plan, log, span), "user_id")
+
+
 @settings(IN_SPARK, max_examples=15)
 @given(group=groups(), rows=events(), cut=st.integers(1, 3))
 def test_a_backfill_in_parts_is_the_backfill_at_once(
@@ -121,6 +159,8 @@ ATOMS = [
     "CASE WHEN ok THEN n WHEN n > 0 THEN 5 END > 2",
     "amount - amount * 1e300 * 1e300 <> 0",
     "trim(word) = ''",
+    "hash_bucket(word, 4) >= 2",
+    "hash_bucket(word, 9223372036854775807) % 7 = 3",
 ]
 
 
@@ -204,3 +244,16 @@ def test_int_overflow_fails_the_run_in_spark_too(quick: SparkSession) -> None:
     rows = [{"user_id": "u", "ts": from_micros(START + i * DAY), "n": 2**62} for i in range(2)]
     with pytest.raises(Exception, match="ARITHMETIC_OVERFLOW"):
         in_spark(quick, build_plan(group), {"events": rows}, Span(START, START + 3 * DAY))
+
+
+def test_stddev_keeps_its_digits_when_tiles_are_merged(quick: SparkSession) -> None:
+    group = FeatureGroup(
+        "user_spread", entity=USER, owner="team:test",
+        source=BatchSource("events", table="raw.events", event_timestamp="ts", schema=SCHEMA),
+        features=[Feature("user_spread_all_time", agg.stddev("amount"), window="all_time", dtype=FLOAT)],
+    )  # fmt: skip
+    amounts = [1e6 + x for x in (0.1, 0.25, 0.7, 0.05, 0.9, 0.5)]
+    rows = [{"user_id": "u", "ts": from_micros(START + i * DAY // 2), "amount": a} for i, a in enumerate(amounts)]
+    found = in_spark(quick, build_plan(group), {"events": rows}, Span(START, START + 3 * DAY))
+    spreads = [row["user_spread_all_time"] for row in sorted(found, key=lambda row: row["feature_timestamp"])]
+    assert spreads == pytest.approx([statistics.stdev(amounts[:n]) for n in (2, 4, 6)], rel=1e-9)

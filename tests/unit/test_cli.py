@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -10,8 +11,12 @@ import pytest
 from click.testing import CliRunner
 
 from feature_store.cli import main
-from feature_store.local import checks
+from feature_store.local import checks, stack
 from feature_store.local.checks import run_checks
+from feature_store.local.stack import Reporter
+from feature_store.registry import commands
+from feature_store.settings import StackSettings
+from feature_store.stack_file import Identity, StackRecord
 
 
 @pytest.fixture
@@ -63,10 +68,62 @@ def test_logs_show_the_end_of_one_or_all(home: Path) -> None:
     (home / "logs" / "valkey.log").write_text("".join(f"line {number}\n" for number in range(10)))
     (home / "logs" / "postgres.log").write_text("ready\n")
     assert CliRunner().invoke(main, ["logs", "valkey", "-n", "2"]).stdout == "line 8\nline 9\n"
-    assert CliRunner().invoke(main, ["logs", "-n", "1"]).stdout == "       postgres | ready\n         valkey | line 9\n"
+    assert (
+        CliRunner().invoke(main, ["logs", "-n", "1"]).stdout
+        == "         postgres | ready\n           valkey | line 9\n"
+    )
     unknown = CliRunner().invoke(main, ["logs", "kafka"])
     assert unknown.exit_code == 1
     assert "there is no log of 'kafka' -> logs: postgres, valkey" in unknown.stderr
+
+
+SHOP = """\
+from feature_store import STRING, TIMESTAMP, Entity, Feature, FeatureGroup, agg, INT
+from feature_store.dsl.source import BatchSource, StreamSource
+user = Entity("user", join_key="user_id", dtype=STRING)
+schema = {"user_id": STRING, "ts": TIMESTAMP}
+clicks = SOURCE
+counts = FeatureGroup("counts", entity=user, source=clicks, owner="team:x", features=[
+    Feature("user_click_count_1h", agg.count(), window="1h", dtype=INT)])
+"""
+SOURCES = {
+    "BatchSource('clicks', table='raw.clicks', schema=schema, event_timestamp='ts')": False,
+    "StreamSource('clicks', topic='clicks', schema=schema, event_timestamp='ts')": True,
+}
+
+
+@pytest.mark.parametrize(("source", "streams"), SOURCES.items())
+@pytest.mark.parametrize(("option", "chosen"), [("", None), ("--streams", True), ("--no-streams", False)])
+def test_streams_are_started_if_a_group_reads_one_or_the_user_says_so(
+    home: Path, monkeypatch: pytest.MonkeyPatch, source: str, streams: bool, option: str, chosen: bool | None
+) -> None:
+    started = start_with(monkeypatch, home, SHOP.replace("SOURCE", source), option)
+    assert started == [streams if chosen is None else chosen]
+
+
+def test_definitions_with_a_mistake_do_not_keep_the_stack_down(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert start_with(monkeypatch, home, "import nothing_of_the_kind\n", "") == [False]
+
+
+def start_with(monkeypatch: pytest.MonkeyPatch, home: Path, definitions: str, option: str) -> list[bool]:
+    """What `up` asks the stack for, with these definitions."""
+    package = f"defs_{abs(hash((definitions, option)))}"
+    (home / package).mkdir()
+    (home / package / "__init__.py").write_text(definitions)
+    monkeypatch.syspath_prepend(home)
+    monkeypatch.setattr(commands, "DEFINITIONS", package)
+    started: list[bool] = []
+
+    def up(settings: StackSettings, *, dagster: bool, streams: bool, report: Reporter) -> StackRecord:
+        started.append(streams)
+        myself = Identity.of(os.getpid())
+        assert myself is not None
+        return StackRecord("ready", myself, dagster)
+
+    monkeypatch.setattr(stack, "up", up)
+    answer = CliRunner().invoke(main, ["up", *([option] if option else [])])
+    assert answer.exit_code == 0, answer.output
+    return started
 
 
 def test_checks_go_on_after_a_failure_and_keep_its_exit_code(monkeypatch: pytest.MonkeyPatch) -> None:

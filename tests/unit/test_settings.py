@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,12 @@ CONNECTIONS = Connections(
     java_home="/state/java",
     spark_jars=("/state/jars/a.jar", "/state/jars/b.jar"),
     dagster_url="http://127.0.0.1:14052",
+    kafka_servers="127.0.0.1:14053",
+    flink_url="http://127.0.0.1:14055",
+    flink_python="/state/flink-venv/bin/python",
+    flink_home="/state/flink",
+    flink_state="file:///state/flink",
+    kernel_jar="/state/flink/kernel-1.jar",
 )
 
 
@@ -40,6 +47,10 @@ def test_the_running_stack_gives_everything(tmp_path: Path) -> None:
     assert settings.dagster_url == CONNECTIONS.dagster_url
     assert settings.warehouse == f"file://{tmp_path}/warehouse"
     assert settings.spark_memory == "2g"
+    assert (settings.kafka_servers, settings.flink_url) == ("127.0.0.1:14053", "http://127.0.0.1:14055")
+    assert settings.flink_python == Path("/state/flink-venv/bin/python")
+    assert (settings.flink_home, settings.flink_state) == (Path("/state/flink"), "file:///state/flink")
+    assert settings.kernel_jar == Path("/state/flink/kernel-1.jar")
 
 
 def test_the_environment_wins(tmp_path: Path) -> None:
@@ -51,6 +62,10 @@ def test_the_environment_wins(tmp_path: Path) -> None:
         "FS_SPARK_JARS": "/x/one.jar:/x/two.jar",
         "FS_SPARK_MEMORY": "6g",
         "FS_DAGSTER_URL": "https://dagster.example",
+        "FS_KAFKA": "one.example:9092,two.example:9092",
+        "FS_FLINK_URL": "https://flink.example/",
+        "FS_FLINK_PYTHON": "/opt/flink/bin/python",
+        "FS_FLINK_STATE": "s3://bucket/flink/",
     }
     settings = Settings.load({**running_stack(tmp_path), **chosen})
     assert settings.pg_url == SERVER
@@ -60,12 +75,35 @@ def test_the_environment_wins(tmp_path: Path) -> None:
     assert settings.spark_jars == (Path("/x/one.jar"), Path("/x/two.jar"))
     assert settings.spark_memory == "6g"
     assert settings.dagster_url == "https://dagster.example"
+    assert settings.kafka_servers == "one.example:9092,two.example:9092"
+    assert settings.flink_url == "https://flink.example"
+    assert settings.flink_python == Path("/opt/flink/bin/python")
+    assert settings.flink_state == "s3://bucket/flink"
 
 
 def test_existing_services_need_no_stack(tmp_path: Path) -> None:
     named = {"FS_HOME": str(tmp_path), "FS_PG_URL": SERVER, "FS_REDIS_URL": "redis://cache.example"}
     assert Settings.load(named).spark_jars == (), "a cluster has its own jars"
     assert Settings.load({**named, "FS_SPARK_JARS": ""}).spark_jars == ()
+
+
+def test_a_stack_without_streams_says_so_to_those_who_need_them(tmp_path: Path) -> None:
+    environ = running_stack(tmp_path)
+    myself = Identity.of(os.getpid())
+    assert myself is not None
+    jar = tmp_path / "kernel.jar"
+    jar.touch()
+    with_streams = replace(CONNECTIONS, kernel_jar=str(jar))
+    for connections in (
+        replace(with_streams, kafka_servers=""),
+        replace(with_streams, flink_url=""),
+        replace(with_streams, kernel_jar=""),
+    ):
+        stack_file.write(tmp_path, StackRecord("ready", myself, dagster=True, connections=connections))
+        with pytest.raises(StackError, match=r"runs without Kafka and Flink -> run ./fs up --streams"):
+            Settings.load(environ).require_streams()
+    stack_file.write(tmp_path, StackRecord("ready", myself, dagster=True, connections=with_streams))
+    Settings.load(environ).require_streams()
 
 
 def test_urls_of_a_database(tmp_path: Path) -> None:
@@ -101,6 +139,7 @@ def test_the_record_of_a_dead_supervisor_describes_the_past(tmp_path: Path) -> N
         ("FS_PORT", "eighty", "'eighty' is not a port"),
         ("FS_PORT", "80", "'80' is not a port"),
         ("FS_PORT", "-1", "'-1' is not a port"),
+        ("FS_FLINK_URL", "127.0.0.1:8081", "is not the address of a web server"),
         ("FS_PG_URL", "mysql://db.example", "is not the URL of a PostgreSQL server"),
         ("FS_PG_URL", "db.example:5432", "is not the URL of a PostgreSQL server"),
         ("FS_PG_URL", "postgresql://db.example/mine", "names the database 'mine'"),
@@ -118,6 +157,15 @@ def test_what_a_stack_is_started_with(tmp_path: Path) -> None:
     assert (settings.port, settings.port_is_chosen) == (14050, False)
     assert settings.pg_url == "postgresql://u:secret@db.example:5432"
     assert settings.jars == tmp_path / "jars"
+    assert (settings.kafka, settings.flink_url, settings.flink_python) == ("", "", None)
+    assert settings.flink_state == f"file://{tmp_path}/flink"
     assert "secret" not in str(settings.as_text())
     assert StackSettings.from_json(settings.to_json()) == settings
     assert StackSettings.load({"FS_PORT": "14050"}).port_is_chosen
+
+    named = StackSettings.load(
+        {"FS_KAFKA": "k:9092", "FS_FLINK_URL": "http://f:8081", "FS_FLINK_PYTHON": "/v/bin/python"}
+    )
+    assert StackSettings.from_json(named.to_json()) == named
+    assert named.flink_python == Path("/v/bin/python")
+    assert set(settings.as_text()) == set(named.as_text())

@@ -18,7 +18,9 @@ from feature_store import (
     Entity,
     Feature,
     FeatureGroup,
+    StreamSource,
     agg,
+    session,
 )  # fmt: skip
 from feature_store.compile.span import Span
 from feature_store.compile.spark import compile_spark, events_after
@@ -63,9 +65,21 @@ CASES = {
         Feature("user_words_all_time", agg.count_distinct("word"), window="all_time", dtype=INT),
         Feature("user_top_7d", agg.top_k("word", k=3, by="amount"), window="7d", dtype=LIST(STRING)),
     ),
+    "sessions_of_a_stream": group(
+        Feature("user_session_n", agg.count(), window=session("30m"), dtype=INT),
+        Feature("user_session_first", agg.first("word"), window=session("30m"), dtype=STRING),
+        Feature("user_session_amount", agg.sum("amount"), window=session("5m"), dtype=FLOAT, where="ok"),
+        Feature("user_n_30m", agg.count(), window="30m", dtype=INT),
+        source=StreamSource("clicks", topic="clicks", event_timestamp="ts", event_id="id", schema=EVENTS.schema),
+    ),
+    "stddev_and_several": group(
+        Feature("user_spread_7d", agg.stddev("n"), window="7d", dtype=FLOAT),
+        Feature("user_first_7d", agg.first_n("word", 3), window="7d", dtype=LIST(STRING), where="ok"),
+        Feature("user_last_1d", agg.last_n("amount", 5), window="1d", dtype=LIST(FLOAT)),
+    ),
     "computed_where_derived": group(
         Feature("user_net_1d", agg.sum("net"), window="1d", dtype=FLOAT),
-        columns={"net": "amount - coalesce(n, 0)"},
+        columns={"net": "amount - coalesce(n, 0) + hash_bucket(word, 16)"},
         where="word IN ('it''s', 'b') AND NOT ok",
         derived={"user_half": "user_net_1d / 2"},
     ),
@@ -109,6 +123,7 @@ def test_the_first_span_adds_the_standing_rows() -> None:
 def test_only_events_that_matter_are_read() -> None:
     assert events_after(build_plan(CASES["extremes_and_last"]), SPAN) == SPAN.after - 7 * DAY
     assert events_after(build_plan(CASES["counts_and_sums"]), SPAN) is None
+    assert events_after(build_plan(CASES["sessions_of_a_stream"]), SPAN) is None
 
 
 def test_a_span_off_the_grid_is_refused() -> None:

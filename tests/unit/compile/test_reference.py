@@ -7,7 +7,19 @@ from typing import Any
 
 import pytest
 
-from feature_store import FLOAT, INT, LIST, STRING, TIMESTAMP, BatchSource, Entity, Feature, FeatureGroup, agg
+from feature_store import (
+    FLOAT,
+    INT,
+    LIST,
+    STRING,
+    TIMESTAMP,
+    BatchSource,
+    Entity,
+    Feature,
+    FeatureGroup,
+    agg,
+    session,
+)
 from feature_store.compile.reference import run_reference
 from feature_store.compile.reference_expressions import IntOverflowError
 from feature_store.compile.span import Span
@@ -70,6 +82,78 @@ def test_aggregates_of_nothing() -> None:
     ]
     last = rows(features, [{"ts": at(1), "amount": 2.0, "word": "a"}])[-1]
     assert [last[f.name] for f in features] == [0, 0.0, None, None, 0, None]
+
+
+SESSION_N = Feature("user_session_n", agg.count(), window=session("2d"), dtype=INT)
+
+
+def test_a_session_goes_on_while_events_are_at_most_a_gap_apart() -> None:
+    events = [{"ts": at(hours)} for hours in (-100, 0, 48, 60)]
+    found = days(rows([SESSION_N], events, days=6), "user_session_n")
+    # enters: 1, 3 and 3; leaves, whatever goes on: 3, 5 and 5
+    assert found == {1: 1, 3: 3, 5: 0}
+    assert days(rows([SESSION_N], [*events[:2], {"ts": at(48, 1)}], days=6), "user_session_n") == {1: 1, 3: 1, 5: 0}
+
+
+def test_a_session_is_over_when_its_last_event_is_more_than_a_gap_ago() -> None:
+    count = Feature("user_n_1d", agg.count(), window="1d", dtype=INT)
+    # the window makes rows at 1 and 2 for the event of hour 0, and at 3 and 4 for the last one
+    found = rows([SESSION_N, count], [{"ts": at(0)}, {"ts": at(48)}], days=6)
+    assert days(found, "user_session_n") == {1: 1, 2: 1, 3: 2, 4: 2, 5: 0}
+
+
+def test_sessions_are_of_the_events_that_count_in_the_feature() -> None:
+    session_sum = Feature("user_session_sum", agg.sum("n"), window=session("1d"), dtype=INT, where="word = 'a'")
+    events = [
+        {"ts": at(0), "word": "a", "n": 1},
+        {"ts": at(20), "word": "b", "n": 10},  # does not hold the two others together
+        {"ts": at(40), "word": "a", "n": 100},
+    ]
+    assert days(rows([session_sum], events), "user_session_sum") == {1: 1, 2: 100, 3: 0}
+    assert days(rows([session_sum], [{**e, "word": "a"} for e in events]), "user_session_sum") == {1: 11, 2: 111, 3: 0}
+
+
+def test_a_history_begins_within_a_session() -> None:
+    events = [{"ts": at(hours)} for hours in (-200, -97, -49, -1)]
+    assert days(rows([SESSION_N], events, first=True), "user_session_n") == {1: 3, 2: 0}
+    assert days(rows([SESSION_N], events), "user_session_n") == {2: 0}
+
+
+def test_first_and_several_break_ties_by_value() -> None:
+    features = [
+        Feature("user_f_1d", agg.first("word"), window="1d", dtype=STRING),
+        Feature("user_fs_1d", agg.first_n("word", 3), window="1d", dtype=LIST(STRING)),
+        Feature("user_ls_1d", agg.last_n("word", 3), window="1d", dtype=LIST(STRING)),
+        Feature("user_all_1d", agg.last_n("word", 1000), window="1d", dtype=LIST(STRING)),
+    ]
+    words = [(3, "a"), (1, "\U0001f600"), (1, "\uffff"), (0, None), (2, "b"), (3, "c"), (4, None)]
+    found = rows(features, [{"ts": at(hour), "word": word} for hour, word in words])
+    assert [found[0][f.name] for f in features] == [
+        "\uffff",
+        ["\uffff", "\U0001f600", "b"],
+        ["c", "a", "b"],
+        ["c", "a", "b", "\U0001f600", "\uffff"],
+    ]
+    assert [found[1][f.name] for f in features] == [None] * 4
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ([2.0, 4.0, 4.0, 4.0, 5.0, 5.0, 7.0, 9.0], 32 / 7),
+        ([1e9 + 4, 1e9 + 7, 1e9 + 13, 1e9 + 16], 30.0),
+        ([3.5, 3.5, None, float("nan")], 0.0),
+        ([3.5, None], None),
+        ([], None),
+        ([1e200, -1e200], None),
+        ([1.7e308, 1.7e308], None),
+    ],
+)
+def test_stddev_is_of_a_sample(values: list[float | None], expected: float | None) -> None:
+    spread = Feature("user_s_1d", agg.stddev("amount"), window="1d", dtype=FLOAT)
+    found = rows([spread], [{"ts": at(1 + i), "amount": value} for i, value in enumerate([None, *values])])
+    value = found[0]["user_s_1d"]
+    assert (value if value is None else value**2) == (expected if expected is None else pytest.approx(expected))
 
 
 def test_nulls_and_non_finite_values_do_not_count_except_as_rows() -> None:

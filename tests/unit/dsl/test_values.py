@@ -10,8 +10,24 @@ from datetime import UTC, datetime
 import pytest
 
 import feature_store
-from feature_store import EMBEDDING, FLOAT, INT, LIST, STRING, TIMESTAMP, Feature, FeatureGroup, FeatureView, agg
+from feature_store import (
+    EMBEDDING,
+    FLOAT,
+    INT,
+    LIST,
+    STRING,
+    TIMESTAMP,
+    BatchSource,
+    Entity,
+    Feature,
+    FeatureGroup,
+    FeatureView,
+    StreamSource,
+    agg,
+    session,
+)
 from feature_store.dsl.collect import load_project
+from feature_store.dsl.window import Window, parse_window
 from feature_store.dtypes import DType, from_micros, parse_dtype, to_micros
 from feature_store.duration import format_duration, parse_duration
 from feature_store.errors import NotFoundError
@@ -25,6 +41,51 @@ def test_every_shop_definition_survives_json() -> None:
         assert hash(copy) == hash(group)
     for view in project.views:
         assert FeatureView.from_json(json.loads(json.dumps(view.to_json()))) == view
+
+
+_SCHEMA = {"user_id": STRING, "ts": TIMESTAMP, "n": INT}
+_LOG = BatchSource("all_clicks", table="raw.clicks", event_timestamp="ts", schema=_SCHEMA)
+
+
+@pytest.mark.parametrize(
+    "stream",
+    [
+        {},
+        {"history": _LOG},
+        {"format": "avro", "avro_schema": "{}", "time_format": "us", "event_id": "n"},
+        {"max_out_of_orderness": "2s", "allowed_lateness": "1h", "heartbeats": False, "description": "clicks"},
+    ],
+)
+@pytest.mark.parametrize("more", [{}, {"commit_interval": "1m", "parallelism": 4, "slide": "5s", "freshness": "30s"}])
+def test_streaming_groups_survive_json(stream: dict[str, object], more: dict[str, object]) -> None:
+    source = StreamSource("clicks", topic="clicks", event_timestamp="ts", schema=_SCHEMA, **stream)  # type: ignore[arg-type]
+    features = [
+        Feature("user_session_n", agg.stddev("n"), window=session("30m"), dtype=FLOAT),
+        Feature("user_n_30m", agg.first_n("n", 3), window="30m", dtype=LIST(INT)),
+        Feature("user_n_500ms", agg.last_n("n", 3), window="500ms", dtype=LIST(INT)),
+    ]
+    group = FeatureGroup(
+        "user_clicks",
+        entity=Entity("user", join_key="user_id"),
+        source=source,
+        owner="team:t",
+        features=features,
+        **more,  # type: ignore[arg-type]
+    )
+    copy = FeatureGroup.from_json(json.loads(json.dumps(group.to_json())))
+    assert copy == group
+    assert copy.stream == source
+    assert copy.all_sources == group.all_sources
+    assert StreamSource.from_json(json.loads(json.dumps(source.to_json()))) == source
+
+
+def test_windows_are_read_as_written() -> None:
+    for window in (Window(None), Window(1_000), Window(90_000_000, session=True)):
+        assert parse_window(str(window)) == window
+    assert str(session("60m")) == "session(1h)"
+    for text in ("session()", "session(0s)", "session(all_time)", "session", "0s"):
+        with pytest.raises(ValueError, match=r"not a duration|length 0"):
+            parse_window(text)
 
 
 def test_a_timestamp_default_survives_json() -> None:
@@ -76,7 +137,11 @@ def test_instants_are_exact_microseconds() -> None:
 def test_durations() -> None:
     assert parse_duration("90m") == 5_400_000_000
     assert [format_duration(parse_duration(text)) for text in ("24h", "90m", "1w", "61s")] == ["1d", "90m", "7d", "61s"]
-    with pytest.raises(ValueError, match="not a duration"):
+    assert parse_duration("1500ms") == 1_500_000
+    assert [format_duration(parse_duration(text)) for text in ("1500ms", "2000ms", "0ms", "86400000ms")] == [
+        "1500ms", "2s", "0s", "1d",
+    ]  # fmt: skip
+    with pytest.raises(ValueError, match="one of ms, s, m, h, d, w, such as '90d'"):
         parse_duration("1.5h")
 
 

@@ -18,7 +18,7 @@ WITH cleaned AS (
 ),
 events AS (
   SELECT *,
-    CASE WHEN abs((`amount` - CAST(coalesce(`n`, 0L) AS DOUBLE))) < double('Infinity') THEN (`amount` - CAST(coalesce(`n`, 0L) AS DOUBLE)) + 0D END AS `net`
+    CASE WHEN abs(((`amount` - CAST(coalesce(`n`, 0L) AS DOUBLE)) + CAST(pmod(crc32(CAST(`word` AS BINARY)), 16L) AS DOUBLE))) < double('Infinity') THEN ((`amount` - CAST(coalesce(`n`, 0L) AS DOUBLE)) + CAST(pmod(crc32(CAST(`word` AS BINARY)), 16L) AS DOUBLE)) + 0D END AS `net`
   FROM cleaned
   WHERE (((`word` = 'it\'s') OR (`word` = 'b')) AND (NOT `ok`))
 ),

@@ -1,0 +1,156 @@
+"""The assets of a streaming group: its table, which Flink writes and Spark backfills, and the daily reconcile."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import dagster as dg
+
+from feature_assets.checks import check_results, check_specs
+from feature_assets.keys import log_key, offline_key, op_name, reconcile_key, source_key
+from feature_assets.metadata import run_metadata, table_metadata
+from feature_assets.offline import freshness_policy
+from feature_assets.partitions import partitions_of
+from feature_store.errors import QualityError
+from feature_store.offline.materialize import Materialization
+from feature_store.offline.profile import Profile
+from feature_store.offline.reconcile import Consistency, reconcile_span
+from feature_store.plan.nodes import GroupPlan
+from feature_store.quality.expectations import Verdict, judge, refuse_failures
+from resources.spark import SparkResource
+from resources.store import FeatureStoreResource
+
+CONSISTENT = "consistent"
+LEAST_CONSISTENCY = 0.999
+"""Share of rows that the stream must have written as batch computes them, for the reconcile's check to pass."""
+
+
+def stream_asset(plan: GroupPlan, domain: str) -> dg.AssetsDefinition:
+    """The asset of a streaming group's offline table. Flink writes it; running a partition backfills it with Spark."""
+    group, stream = plan.group, plan.stream
+    assert stream is not None
+    key = offline_key(group)
+    spec = dg.AssetSpec(
+        key,
+        deps=[source_key(stream), log_key(stream)],
+        description=group.description,
+        group_name=f"{domain}/{group.name}",
+        owners=[group.owner],
+        tags={**group.tags, "entity": group.entity.name, "cadence": "stream"},
+        kinds={"flink", "iceberg"},
+        code_version=plan.fingerprint,
+        metadata={
+            **table_metadata(plan),
+            "slide": f"{plan.slide / 1e6:g} s",
+            "max_out_of_orderness": stream.max_out_of_orderness,
+            "allowed_lateness": stream.allowed_lateness,
+            "commit_interval": group.commit_interval,
+        },
+        partitions_def=partitions_of(group),
+        freshness_policy=freshness_policy(plan),
+    )
+
+    @dg.multi_asset(
+        name=op_name(key),
+        specs=[spec],
+        check_specs=check_specs(key, plan.schema),
+        backfill_policy=dg.BackfillPolicy.single_run(),
+        pool="spark",
+    )
+    def backfill(
+        context: dg.AssetExecutionContext, spark: SparkResource, store: FeatureStoreResource
+    ) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
+        verdicts: list[Verdict] = []
+        try:
+            done, found = _reconcile(context, plan, spark, store, verdicts)
+        except QualityError as error:
+            yield from check_results(key, verdicts)
+            raise dg.Failure(str(error), allow_retries=False) from error
+        yield dg.MaterializeResult(
+            asset_key=key,
+            metadata={**run_metadata(done), **_consistency(found)},
+            data_version=dg.DataVersion(str(done.snapshot_id)),
+            check_results=list(check_results(key, verdicts)),
+        )
+
+    return backfill
+
+
+def reconcile_asset(plan: GroupPlan, domain: str) -> dg.AssetsDefinition:
+    """The daily comparison of what the stream wrote with what batch computes; it corrects what differs."""
+    group = plan.group
+    key = reconcile_key(group)
+    spec = dg.AssetSpec(
+        key,
+        deps=[offline_key(group)],
+        description=f"Is {group.id} the same number in batch? Recomputed from the event log, row for row, corrected.",
+        group_name=f"{domain}/{group.name}",
+        owners=[group.owner],
+        kinds={"spark"},
+        code_version=plan.fingerprint,
+        partitions_def=partitions_of(group),
+    )
+    check = dg.AssetCheckSpec(
+        CONSISTENT,
+        asset=key,
+        description=f"At least {LEAST_CONSISTENCY:.1%} of the rows were as batch computes them.",
+    )
+
+    @dg.multi_asset(
+        name=op_name(key),
+        specs=[spec],
+        check_specs=[check],
+        backfill_policy=dg.BackfillPolicy.single_run(),
+        pool="spark",
+    )
+    def reconcile(
+        context: dg.AssetExecutionContext, spark: SparkResource, store: FeatureStoreResource
+    ) -> Iterator[dg.MaterializeResult[None]]:
+        done, found = _reconcile(context, plan, spark, store, [])
+        if found.corrected:
+            store.materialize_online(plan.schema)
+        passed = found.rate >= LEAST_CONSISTENCY
+        result = dg.AssetCheckResult(
+            asset_key=key,
+            check_name=CONSISTENT,
+            passed=passed,
+            severity=dg.AssetCheckSeverity.ERROR,
+            metadata={"consistency": found.rate},
+        )
+        metadata = {**_consistency(found), "seconds": round(done.seconds, 2)}
+        yield dg.MaterializeResult(asset_key=key, metadata=metadata, check_results=[result])
+
+    return reconcile
+
+
+def _reconcile(
+    context: dg.AssetExecutionContext,
+    plan: GroupPlan,
+    spark: SparkResource,
+    store: FeatureStoreResource,
+    verdicts: list[Verdict],
+) -> tuple[Materialization, Consistency]:
+    def audit(profile: Profile) -> None:
+        verdicts.extend(judge(plan.schema, profile))
+        refuse_failures(plan.schema, tuple(verdicts))
+
+    window = context.partition_time_window
+    done, found = reconcile_span(spark.session(), store.settings, store.catalog, plan, window.start, window.end, audit)
+    context.log.info(
+        f"{found.batch:,} rows by batch, {found.stored:,} stored: {found.missing:,} missing, {found.extra:,} extra, "
+        f"{found.mismatched:,} different; {found.corrected:,} corrected in {done.seconds:.1f} s"
+    )
+    return done, found
+
+
+def _consistency(found: Consistency) -> dict[str, Any]:
+    records = [dg.TableRecord({"feature": name, "different": count}) for name, count in found.by_feature.items()]
+    return {
+        "consistency": found.rate,
+        "rows by batch": found.batch,
+        "rows stored": found.stored,
+        "missing": found.missing,
+        "extra": found.extra,
+        "mismatched": found.mismatched,
+        "corrected": found.corrected,
+        "differences": dg.MetadataValue.table(records) if records else "none",
+    }

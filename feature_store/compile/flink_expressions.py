@@ -1,0 +1,134 @@
+"""Expressions as Flink SQL text. A TIMESTAMP is a BIGINT of microseconds from the parser to the sinks.
+
+Where Flink would decide differently (overflow wraps, infinities stay) a function of the kernel's jar is called instead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+
+from feature_store.dtypes import INT, TIMESTAMP, DType, to_micros
+from feature_store.plan.expressions import Expression
+
+FLINK_TYPES = {"STRING": "STRING", "INT": "BIGINT", "FLOAT": "DOUBLE", "BOOL": "BOOLEAN", "TIMESTAMP": "BIGINT"}
+
+FUNCTIONS = {
+    "fs_parse": "ParseEvent",
+    "fs_event_time": "EventTime",
+    "fs_windows": "SlideWindows",
+    "fs_timestamp": "MicrosToTimestamp",
+    "fs_micros": "TimestampToMicros",
+    "fs_finite": "Finite",
+    "fs_add": "AddExact",
+    "fs_subtract": "SubtractExact",
+    "fs_multiply": "MultiplyExact",
+    "fs_negate": "NegateExact",
+    "fs_abs": "AbsExact",
+    "fs_hash_bucket": "HashBucket",
+    "fs_trim": "TrimBlanks",
+}
+"""The functions of the kernel's jar: name in SQL to class."""
+
+
+def flink_type(dtype: DType) -> str:
+    """The Flink SQL name of a type between the parser and the sinks."""
+    return f"ARRAY<{flink_type(dtype.item)}>" if dtype.item is not None else FLINK_TYPES[dtype.kind]
+
+
+def quote(name: str) -> str:
+    """A name as a Flink identifier."""
+    return "`" + name.replace("`", "``") + "`"
+
+
+def text(value: str) -> str:
+    """A string literal."""
+    return "'" + value.replace("'", "''") + "'"
+
+
+def flink_sql(expression: Expression) -> str:
+    """The Flink SQL text of an expression."""
+    if expression.op == "column":
+        return quote(str(expression.value))
+    if expression.op == "literal":
+        return _literal(expression)
+    args = [flink_sql(arg) for arg in expression.args]
+    exact = _EXACT.get(expression.op)
+    if exact is not None and expression.dtype == INT:
+        return f"{exact}({', '.join(args)})"
+    return _TEMPLATES[expression.op](*args)
+
+
+def _literal(expression: Expression) -> str:
+    value = expression.value
+    if value is None:
+        return f"CAST(NULL AS {FLINK_TYPES.get(expression.dtype.kind, 'STRING')})"
+    if isinstance(value, bool):
+        return "TRUE" if value else "FALSE"
+    if isinstance(value, datetime):
+        return f"CAST({to_micros(value)} AS BIGINT)"
+    if isinstance(value, str):
+        return text(value)
+    if isinstance(value, float):
+        return f"{value:.17e}".replace("e+", "E").replace("e", "E")
+    return f"CAST({value} AS BIGINT)" if value != -(2**63) else "CAST('-9223372036854775808' AS BIGINT)"
+
+
+def _infix(operator: str) -> Callable[..., str]:
+    return lambda left, right: f"({left} {operator} {right})"
+
+
+def _function(name: str) -> Callable[..., str]:
+    return lambda *args: f"{name}({', '.join(args)})"
+
+
+def _case(*args: str) -> str:
+    branches = " ".join(f"WHEN {args[i]} THEN {args[i + 1]}" for i in range(0, len(args) - 1, 2))
+    return f"CASE {branches} ELSE {args[-1]} END"
+
+
+_EXACT = {
+    "add": "fs_add",
+    "sub": "fs_subtract",
+    "mul": "fs_multiply",
+    "neg": "fs_negate",
+    "abs": "fs_abs",
+    "micros_between": "fs_subtract",
+}
+"""INT arithmetic, which must fail where Flink's own wraps."""
+
+_TEMPLATES: dict[str, Callable[..., str]] = {
+    "and": _infix("AND"),
+    "or": _infix("OR"),
+    "not": lambda x: f"(NOT {x})",
+    "eq": _infix("="),
+    "ne": _infix("<>"),
+    "lt": _infix("<"),
+    "le": _infix("<="),
+    "gt": _infix(">"),
+    "ge": _infix(">="),
+    "add": _infix("+"),
+    "sub": _infix("-"),
+    "mul": _infix("*"),
+    "div": lambda x, y: f"({x} / NULLIF({y}, 0E0))",
+    "mod": lambda x, y: f"MOD({x}, NULLIF({y}, CAST(0 AS BIGINT)))",
+    "neg": lambda x: f"(- {x})",
+    "is_null": lambda x: f"({x} IS NULL)",
+    "case": _case,
+    "coalesce": _function("COALESCE"),
+    "nullif": _function("NULLIF"),
+    "abs": _function("ABS"),
+    "lower": _function("LOWER"),
+    "upper": _function("UPPER"),
+    "length": lambda x: f"CAST(CHAR_LENGTH({x}) AS BIGINT)",
+    "trim": _function("fs_trim"),
+    "concat": _infix("||"),
+    "to_float": lambda x: f"CAST({x} AS DOUBLE)",
+    "finite": _function("fs_finite"),
+    "hash_bucket": _function("fs_hash_bucket"),
+}
+
+
+def sink_sql(column: str, dtype: DType) -> str:
+    """A column as the offline table stores it: microseconds become an instant again."""
+    return f"fs_timestamp({column})" if dtype == TIMESTAMP else column

@@ -1,0 +1,147 @@
+"""The kernel of on-demand features: the same code computes them for a request and for a training set."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+import polars as pl
+
+from feature_store.compile.polars_expressions import Constant, clean, constant_columns, lower
+from feature_store.dtypes import TIMESTAMP, DType, to_micros
+from feature_store.errors import InputError
+from feature_store.plan.on_demand import REQUEST_TIME
+from feature_store.plan.polars_types import polars_type
+from feature_store.plan.schema import OnDemandColumn, ViewSchema
+
+
+@dataclass(frozen=True)
+class Computed:
+    """On-demand features by name, defaults filled in, and on how many rows each was NULL before that."""
+
+    values: dict[str, pl.Series]
+    missing: dict[str, int]
+
+
+@dataclass(frozen=True)
+class _Step:
+    """A feature ready to run; `overflow` says on which rows an INT left 64 bits, None if none can."""
+
+    column: OnDemandColumn
+    value: pl.Expr
+    overflow: pl.Expr | None
+    constants: dict[str, Constant]
+
+
+class OnDemandKernel:
+    """Computes the on-demand features of a view; made once, used from any thread.
+
+    Attributes:
+        inputs: name and type of the columns it needs: stored features with their defaults filled in, keys, request
+            values, and always request_time.
+    """
+
+    def __init__(self, view: ViewSchema) -> None:
+        self.view = view
+        own = {column.name for column in view.on_demand}
+        read = {name for column in view.on_demand for name in column.inputs} - own | {REQUEST_TIME}
+        types = {column.name: column.dtype for column in (*view.keys, *view.features, *view.request)}
+        self.inputs: dict[str, DType] = {n: t for n, t in {**types, REQUEST_TIME: TIMESTAMP}.items() if n in read}
+        self._stages = _stages(view.on_demand)
+        steps = [step for stage in self._stages for step in stage]
+        self._constants = {name: constant for step in steps for name, constant in step.constants.items()}
+
+    def compute(self, columns: dict[str, pl.Series]) -> Computed:
+        """The features of all rows.
+
+        Args:
+            columns: the inputs, of the types of `polars_type` and of one length; not finite FLOATs count as NULL.
+
+        Raises:
+            InputError: naming the feature, if an INT result leaves 64 bits, or a function fails on these values.
+        """
+        found = [clean(columns[name]).alias(name) for name in self.inputs]
+        found += constant_columns(self._constants.values(), len(found[0]))
+        values: dict[str, pl.Series] = {}
+        missing: dict[str, int] = {}
+        for stage in self._stages:
+            computed = self._run(pl.DataFrame([*found, *values.values()]), stage)
+            for step in stage:
+                column = step.column
+                series = computed[column.name]
+                missing[column.name] = series.null_count()
+                if column.default is not None and missing[column.name]:
+                    series = series.fill_null(_default(column))
+                values[column.name] = series
+        return Computed(values, missing)
+
+    def _run(self, frame: pl.DataFrame, stage: list[_Step]) -> pl.DataFrame:
+        rows = frame.height
+        if rows == 1 and any(step.column.function for step in stage):
+            # Polars divides a column by a literal in another way if it has one row: a last digit of difference
+            frame = pl.DataFrame([pl.concat([column, column], rechunk=True) for column in frame])
+        values = [step.value.alias(step.column.name) for step in stage]
+        overflows = [step.overflow.alias(_flag(step)) for step in stage if step.overflow is not None]
+        try:
+            computed = frame.with_columns(*values, *overflows)
+        except Exception:  # whatever a user's function raises
+            for step in stage:
+                self._run_alone(frame, step)
+            raise
+        for step in stage:
+            if step.overflow is not None and computed[_flag(step)].any():
+                self._refuse_overflow(step, computed[_flag(step)])
+        return computed[:rows]
+
+    def _run_alone(self, frame: pl.DataFrame, step: _Step) -> None:
+        """Names the feature that fails."""
+        try:
+            frame.with_columns(step.value.alias(step.column.name))
+        except Exception as error:
+            raise InputError(
+                f"its function {step.column.function} fails on these values: {type(error).__name__}: {error}",
+                where=self._place(step),
+                remedy="give other values, or let the function return NULL for them",
+                code="function",
+            ) from error
+
+    def _refuse_overflow(self, step: _Step, overflow: pl.Series) -> None:
+        raise InputError(
+            f"an INT does not fit 64 bits in row {overflow.arg_max()}",
+            where=self._place(step),
+            remedy="give other values, or compute it in FLOAT: multiply by 1.0 first",
+            code="int-overflow",
+        )
+
+    def _place(self, step: _Step) -> str:
+        return f"view {self.view.id}, on-demand feature {step.column.name}"
+
+
+def _stages(columns: tuple[OnDemandColumn, ...]) -> list[list[_Step]]:
+    """The features in order, cut where one reads one of the same stage."""
+    stages: list[list[_Step]] = []
+    names: set[str] = set()
+    for column in columns:
+        if not stages or names & set(column.inputs):
+            stages.append([])
+            names = set()
+        stages[-1].append(_step(column))
+        names.add(column.name)
+    return stages
+
+
+def _step(column: OnDemandColumn) -> _Step:
+    if column.expression is None:
+        assert column.polars is not None
+        return _Step(column, column.polars, None, {})
+    lowered = lower(column.expression)
+    return _Step(column, lowered.value, lowered.overflow, lowered.constants)
+
+
+def _default(column: OnDemandColumn) -> pl.Expr:
+    value = to_micros(column.default) if isinstance(column.default, datetime) else column.default
+    return pl.lit(value).cast(polars_type(column.dtype))
+
+
+def _flag(step: _Step) -> str:
+    return f"overflow of {step.column.name}"  # no name of a column has blanks

@@ -1,0 +1,206 @@
+"""Keeping Flink as the definitions want it: start what is missing, resume what fell, redeploy what changed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from pyarrow import fs
+from pyiceberg.catalog import Catalog
+
+from feature_store.compile.flink import Start, Target, updates_topic
+from feature_store.offline.tables import ensure_table
+from feature_store.plan.nodes import GroupPlan
+from feature_store.registry.store import Registry
+from feature_store.registry.streams import StreamJob, StreamJobs
+from feature_store.settings import Settings
+from feature_store.streaming.cluster import FlinkCluster, RunningJob
+from feature_store.streaming.tables import ensure_dead_letters, ensure_log
+from feature_store.streaming.takeover import take_over
+from feature_store.streaming.topics import Topics
+from feature_store.streaming.wanted import Wanted, wanted_jobs
+
+Did = Literal["runs", "started", "resumed", "redeployed", "begun anew", "stopped", "is stopped"]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What `Streams.supervise` found or did about one job."""
+
+    name: str
+    did: Did
+    record: StreamJob
+
+
+class Streams:
+    """The jobs of a project's streams.
+
+    Args:
+        settings: with Kafka and Flink.
+        catalog: the Iceberg catalog.
+        records: what the registry knows of the jobs.
+        plans: of the project; those without a stream are ignored.
+
+    Raises:
+        StackError: if the stack runs without Kafka and Flink; also from every method, if one of them does not answer.
+    """
+
+    def __init__(self, settings: Settings, catalog: Catalog, records: StreamJobs, plans: Iterable[GroupPlan]) -> None:
+        settings.require_streams()
+        self.settings = settings
+        self.catalog = catalog
+        self.records = records
+        self.wanted = {wanted.name: wanted for wanted in wanted_jobs(plans)}
+        self.cluster = FlinkCluster(settings)
+        self.topics = Topics(settings.kafka_servers)
+
+    def supervise(self, names: Sequence[str] | None = None) -> list[Outcome]:
+        """Brings jobs to what they should be: all of them, or those named; not those another process is at."""
+        outcomes = []
+        for wanted in self.wanted.values():
+            if names is not None and wanted.name not in names:
+                continue
+            with self.records.only_one(wanted.name) as alone:
+                if alone:
+                    record = self.records.read().get(wanted.name)
+                    outcomes.append(self._supervise(wanted, record, self.cluster.jobs()))
+        return outcomes
+
+    def stop(self, name: str) -> StreamJob | None:
+        """Stops a job with a savepoint; it stays stopped until `start`. None if it was never started."""
+        record = self.records.read().get(name)
+        if record is None:
+            return None
+        for job in self._of_name(name, self.cluster.jobs()):
+            path = self.cluster.stop(job.id, self._savepoints())
+            record = self.records.note(record, state_path=path)
+        return self.records.note(record, desired="stopped")
+
+    def start(self, name: str) -> list[Outcome]:
+        """Lets a job run that was stopped or never started."""
+        record = self.records.read().get(name)
+        if record is not None:
+            self.records.note(record, desired="running")
+        return self.supervise([name])
+
+    def _supervise(self, wanted: Wanted, record: StreamJob | None, running: Sequence[RunningJob]) -> Outcome:
+        alive = self._only_one(wanted.name, record, running)
+        if record is not None and record.desired == "stopped":
+            if alive is not None:
+                record = self.records.note(record, state_path=self.cluster.stop(alive.id, self._savepoints()))
+                return Outcome(wanted.name, "stopped", record)
+            return Outcome(wanted.name, "is stopped", record)
+        if record is None:
+            return Outcome(wanted.name, "started", self._submit(wanted, self._first_start(wanted), "", 0))
+        if alive is None:
+            path = newest_checkpoint(self._checkpoints(), record.flink_job_id) or record.state_path
+            return Outcome(wanted.name, "resumed", self._submit(wanted, _start(record), path, record.starts))
+        if record.fingerprint == wanted.fingerprint:
+            path = newest_checkpoint(self._checkpoints(), alive.id) or record.state_path
+            return Outcome(wanted.name, "runs", self.records.note(record, flink_job_id=alive.id, state_path=path))
+        path = self.cluster.stop(alive.id, self._savepoints())
+        record = self.records.note(record, state_path=path)
+        if record.state_fingerprint == wanted.state_fingerprint:
+            return Outcome(wanted.name, "redeployed", self._submit(wanted, _start(record), path, record.starts))
+        return Outcome(wanted.name, "begun anew", self._submit(wanted, self._first_start(wanted), "", record.starts))
+
+    def _only_one(self, name: str, record: StreamJob | None, running: Sequence[RunningJob]) -> RunningJob | None:
+        """The job of a name; others of the same name, which nobody should have started, are ended."""
+        found = self._of_name(name, running)
+        if not found:
+            return None
+        ours = [job for job in found if record is not None and job.id == record.flink_job_id]
+        keep = (ours or found)[0]
+        for job in found:
+            if job is not keep:
+                self.cluster.cancel(job.id)
+        return keep
+
+    @staticmethod
+    def _of_name(name: str, running: Sequence[RunningJob]) -> list[RunningJob]:
+        return [job for job in running if job.name == name]
+
+    def _first_start(self, wanted: Wanted) -> Start:
+        kept = self.topics.offsets(wanted.stream.topic)
+        return Start() if wanted.plan is None else take_over(self.catalog, wanted.plan, kept)
+
+    def _submit(self, wanted: Wanted, start: Start, state_path: str, starts: int) -> StreamJob:
+        """Starts a job and records it; what it writes to is made first."""
+        self._prepare(wanted)
+        config = wanted.config(self.settings.flink_state)
+        if state_path:
+            config["execution.state-recovery.path"] = state_path
+        job_id = self.cluster.submit(wanted.job(self._target(), start), config)
+        return self.records.write(
+            StreamJob(
+                name=wanted.name,
+                desired="running",
+                fingerprint=wanted.fingerprint,
+                state_fingerprint=wanted.state_fingerprint,
+                start=asdict(start),
+                flink_job_id=job_id,
+                state_path=state_path,
+                starts=starts + 1,
+            )
+        )
+
+    def _prepare(self, wanted: Wanted) -> None:
+        ensure_dead_letters(self.catalog)
+        ensure_log(self.catalog, wanted.stream)
+        if wanted.plan is not None:
+            ensure_table(self.catalog, wanted.plan.schema)
+            partitions = len(self.topics.offsets(wanted.stream.topic))
+            self.topics.ensure(updates_topic(wanted.plan.schema), partitions)
+
+    def _target(self) -> Target:
+        settings = self.settings
+        return Target(
+            kafka_servers=settings.kafka_servers,
+            kernel_jar=str(settings.kernel_jar),
+            catalog={
+                "catalog-impl": "org.apache.iceberg.jdbc.JdbcCatalog",
+                "uri": settings.jdbc_url("iceberg"),
+                "jdbc.user": settings.pg_user,
+                "jdbc.password": settings.pg_password,
+                "jdbc.schema-version": "V1",
+                "warehouse": settings.warehouse,
+            },
+        )
+
+    def _checkpoints(self) -> str:
+        return f"{self.settings.flink_state}/checkpoints"
+
+    def _savepoints(self) -> str:
+        return f"{self.settings.flink_state}/savepoints"
+
+
+def open_streams(settings: Settings, catalog: Catalog, registry: Registry, plans: Mapping[str, GroupPlan]) -> Streams:
+    """The streams of a project.
+
+    Raises:
+        StackError: if the stack runs without Kafka and Flink.
+    """
+    return Streams(settings, catalog, StreamJobs(registry.engine), plans.values())
+
+
+def newest_checkpoint(folder: str, job_id: str) -> str:
+    """The URL of a job's newest complete checkpoint below a folder (a URL); empty if it has none.
+
+    Found where it lies, and not asked of Flink, which forgets its jobs when the JobManager is killed. A checkpoint is
+    complete when its `_metadata` is there; to go on from an older one would write rows again.
+    """
+    store, path = fs.FileSystem.from_uri(f"{folder}/{job_id}")
+    found = store.get_file_info(fs.FileSelector(path, allow_not_found=True)) if job_id else []
+    numbered = {int(info.base_name.removeprefix("chk-")): info for info in found if info.base_name.startswith("chk-")}
+    for number in sorted(numbered, reverse=True):
+        if store.get_file_info(f"{numbered[number].path}/_metadata").type == fs.FileType.File:
+            return f"{folder}/{job_id}/chk-{number}"
+    return ""
+
+
+def _start(record: StreamJob) -> Start:
+    given: dict[str, Any] = dict(record.start)
+    offsets = given.get("offsets")
+    given["offsets"] = None if offsets is None else {int(number): offset for number, offset in offsets.items()}
+    return Start(**given)

@@ -1,0 +1,19 @@
+package featurestore;
+
+import org.apache.flink.table.functions.ScalarFunction;
+
+/** Sum of two INTs; one that does not fit 64 bits is an error of the run. */
+public class AddExact extends ScalarFunction {
+    private static final long serialVersionUID = 1L;
+
+    public Long eval(Long left, Long right) {
+        if (left == null || right == null) {
+            return null;
+        }
+        try {
+            return Math.addExact(left, right);
+        } catch (ArithmeticException overflow) {
+            throw new ArithmeticException(left + " + " + right + " does not fit 64 bits");
+        }
+    }
+}

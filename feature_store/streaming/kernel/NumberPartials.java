@@ -1,0 +1,186 @@
+package featurestore;
+
+/** Partials whose size does not depend on the number of rows. */
+final class NumberPartials {
+    private NumberPartials() {}
+
+    static final class Count extends Partial {
+        private long rows;
+
+        @Override
+        void add(long at, Object value, Object weight) {
+            rows++;
+        }
+
+        @Override
+        void merge(Partial other) {
+            rows += ((Count) other).rows;
+        }
+
+        @Override
+        void write(ByteWriter out, long origin) {
+            out.unsigned(rows);
+        }
+
+        @Override
+        void read(ByteReader in, long origin) {
+            rows = in.unsigned();
+        }
+
+        @Override
+        Object result() {
+            return rows;
+        }
+    }
+
+    static final class IntSum extends Partial {
+        private final String feature;
+        private long sum;
+
+        IntSum(String feature) {
+            this.feature = feature;
+        }
+
+        @Override
+        void add(long at, Object value, Object weight) {
+            sum = sum(sum, (Long) value, feature);
+        }
+
+        @Override
+        void merge(Partial other) {
+            sum = sum(sum, ((IntSum) other).sum, feature);
+        }
+
+        @Override
+        void write(ByteWriter out, long origin) {
+            out.signed(sum);
+        }
+
+        @Override
+        void read(ByteReader in, long origin) {
+            sum = in.signed();
+        }
+
+        @Override
+        Object result() {
+            return sum;
+        }
+    }
+
+    static final class FloatSum extends Partial {
+        private double sum;
+
+        @Override
+        void add(long at, Object value, Object weight) {
+            sum += (Double) value;
+        }
+
+        @Override
+        void merge(Partial other) {
+            sum += ((FloatSum) other).sum;
+        }
+
+        @Override
+        void write(ByteWriter out, long origin) {
+            out.real(sum);
+        }
+
+        @Override
+        void read(ByteReader in, long origin) {
+            sum = in.real();
+        }
+
+        @Override
+        Object result() {
+            return finite(sum);
+        }
+    }
+
+    static final class Mean extends Partial {
+        private long rows;
+        private double sum;
+
+        @Override
+        void add(long at, Object value, Object weight) {
+            rows++;
+            sum += ((Number) value).doubleValue();
+        }
+
+        @Override
+        void merge(Partial other) {
+            rows += ((Mean) other).rows;
+            sum += ((Mean) other).sum;
+        }
+
+        @Override
+        void write(ByteWriter out, long origin) {
+            out.unsigned(rows);
+            if (rows > 0) {
+                out.real(sum);
+            }
+        }
+
+        @Override
+        void read(ByteReader in, long origin) {
+            rows = in.unsigned();
+            sum = rows > 0 ? in.real() : 0;
+        }
+
+        @Override
+        Object result() {
+            return rows > 0 ? finite(sum / rows) : null;
+        }
+    }
+
+    /**
+     * Number, mean and sum of squared distances to it, merged as Chan, Golub and LeVeque do: a sum of squares cancels.
+     */
+    static final class Deviation extends Partial {
+        private long rows;
+        private double mean;
+        private double squares;
+
+        @Override
+        void add(long at, Object value, Object weight) {
+            double number = ((Number) value).doubleValue();
+            rows++;
+            double distance = number - mean;
+            mean += distance / rows;
+            squares += distance * (number - mean);
+        }
+
+        @Override
+        void merge(Partial other) {
+            Deviation that = (Deviation) other;
+            if (that.rows == 0) {
+                return;
+            }
+            double all = (double) rows + that.rows;
+            double distance = that.mean - mean;
+            mean = rows == 0 ? that.mean : mean + distance * (that.rows / all);
+            squares += that.squares + distance * distance * (rows * (that.rows / all));
+            rows += that.rows;
+        }
+
+        @Override
+        void write(ByteWriter out, long origin) {
+            out.unsigned(rows);
+            if (rows > 0) {
+                out.real(mean);
+                out.real(squares);
+            }
+        }
+
+        @Override
+        void read(ByteReader in, long origin) {
+            rows = in.unsigned();
+            mean = rows > 0 ? in.real() : 0;
+            squares = rows > 0 ? in.real() : 0;
+        }
+
+        @Override
+        Object result() {
+            return rows > 1 ? finite(Math.sqrt(squares / (rows - 1))) : null;
+        }
+    }
+}

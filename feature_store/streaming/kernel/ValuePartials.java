@@ -1,0 +1,159 @@
+package featurestore;
+
+import java.util.ArrayList;
+import java.util.Comparator;
+import java.util.HashMap;
+import java.util.HashSet;
+import java.util.List;
+import java.util.Map;
+import java.util.Set;
+
+/** Partials that keep values, whenever they happened. */
+final class ValuePartials {
+    private ValuePartials() {}
+
+    /** The smallest value (sign -1) or the greatest (sign 1). */
+    static final class Extreme extends Partial {
+        private final ValueType type;
+        private final int sign;
+        private Object value;
+
+        Extreme(ValueType type, int sign) {
+            this.type = type;
+            this.sign = sign;
+        }
+
+        @Override
+        void add(long at, Object other, Object weight) {
+            if (value == null || sign * compare(other, value) > 0) {
+                value = other;
+            }
+        }
+
+        @Override
+        void merge(Partial other) {
+            if (((Extreme) other).value != null) {
+                add(0, ((Extreme) other).value, null);
+            }
+        }
+
+        @Override
+        void write(ByteWriter out, long origin) {
+            out.flag(value != null);
+            if (value != null) {
+                out.value(type, value);
+            }
+        }
+
+        @Override
+        void read(ByteReader in, long origin) {
+            value = in.flag() ? in.value(type) : null;
+        }
+
+        @Override
+        Object result() {
+            return value;
+        }
+    }
+
+    static final class Distinct extends Partial {
+        private final ValueType type;
+        private final Set<Object> values = new HashSet<>();
+
+        Distinct(ValueType type) {
+            this.type = type;
+        }
+
+        @Override
+        void add(long at, Object value, Object weight) {
+            values.add(value);
+        }
+
+        @Override
+        void merge(Partial other) {
+            values.addAll(((Distinct) other).values);
+        }
+
+        @Override
+        void write(ByteWriter out, long origin) {
+            out.unsigned(values.size());
+            for (Object value : values) {
+                out.value(type, value);
+            }
+        }
+
+        @Override
+        void read(ByteReader in, long origin) {
+            values.clear();
+            for (long left = in.unsigned(); left > 0; left--) {
+                values.add(in.value(type));
+            }
+        }
+
+        @Override
+        Object result() {
+            return (long) values.size();
+        }
+    }
+
+    /** Values with the sums of their weights, or with their numbers of rows. */
+    static final class Top extends Partial {
+        private final ValueType type;
+        private final ValueType weightType;
+        private final int limit;
+        private final String feature;
+        private final Map<Object, Object> weights = new HashMap<>();
+
+        Top(Spec.Measure measure, String feature) {
+            this.type = measure.type();
+            this.weightType = measure.weightType() == null ? ValueType.INT : measure.weightType();
+            this.limit = measure.limit();
+            this.feature = feature;
+        }
+
+        @Override
+        void add(long at, Object value, Object weight) {
+            weights.merge(value, weight == null ? (Object) 1L : weight, this::together);
+        }
+
+        @Override
+        void merge(Partial other) {
+            ((Top) other).weights.forEach((value, weight) -> weights.merge(value, weight, this::together));
+        }
+
+        private Object together(Object left, Object right) {
+            if (left instanceof Long) {
+                return sum((Long) left, (Long) right, feature);
+            }
+            return (Double) left + (Double) right;
+        }
+
+        @Override
+        void write(ByteWriter out, long origin) {
+            out.unsigned(weights.size());
+            weights.forEach((value, weight) -> {
+                out.value(type, value);
+                out.value(weightType, weight);
+            });
+        }
+
+        @Override
+        void read(ByteReader in, long origin) {
+            weights.clear();
+            for (long left = in.unsigned(); left > 0; left--) {
+                weights.put(in.value(type), in.value(weightType));
+            }
+        }
+
+        @Override
+        Object result() {
+            if (weights.isEmpty()) {
+                return null;
+            }
+            List<Map.Entry<Object, Object>> ranked = new ArrayList<>(weights.entrySet());
+            Comparator<Map.Entry<Object, Object>> heaviest = (a, b) -> compare(b.getValue(), a.getValue());
+            ranked.sort(heaviest.thenComparing(Map.Entry::getKey, Partial::compare));
+            return ranked.stream().limit(limit).map(Map.Entry::getKey).toArray();
+        }
+    }
+}

@@ -1,0 +1,219 @@
+package featurestore;
+
+import java.util.function.LongSupplier;
+
+/**
+ * Aggregates the events of entities over windows, and writes a row of an entity where its values change.
+ *
+ * <p>Events become tiles: partial aggregates of an entity and a slide step, which ends at a feature timestamp. A row is
+ * written for each change point (see {@link Points}) when the watermark has made it final, computed anew from the
+ * tiles. An event that comes after that, but within the allowed lateness, writes the rows again that it changes.
+ *
+ * <p>One kernel serves all entities; what it knows of one lies in the {@link KernelState} it is given. Inside, times
+ * are slide steps: step s ends at the feature timestamp s * slide.
+ */
+public final class WindowKernel {
+    /** Beyond this many microseconds there are no events: the end of the stream. */
+    private static final long END = 1L << 60;
+    private static final long NEVER = Long.MIN_VALUE / 2;
+
+    private final Spec spec;
+    private final Points points;
+    private final LongSupplier clock;
+    private final ValueType[] valueTypes;
+    /** The last step that batch writes; NEVER without a batch. */
+    private final long cut;
+
+    /** @param clock microseconds since the epoch */
+    public WindowKernel(Spec spec, LongSupplier clock) {
+        this.spec = spec;
+        this.clock = clock;
+        points = new Points(spec);
+        valueTypes = spec.valueTypes();
+        cut = spec.cut == Long.MIN_VALUE ? NEVER : Math.floorDiv(spec.cut, spec.slide);
+    }
+
+    /** The last step whose rows are final at a watermark in milliseconds: no event up to that time is to come. */
+    public long finalStep(long watermark) {
+        long known = watermark >= END / 1000 ? END : watermark <= -END / 1000 ? -END : (watermark + 1) * 1000;
+        return Math.floorDiv(known, spec.slide);
+    }
+
+    /**
+     * Takes in an event.
+     *
+     * @param at when it happened, in microseconds
+     * @param id what a copy of it would have too; null if it has none
+     * @param passes for each condition of the spec whether it is true
+     * @param values the spec's input values; null for NULL
+     * @param known the final step at the current watermark
+     * @throws ArithmeticException if an INT sum does not fit 64 bits; it names the feature
+     */
+    public Verdict onEvent(
+            KernelState state, long at, Text id, boolean[] passes, Object[] values, long known, Rows out)
+            throws Exception {
+        long step = spec.stepOf(at);
+        Entity entity = Entity.load(spec, state);
+        // A restored job does not know the watermark at first, but the entity remembers what has been written for it.
+        long fired = Math.max(known, entity.emitted);
+        boolean filling = isFilling(fired);
+        if (!filling && step <= tooLateUntil(fired)) {
+            return Verdict.TOO_LATE;
+        }
+        boolean corrects = !filling && step <= fired;
+        long mask = seenBy(passes);
+        if (mask == 0) {
+            return corrects ? Verdict.CORRECTION : Verdict.ON_TIME;
+        }
+        if (spec.eventId && id != null) {
+            long forgotten = filling ? Long.MIN_VALUE : tooLateUntil(fired);
+            if (entity.ids().contains(id, forgotten, state)) {
+                return Verdict.COPY;
+            }
+            entity.ids().add(id, step, forgotten, state);
+        }
+        if (entity.timer > fired) {
+            entity.emitted = Math.max(entity.emitted, fired);
+        }
+        clean(values);
+        if (filling && !spec.hasSessions && step <= horizon(fired)) {
+            addToBase(entity, at, mask, passes, values);
+        } else {
+            addToTile(entity, step, at, mask, passes, values);
+        }
+        if (corrects) {
+            correct(entity, step, mask, fired, out);
+        }
+        schedule(entity, points.firstOf(step, mask, Math.max(entity.emitted, cut)));
+        entity.save();
+        return corrects ? Verdict.CORRECTION : Verdict.ON_TIME;
+    }
+
+    /** Writes the rows that have become final, and sees to the next ones. A call too many does no harm. */
+    public void onTimer(KernelState state, long fired, Rows out) throws Exception {
+        Entity entity = Entity.load(spec, state);
+        if (entity.isNew || entity.timer > fired) {
+            return;
+        }
+        long after = Math.max(entity.emitted, cut);
+        if (after < fired) {
+            for (long step : points.between(entity, after, fired)) {
+                emit(entity, step, out);
+            }
+        }
+        entity.emitted = Math.max(entity.emitted, fired);
+        entity.timer = Entity.NO_TIMER;
+        expire(entity, state, fired);
+        schedule(entity, points.next(entity, Math.max(entity.emitted, cut)));
+        entity.save();
+    }
+
+    /** Whether the past is still being read: events up to the cut come in any order, and none of them is late. */
+    private boolean isFilling(long fired) {
+        return fired <= cut;
+    }
+
+    /** Events of tiles up to this step are beyond the allowed lateness. */
+    private long tooLateUntil(long fired) {
+        return Math.floorDiv(fired * spec.slide - spec.lateness, spec.slide);
+    }
+
+    /** Tiles up to this step have left all windows of the rows that can still be written. */
+    private long horizon(long fired) {
+        if (isFilling(fired)) {
+            return spec.hasSessions ? NEVER : Math.floorDiv(spec.cut - spec.lateness - spec.longest, spec.slide);
+        }
+        return Math.floorDiv(fired * spec.slide - spec.lateness - spec.longest, spec.slide);
+    }
+
+    private long seenBy(boolean[] passes) {
+        long mask = 0;
+        for (Spec.Aggregate aggregate : spec.aggregates) {
+            if (aggregate.pass < 0 || passes[aggregate.pass]) {
+                mask |= 1L << aggregate.windowIndex;
+            }
+        }
+        return mask;
+    }
+
+    private void clean(Object[] values) {
+        for (int i = 0; i < valueTypes.length; i++) {
+            if (valueTypes[i] == ValueType.FLOAT && values[i] != null) {
+                values[i] = Partial.finite((Double) values[i]);
+            }
+        }
+    }
+
+    private void addToTile(Entity entity, long step, long at, long mask, boolean[] passes, Object[] values)
+            throws Exception {
+        Chunk chunk = entity.chunkOf(step);
+        Block tiles = chunk.tiles();
+        int index = tiles.indexOf(step);
+        Cell cell = new Cell(spec);
+        long seen = mask;
+        if (index >= 0) {
+            tiles.load(index, cell, spec);
+            seen |= tiles.mask(index);
+        }
+        add(cell, at, passes, values);
+        chunk.set(step, seen, cell);
+        entity.tidy(chunk);
+    }
+
+    private void addToBase(Entity entity, long at, long mask, boolean[] passes, Object[] values) {
+        if (spec.hasAllTime) {
+            Cell cell = new Cell(spec);
+            add(cell, at, passes, values);
+            entity.base().fold(cell, mask);
+        }
+    }
+
+    private void add(Cell cell, long at, boolean[] passes, Object[] values) {
+        for (int i = 0; i < spec.measures.length; i++) {
+            Spec.Measure measure = spec.measures[i];
+            Object value = measure.value() < 0 ? null : values[measure.value()];
+            Object weight = measure.weight() < 0 ? null : values[measure.weight()];
+            boolean counts = (measure.value() < 0 || value != null) && (measure.weight() < 0 || weight != null);
+            if (counts && (measure.pass() < 0 || passes[measure.pass()])) {
+                cell.partials[i].add(at, value, weight);
+            }
+        }
+        for (int i = 0; i < spec.sessionPasses.length; i++) {
+            if (spec.sessionPasses[i] < 0 || passes[spec.sessionPasses[i]]) {
+                cell.see(i, at);
+            }
+        }
+    }
+
+    private void correct(Entity entity, long step, long mask, long fired, Rows out) throws Exception {
+        for (long point : points.between(entity, step - 1, points.lastOf(step, mask, fired))) {
+            emit(entity, point, out);
+        }
+    }
+
+    private void emit(Entity entity, long step, Rows out) throws Exception {
+        Object[] values = Evaluation.at(spec, entity, step);
+        out.row(step * spec.slide, entity.nextCreated(clock.getAsLong()), values);
+    }
+
+    private void expire(Entity entity, KernelState state, long fired) throws Exception {
+        entity.expire(horizon(fired));
+        if (!isFilling(fired)) {
+            long late = tooLateUntil(fired);
+            entity.ids().expire(late, state);
+            long oldest = entity.hasTiles() ? Math.min(late, entity.firstStep() - 1) : late;
+            entity.base().forgetSessions(oldest * spec.slide);
+        }
+    }
+
+    /** Asks for a timer at the next point, or, when nothing is to come, at the time when all can be forgotten. */
+    private void schedule(Entity entity, long next) {
+        if (next != Points.NONE && next < entity.timer) {
+            entity.registerTimer(next);
+        } else if (entity.timer == Entity.NO_TIMER && (entity.hasTiles() || !entity.ids().isEmpty())) {
+            long last = Math.max(Math.max(entity.lastStep(), entity.emitted), cut);
+            long microseconds = last * spec.slide + spec.longest + spec.lateness;
+            entity.registerTimer(Math.floorDiv(microseconds, spec.slide) + 2);
+        }
+    }
+}

@@ -1,0 +1,72 @@
+"""The Iceberg tables that streams write beside the groups' own: event logs and the dead letters."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+from pyiceberg.catalog import Catalog
+from pyiceberg.exceptions import NoSuchTableError
+from pyiceberg.partitioning import PartitionField, PartitionSpec
+from pyiceberg.schema import assign_fresh_schema_ids
+from pyiceberg.table import Table
+from pyiceberg.transforms import DayTransform
+
+from feature_store.compile.flink import DEAD_LETTERS, KAFKA_OFFSET, KAFKA_PARTITION, RECORDED_AT
+from feature_store.dsl.source import StreamSource
+from feature_store.dtypes import TIMESTAMP, arrow_type
+from feature_store.errors import ConflictError
+from feature_store.offline.tables import TABLE_PROPERTIES, iceberg_schema
+
+_INSTANT = arrow_type(TIMESTAMP)
+
+DEAD_LETTER_SCHEMA = pa.schema(
+    [
+        ("source", pa.string()),
+        ("group_id", pa.string()),
+        ("reason", pa.string()),
+        ("detail", pa.string()),
+        ("kafka_topic", pa.string()),
+        ("kafka_partition", pa.int32()),
+        ("kafka_offset", pa.int64()),
+        ("event_timestamp", _INSTANT),
+        ("payload", pa.binary()),
+        ("recorded_at", _INSTANT),
+    ]
+)
+"""One row for each event that no group could use: `reason` is "malformed", "too late" or "no key"; a malformed event
+has no group. `payload` is the message as it came."""
+
+
+def ensure_dead_letters(catalog: Catalog) -> Table:
+    """The table of dead letters, created if it is missing."""
+    return _ensure(catalog, DEAD_LETTERS, DEAD_LETTER_SCHEMA, "recorded_at")
+
+
+def ensure_log(catalog: Catalog, stream: StreamSource) -> Table:
+    """The event log of a source, created if it is missing: its columns, and where in Kafka each event was.
+
+    Raises:
+        ConflictError: if a table of this name lacks one of the columns.
+    """
+    columns = [(name, arrow_type(dtype)) for name, dtype in stream.schema.items()]
+    columns += [(KAFKA_PARTITION, pa.int32()), (KAFKA_OFFSET, pa.int64()), (RECORDED_AT, _INSTANT)]
+    wanted = pa.schema(columns)
+    table = _ensure(catalog, str(stream.log.table), wanted, stream.event_timestamp)
+    missing = [name for name in wanted.names if name not in table.schema().column_names]
+    if missing:
+        raise ConflictError(
+            f"the event log {stream.log.table} has no column {missing[0]!r}",
+            where=f"source {stream.name}",
+            remedy="name another table in history=, or add the column to the table",
+            code="log-columns",
+        )
+    return table
+
+
+def _ensure(catalog: Catalog, name: str, columns: pa.Schema, day_of: str) -> Table:
+    try:
+        return catalog.load_table(name)
+    except NoSuchTableError:
+        catalog.create_namespace_if_not_exists(name.split(".")[0])
+        schema = assign_fresh_schema_ids(iceberg_schema(columns))
+        day = PartitionField(schema.find_field(day_of).field_id, 1000, DayTransform(), f"{day_of}_day")
+        return catalog.create_table(name, schema, partition_spec=PartitionSpec(day), properties=TABLE_PROPERTIES)

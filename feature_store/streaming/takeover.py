@@ -1,0 +1,81 @@
+"""Where a stream takes over from batch: the cut, and what it reads to have its windows full from the first row."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+
+import pyarrow.compute as pc
+from pyiceberg.catalog import Catalog
+from pyiceberg.exceptions import NoSuchTableError
+
+from feature_store.compile.flink import KAFKA_OFFSET, KAFKA_PARTITION, Start
+from feature_store.dtypes import to_micros
+from feature_store.duration import DAY
+from feature_store.offline.tables import FIRST_TIMESTAMP, ensure_table
+from feature_store.plan.nodes import GroupPlan, WindowedRows
+from feature_store.streaming.topics import Offsets
+
+
+def take_over(catalog: Catalog, plan: GroupPlan, kept: Mapping[int, Offsets]) -> Start:
+    """Where the stream of a group begins.
+
+    Rows up to the cut, the last midnight that the event log has passed, are batch's; later ones are the stream's. The
+    stream fills its windows from a snapshot of the log and reads Kafka from the first message that is not in it: no
+    event is missing, none counts twice. With no log yet it reads all that Kafka keeps.
+
+    Args:
+        kept: what Kafka keeps of the source's topic.
+    """
+    assert plan.stream is not None
+    begin = to_micros(datetime.fromisoformat(plan.group.start).replace(tzinfo=UTC))
+    log = _read_log(catalog, plan)
+    if log is None:
+        start = Start(cut=begin)
+    else:
+        snapshot, newest, next_offsets = log
+        cut = max(newest // DAY * DAY, begin)
+        offsets = {number: max(next_offsets.get(number, 0), place.first) for number, place in kept.items()}
+        start = Start(offsets, snapshot, _needed_after(plan, cut), cut, standing=cut == begin)
+    if start.cut == begin:
+        _remember_first(catalog, plan, begin)
+    return start
+
+
+def _read_log(catalog: Catalog, plan: GroupPlan) -> tuple[int, int, dict[int, int]] | None:
+    """The log's snapshot, its newest event time (microseconds) and the offset after the last of each partition."""
+    assert plan.stream is not None
+    try:
+        table = catalog.load_table(str(plan.stream.log.table))
+    except NoSuchTableError:
+        return None
+    snapshot = table.current_snapshot()
+    if snapshot is None:
+        return None
+    time = plan.stream.event_timestamp
+    rows = table.scan(
+        selected_fields=(time, KAFKA_PARTITION, KAFKA_OFFSET), snapshot_id=snapshot.snapshot_id
+    ).to_arrow()
+    if rows.num_rows == 0:
+        return None
+    last = rows.group_by(KAFKA_PARTITION).aggregate([(KAFKA_OFFSET, "max")]).to_pylist()
+    following = {row[KAFKA_PARTITION]: row[f"{KAFKA_OFFSET}_max"] + 1 for row in last}
+    return snapshot.snapshot_id, to_micros(pc.max(rows[time]).as_py()), following
+
+
+def _needed_after(plan: GroupPlan, cut: int) -> int | None:
+    """The instant before which no event matters to a row after the cut, nor to a correction of one before it."""
+    assert isinstance(plan.rows, WindowedRows)
+    assert plan.stream is not None
+    if any(aggregate.session or aggregate.window is None for aggregate in plan.rows.aggregates):
+        return None
+    longest = max(aggregate.window or 0 for aggregate in plan.rows.aggregates)
+    return cut - longest - plan.stream.lateness_size - plan.slide
+
+
+def _remember_first(catalog: Catalog, plan: GroupPlan, begin: int) -> None:
+    """Notes in the table that its history begins here, with a row for every entity that has something by then."""
+    table = ensure_table(catalog, plan.schema)
+    if FIRST_TIMESTAMP not in table.properties:
+        with table.transaction() as transaction:
+            transaction.set_properties({FIRST_TIMESTAMP: str(begin + plan.slide)})

@@ -1,0 +1,101 @@
+"""Kafka as the streams see it: topics, their first and next offsets."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from feature_store.errors import NotFoundError, StackError
+
+if TYPE_CHECKING:
+    from confluent_kafka import Consumer
+    from confluent_kafka.admin import AdminClient
+
+ANSWER_SECONDS = 10.0
+
+
+@dataclass(frozen=True)
+class Offsets:
+    """Of one Kafka partition: the oldest message that is kept, and the one to come."""
+
+    first: int
+    end: int
+
+
+class Topics:
+    """The topics of a Kafka cluster. All methods raise StackError when it does not answer."""
+
+    def __init__(self, servers: str) -> None:
+        self.servers = servers
+
+    def ensure(self, topic: str, partitions: int) -> None:
+        """Makes a topic if it is missing, with the cluster's own defaults for what is not said."""
+        from confluent_kafka import KafkaError, KafkaException
+        from confluent_kafka.cimpl import NewTopic  # where `admin` takes it from; that one is not typed as public
+
+        wanted = NewTopic(topic, num_partitions=partitions, replication_factor=-1)
+        admin = self._admin()  # kept until the answer is there
+        try:
+            admin.create_topics([wanted], request_timeout=ANSWER_SECONDS)[topic].result()
+        except KafkaException as error:
+            if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
+                raise self._down(error) from error
+
+    def offsets(self, topic: str) -> dict[int, Offsets]:
+        """The offsets of every partition of a topic.
+
+        Raises:
+            NotFoundError: if there is no such topic.
+        """
+        from confluent_kafka import KafkaException, TopicPartition
+
+        consumer = self._consumer()
+        try:
+            partitions = consumer.list_topics(topic, timeout=ANSWER_SECONDS).topics[topic].partitions
+            if not partitions:
+                raise NotFoundError(
+                    f"Kafka has no topic {topic!r}", where=self.servers, remedy="create it, or correct topic="
+                )
+            found = {}
+            for number in sorted(partitions):
+                first, end = consumer.get_watermark_offsets(TopicPartition(topic, number), timeout=ANSWER_SECONDS)
+                found[number] = Offsets(first, end)
+            return found
+        except KafkaException as error:
+            raise self._down(error) from error
+        finally:
+            consumer.close()
+
+    def committed(self, consumer_group: str, topic: str, partitions: list[int]) -> dict[int, int]:
+        """How far a consumer group has come in each partition; without those in which it has not begun."""
+        from confluent_kafka import KafkaException, TopicPartition
+
+        consumer = self._consumer(consumer_group)
+        try:
+            wanted = [TopicPartition(topic, number) for number in partitions]
+            found = consumer.committed(wanted, timeout=ANSWER_SECONDS)
+            return {place.partition: place.offset for place in found if place.offset >= 0}
+        except KafkaException as error:
+            raise self._down(error) from error
+        finally:
+            consumer.close()
+
+    def _admin(self) -> AdminClient:
+        from confluent_kafka.admin import AdminClient
+
+        return AdminClient({"bootstrap.servers": self.servers, "log_level": 0})
+
+    def _consumer(self, group: str = "feature-store.look") -> Consumer:
+        from confluent_kafka import Consumer
+
+        return Consumer(
+            {"bootstrap.servers": self.servers, "group.id": group, "enable.auto.commit": False, "log_level": 0}
+        )
+
+    def _down(self, error: Exception) -> StackError:
+        return StackError(
+            f"Kafka does not answer: {error.args[0]}",
+            where=self.servers,
+            remedy="start it with ./fs up, or correct FS_KAFKA",
+            code="kafka-down",
+        )

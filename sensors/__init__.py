@@ -1,0 +1,1 @@
+"""What Dagster's daemon looks at again and again: streams, their freshness."""

@@ -1,0 +1,457 @@
+"""The window kernel, event by event in any order, against the reference on the same events."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import random
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from feature_store import FLOAT, INT, STRING, TIMESTAMP, Entity, Feature, FeatureGroup, StreamSource, agg
+from feature_store.compile.kernel_spec import KernelInputs, kernel_inputs, kernel_spec
+from feature_store.compile.reference import run_reference
+from feature_store.compile.reference_events import Row, clean_events
+from feature_store.compile.reference_expressions import evaluate
+from feature_store.compile.span import Span
+from feature_store.dtypes import LIST, from_micros, to_micros
+from feature_store.duration import HOUR, MINUTE, SECOND
+from feature_store.plan.build import build_plan
+from feature_store.plan.nodes import GroupPlan, WindowedRows
+from tests.integration.engine_cases import START, events, streaming_groups
+from tests.integration.kernel_harness import Answer, KernelHarness, json_value
+
+IN_HARNESS = settings(
+    max_examples=200,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large],
+)
+LATENESSES = ["2s", "5s", "20s"]
+NO_WATERMARK = -(2**63)
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """An event of the source as it arrives, and the watermark (milliseconds) that follows it; None if it stays."""
+
+    row: Row
+    watermark: int | None = None
+
+
+@dataclass
+class Played:
+    """What the kernel made of arrivals; `counted` are the rows that were not too late."""
+
+    answer: Answer
+    counted: list[Row]
+    late: int
+
+
+def play(
+    harness: KernelHarness, plan: GroupPlan, arrivals: Sequence[Arrival], *, cut: int | None = None, first: bool = False
+) -> Played:
+    """Sends arrivals to a kernel, and checks each verdict of lateness by its definition."""
+    rows, stream = plan.rows, plan.stream
+    assert isinstance(rows, WindowedRows)
+    assert stream is not None
+    inputs, steps, counted, expected = kernel_inputs(rows), [], [], []
+    watermark = NO_WATERMARK
+    for arrival in arrivals:
+        step = {"watermark": arrival.watermark} if arrival.watermark is not None else {}
+        if (event := _event(plan, inputs, arrival.row)) is not None:
+            step["event"] = event
+            final = (watermark + 1) * 1000 // plan.slide * plan.slide if watermark > NO_WATERMARK else -(2**62)
+            enters = event["at"] // plan.slide * plan.slide + plan.slide
+            filling = cut is not None and final <= cut
+            expected.append(not filling and enters + stream.lateness_size <= final)
+            if not expected[-1]:
+                counted.append(arrival.row)
+        steps.append(step)
+        watermark = max(watermark, arrival.watermark if arrival.watermark is not None else NO_WATERMARK)
+    answer = harness.run(kernel_spec(plan, cut=cut, standing=first), [step for step in steps if step])
+    assert answer.error is None, answer.error
+    assert [verdict == "TOO_LATE" for verdict in answer.verdicts] == expected
+    return Played(answer, counted, sum(expected))
+
+
+def _event(plan: GroupPlan, inputs: KernelInputs, given: Row) -> dict[str, Any] | None:
+    """A row as Flink SQL hands it to the kernel; None where it would be filtered out."""
+    assert isinstance(plan.rows, WindowedRows)
+    source = plan.rows.source
+    [row] = clean_events(replace(source, event_id=None), [given])
+    if row[plan.keys[0]] is None or (inputs.where is not None and evaluate(inputs.where, row) is not True):
+        return None
+    values = [evaluate(value, row) for value in inputs.values]
+    return {
+        "key": row[plan.keys[0]],
+        "at": to_micros(row[source.event_timestamp]),
+        "id": None if source.event_id is None or row[source.event_id] is None else str(row[source.event_id]),
+        "passes": [evaluate(condition, row) is True for condition in inputs.conditions],
+        "values": [
+            to_micros(value) if dtype == TIMESTAMP and value is not None else json_value(value)
+            for value, dtype in zip(values, [value.dtype for value in inputs.values], strict=True)
+        ],
+    }
+
+
+def newest_rows(plan: GroupPlan, answer: Answer) -> dict[tuple[str, int], dict[str, Any]]:
+    """Of each key and T the row that was created last; created timestamps of a key never stand still."""
+    assert isinstance(plan.rows, WindowedRows)
+    newest: dict[tuple[str, int], dict[str, Any]] = {}
+    created: dict[str, int] = {}
+    for key, at, written, values in answer.rows:
+        assert written > created.get(key, 0)
+        created[key] = written
+        newest[key, at] = dict(zip([a.name for a in plan.rows.aggregates], values, strict=True))
+    return newest
+
+
+def expected_rows(plan: GroupPlan, rows: Iterable[Row], span: Span) -> dict[tuple[str, int], dict[str, Any]]:
+    """The same by the reference."""
+    assert isinstance(plan.rows, WindowedRows)
+    names = [a.name for a in plan.rows.aggregates]
+    found = run_reference(plan, {plan.rows.source.name: list(rows)}, span)
+    return {
+        (row[plan.keys[0]], to_micros(row["feature_timestamp"])): {name: _in_micros(row[name]) for name in names}
+        for row in found
+    }
+
+
+def assert_same(found: dict[tuple[str, int], dict[str, Any]], wanted: dict[tuple[str, int], dict[str, Any]]) -> None:
+    assert sorted(found) == sorted(wanted)
+    for place, row in wanted.items():
+        for name, value in row.items():
+            if isinstance(value, float) and found[place][name] is not None:
+                assert math.isclose(found[place][name], value, rel_tol=1e-9, abs_tol=1e-9), (place, name, value)
+            else:
+                assert found[place][name] == value, (place, name, found[place], row)
+
+
+def _in_micros(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_in_micros(item) for item in value]
+    return to_micros(value) if hasattr(value, "tzinfo") else value
+
+
+def span_of(plan: GroupPlan, rows: Iterable[Row]) -> Span:
+    """Every T at which one of the rows can matter."""
+    assert isinstance(plan.rows, WindowedRows)
+    times = [to_micros(row["ts"]) for row in rows] or [START]
+    longest = max([0, *(size for size in plan.rows.windows if size is not None)])
+    return Span(_on_grid(min(times), plan) - plan.slide, _on_grid(max(times) + longest, plan) + 2 * plan.slide)
+
+
+def _on_grid(at: int, plan: GroupPlan) -> int:
+    return at // plan.slide * plan.slide
+
+
+def with_lateness(group: FeatureGroup, lateness: str) -> GroupPlan:
+    assert isinstance(group.source, StreamSource)
+    return build_plan(replace(group, source=replace(group.source, allowed_lateness=lateness)))
+
+
+@st.composite
+def arrivals(draw: st.DrawFn, disorder: int, holding: int = 0) -> list[Arrival]:
+    """Events out of order by up to `disorder` microseconds or more, and a watermark that does not always wait for them.
+
+    Args:
+        draw: of hypothesis.
+        disorder: how far an event is behind others, as a rule.
+        holding: how many microseconds the watermark stays behind the latest event, at least.
+    """
+    rows = draw(events(long=2 * SECOND, short=SECOND))
+    dense = draw(events(long=SECOND // 2, short=SECOND // 4))
+    rows += [row | {"id": None if row["id"] is None else row["id"] + 1000} for row in dense]
+    delays = draw(st.lists(st.integers(0, disorder), min_size=len(rows), max_size=len(rows)))
+    order = sorted(range(len(rows)), key=lambda i: to_micros(rows[i]["ts"]) + delays[i])
+    arriving, latest = [], -(2**62)
+    for i in order:
+        latest = max(latest, to_micros(rows[i]["ts"]))
+        behind = draw(st.sampled_from([None, None, holding, holding + SECOND, holding + 7 * SECOND]))
+        arriving.append(Arrival(rows[i], None if behind is None else (latest - behind) // 1000))
+    return arriving
+
+
+@IN_HARNESS
+@given(group=streaming_groups(), lateness=st.sampled_from(LATENESSES), arriving=arrivals(8 * SECOND))
+def test_rows_are_those_of_the_reference(
+    harness: KernelHarness, group: FeatureGroup, lateness: str, arriving: list[Arrival]
+) -> None:
+    plan = with_lateness(group, lateness)
+    played = play(harness, plan, arriving)
+    rows = expected_rows(plan, played.counted, span_of(plan, played.counted))
+    assert_same(newest_rows(plan, played.answer), rows)
+    if not any(aggregate.window is None for aggregate in _aggregates(plan)):
+        assert played.answer.entities_left == 0
+
+
+@settings(IN_HARNESS, max_examples=80)
+@given(group=streaming_groups(), arriving=arrivals(8 * SECOND), seed=st.integers(0, 9))
+def test_arrival_within_the_allowed_lateness_changes_nothing(
+    harness: KernelHarness, group: FeatureGroup, arriving: list[Arrival], seed: int
+) -> None:
+    plan = with_lateness(group, "2m")
+    rows = [arrival.row for arrival in arriving]
+    wanted = expected_rows(plan, rows, span_of(plan, rows))
+    shuffled = random.Random(seed).sample(rows, len(rows))
+    latest = max([START, *(to_micros(row["ts"]) for row in rows)]) // 1000
+    for order in (arriving, [Arrival(row, latest - 30_000) for row in shuffled]):
+        played = play(harness, plan, order)
+        assert played.late == 0
+        assert_same(newest_rows(plan, played.answer), wanted)
+
+
+@settings(IN_HARNESS, max_examples=120)
+@given(
+    group=streaming_groups(),
+    lateness=st.sampled_from(LATENESSES),
+    arriving=arrivals(6 * SECOND),
+    cut=st.integers(-6, 20),
+    first=st.booleans(),
+    idle=st.booleans(),
+    seed=st.integers(0, 9),
+)
+def test_the_stream_takes_over_from_batch_at_the_cut(
+    harness: KernelHarness,
+    group: FeatureGroup,
+    lateness: str,
+    arriving: list[Arrival],
+    cut: int,
+    first: bool,
+    idle: bool,
+    seed: int,
+) -> None:
+    """History comes in any order until the watermark passes the cut, mixed with the first live events."""
+    plan = with_lateness(group, lateness)
+    after = START + cut * plan.slide
+    history = [Arrival(arrival.row) for arrival in arriving if to_micros(arrival.row["ts"]) < after]
+    live = [arrival for arrival in arriving if to_micros(arrival.row["ts"]) >= after]
+    early = live[: len(live) // 3]
+    pick = random.Random(seed)
+    mixed = pick.sample([*history, *early], len(history) + len(early))
+    standing_still = [None, 0, after // 1000 - 3000, after // 1000 - 1]
+    started = [Arrival(one.row, pick.choice(standing_still)) for one in mixed]
+    rest = live[len(early) :]
+    if idle:
+        rest = [replace(one, watermark=None) for one in rest]
+    played = play(harness, plan, [*started, *rest], cut=after, first=first)
+    end = max(span_of(plan, [arrival.row for arrival in arriving]).until, after + 2 * plan.slide)
+    wanted = expected_rows(plan, played.counted, Span(after, end, first))
+    found = {place: row for place, row in newest_rows(plan, played.answer).items() if place[1] > after}
+    assert_same(found, wanted)
+
+
+CLICKS = StreamSource(
+    "clicks",
+    topic="clicks",
+    schema={"user_id": STRING, "ts": TIMESTAMP, "amount": FLOAT, "n": INT, "word": STRING, "id": INT},
+    event_timestamp="ts",
+    event_id="id",
+)
+LONG = FeatureGroup(
+    "user_clicks",
+    entity=Entity("user", join_key="user_id"),
+    source=CLICKS,
+    owner="team:test",
+    features=[
+        Feature("user_count_30m", agg.count(), window="30m", dtype=INT),
+        Feature("user_big_sum_1h", agg.sum("amount"), where="n > 2", window="1h", dtype=FLOAT),
+        Feature("user_words_30m", agg.count_distinct("word"), window="30m", dtype=INT),
+        Feature("user_session_count", agg.count(), window="session(1m)", dtype=INT),
+        Feature("user_long_session_first", agg.first("n"), window="session(15m)", dtype=INT),
+        Feature("user_stddev_all_time", agg.stddev("amount"), window="all_time", dtype=FLOAT),
+    ],
+)
+SESSIONS = replace(
+    LONG,
+    source=replace(CLICKS, allowed_lateness="1m"),
+    features=[
+        Feature("user_session_count", agg.count(), window="session(5s)", dtype=INT),
+        Feature("user_odd_session_sum", agg.sum("n"), where="n % 2 = 1", window="session(30s)", dtype=INT),
+        Feature("user_long_session_first", agg.first("amount"), window="session(30s)", dtype=FLOAT),
+        Feature("user_long_session_words", agg.last_n("word", 3), window="session(30s)", dtype=LIST(STRING)),
+    ],
+)
+MIXED = replace(
+    SESSIONS, features=[*SESSIONS.features, Feature("user_count_10m", agg.count(), window="10m", dtype=INT)]
+)
+
+
+@dataclass(frozen=True)
+class Rhythm:
+    """How one user's clicks follow each other: distances, rare pauses between two lengths, and how late they are."""
+
+    distances: tuple[int, ...]
+    pause: tuple[int, int]
+    often: float
+    late: int
+
+
+SLOW = Rhythm((SECOND // 10, SECOND, 20 * SECOND, 59 * SECOND, 4 * MINUTE), (14 * MINUTE, HOUR), 0.02, 11 * MINUTE)
+QUICK = Rhythm((SECOND // 10, SECOND, SECOND, 2 * SECOND, 4 * SECOND), (5 * SECOND, 40 * SECOND), 0.01, 66 * SECOND)
+
+
+def long_stream(rhythm: Rhythm, seed: int, count: int) -> list[Arrival]:
+    """Many clicks of one user, one of four late, one of six delivered again."""
+    pick = random.Random(seed)
+    at, rows = START, []
+    for i in range(count):
+        at += pick.randrange(pick.choice(rhythm.distances))
+        at += pick.randrange(*rhythm.pause) if pick.random() < rhythm.often else 0
+        row = {"user_id": "u", "ts": from_micros(at), "amount": pick.gauss(5, 2), "n": i % 5, "id": i}
+        rows.append(row | {"word": pick.choice("abcdefghij")})
+    delays = [pick.choice([0, 0, 0, pick.randrange(rhythm.late)]) for _ in rows]
+    order = [(to_micros(row["ts"]) + delay, i, row) for i, (row, delay) in enumerate(zip(rows, delays, strict=True))]
+    order += [(when + pick.randrange(rhythm.late), i + count, row) for when, i, row in order if pick.random() < 1 / 6]
+    latest, arriving = -(2**62), []
+    for _, _, row in sorted(order, key=lambda one: one[:2]):
+        latest = max(latest, to_micros(row["ts"]))
+        arriving.append(Arrival(row, (latest - SECOND // 2) // 1000 if pick.random() < 0.7 else None))
+    return arriving
+
+
+@pytest.mark.parametrize(
+    ("group", "rhythm", "seed"),
+    [
+        (LONG, SLOW, 1),
+        (LONG, SLOW, 2),
+        (SESSIONS, QUICK, 3),
+        (SESSIONS, QUICK, 4),
+        (MIXED, QUICK, 5),
+        (MIXED, QUICK, 6),
+    ],
+)
+def test_long_histories(harness: KernelHarness, group: FeatureGroup, rhythm: Rhythm, seed: int) -> None:
+    """Hundreds of tiles in many blocks, that windows and sessions hold in part."""
+    plan = build_plan(group)
+    played = play(harness, plan, long_stream(rhythm, seed, 600))
+    assert played.late > 5
+    verdicts = played.answer.verdicts
+    assert verdicts.count("COPY") > 50
+    assert verdicts.count("CORRECTION") > 50
+    found = newest_rows(plan, played.answer)
+    assert {at for _, at in found} == _points(plan, played.counted)
+    for at in random.Random(seed).sample(sorted(at for _, at in found), 120):
+        wanted = expected_rows(plan, played.counted, Span(at - plan.slide, at, first=True))
+        assert_same({("u", at): found["u", at]}, wanted)
+
+
+def _points(plan: GroupPlan, rows: Sequence[Row]) -> set[int]:
+    """Where an event enters or leaves, by the definition of change points."""
+    points = set()
+    for row in rows:
+        enters = _on_grid(to_micros(row["ts"]), plan) + plan.slide
+        for aggregate in _aggregates(plan):
+            if aggregate.where is None or evaluate(aggregate.where, row) is True:
+                points |= {enters} if aggregate.window is None else {enters, enters + aggregate.window}
+    return points
+
+
+def test_many_copies(harness: KernelHarness) -> None:
+    plan = build_plan(replace(LONG, features=LONG.features[:1]))
+    rows = [{"user_id": "u", "ts": from_micros(START + i * SECOND // 9), "amount": 1.0, "n": 0, "word": "", "id": i}
+            for i in range(400)]  # fmt: skip
+    again = random.Random(3).sample(rows * 3, 1200)
+    played = play(harness, plan, [Arrival(row, START // 1000 + i * 35) for i, row in enumerate(again)])
+    assert played.late == 0
+    assert played.answer.verdicts.count("COPY") == 800
+    assert newest_rows(plan, played.answer)["u", START + 45 * SECOND]["user_count_30m"] == 400
+    assert played.answer.entities_left == 0
+
+
+def test_an_event_costs_the_same_however_long_the_history_is(harness: KernelHarness) -> None:
+    features = [f for f in LONG.features if f.name in ("user_count_30m", "user_stddev_all_time")]
+    plan = build_plan(replace(LONG, features=features, source=replace(CLICKS, event_id=None)))
+    costs = []
+    for count in (200, 1600):
+        rows = [{"user_id": "u", "ts": from_micros(START + i * SECOND), "amount": 1.0, "id": i} for i in range(count)]
+        arriving = [Arrival(row | {"n": 1, "word": ""}, (START + i * SECOND) // 1000) for i, row in enumerate(rows)]
+        costs.append(play(harness, plan, arriving).answer.state_accesses / count)
+    # reads and writes of state per event with its two rows; a block of 64 tiles is read where the window ends
+    assert costs[0] < 8
+    assert costs[1] < 35
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations(["\uffff", "\U0001f600", "a", "a"]))[::3])
+def test_of_simultaneous_events_the_value_decides_by_its_utf8_bytes(
+    harness: KernelHarness, order: tuple[str, ...]
+) -> None:
+    """As UTF-16, which Java compares by, U+1F600 would be before U+FFFF."""
+    wanted = {
+        "user_x_last": (agg.last("word"), "\U0001f600"),
+        "user_x_first": (agg.first("word"), "a"),
+        "user_x_last_n": (agg.last_n("word", 3), ["\U0001f600", "\uffff", "a"]),
+        "user_x_first_n": (agg.first_n("word", 3), ["a", "a", "\uffff"]),
+        "user_x_min": (agg.min("word"), "a"),
+        "user_x_max": (agg.max("word"), "\U0001f600"),
+        "user_x_top_k": (agg.top_k("word", 2), ["a", "\uffff"]),
+    }
+    features = [
+        Feature(f"{name}_30m", function, window="30m", dtype=LIST(STRING) if isinstance(value, list) else STRING)
+        for name, (function, value) in wanted.items()
+    ]
+    plan = build_plan(replace(LONG, source=replace(CLICKS, event_id=None), features=features))
+    steps = [
+        {"event": {"key": "u", "at": START, "passes": [], "values": [word] * 9}, "watermark": START // 1000 - 1}
+        for word in order
+    ]
+    answer = harness.run(kernel_spec(plan), steps)
+    assert answer.rows[0][1:] == (START + SECOND, 4_000_000, tuple(value for _, value in wanted.values()))
+
+
+def test_an_entity_of_old_has_a_row_where_history_begins(harness: KernelHarness) -> None:
+    """Its last event is long before all that is kept as tiles."""
+    features = [LONG.features[0], LONG.features[5]]
+    plan = build_plan(replace(LONG, features=features))
+    rows = [{"user_id": "u", "ts": from_micros(START + i), "amount": float(i), "n": 0, "word": "", "id": i}
+            for i in range(3)]  # fmt: skip
+    cut = START + 5 * HOUR
+    for first, wanted in ((True, [(cut + SECOND, (0, 1.0))]), (False, [])):
+        played = play(harness, plan, [Arrival(row) for row in rows], cut=cut, first=first)
+        assert [(at, values) for _, at, _, values in played.answer.rows] == wanted
+
+
+def test_what_has_left_all_windows_leaves_no_state_and_may_come_back(harness: KernelHarness) -> None:
+    plan = build_plan(replace(LONG, features=[LONG.features[0], LONG.features[3]]))
+
+    def event(seconds: int) -> dict[str, Any]:
+        return {"key": "u", "at": START + seconds * SECOND, "id": str(seconds), "passes": [], "values": [1.0] * 9}
+
+    gone = (START + 3600 * SECOND) // 1000
+    spec = kernel_spec(plan)
+    answer = harness.run(spec, [{"event": event(0)}, {"watermark": gone}, {"event": event(7200)}])
+    counts = [(at - START) // SECOND for _, at, _, _ in answer.rows]
+    assert counts == [1, 61, 1801, 7201, 7261, 9001]
+    assert [values[0] for *_, values in answer.rows] == [1, 1, 0, 1, 1, 0]
+    assert [values[1] for *_, values in answer.rows] == [1, 0, 0, 1, 0, 0]
+    assert answer.entities_left == 0
+
+
+def test_int_overflow_is_an_error_that_names_the_feature(harness: KernelHarness) -> None:
+    features = [Feature("user_total_all_time", agg.sum("n"), window="all_time", dtype=INT)]
+    plan = build_plan(replace(LONG, features=features))
+    for gap in (0, 5):  # within a tile, and when tiles are merged
+        rows = [{"key": "u", "at": START + i * gap * SECOND, "passes": [], "values": [2**62]} for i in range(2)]
+        answer = harness.run(kernel_spec(plan), [{"event": row} for row in rows])
+        assert answer.error == f"feature user_total_all_time: {2**62} + {2**62} does not fit 64 bits"
+
+
+def test_rows_say_that_they_were_corrected(harness: KernelHarness) -> None:
+    plan = build_plan(replace(LONG, features=LONG.features[:1]))
+    rows = [{"user_id": "u", "ts": from_micros(START + i * SECOND), "amount": 1.0, "n": 0, "word": "", "id": i}
+            for i in (0, 9, 2)]  # fmt: skip
+    played = play(harness, plan, [Arrival(rows[0]), Arrival(rows[1], (START + 12 * SECOND) // 1000), Arrival(rows[2])])
+    assert played.answer.verdicts == ("ON_TIME", "ON_TIME", "CORRECTION")
+    steps = [((at - START) // SECOND, values[0]) for _, at, _, values in played.answer.rows]
+    assert steps == [(1, 1), (10, 2), (3, 2), (10, 3), (1801, 2), (1803, 1), (1810, 0)]
+
+
+def _aggregates(plan: GroupPlan) -> Sequence[Any]:
+    assert isinstance(plan.rows, WindowedRows)
+    return plan.rows.aggregates

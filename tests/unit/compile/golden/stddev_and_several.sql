@@ -1,0 +1,83 @@
+WITH cleaned AS (
+  SELECT * FROM (
+    SELECT `user_id`,
+      `id`,
+      CASE WHEN abs(`amount`) < double('Infinity') THEN `amount` + 0D END AS `amount`,
+      `n`,
+      `word`,
+      `ok`,
+      `ts`,
+      unix_micros(`ts`) AS at,
+      row_number() OVER (PARTITION BY `id` ORDER BY `ts`) AS copy
+    FROM `clicks`
+    WHERE `user_id` IS NOT NULL
+      AND `ts` >= timestamp_micros(1727395200000000)
+      AND `ts` < timestamp_micros(1728172800000000)
+  )
+  WHERE copy = 1 OR `id` IS NULL
+),
+events AS (
+  SELECT *
+  FROM cleaned
+),
+tiles AS (
+  SELECT `user_id`,
+    at - pmod(at, 86400000000L) + 86400000000L AS tile_end,
+    count_if(TRUE) AS hits_1d,
+    count_if(TRUE) AS hits_7d,
+    CASE WHEN count(CAST(`n` AS DOUBLE)) > 0 THEN struct(count(CAST(`n` AS DOUBLE)) AS n, avg(CAST(`n` AS DOUBLE)) AS mean, var_pop(CAST(`n` AS DOUBLE)) * count(CAST(`n` AS DOUBLE)) AS m2) END AS `user_spread_7d:moments`,
+    slice(sort_array(collect_list(CASE WHEN `word` IS NOT NULL AND `ok` THEN struct(at, `word` AS value) END), true), 1, 3) AS `user_first_7d:first_n`,
+    slice(sort_array(collect_list(CASE WHEN `amount` IS NOT NULL THEN struct(at, `amount` AS value) END), false), 1, 5) AS `user_last_1d:last_n`
+  FROM events
+  WHERE TRUE
+  GROUP BY 1, 2
+),
+moves AS (
+  SELECT `user_id`,
+    move.t,
+    move.enters,
+    `user_spread_7d:moments`,
+    `user_first_7d:first_n`,
+    `user_last_1d:last_n`
+  FROM (
+    SELECT *, explode(filter(array(struct(tile_end AS t, TRUE AS enters),
+      CASE WHEN hits_1d > 0 AND tile_end + 86400000000L > 1728000000000000 THEN struct(tile_end + 86400000000L AS t, FALSE AS enters) END,
+      CASE WHEN hits_7d > 0 AND tile_end + 604800000000L > 1728000000000000 THEN struct(tile_end + 604800000000L AS t, FALSE AS enters) END), x -> x IS NOT NULL)) AS move
+    FROM tiles
+  )
+  WHERE move.t <= 1728172800000000
+),
+points AS (
+  SELECT `user_id`,
+    t,
+    first(CASE WHEN enters THEN `user_spread_7d:moments` END, TRUE) AS `user_spread_7d:moments`,
+    first(CASE WHEN enters THEN `user_first_7d:first_n` END, TRUE) AS `user_first_7d:first_n`,
+    first(CASE WHEN enters THEN `user_last_1d:last_n` END, TRUE) AS `user_last_1d:last_n`
+  FROM moves
+  GROUP BY 1, 2
+),
+frames AS (
+  SELECT `user_id`,
+    t,
+    collect_list(`user_spread_7d:moments`) OVER last_7d AS `user_spread_7d`,
+    flatten(collect_list(`user_first_7d:first_n`) OVER last_7d) AS `user_first_7d`,
+    flatten(collect_list(`user_last_1d:last_n`) OVER last_1d) AS `user_last_1d`
+  FROM points
+  WINDOW last_1d AS (PARTITION BY `user_id` ORDER BY t RANGE BETWEEN 0L PRECEDING AND CURRENT ROW),
+    last_7d AS (PARTITION BY `user_id` ORDER BY t RANGE BETWEEN 518400000000L PRECEDING AND CURRENT ROW)
+),
+vectors AS (
+  SELECT `user_id`,
+    t,
+    aggregate(`user_spread_7d`, struct(0L AS n, 0D AS mean, 0D AS m2), (a, b) -> struct(a.n + b.n AS n, a.mean + (b.mean - a.mean) * (b.n / (a.n + b.n)) AS mean, a.m2 + b.m2 + (b.mean - a.mean) * ((b.mean - a.mean) * (a.n * (b.n / (a.n + b.n)))) AS m2), x -> CASE WHEN x.n > 1 THEN CASE WHEN abs(sqrt(x.m2 / (x.n - 1L))) < double('Infinity') THEN sqrt(x.m2 / (x.n - 1L)) + 0D END END) AS `user_spread_7d`,
+    CASE WHEN size(`user_first_7d`) > 0 THEN transform(slice(sort_array(`user_first_7d`, true), 1, 3), x -> x.value) END AS `user_first_7d`,
+    CASE WHEN size(`user_last_1d`) > 0 THEN transform(slice(sort_array(`user_last_1d`, false), 1, 5), x -> x.value) END AS `user_last_1d`
+  FROM frames
+  WHERE t > 1728000000000000
+)
+SELECT `user_id`,
+  timestamp_micros(t) AS feature_timestamp,
+  `user_spread_7d`,
+  `user_first_7d`,
+  `user_last_1d`
+FROM vectors

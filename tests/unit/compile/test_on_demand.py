@@ -1,0 +1,159 @@
+"""The kernel of on-demand features: the same values alone and among others, as the plain Python reference says."""
+
+from __future__ import annotations
+
+import math
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from feature_store import BOOL, FLOAT, INT, STRING, TIMESTAMP, OnDemand
+from feature_store.compile.on_demand import OnDemandKernel
+from feature_store.compile.reference_expressions import evaluate, finite_or_none
+from feature_store.dtypes import INT_MAX
+from feature_store.errors import InputError
+from feature_store.plan.build import view_schema
+from feature_store.plan.polars_types import polars_type
+from feature_store.plan.schema import ViewSchema
+from tests.unit import on_demand_functions as functions
+from tests.unit.on_demand_cases import HOME, PRICE, SINCE, view
+
+NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
+Row = dict[str, Any]
+ROW: Row = {"price": 3.0, "country": "DE", "user_order_count_30d": 2, "user_value_mean_30d": 1.5,
+            "user_last_at_all_time": NOW - timedelta(microseconds=7), "request_time": NOW}  # fmt: skip
+CHAIN = view_schema(
+    view(
+        PRICE,
+        SINCE,
+        HOME,
+        OnDemand("seconds", "coalesce(user_time_since_last, -1) / 1000000", dtype=FLOAT, default=-9.0),
+        OnDemand("verdict", "CASE WHEN is_home THEN 'home' WHEN price_ratio > 1.0 THEN lower(country) END",
+                 dtype=STRING, default="?"),
+        OnDemand("verdict_length", "length(verdict)", dtype=INT),
+    )
+)  # fmt: skip
+
+
+def computed(schema: ViewSchema, rows: list[Row]) -> list[Row]:
+    kernel = OnDemandKernel(schema)
+    columns = {name: pl.Series([row[name] for row in rows], dtype=polars_type(t)) for name, t in kernel.inputs.items()}
+    values = {name: series.to_list() for name, series in kernel.compute(columns).values.items()}
+    return [{name: column[i] for name, column in values.items()} for i in range(len(rows))]
+
+
+def by_reference(schema: ViewSchema, rows: list[Row]) -> list[Row]:
+    """Row by row, feature by feature, by the evaluator of all other expressions."""
+    found = []
+    for row in rows:
+        known = {name: _finite(value) for name, value in row.items()}
+        for column in schema.on_demand:
+            assert column.expression is not None
+            value = evaluate(column.expression, known)
+            known[column.name] = column.default if value is None else value
+        found.append({column.name: known[column.name] for column in schema.on_demand})
+    return found
+
+
+def _finite(value: Any) -> Any:
+    return finite_or_none(value) if isinstance(value, float) else value
+
+
+ROWS = st.fixed_dictionaries(
+    {
+        "price": st.sampled_from([None, 0.0, -0.0, 1.5, 7.0, 1e308, -1e308, 5e-324, math.nan, math.inf]),
+        "country": st.sampled_from([None, "DE", "FR", "é", ""]),
+        "user_order_count_30d": st.sampled_from([None, 0, 1, -5, INT_MAX]),
+        "user_value_mean_30d": st.sampled_from([None, 0.0, 3.0, 0.1, 1e-300]),
+        "user_last_at_all_time": st.sampled_from([None, NOW, NOW - timedelta(days=400, microseconds=1)]),
+        "request_time": st.sampled_from([NOW, NOW + timedelta(microseconds=1)]),
+    }
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(ROWS, min_size=1, max_size=6))
+def test_alone_among_others_and_by_the_reference(rows: list[Row]) -> None:
+    together = computed(CHAIN, rows)
+    assert together == by_reference(CHAIN, rows)
+    assert together == [computed(CHAIN, [row])[0] for row in rows]
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(ROWS, min_size=1, max_size=6))
+def test_a_function_gives_a_row_the_same_value_alone(rows: list[Row]) -> None:
+    schema = view_schema(
+        view(
+            HOME,
+            OnDemand("ratio", function=functions.ratio, dtype=FLOAT),
+            OnDemand("third", function=functions.third, dtype=FLOAT, default=0.0),
+            OnDemand("at", function=functions.local_time, dtype=TIMESTAMP),
+        )
+    )
+    together = computed(schema, rows)
+    assert together == [computed(schema, [row])[0] for row in rows]
+    for row, values in zip(rows, together, strict=True):
+        price, mean = _finite(row["price"]), row["user_value_mean_30d"]
+        ratio = None if price is None or not mean else _finite(price / mean)
+        assert values["ratio"] == ratio
+        assert values["third"] == pytest.approx(0.0 if price is None else price / 3, rel=1e-15)
+        assert values["at"] == row["request_time"] + timedelta(hours=1)
+
+
+def test_defaults_fill_null_and_are_counted_before() -> None:
+    kernel = OnDemandKernel(CHAIN)
+    rows = [ROW, ROW | {"price": None}, ROW | {"user_value_mean_30d": 0.0, "country": None}]
+    columns = {name: pl.Series([row[name] for row in rows], dtype=polars_type(t)) for name, t in kernel.inputs.items()}
+    result = kernel.compute(columns)
+    assert result.values["price_ratio"].to_list() == [2.0, 1.0, 1.0]
+    assert result.values["verdict"].to_list() == ["home", "home", "?"]
+    assert result.missing == {"price_ratio": 2, "user_time_since_last": 0, "is_home": 1, "seconds": 0, "verdict": 1,
+                              "verdict_length": 0}  # fmt: skip
+
+
+def test_only_what_is_read_is_asked_for() -> None:
+    schema = view_schema(view(OnDemand("days", "request_time - request_time", dtype=INT), request={}))
+    assert list(OnDemandKernel(schema).inputs) == ["request_time"]
+    constant = view_schema(view(OnDemand("one", "1", dtype=INT), OnDemand("two", "one + one", dtype=INT), request={}))
+    assert computed(constant, [ROW] * 3) == [{"one": 1, "two": 2}] * 3
+    assert computed(constant, [ROW]) == [{"one": 1, "two": 2}]
+
+
+def test_a_difference_of_instants_is_exact() -> None:
+    (values,) = computed(CHAIN, [ROW])
+    assert values["user_time_since_last"] == 7
+    first, last = datetime(1, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC)
+    (values,) = computed(CHAIN, [ROW | {"user_last_at_all_time": first, "request_time": last}])
+    assert values["user_time_since_last"] == (last - first) // timedelta(microseconds=1)
+
+
+def test_what_is_not_finite_is_null_to_begin_with() -> None:
+    schema = view_schema(view(HOME, OnDemand("is_known", "price IS NOT NULL", dtype=BOOL),
+                              OnDemand("is_dear", "price > 5.0", dtype=BOOL)))  # fmt: skip
+    rows = [ROW | {"price": price} for price in (math.nan, -math.inf, None, 7.0)]
+    found = [(values["is_known"], values["is_dear"]) for values in computed(schema, rows)]
+    assert found == [(False, None)] * 3 + [(True, True)]
+
+
+def test_an_overflow_names_feature_and_row() -> None:
+    schema = view_schema(view(PRICE, HOME, OnDemand("tenfold", "user_order_count_30d * 10", dtype=INT)))
+    with pytest.raises(InputError, match="does not fit 64 bits in row 1") as caught:
+        computed(schema, [ROW, ROW | {"user_order_count_30d": INT_MAX}, ROW])
+    assert caught.value.where == "view ranking@1, on-demand feature tenfold"
+    assert caught.value.code == "int-overflow"
+
+
+def test_a_failing_function_is_named() -> None:
+    schema = view_schema(view(PRICE, HOME, OnDemand("number", function=functions.as_number, dtype=INT)))
+    assert computed(schema, [ROW | {"country": "17"}])[0]["number"] == 17
+    with pytest.raises(InputError, match=r"its function tests\.unit\.on_demand_functions:as_number fails") as caught:
+        computed(schema, [ROW])
+    assert caught.value.where == "view ranking@1, on-demand feature number"
+
+
+def test_no_rows() -> None:
+    assert computed(CHAIN, []) == []

@@ -1,0 +1,87 @@
+"""Functions that on-demand features of the tests are made of."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import polars as pl
+
+Columns = Mapping[str, pl.Expr]
+
+NOT_A_FUNCTION = 5
+
+
+def ratio(columns: Columns) -> pl.Expr:
+    """The price by the mean."""
+    return columns["price"] / columns["user_value_mean_30d"]
+
+
+def third(columns: Columns) -> pl.Expr:
+    return columns["price"] / 3
+
+
+def hour(columns: Columns) -> pl.Expr:
+    return columns["request_time"].dt.hour()
+
+
+def name_length(columns: Columns) -> pl.Expr:
+    return columns["country"].str.len_chars()
+
+
+def local_time(columns: Columns) -> pl.Expr:
+    return columns["request_time"].dt.convert_time_zone("Europe/Berlin").dt.offset_by("1h")
+
+
+def as_number(columns: Columns) -> pl.Expr:
+    return columns["country"].cast(pl.Int64)
+
+
+def similarity(columns: Columns) -> pl.Expr:
+    return (columns["user_vector"] * columns["user_vector"]).list.sum()
+
+
+def since(columns: Columns) -> pl.Expr:
+    return columns["request_time"] - columns["user_last_at_all_time"]
+
+
+def naive_time(columns: Columns) -> pl.Expr:
+    return columns["request_time"].dt.replace_time_zone(None)
+
+
+def share_of_all(columns: Columns) -> pl.Expr:
+    return columns["price"] / columns["price"].sum()
+
+
+def previous(columns: Columns) -> pl.Expr:
+    return columns["country"].shift(1)
+
+
+def unknown(columns: Columns) -> pl.Expr:
+    return columns["nothing"] * 2
+
+
+def smuggled(columns: Columns) -> pl.Expr:
+    return columns["price"] * pl.col("feature_timestamp")
+
+
+def every(_: Columns) -> pl.Expr:
+    return pl.all()
+
+
+def number(_: Columns) -> Any:
+    return 5
+
+
+def broken(columns: Columns) -> pl.Expr:
+    raise RuntimeError("not today")
+
+
+def mistyped(columns: Columns) -> pl.Expr:
+    return columns["country"] * columns["price"]
+
+
+class Namespace:
+    @staticmethod
+    def doubled(columns: Columns) -> pl.Expr:
+        return columns["price"] * 2

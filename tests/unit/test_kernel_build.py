@@ -1,0 +1,102 @@
+"""Compiling the Java functions for Flink: with the real compiler, on the Java of the stack."""
+
+from __future__ import annotations
+
+import subprocess
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from feature_store.errors import StackError
+from feature_store.local import jars, kernel
+from feature_store.local.java import embedded_java_home
+from feature_store.local.kernel import build_kernel
+
+GREETING = """\
+package greeting;
+
+public record Greeting(String name) {
+    public static void main(String[] arguments) throws Exception {
+        var method = Greeting.class.getMethod("greet", String.class);
+        System.out.println(greet("wörld") + " " + method.getParameters()[0].getName());
+    }
+
+    public static String greet(String whom) {
+        return "hellö " + new Greeting(whom).name();
+    }
+}
+"""
+
+
+@pytest.fixture(scope="module")
+def java_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return embedded_java_home(tmp_path_factory.mktemp("java"))
+
+
+@pytest.fixture(scope="module")
+def ecj(jars_folder: Path) -> Path:
+    (path,) = jars.fetch(jars.select(jars.read_lock(), "kernel"), jars_folder, "", lambda *_: None)
+    return path
+
+
+@pytest.fixture
+def sources(tmp_path: Path) -> Path:
+    folder = tmp_path / "sources"
+    (folder / "deep").mkdir(parents=True)
+    (folder / "deep" / "Greeting.java").write_text(GREETING, encoding="utf-8")
+    return folder
+
+
+def test_what_is_compiled_runs(java_home: Path, ecj: Path, sources: Path, tmp_path: Path) -> None:
+    jar = build_kernel(java_home, ecj, [], sources, tmp_path / "out")
+    command = [java_home / "bin" / "java", "-Dstdout.encoding=UTF-8", "-cp", jar, "greeting.Greeting"]
+    words = subprocess.run(command, capture_output=True, check=True).stdout.decode("utf-8")
+    assert words == "hellö wörld whom\n", "arguments keep their names: Flink addresses them by these"
+    with zipfile.ZipFile(jar) as archive:
+        major = archive.read("greeting/Greeting.class")[7]
+    assert major == 61, "Java 17"
+    assert [path.name for path in (tmp_path / "out").iterdir()] == [jar.name], "nothing else is left"
+
+
+def test_it_is_compiled_again_only_if_a_source_has_changed(
+    java_home: Path, ecj: Path, sources: Path, tmp_path: Path
+) -> None:
+    jar = build_kernel(java_home, ecj, [], sources, tmp_path)
+    content = jar.read_bytes()
+    assert build_kernel(Path("/no/java"), Path("/no/compiler"), [], sources, tmp_path) == jar
+
+    jar.unlink()
+    assert build_kernel(java_home, ecj, [], sources, tmp_path).read_bytes() == content, "the same bytes"
+
+    source = sources / "deep" / "Greeting.java"
+    source.write_text(GREETING.replace("hellö", "good day,"), encoding="utf-8")
+    assert build_kernel(java_home, ecj, [], sources, tmp_path) != jar
+    source.write_text(GREETING, encoding="utf-8")
+    source.rename(sources / "Greeting.java")
+    assert build_kernel(java_home, ecj, [], sources, tmp_path) != jar, "its place matters too"
+
+
+def test_a_mistake_is_named_with_its_line(java_home: Path, ecj: Path, sources: Path, tmp_path: Path) -> None:
+    broken = GREETING.replace("return ", "int count = ").replace("arguments)", "arguments, Missing other)")
+    (sources / "deep" / "Greeting.java").write_text(broken, encoding="utf-8")
+    with pytest.raises(StackError) as failure:
+        build_kernel(java_home, ecj, [], sources, tmp_path / "out")
+    text = str(failure.value)
+    assert text.startswith(f"{sources}: the Java functions for Flink do not compile ({sources}/deep/Greeting.java:4: ")
+    assert "Missing cannot be resolved to a type, and 1 more)" in text
+    assert "\n" not in text
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_sources_that_are_not_there_are_named(java_home: Path, ecj: Path, tmp_path: Path) -> None:
+    with pytest.raises(StackError, match="there are no Java sources"):
+        build_kernel(java_home, ecj, [], tmp_path, tmp_path / "out")
+
+
+def test_a_jar_of_other_sources_is_outdated(sources: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kernel, "SOURCES", sources)
+    jar = f"/state/flink/{kernel._name(sources)}"
+    assert not kernel.is_outdated(jar)
+    (sources / "More.java").write_text("class More {}")
+    assert kernel.is_outdated(jar)
