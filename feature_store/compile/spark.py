@@ -85,14 +85,14 @@ def _cleaned(source: BatchSource, keys: Iterable[str], after: int | None, until:
     conditions += [f"{time} >= timestamp_micros({after})"] if after is not None else []
     conditions.append(f"{time} < timestamp_micros({until})")
     text = (
-        f"SELECT {_list([*columns, time, f'unix_micros({time}) AS at'])}\n"
+        f"SELECT {_list([*columns, time, f'unix_micros({time}) AS _at'])}\n"
         f"FROM {quote(source.name)}\nWHERE {_all(conditions)}"
     )
     if source.event_id is None:
         return text
     ids = quote(source.event_id)
-    numbered = text.replace("\nFROM", f",\n  row_number() OVER (PARTITION BY {ids} ORDER BY {time}) AS copy\nFROM", 1)
-    return f"SELECT * FROM (\n{_indent(numbered)}\n)\nWHERE copy = 1 OR {ids} IS NULL"
+    numbered = text.replace("\nFROM", f",\n  row_number() OVER (PARTITION BY {ids} ORDER BY {time}) AS _copy\nFROM", 1)
+    return f"SELECT * FROM (\n{_indent(numbered)}\n)\nWHERE _copy = 1 OR {ids} IS NULL"
 
 
 def _events(rows: WindowedRows) -> str:
@@ -106,7 +106,7 @@ def _tiles(key: str, slide: int, rows: WindowedRows, partials: list[tuple[str, s
     hits = [f"count_if({_seen_by(rows, window)}) AS {_hits(window)}" for window in rows.windows]
     computed = [f"{sql} AS {name}" for name, sql in partials]
     return (
-        f"SELECT {_list([key, f'at - pmod(at, {slide}L) + {slide}L AS tile_end', *hits, *computed])}\n"
+        f"SELECT {_list([key, f'_at - pmod(_at, {slide}L) + {slide}L AS tile_end', *hits, *computed])}\n"
         f"FROM events\nWHERE {_seen(a.where for a in rows.aggregates)}\nGROUP BY 1, 2"
     )
 
@@ -179,8 +179,8 @@ def _queried(plan: GroupPlan, rows: QueriedRows, span: Span) -> list[Step]:
     grid = f"SELECT explode(sequence({span.after + plan.slide}L, {span.until}L, {plan.slide}L)) AS t"
     steps = [("grid", grid)]
     for source in rows.sources:
-        dated = f"cleaned.* EXCEPT (at), timestamp_micros(grid.t) AS {AS_OF}"
-        known = f"SELECT {dated}\nFROM grid JOIN cleaned ON cleaned.at < grid.t"
+        dated = f"cleaned.* EXCEPT (_at), timestamp_micros(grid.t) AS {AS_OF}"
+        known = f"SELECT {dated}\nFROM grid JOIN cleaned ON cleaned._at < grid.t"
         cleaned = _cleaned(source, (), None, span.until)
         steps.append((quote(source.name), f"WITH cleaned AS (\n{_indent(cleaned)}\n)\n{known}"))
     steps.append(("answers", rows.lifted))

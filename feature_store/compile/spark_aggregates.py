@@ -53,7 +53,7 @@ class _Input:
     def dated(self) -> str:
         """The value with its time, which order by time and then by value; NULL for a row that does not count."""
         counts = f"{self.column} IS NOT NULL{f' AND {self.where}' if self.where else ''}"
-        return f"CASE WHEN {counts} THEN struct(at, {self.column} AS value) END"
+        return f"CASE WHEN {counts} THEN struct(_at AS at, {self.column} AS value) END"
 
 
 Partials = dict[str, str]

@@ -24,7 +24,7 @@ class Session:
     @property
     def partials(self) -> tuple[tuple[str, str], ...]:
         """The times of the first and the last event of a tile that belong to a session, as SQL by name."""
-        at = f"CASE WHEN {spark_sql(self.where)} THEN at END" if self.where is not None else "at"
+        at = f"CASE WHEN {spark_sql(self.where)} THEN _at END" if self.where is not None else "_at"
         return (self.first, f"min({at})"), (self.last, f"max({at})")
 
     @property

@@ -16,7 +16,15 @@ from feature_store.duration import format_duration, parse_duration
 from feature_store.errors import DefinitionError, DefinitionErrors
 from feature_store.plan.expressions import Expression, ExpressionError, finite, parse_condition, parse_expression
 from feature_store.plan.fingerprint import fingerprint_of, state_fingerprint_of
-from feature_store.plan.naming import RESERVED, is_owner, is_snake_case, suggested_name
+from feature_store.plan.naming import (
+    LOG_COLUMNS,
+    RESERVED,
+    TAKEN_COLUMNS,
+    TAKEN_KEYS,
+    is_owner,
+    is_snake_case,
+    suggested_name,
+)
 from feature_store.plan.nodes import Aggregate, GroupPlan, QueriedRows, WindowedRows
 from feature_store.plan.on_demand import plan_view
 from feature_store.plan.query import AS_OF, QueryError, lift_query
@@ -93,6 +101,8 @@ class _Builder:
             self.refuse("owner", f"owner {group.owner!r} is not an owner", "write 'team:name' or an e-mail address")
         if group.version < 1 or group.version > 9999:
             self.refuse("version", f"version {group.version} is not a version", "count versions from 1")
+        if group.entity.join_key in TAKEN_KEYS | TAKEN_COLUMNS:
+            self.refuse("reserved-name", f"{group.entity.join_key!r} is a reserved name", "rename the join key")
         if group.entity.dtype.kind not in ("STRING", "INT", "TIMESTAMP"):  # what Iceberg can put into buckets
             self.refuse("key-type", f"a key cannot be {group.entity.dtype}", "use STRING, INT or TIMESTAMP")
         if not group.features:
@@ -150,6 +160,10 @@ class _Builder:
                         "declare the event time as TIMESTAMP")  # fmt: skip
         if source.event_id is not None and source.event_id not in source.schema:
             self.refuse("event-id", f"{where} has no column {source.event_id!r}", "add the event id to the schema")
+        taken = TAKEN_COLUMNS if isinstance(source, BatchSource) else TAKEN_COLUMNS | LOG_COLUMNS
+        for name in sorted(taken & source.schema.keys()):
+            self.refuse("reserved-name", f"{where}: {name!r} is a name that the compiled SQL uses itself",
+                        "leave the column out, or rename it in the source")  # fmt: skip
         if self.group.source is not None:
             key = source.schema.get(self.group.entity.join_key)
             if key is None:

@@ -20,6 +20,13 @@ RESERVED = frozenset(
     ]
 )
 
+TAKEN_COLUMNS = frozenset(["_at", "_copy", "_created", "_feature", "_offset", "_partition", "_payload", "_ts"])
+"""Columns that the compiled SQL has beside those of a source."""
+TAKEN_KEYS = frozenset(["t", "tile_end", "enters"])
+"""Columns that it has beside the key."""
+LOG_COLUMNS = frozenset(["kafka_partition", "kafka_offset", "recorded_at"])
+"""Columns that an event log has beside those of its stream."""
+
 
 def is_snake_case(name: str) -> bool:
     """Whether a name is snake_case, with digits allowed after the first letter."""

@@ -104,6 +104,8 @@ def test_a_history_is_the_log_in_force() -> None:
         ({"slide": "1m", "source": stream(allowed_lateness="59s")}, "lateness"),
         ({"source": stream(schema=SCHEMA | {"tags": LIST(STRING)})}, "type"),
         ({"source": stream(schema=SCHEMA | {"image": EMBEDDING(3)})}, "type"),
+        ({"source": stream(schema=SCHEMA | {"_at": INT})}, "reserved-name"),
+        ({"source": stream(schema=SCHEMA | {"kafka_offset": INT})}, "reserved-name"),
         ({"source": stream(topic="")}, "topic"),
         ({"source": stream(topic="a b")}, "topic"),
         ({"source": stream(topic="a" * 201)}, "topic"),

@@ -31,7 +31,7 @@ GROUP = FeatureGroup(
         Feature("user_good_sum_1h", agg.sum("quadrupled"), where="doubled > 2 and ok", window="1h", dtype=INT),
         Feature("user_session_last", agg.last("amount"), where="doubled > 2 and ok", window="session(5m)", dtype=FLOAT),
         Feature("user_top_all_time", agg.top_k("n", 3, by="amount"), window="all_time", dtype=LIST(INT)),
-        Feature("user_latest_30m", agg.max("ts"), window="30m", dtype=TIMESTAMP),
+        Feature("user_zenith_30m", agg.max("ts"), window="30m", dtype=TIMESTAMP),
     ],
 )
 
@@ -56,6 +56,16 @@ def test_the_spec_of_a_group() -> None:
             nothing | {"function": "max", "type": "TIMESTAMP", "window": 1_800_000_000, "value": 3},
         ],
     }
+
+
+def test_the_order_of_features_does_not_matter_to_the_state() -> None:
+    turned = replace(GROUP, features=tuple(reversed(GROUP.features)))
+    one, other = build_plan(GROUP), build_plan(turned)
+    assert kernel_spec(one) == kernel_spec(other)
+    assert one.state_fingerprint == other.state_fingerprint
+    assert isinstance(one.rows, WindowedRows)
+    assert isinstance(other.rows, WindowedRows)
+    assert kernel_inputs(one.rows) == kernel_inputs(other.rows)
 
 
 def test_a_start_from_batch() -> None:

@@ -7,14 +7,14 @@ WITH cleaned AS (
       `word`,
       `ok`,
       `ts`,
-      unix_micros(`ts`) AS at,
-      row_number() OVER (PARTITION BY `id` ORDER BY `ts`) AS copy
+      unix_micros(`ts`) AS _at,
+      row_number() OVER (PARTITION BY `id` ORDER BY `ts`) AS _copy
     FROM `clicks`
     WHERE `user_id` IS NOT NULL
       AND `ts` >= timestamp_micros(1727913600000000)
       AND `ts` < timestamp_micros(1728172800000000)
   )
-  WHERE copy = 1 OR `id` IS NULL
+  WHERE _copy = 1 OR `id` IS NULL
 ),
 events AS (
   SELECT *,
@@ -24,7 +24,7 @@ events AS (
 ),
 tiles AS (
   SELECT `user_id`,
-    at - pmod(at, 86400000000L) + 86400000000L AS tile_end,
+    _at - pmod(_at, 86400000000L) + 86400000000L AS tile_end,
     count_if(TRUE) AS hits_1d,
     sum(`net`) AS `user_net_1d:sum`
   FROM events

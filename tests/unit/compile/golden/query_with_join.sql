@@ -11,15 +11,15 @@ WITH grid AS (
         `word`,
         `ok`,
         `ts`,
-        unix_micros(`ts`) AS at,
-        row_number() OVER (PARTITION BY `id` ORDER BY `ts`) AS copy
+        unix_micros(`ts`) AS _at,
+        row_number() OVER (PARTITION BY `id` ORDER BY `ts`) AS _copy
       FROM `clicks`
       WHERE `ts` < timestamp_micros(1728172800000000)
     )
-    WHERE copy = 1 OR `id` IS NULL
+    WHERE _copy = 1 OR `id` IS NULL
   )
-  SELECT cleaned.* EXCEPT (at), timestamp_micros(grid.t) AS as_of
-  FROM grid JOIN cleaned ON cleaned.at < grid.t
+  SELECT cleaned.* EXCEPT (_at), timestamp_micros(grid.t) AS as_of
+  FROM grid JOIN cleaned ON cleaned._at < grid.t
 ),
 answers AS (
   WITH totals AS (SELECT word, SUM(amount) AS total, clicks.as_of AS as_of FROM clicks GROUP BY word, clicks.as_of) SELECT c.user_id, SUM(c.amount) / MAX(t.total) AS user_share, c.as_of AS as_of FROM clicks AS c JOIN totals AS t ON t.word = c.word AND c.as_of = t.as_of GROUP BY c.user_id, c.as_of

@@ -7,13 +7,13 @@ WITH cleaned AS (
       `word`,
       `ok`,
       `ts`,
-      unix_micros(`ts`) AS at,
-      row_number() OVER (PARTITION BY `id` ORDER BY `ts`) AS copy
+      unix_micros(`ts`) AS _at,
+      row_number() OVER (PARTITION BY `id` ORDER BY `ts`) AS _copy
     FROM `clicks_log`
     WHERE `user_id` IS NOT NULL
       AND `ts` < timestamp_micros(1728172800000000)
   )
-  WHERE copy = 1 OR `id` IS NULL
+  WHERE _copy = 1 OR `id` IS NULL
 ),
 events AS (
   SELECT *
@@ -21,17 +21,17 @@ events AS (
 ),
 tiles AS (
   SELECT `user_id`,
-    at - pmod(at, 1000000L) + 1000000L AS tile_end,
+    _at - pmod(_at, 1000000L) + 1000000L AS tile_end,
     count_if(`ok`) AS hits_5m,
     count_if(TRUE) AS hits_30m,
     count(1) AS `user_session_n:n`,
-    min(CASE WHEN `word` IS NOT NULL THEN struct(at, `word` AS value) END) AS `user_session_first:first`,
+    min(CASE WHEN `word` IS NOT NULL THEN struct(_at AS at, `word` AS value) END) AS `user_session_first:first`,
     sum(CASE WHEN `ok` THEN `amount` END) AS `user_session_amount:sum`,
     count(1) AS `user_n_30m:n`,
-    min(at) AS `session_30m_1:first`,
-    max(at) AS `session_30m_1:last`,
-    min(CASE WHEN `ok` THEN at END) AS `session_5m_2:first`,
-    max(CASE WHEN `ok` THEN at END) AS `session_5m_2:last`
+    min(_at) AS `session_30m_1:first`,
+    max(_at) AS `session_30m_1:last`,
+    min(CASE WHEN `ok` THEN _at END) AS `session_5m_2:first`,
+    max(CASE WHEN `ok` THEN _at END) AS `session_5m_2:last`
   FROM events
   WHERE TRUE
   GROUP BY 1, 2

@@ -7,12 +7,12 @@ WITH grid AS (
       `category`,
       CASE WHEN abs(`price`) < double('Infinity') THEN `price` + 0D END AS `price`,
       `listed_at`,
-      unix_micros(`listed_at`) AS at
+      unix_micros(`listed_at`) AS _at
     FROM `products`
     WHERE `listed_at` < timestamp_micros(1728172800000000)
   )
-  SELECT cleaned.* EXCEPT (at), timestamp_micros(grid.t) AS as_of
-  FROM grid JOIN cleaned ON cleaned.at < grid.t
+  SELECT cleaned.* EXCEPT (_at), timestamp_micros(grid.t) AS as_of
+  FROM grid JOIN cleaned ON cleaned._at < grid.t
 ),
 answers AS (
   SELECT product_id, PERCENT_RANK() OVER (PARTITION BY category, products.as_of ORDER BY price) AS item_price_percentile, CAST(FLOOR((UNIX_SECONDS(products.as_of) - UNIX_SECONDS(listed_at)) / 86400) AS BIGINT) AS item_listed_days, products.as_of AS as_of FROM products

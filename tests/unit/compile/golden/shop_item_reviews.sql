@@ -4,13 +4,13 @@ WITH cleaned AS (
       `product_id`,
       `rating`,
       `event_ts`,
-      unix_micros(`event_ts`) AS at,
-      row_number() OVER (PARTITION BY `review_id` ORDER BY `event_ts`) AS copy
+      unix_micros(`event_ts`) AS _at,
+      row_number() OVER (PARTITION BY `review_id` ORDER BY `event_ts`) AS _copy
     FROM `reviews`
     WHERE `product_id` IS NOT NULL
       AND `event_ts` < timestamp_micros(1728172800000000)
   )
-  WHERE copy = 1 OR `review_id` IS NULL
+  WHERE _copy = 1 OR `review_id` IS NULL
 ),
 events AS (
   SELECT *
@@ -18,7 +18,7 @@ events AS (
 ),
 tiles AS (
   SELECT `product_id`,
-    at - pmod(at, 3600000000L) + 3600000000L AS tile_end,
+    _at - pmod(_at, 3600000000L) + 3600000000L AS tile_end,
     count_if(TRUE) AS hits_all_time,
     sum(CAST(`rating` AS DOUBLE)) AS `item_rating_mean_all_time:sum`,
     count(`rating`) AS `item_rating_mean_all_time:n`,

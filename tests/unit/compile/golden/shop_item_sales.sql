@@ -6,7 +6,7 @@ WITH cleaned AS (
     CASE WHEN abs(`amount`) < double('Infinity') THEN `amount` + 0D END AS `amount`,
     `quantity`,
     `event_ts`,
-    unix_micros(`event_ts`) AS at
+    unix_micros(`event_ts`) AS _at
   FROM `order_events`
   WHERE `product_id` IS NOT NULL
     AND `event_ts` >= timestamp_micros(1727395200000000)
@@ -19,7 +19,7 @@ events AS (
 ),
 tiles AS (
   SELECT `product_id`,
-    at - pmod(at, 3600000000L) + 3600000000L AS tile_end,
+    _at - pmod(_at, 3600000000L) + 3600000000L AS tile_end,
     count_if(TRUE) AS hits_7d,
     count(1) AS `item_purchase_count_7d:n`
   FROM events

@@ -3,7 +3,7 @@ WITH cleaned AS (
     `category`,
     `seconds`,
     `event_ts`,
-    unix_micros(`event_ts`) AS at
+    unix_micros(`event_ts`) AS _at
   FROM `browsing`
   WHERE `user_id` IS NOT NULL
     AND `event_ts` >= timestamp_micros(1720224000000000)
@@ -15,7 +15,7 @@ events AS (
 ),
 tiles AS (
   SELECT `user_id`,
-    at - pmod(at, 86400000000L) + 86400000000L AS tile_end,
+    _at - pmod(_at, 86400000000L) + 86400000000L AS tile_end,
     count_if(TRUE) AS hits_90d,
     collect_list(CASE WHEN `category` IS NOT NULL AND `seconds` IS NOT NULL THEN struct(`category` AS value, `seconds` AS weight) END) AS `user_preferred_categories_top3_90d:entries`,
     sum(`seconds`) AS `user_browsing_seconds_sum_90d:sum`

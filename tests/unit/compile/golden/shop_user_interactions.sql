@@ -8,13 +8,13 @@ WITH cleaned AS (
       `quantity`,
       `query`,
       `event_ts`,
-      unix_micros(`event_ts`) AS at,
-      row_number() OVER (PARTITION BY `event_id` ORDER BY `event_ts`) AS copy
+      unix_micros(`event_ts`) AS _at,
+      row_number() OVER (PARTITION BY `event_id` ORDER BY `event_ts`) AS _copy
     FROM `interactions_log`
     WHERE `user_id` IS NOT NULL
       AND `event_ts` < timestamp_micros(1728172800000000)
   )
-  WHERE copy = 1 OR `event_id` IS NULL
+  WHERE _copy = 1 OR `event_id` IS NULL
 ),
 events AS (
   SELECT *,
@@ -24,18 +24,18 @@ events AS (
 ),
 tiles AS (
   SELECT `user_id`,
-    at - pmod(at, 1000000L) + 1000000L AS tile_end,
+    _at - pmod(_at, 1000000L) + 1000000L AS tile_end,
     count_if(TRUE) AS hits_30m,
     count_if((`event_type` = 'search')) AS hits_1h,
     count_if(TRUE) AS hits_all_time,
     count(CASE WHEN (`event_type` = 'click') THEN 1 END) AS `user_clicks_last_30min:n`,
     sum(`cart_step`) AS `user_cart_items_current:sum`,
-    max(CASE WHEN `category` IS NOT NULL AND (`event_type` = 'click') THEN struct(at, `category` AS value) END) AS `user_last_category_viewed:last`,
-    slice(sort_array(collect_list(CASE WHEN `query_code` IS NOT NULL AND (`event_type` = 'search') THEN struct(at, `query_code` AS value) END), false), 1, 5) AS `user_search_queries_last_hour:last_n`,
-    max(CASE WHEN `event_ts` IS NOT NULL AND (`event_type` = 'purchase') THEN struct(at, `event_ts` AS value) END) AS `user_last_purchase_at:last`,
+    max(CASE WHEN `category` IS NOT NULL AND (`event_type` = 'click') THEN struct(_at AS at, `category` AS value) END) AS `user_last_category_viewed:last`,
+    slice(sort_array(collect_list(CASE WHEN `query_code` IS NOT NULL AND (`event_type` = 'search') THEN struct(_at AS at, `query_code` AS value) END), false), 1, 5) AS `user_search_queries_last_hour:last_n`,
+    max(CASE WHEN `event_ts` IS NOT NULL AND (`event_type` = 'purchase') THEN struct(_at AS at, `event_ts` AS value) END) AS `user_last_purchase_at:last`,
     count(1) AS `user_event_count_session:n`,
-    min(at) AS `session_30m_1:first`,
-    max(at) AS `session_30m_1:last`
+    min(_at) AS `session_30m_1:first`,
+    max(_at) AS `session_30m_1:last`
   FROM events
   WHERE TRUE
   GROUP BY 1, 2

@@ -6,7 +6,7 @@ WITH cleaned AS (
     CASE WHEN abs(`amount`) < double('Infinity') THEN `amount` + 0D END AS `amount`,
     `quantity`,
     `event_ts`,
-    unix_micros(`event_ts`) AS at
+    unix_micros(`event_ts`) AS _at
   FROM `order_events`
   WHERE `user_id` IS NOT NULL
     AND `event_ts` < timestamp_micros(1728172800000000)
@@ -17,7 +17,7 @@ events AS (
 ),
 tiles AS (
   SELECT `user_id`,
-    at - pmod(at, 86400000000L) + 86400000000L AS tile_end,
+    _at - pmod(_at, 86400000000L) + 86400000000L AS tile_end,
     count_if((`status` = 'completed')) AS hits_90d,
     count_if((`status` = 'completed') OR (`status` = 'returned')) AS hits_all_time,
     count(CASE WHEN (`status` = 'completed') THEN 1 END) AS `user_order_count_all_time:n`,

@@ -6,12 +6,12 @@ WITH grid AS (
     SELECT `user_id`,
       `country`,
       `signed_up_at`,
-      unix_micros(`signed_up_at`) AS at
+      unix_micros(`signed_up_at`) AS _at
     FROM `users`
     WHERE `signed_up_at` < timestamp_micros(1728172800000000)
   )
-  SELECT cleaned.* EXCEPT (at), timestamp_micros(grid.t) AS as_of
-  FROM grid JOIN cleaned ON cleaned.at < grid.t
+  SELECT cleaned.* EXCEPT (_at), timestamp_micros(grid.t) AS as_of
+  FROM grid JOIN cleaned ON cleaned._at < grid.t
 ),
 answers AS (
   SELECT user_id, CAST(FLOOR((UNIX_SECONDS(users.as_of) - UNIX_SECONDS(signed_up_at)) / 86400) AS BIGINT) AS user_account_age_days, users.as_of AS as_of FROM users

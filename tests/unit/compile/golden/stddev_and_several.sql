@@ -7,14 +7,14 @@ WITH cleaned AS (
       `word`,
       `ok`,
       `ts`,
-      unix_micros(`ts`) AS at,
-      row_number() OVER (PARTITION BY `id` ORDER BY `ts`) AS copy
+      unix_micros(`ts`) AS _at,
+      row_number() OVER (PARTITION BY `id` ORDER BY `ts`) AS _copy
     FROM `clicks`
     WHERE `user_id` IS NOT NULL
       AND `ts` >= timestamp_micros(1727395200000000)
       AND `ts` < timestamp_micros(1728172800000000)
   )
-  WHERE copy = 1 OR `id` IS NULL
+  WHERE _copy = 1 OR `id` IS NULL
 ),
 events AS (
   SELECT *
@@ -22,12 +22,12 @@ events AS (
 ),
 tiles AS (
   SELECT `user_id`,
-    at - pmod(at, 86400000000L) + 86400000000L AS tile_end,
+    _at - pmod(_at, 86400000000L) + 86400000000L AS tile_end,
     count_if(TRUE) AS hits_1d,
     count_if(TRUE) AS hits_7d,
     CASE WHEN count(CAST(`n` AS DOUBLE)) > 0 THEN struct(count(CAST(`n` AS DOUBLE)) AS n, avg(CAST(`n` AS DOUBLE)) AS mean, var_pop(CAST(`n` AS DOUBLE)) * count(CAST(`n` AS DOUBLE)) AS m2) END AS `user_spread_7d:moments`,
-    slice(sort_array(collect_list(CASE WHEN `word` IS NOT NULL AND `ok` THEN struct(at, `word` AS value) END), true), 1, 3) AS `user_first_7d:first_n`,
-    slice(sort_array(collect_list(CASE WHEN `amount` IS NOT NULL THEN struct(at, `amount` AS value) END), false), 1, 5) AS `user_last_1d:last_n`
+    slice(sort_array(collect_list(CASE WHEN `word` IS NOT NULL AND `ok` THEN struct(_at AS at, `word` AS value) END), true), 1, 3) AS `user_first_7d:first_n`,
+    slice(sort_array(collect_list(CASE WHEN `amount` IS NOT NULL THEN struct(_at AS at, `amount` AS value) END), false), 1, 5) AS `user_last_1d:last_n`
   FROM events
   WHERE TRUE
   GROUP BY 1, 2

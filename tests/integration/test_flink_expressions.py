@@ -1,0 +1,150 @@
+"""Expressions in Flink SQL give what the plain Python reference gives: random ones of the whole language."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+
+from feature_store.compile.flink_expressions import FUNCTIONS, flink_sql, flink_type
+from feature_store.compile.reference_expressions import IntOverflowError, evaluate
+from feature_store.dtypes import FLOAT, to_micros
+from feature_store.plan.expressions import Expression, finite, parse_expression
+from feature_store.settings import Settings
+from tests.unit.compile.test_polars_expressions import ROWS, SCHEMA, texts
+
+EXPRESSIONS, ROW_COUNT = 120, 12
+
+RUNNER = """\
+import json, sys
+from pyflink.table import EnvironmentSettings, TableEnvironment
+spec = json.load(sys.stdin)
+tables = TableEnvironment.create(EnvironmentSettings.in_batch_mode())
+tables.get_config().set("parallelism.default", "1")
+for statement in spec["functions"]:
+    tables.execute_sql(statement)
+tables.execute_sql(spec["table"])
+for query in spec["queries"]:
+    try:
+        with tables.execute_sql(query).collect() as rows:
+            print(json.dumps([list(row) for row in rows]))
+    except Exception as error:
+        print(json.dumps("ArithmeticException" if "ArithmeticException" in str(error) else str(error)))
+"""
+
+
+def _cases() -> tuple[list[Expression], list[dict[str, Any]]]:
+    """Random expressions that no row makes overflow, and rows."""
+    rows: list[dict[str, Any]] = []
+    expressions: list[Expression] = []
+
+    @settings(max_examples=ROW_COUNT, database=None, phases=[Phase.generate], derandomize=True)
+    @given(ROWS)
+    def draw_row(row: dict[str, Any]) -> None:
+        rows.append({name: _clean(value) for name, value in row.items()})
+
+    @settings(
+        max_examples=4 * EXPRESSIONS,
+        database=None,
+        phases=[Phase.generate],
+        derandomize=True,
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(st.sampled_from(["INT", "FLOAT", "STRING", "BOOL", "TIMESTAMP"]).flatmap(lambda kind: texts(kind, 3)))
+    def draw_expression(text: str) -> None:
+        expression = finite(parse_expression(text, SCHEMA))
+        if expression.dtype.kind == "NULL" or len(expressions) == EXPRESSIONS:
+            return
+        try:
+            for row in rows:
+                evaluate(expression, row)
+        except IntOverflowError:
+            return
+        expressions.append(expression)
+
+    draw_row()
+    draw_expression()
+    return expressions, rows
+
+
+def _clean(value: Any) -> Any:
+    """As the parser gives it: a FLOAT that is not finite is NULL, and there is one zero."""
+    if isinstance(value, float):
+        return value + 0.0 if math.isfinite(value) else None
+    return value
+
+
+def test_flink_evaluates_as_the_reference(streaming_stack: Settings, tmp_path: Path) -> None:
+    """Also that INT arithmetic fails where it leaves 64 bits, in the same process, which takes seconds to start."""
+    expressions, rows = _cases()
+    assert len(expressions) > 60
+    wanted = [f"{flink_sql(expression)} AS e{i}" for i, expression in enumerate(expressions)]
+    chunks = [range(start, min(start + 30, len(wanted))) for start in range(0, len(wanted), 30)]
+    queries = [f"SELECT _n, {', '.join(wanted[i] for i in chunk)} FROM given" for chunk in chunks]
+    least = "CAST('-9223372036854775808' AS BIGINT)"
+    overflows = [flink_sql(parse_expression(text, SCHEMA)) for text in ("i + j", "i - j", "i * j", "-i", "abs(i)")]
+    for overflow, other in zip(overflows, (-1, 1, 2, 0, 0), strict=True):
+        queries.append(f"SELECT {overflow} FROM (SELECT {least} AS i, CAST({other} AS BIGINT) AS j, _n FROM given)")
+    found = _run(streaming_stack, tmp_path / "rows.json", rows, queries)
+    for chunk, answers in zip(chunks, found[: len(chunks)], strict=True):
+        assert len(answers) == len(rows), answers
+        for number, *values in answers:
+            for i, value in zip(chunk, values, strict=True):
+                expected = _wire(evaluate(expressions[i], rows[number]))
+                assert _same(expressions[i], expected, value), (str(expressions[i]), rows[number], expected, value)
+    assert found[len(chunks) :] == ["ArithmeticException"] * len(overflows)
+
+
+def _run(stack: Settings, path: Path, rows: list[dict[str, Any]], queries: list[str]) -> list[Any]:
+    """What each query over the rows answers, a list of rows or the name of an error; Flink is a process of its own."""
+    given = [{name: _wire(value) for name, value in row.items()} | {"_n": i} for i, row in enumerate(rows)]
+    path.write_text("\n".join(map(json.dumps, given)))
+    columns = ", ".join(f"`{name}` {flink_type(dtype)}" for name, dtype in SCHEMA.items())
+    spec = {
+        "functions": [
+            f"CREATE TEMPORARY FUNCTION {name} AS 'featurestore.{java}' USING JAR 'file://{stack.kernel_jar}'"
+            for name, java in FUNCTIONS.items()
+        ],
+        "table": f"CREATE TEMPORARY TABLE given (_n INT, {columns}) WITH "
+        f"('connector' = 'filesystem', 'path' = 'file://{path}', 'format' = 'json')",
+        "queries": queries,
+    }
+    java = stack.java_home / "bin"
+    environment = {
+        **os.environ,
+        "JAVA_HOME": str(stack.java_home),
+        "FLINK_HOME": str(stack.flink_home),
+        "FLINK_LIB_DIR": str(stack.flink_home / "lib"),
+        "FLINK_CONF_DIR": str(stack.flink_home / "conf"),
+        "PATH": f"{stack.flink_python.parent}:{java}:{os.environ['PATH']}",
+        "PYTHONPATH": "",
+    }
+    done = subprocess.run(
+        [str(stack.flink_python), "-c", RUNNER],
+        input=json.dumps(spec),
+        text=True,
+        capture_output=True,
+        env=environment,
+        timeout=240,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-6000:]
+    return [json.loads(line) for line in done.stdout.splitlines() if line.startswith(("[", '"'))]
+
+
+def _wire(value: Any) -> Any:
+    return to_micros(value) if hasattr(value, "tzinfo") else value
+
+
+def _same(expression: Expression, expected: Any, found: Any) -> bool:
+    if expression.dtype == FLOAT and expected is not None and found is not None:
+        return math.isclose(expected, found, rel_tol=1e-12, abs_tol=0.0) and math.copysign(
+            1, expected
+        ) == math.copysign(1, found)
+    return type(expected) is type(found) and bool(expected == found)
