@@ -5,9 +5,9 @@ Where Flink would decide differently (overflow wraps, infinities stay) a functio
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import datetime
 
+from feature_store.compile.sql_templates import STANDARD, Template, function
 from feature_store.dtypes import INT, TIMESTAMP, DType, to_micros
 from feature_store.plan.expressions import Expression
 
@@ -74,19 +74,6 @@ def _literal(expression: Expression) -> str:
     return f"CAST({value} AS BIGINT)" if value != -(2**63) else "CAST('-9223372036854775808' AS BIGINT)"
 
 
-def _infix(operator: str) -> Callable[..., str]:
-    return lambda left, right: f"({left} {operator} {right})"
-
-
-def _function(name: str) -> Callable[..., str]:
-    return lambda *args: f"{name}({', '.join(args)})"
-
-
-def _case(*args: str) -> str:
-    branches = " ".join(f"WHEN {args[i]} THEN {args[i + 1]}" for i in range(0, len(args) - 1, 2))
-    return f"CASE {branches} ELSE {args[-1]} END"
-
-
 _EXACT = {
     "add": "fs_add",
     "sub": "fs_subtract",
@@ -97,35 +84,13 @@ _EXACT = {
 }
 """INT arithmetic, which must fail where Flink's own wraps."""
 
-_TEMPLATES: dict[str, Callable[..., str]] = {
-    "and": _infix("AND"),
-    "or": _infix("OR"),
-    "not": lambda x: f"(NOT {x})",
-    "eq": _infix("="),
-    "ne": _infix("<>"),
-    "lt": _infix("<"),
-    "le": _infix("<="),
-    "gt": _infix(">"),
-    "ge": _infix(">="),
-    "add": _infix("+"),
-    "sub": _infix("-"),
-    "mul": _infix("*"),
-    "div": lambda x, y: f"({x} / NULLIF({y}, 0E0))",
-    "mod": lambda x, y: f"MOD({x}, NULLIF({y}, CAST(0 AS BIGINT)))",
-    "neg": lambda x: f"(- {x})",
-    "is_null": lambda x: f"({x} IS NULL)",
-    "case": _case,
-    "coalesce": _function("COALESCE"),
-    "nullif": _function("NULLIF"),
-    "abs": _function("ABS"),
-    "lower": _function("LOWER"),
-    "upper": _function("UPPER"),
-    "length": lambda x: f"CAST(CHAR_LENGTH({x}) AS BIGINT)",
-    "trim": _function("fs_trim"),
-    "concat": _infix("||"),
-    "to_float": lambda x: f"CAST({x} AS DOUBLE)",
-    "finite": _function("fs_finite"),
-    "hash_bucket": _function("fs_hash_bucket"),
+_TEMPLATES: dict[str, Template] = STANDARD | {
+    "div": lambda x, y: f"({x} / nullif({y}, 0E0))",
+    "mod": lambda x, y: f"mod({x}, nullif({y}, CAST(0 AS BIGINT)))",
+    "length": lambda x: f"CAST(char_length({x}) AS BIGINT)",
+    "trim": function("fs_trim"),
+    "finite": function("fs_finite"),
+    "hash_bucket": function("fs_hash_bucket"),
 }
 
 

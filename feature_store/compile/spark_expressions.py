@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import datetime
 
+from feature_store.compile.sql_templates import STANDARD, Template, function
 from feature_store.dtypes import DType, to_micros
 from feature_store.plan.expressions import Expression
 
@@ -54,47 +54,12 @@ def _literal(expression: Expression) -> str:
     return f"{value}L" if value != -(2**63) else "(-9223372036854775807L - 1L)"
 
 
-def _infix(operator: str) -> Callable[..., str]:
-    return lambda left, right: f"({left} {operator} {right})"
-
-
-def _function(name: str) -> Callable[..., str]:
-    return lambda *args: f"{name}({', '.join(args)})"
-
-
-def _case(*args: str) -> str:
-    branches = " ".join(f"WHEN {args[i]} THEN {args[i + 1]}" for i in range(0, len(args) - 1, 2))
-    return f"CASE {branches} ELSE {args[-1]} END"
-
-
-_TEMPLATES: dict[str, Callable[..., str]] = {
-    "and": _infix("AND"),
-    "or": _infix("OR"),
-    "not": lambda x: f"(NOT {x})",
-    "eq": _infix("="),
-    "ne": _infix("<>"),
-    "lt": _infix("<"),
-    "le": _infix("<="),
-    "gt": _infix(">"),
-    "ge": _infix(">="),
-    "add": _infix("+"),
-    "sub": _infix("-"),
-    "mul": _infix("*"),
+_TEMPLATES: dict[str, Template] = STANDARD | {
     "div": lambda x, y: f"({x} / nullif({y}, 0D))",
     "mod": lambda x, y: f"({x} % nullif({y}, 0L))",
     "micros_between": lambda x, y: f"(unix_micros({x}) - unix_micros({y}))",
-    "neg": lambda x: f"(- {x})",
-    "is_null": lambda x: f"({x} IS NULL)",
-    "case": _case,
-    "coalesce": _function("coalesce"),
-    "nullif": _function("nullif"),
-    "abs": _function("abs"),
-    "lower": _function("lower"),
-    "upper": _function("upper"),
-    "length": _function("char_length"),
-    "trim": _function("trim"),
-    "concat": _infix("||"),
+    "length": function("char_length"),
+    "trim": function("trim"),
     "hash_bucket": lambda text, buckets: f"pmod(crc32(CAST({text} AS BINARY)), {buckets})",
-    "to_float": lambda x: f"CAST({x} AS DOUBLE)",
     "finite": finite_sql,
 }

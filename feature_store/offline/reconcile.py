@@ -2,7 +2,7 @@
 
 The same run backfills (nothing is there yet) and reconciles (the stream wrote it). Rows are only ever added: a row that
 was wrong stays, with its older created_timestamp, because it is what serving had; and an append cannot collide with
-the stream's own commits.
+the stream's own commits. For the same reason two runs at once do no harm: both may add a row, and never a different one.
 """
 
 from __future__ import annotations
@@ -10,14 +10,18 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from pyiceberg.catalog import Catalog
+from pyiceberg.exceptions import CommitFailedException
+from pyiceberg.table import Table
 
+from feature_store.compile.span import Span
 from feature_store.compile.spark import compile_spark, events_after
 from feature_store.compile.spark_expressions import quote
 from feature_store.dtypes import FLOAT, DType, to_micros
+from feature_store.errors import ConflictError
 from feature_store.offline.catalog import CATALOG
 from feature_store.offline.materialize import Audit, Materialization, remember_first, span_of
 from feature_store.offline.profile import profile_rows
@@ -32,6 +36,8 @@ if TYPE_CHECKING:
 
 TOLERANCE = 1e-9
 """How far two floats may be apart, relative to the greater: engines add in different orders."""
+_COMMITS = 10
+"""How often a change of the table's properties is tried while the stream commits to it."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +51,9 @@ class Consistency:
         extra: rows that were there and are none of batch's.
         mismatched: rows of both with another value in at least one feature.
         by_feature: for each feature, in how many rows of both its value differed.
-        corrected: rows that were added.
+        corrected: rows that were added: those missing, and the right values of those that were wrong. An extra row
+            whose values are those that batch has standing there is right, and needs none; what should stand there is
+            unknown, and nothing is added, where its entity has no earlier row at all.
     """
 
     batch: int
@@ -59,8 +67,24 @@ class Consistency:
     @property
     def rate(self) -> float:
         """Share of all rows that were right: 1 is perfect."""
+        return self._share(self.missing + self.extra + self.mismatched)
+
+    @property
+    def rates(self) -> dict[str, float]:
+        """For each feature the share of all rows that were there with its right value."""
+        return {name: self._share(self.missing + self.extra + count) for name, count in self.by_feature.items()}
+
+    def _share(self, wrong: int) -> float:
         rows = self.batch + self.extra
-        return 1.0 - (self.missing + self.extra + self.mismatched) / rows if rows else 1.0
+        return 1.0 - wrong / rows if rows else 1.0
+
+
+def settled_at(plan: GroupPlan, end: datetime) -> datetime:
+    """When all events before `end` and the rows they change have been committed, by the clock: events come out of order
+    and late, and logs and groups are committed at intervals."""
+    assert plan.stream is not None
+    wait = plan.stream.out_of_orderness_size + plan.stream.lateness_size + plan.group.commit_size
+    return end + timedelta(microseconds=wait)
 
 
 def reconcile_span(
@@ -71,16 +95,31 @@ def reconcile_span(
     start: datetime,
     end: datetime,
     audit: Audit | None = None,
+    *,
+    now: datetime | None = None,
 ) -> tuple[Materialization, Consistency]:
     """Makes the rows that the events of `[start, end)` make known what batch says they are, by adding rows.
 
     Running it again adds nothing.
 
+    Args:
+        audit: looks at batch's rows before any is added.
+        now: refuse a span that is not settled by then, for what the log does not have yet would be taken back from the
+            stream's rows. Without it the span is computed from what the log has: a backfill that was asked for.
+
     Raises:
+        ConflictError: if the span is not settled yet.
         InputError: if the event log does not fit its definition.
         QualityError: from the audit; nothing is added then.
     """
     began = time.monotonic()
+    if now is not None and now < settled_at(plan, end):
+        raise ConflictError(
+            f"events before {end:%Y-%m-%d %H:%M} can still arrive until {settled_at(plan, end):%Y-%m-%d %H:%M:%S} UTC",
+            where=f"group {plan.group.id}",
+            remedy="reconcile it then; to compute it from what is there, backfill the offline asset",
+            code="unsettled",
+        )
     table = ensure_table(catalog, plan.schema)
     span = span_of(table, plan, to_micros(start), to_micros(end))
     sql = compile_spark(plan, span)
@@ -92,16 +131,10 @@ def reconcile_span(
         profile = profile_rows(rows, plan.schema)
         if audit is not None:
             audit(profile)
-        stored = _stored(spark, plan.schema, span.after, span.until)
-        compared = _compare(plan.schema, rows, stored).persist()
-        found = _count(plan.schema, compared)
-        if found.corrected:
-            _append(plan.schema, compared, [field.name for field in table.schema().fields])
-        compared.unpersist()
+        found = _correct(plan.schema, rows, span, [field.name for field in table.schema().fields])
     finally:
         rows.unpersist()
-    table.refresh()
-    remember_first(table, plan, span)
+    _remember(table, plan, span)
     snapshot = table.current_snapshot()
     done = Materialization(
         group_id=plan.group.id,
@@ -115,46 +148,89 @@ def reconcile_span(
     return done, found
 
 
-def _stored(spark: SparkSession, schema: GroupSchema, after: int, until: int) -> DataFrame:
-    """What is there in a span: of each entity and feature timestamp the newest row."""
+def _correct(schema: GroupSchema, batch: DataFrame, span: Span, columns: Iterable[str]) -> Consistency:
+    """Compares the batch's rows with what is stored, and adds what is missing or wrong."""
+    compared = _compare(schema, batch, span).persist()
+    if compared.where("NOT known").limit(1).count():
+        standing = _standing(schema, compared.where("NOT known"), span.after)
+        compared.unpersist()
+        compared = _compare(schema, batch, span, standing).persist()
+    try:
+        found = _count(schema, compared)
+        if found.corrected:
+            _append(schema, compared, columns)
+    finally:
+        compared.unpersist()
+    return found
+
+
+def _remember(table: Table, plan: GroupPlan, span: Span) -> None:
+    """Notes where history begins; again if the stream committed at the same moment."""
+    for left in reversed(range(_COMMITS)):
+        table.refresh()
+        try:
+            return remember_first(table, plan, span)
+        except CommitFailedException:
+            if not left:
+                raise
+
+
+def _stored(schema: GroupSchema, where: str) -> str:
+    """What is there: of each entity and feature timestamp the newest row."""
     keys = ", ".join(quote(key.name) for key in schema.keys)
-    return spark.sql(
+    return (
         f"SELECT * FROM (SELECT *, row_number() OVER (PARTITION BY {keys}, {FEATURE_TIMESTAMP} "
-        f"ORDER BY {CREATED_TIMESTAMP} DESC) AS copy FROM {CATALOG}.{schema.table} "
-        f"WHERE {FEATURE_TIMESTAMP} > timestamp_micros({after}) AND {FEATURE_TIMESTAMP} <= timestamp_micros({until})) "
-        "WHERE copy = 1"
+        f"ORDER BY {CREATED_TIMESTAMP} DESC) AS copy FROM {CATALOG}.{schema.table} WHERE {where}) WHERE copy = 1"
     )
 
 
-def _compare(schema: GroupSchema, batch: DataFrame, stored: DataFrame) -> DataFrame:
+def _standing(schema: GroupSchema, entities: DataFrame, after: int) -> DataFrame:
+    """Of some entities the values that stand when a span begins: those of the newest row before it."""
+    keys = [quote(key.name) for key in schema.keys]
+    before = _stored(schema, f"{FEATURE_TIMESTAMP} <= timestamp_micros({after})")
+    return entities.sparkSession.sql(
+        f"SELECT {', '.join(f'o.{key}' for key in keys)}, "
+        f"max_by(struct({', '.join(f'o.{quote(f.name)}' for f in schema.features)}), o.{FEATURE_TIMESTAMP}) AS values "
+        f"FROM ({before}) o SEMI JOIN {{entities}} e ON {' AND '.join(f'o.{key} = e.{key}' for key in keys)} "
+        f"GROUP BY {', '.join(f'o.{key}' for key in keys)}",
+        entities=entities,
+    )
+
+
+def _compare(schema: GroupSchema, batch: DataFrame, span: Span, standing: DataFrame | None = None) -> DataFrame:
     """Every row of either: the right values under the features' names, and what is wrong with the stored ones.
 
-    The right values of an extra row are those of the batch row before it, which hold until the next; they are unknown
-    (`known` is false) where the span has none.
+    The right values of an extra row are those of the batch row before it, which hold until the next. Where the span has
+    none they are those that were `standing` when it began, and unknown (`known` is false) without.
     """
+    spark = batch.sparkSession
+    inside = f"{FEATURE_TIMESTAMP} > timestamp_micros({span.after}) AND "
+    stored = spark.sql(_stored(schema, f"{inside}{FEATURE_TIMESTAMP} <= timestamp_micros({span.until})"))
     keys = [quote(key.name) for key in schema.keys]
     same_row = " AND ".join(f"b.{name} = s.{name}" for name in (*keys, FEATURE_TIMESTAMP))
     names = [quote(feature.name) for feature in schema.features]
-    held = f"last(b_row, TRUE) OVER (PARTITION BY {', '.join(keys)} ORDER BY {FEATURE_TIMESTAMP}) AS held"
     row = f"struct({', '.join(f'b.{name}' for name in names)})"
-    spark = batch.sparkSession
     joined = spark.sql(
         f"SELECT {', '.join(f'coalesce(b.{n}, s.{n}) AS {n}' for n in (*keys, FEATURE_TIMESTAMP))}, "
         f"b.{FEATURE_TIMESTAMP} IS NOT NULL AS in_batch, s.{FEATURE_TIMESTAMP} IS NOT NULL AS in_stored, "
-        f"CASE WHEN b.{FEATURE_TIMESTAMP} IS NOT NULL THEN {row} END AS b_row, "
+        f"s.{CREATED_TIMESTAMP} AS stored_at, CASE WHEN b.{FEATURE_TIMESTAMP} IS NOT NULL THEN {row} END AS b_row, "
         f"struct({', '.join(f's.{name}' for name in names)}) AS s_row "
         f"FROM {{batch}} b FULL OUTER JOIN {{stored}} s ON {same_row}",
         batch=batch,
         stored=stored,
     )
-    with_held = joined.selectExpr("*", held)
+    held = f"last(b_row, TRUE) OVER (PARTITION BY {', '.join(keys)} ORDER BY {FEATURE_TIMESTAMP})"
+    if standing is not None:
+        joined = joined.join(standing, [key.name for key in schema.keys], "left")
+        held = f"coalesce({held}, values)"
     differences = [
         f"in_stored AND held IS NOT NULL AND NOT {_equal(f.dtype, f'held.{name}', f's_row.{name}')} AS differs_{i}"
         for i, (f, name) in enumerate(zip(schema.features, names, strict=True))
     ]
     values = [f"held.{name} AS {name}" for name in names]
-    return with_held.selectExpr(
-        *keys, FEATURE_TIMESTAMP, "in_batch", "in_stored", "held IS NOT NULL AS known", *values, *differences
+    known = ["in_batch", "in_stored", "stored_at", "held IS NOT NULL AS known"]
+    return joined.selectExpr("*", f"{held} AS held").selectExpr(
+        *keys, FEATURE_TIMESTAMP, *known, *values, *differences
     )
 
 
@@ -180,7 +256,8 @@ def _append(schema: GroupSchema, compared: DataFrame, columns: Iterable[str]) ->
     now = to_micros(datetime.now(UTC))
     present = {key.name for key in schema.keys} | {FEATURE_TIMESTAMP} | {f.name for f in schema.features}
     values = {name: quote(name) if name in present else "NULL" for name in columns}
-    values[CREATED_TIMESTAMP] = f"timestamp_micros({now})"
+    newer = f"greatest(timestamp_micros({now}), stored_at + INTERVAL 1 MICROSECOND)"  # whatever other clocks say
+    values[CREATED_TIMESTAMP] = f"coalesce({newer}, timestamp_micros({now}))"
     wrong = compared.where(_wrong(schema))
     wrong.selectExpr(*(f"{value} AS {quote(name)}" for name, value in values.items())).writeTo(
         f"{CATALOG}.{schema.table}"

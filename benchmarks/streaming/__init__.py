@@ -1,0 +1,1 @@
+"""How fast the streams are: `python -m benchmarks.streaming.<throughput|freshness|cost|backfill>`."""
