@@ -7,7 +7,7 @@ import dagster as dg
 from demo.assets import demo_assets, demo_jobs
 from feature_assets.jobs import cadence_jobs, cadence_schedules
 from feature_assets.offline import offline_asset
-from feature_assets.online import online_asset
+from feature_assets.online import fresh_check, online_asset
 from feature_assets.sources import source_specs
 from feature_assets.stream_jobs import stream_jobs, stream_schedules
 from feature_assets.streams import reconcile_asset, stream_asset
@@ -15,13 +15,14 @@ from feature_store.dsl.collect import load_project
 from feature_store.plan.project import compile_project
 from resources.spark import SparkResource
 from resources.store import FeatureStoreResource
+from sensors.freshness import freshness_sensors
 from sensors.streams import stream_sensors
 
 project = load_project("feature_defs")
 plans = list(compile_project(project).groups.values())
 domains = project.domains
 batch, streaming = [p for p in plans if p.stream is None], [p for p in plans if p.stream is not None]
-jobs, jobs_of_streams = cadence_jobs(batch), stream_jobs(streaming)
+jobs = cadence_jobs(batch)
 
 defs = dg.Definitions(
     assets=[
@@ -34,9 +35,10 @@ defs = dg.Definitions(
         ),
         *demo_assets(),
     ],
-    jobs=[*jobs, *jobs_of_streams, *demo_jobs()],
-    schedules=[*cadence_schedules(jobs), *stream_schedules(jobs_of_streams)],
-    sensors=stream_sensors(streaming),
+    asset_checks=[fresh_check(plan) for plan in streaming],
+    jobs=[*jobs, *stream_jobs(streaming), *demo_jobs()],
+    schedules=[*cadence_schedules(jobs), *stream_schedules(streaming)],
+    sensors=[*stream_sensors(streaming), *freshness_sensors(streaming)],
     resources={"spark": SparkResource(), "store": FeatureStoreResource()},
     executor=dg.in_process_executor,  # the steps of a run share its Spark session
 )

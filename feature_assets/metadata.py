@@ -12,9 +12,11 @@ from feature_assets.keys import source_key
 from feature_store.dtypes import TIMESTAMP, DType
 from feature_store.offline.materialize import Materialization
 from feature_store.offline.profile import Profile
+from feature_store.offline.reconcile import Consistency
 from feature_store.plan.lineage import feature_lineage
 from feature_store.plan.nodes import GroupPlan
 from feature_store.plan.schema import CREATED_TIMESTAMP, FEATURE_TIMESTAMP
+from feature_store.streaming.freshness import OVERDUE, Freshness
 
 
 def table_metadata(plan: GroupPlan) -> Mapping[str, Any]:
@@ -69,6 +71,38 @@ def run_metadata(done: Materialization) -> Mapping[str, Any]:
         "snapshot_id": str(done.snapshot_id),
         "seconds": round(done.seconds, 2),
         "sql": dg.MetadataValue.md(f"```sql\n{done.sql}\n```"),
+    }
+
+
+def consistency_metadata(found: Consistency) -> Mapping[str, Any]:
+    """Stored rows against batch: counts, and the share of right rows, also of each feature, as numbers over time.
+
+    Shares only where rows were stored: the first backfill has nothing to compare with.
+    """
+    shares: dict[str, Any] = {}
+    if found.stored:
+        shares = {"consistency": found.rate, **{f"consistency of {name}": rate for name, rate in found.rates.items()}}
+    records = [dg.TableRecord({"feature": name, "different": count}) for name, count in found.by_feature.items()]
+    return {
+        **shares,
+        "rows by batch": found.batch,
+        "rows stored": found.stored,
+        "missing": found.missing,
+        "extra": found.extra,
+        "mismatched": found.mismatched,
+        "corrected": found.corrected,
+        "differences": dg.MetadataValue.table(records) if records else "none",
+    }
+
+
+def freshness_metadata(found: Freshness) -> Mapping[str, Any]:
+    """How fresh a group is: ages, its SLA, and when it is overdue (seconds)."""
+    ages = {"age (s)": found.age, "since the last update (s)": found.touched, "behind the clock (s)": found.newest}
+    return {
+        "verdict": found.verdict,
+        **{name: round(age, 2) for name, age in ages.items() if age is not None},
+        "SLA (s)": found.sla,
+        "overdue after (s)": OVERDUE * found.sla,
     }
 
 

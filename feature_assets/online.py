@@ -3,9 +3,13 @@
 import dagster as dg
 
 from feature_assets.keys import offline_key, online_key, op_name
+from feature_assets.metadata import freshness_metadata
 from feature_assets.offline import freshness_policy
 from feature_store.plan.nodes import GroupPlan
+from feature_store.streaming.freshness import Freshness
 from resources.store import FeatureStoreResource
+
+FRESH = "fresh"
 
 
 def online_asset(plan: GroupPlan, domain: str) -> dg.AssetsDefinition:
@@ -43,3 +47,26 @@ def online_asset(plan: GroupPlan, domain: str) -> dg.AssetsDefinition:
         )
 
     return publish
+
+
+def fresh_check(plan: GroupPlan) -> dg.AssetChecksDefinition:
+    """The check of a streaming group's own SLA, of seconds. A sensor reports it all the time; it can be run, too."""
+    group = plan.group
+
+    @dg.asset_check(
+        asset=online_key(group),
+        name=FRESH,
+        description=f"Redis was up to date within {group.freshness_size / 1e6:g} s. An error after twice of it.",
+    )
+    def fresh(store: FeatureStoreResource) -> dg.AssetCheckResult:
+        found = store.freshness(plan)
+        return dg.AssetCheckResult(
+            passed=found.verdict == "fresh", severity=severity_of(found), metadata=freshness_metadata(found)
+        )
+
+    return fresh
+
+
+def severity_of(found: Freshness) -> dg.AssetCheckSeverity:
+    """Late is a warning, overdue an error."""
+    return dg.AssetCheckSeverity.ERROR if found.verdict == "overdue" else dg.AssetCheckSeverity.WARN

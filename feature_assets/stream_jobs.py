@@ -1,13 +1,15 @@
-"""What `./fs stream` does, as Dagster jobs, and the daily reconcile of all streaming groups."""
+"""What `./fs stream` does, as Dagster jobs; the backfill of each streaming group, and the reconcile of all of them."""
 
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 import dagster as dg
 from pydantic import Field
 
 from feature_assets.jobs import AssetJob
-from feature_assets.keys import offline_key, reconcile_key
+from feature_assets.keys import offline_key, online_key, reconcile_key
+from feature_assets.partitions import last_over
+from feature_store.dsl.group import FeatureGroup
+from feature_store.offline.reconcile import settled_at
 from feature_store.plan.nodes import GroupPlan
 from resources.store import FeatureStoreResource
 
@@ -31,26 +33,29 @@ class DeadLetters(dg.Config):
 @dg.op
 def start_streams(context: dg.OpExecutionContext, config: StreamNames, store: FeatureStoreResource) -> None:
     """Lets jobs run that were stopped, from their savepoints."""
-    for name in config.names or store.streams.wanted:
-        for outcome in store.streams.start(name):
-            context.log.info(f"{outcome.name}: {outcome.did}")
+    from feature_store.streaming.steering import chosen, start
+
+    for name in chosen(store.streams, config.names):
+        context.log.info(f"{name}: {start(store.streams, name).did}")
 
 
 @dg.op
 def stop_streams(context: dg.OpExecutionContext, config: StreamNames, store: FeatureStoreResource) -> None:
     """Stops jobs with a savepoint; they stay stopped."""
-    for name in config.names or store.streams.wanted:
-        record = store.streams.stop(name)
+    from feature_store.streaming.steering import chosen, stop
+
+    for name in chosen(store.streams, config.names):
+        record = stop(store.streams, name)
         context.log.info(f"{name}: {'was never started' if record is None else f'stopped at {record.state_path}'}")
 
 
 @dg.op
 def restart_streams(context: dg.OpExecutionContext, config: StreamNames, store: FeatureStoreResource) -> None:
     """Stops jobs with a savepoint and goes on from it."""
-    for name in config.names or store.streams.wanted:
-        store.streams.stop(name)
-        for outcome in store.streams.start(name):
-            context.log.info(f"{outcome.name}: {outcome.did}")
+    from feature_store.streaming.steering import chosen, restart
+
+    for name in chosen(store.streams, config.names):
+        context.log.info(f"{name}: {restart(store.streams, name).did}")
 
 
 @dg.op
@@ -87,7 +92,7 @@ def stream_replay() -> None:
 
 
 def stream_jobs(plans: Sequence[GroupPlan]) -> list[AssetJob]:
-    """The jobs of a project with streaming groups: four to steer, one to reconcile, one to backfill; none without."""
+    """The jobs of a project with streaming groups: four to steer, to reconcile, to backfill each; none without."""
     if not plans:
         return []
     return [
@@ -95,25 +100,62 @@ def stream_jobs(plans: Sequence[GroupPlan]) -> list[AssetJob]:
         stream_stop,
         stream_restart,
         stream_replay,
-        dg.define_asset_job(
-            RECONCILE,
-            selection=dg.AssetSelection.assets(*(reconcile_key(plan.group) for plan in plans)),
-            description="Compare what streams wrote with what batch computes, and correct what differs.",
+        *(
+            dg.define_asset_job(
+                name,
+                selection=dg.AssetSelection.assets(*(reconcile_key(plan.group) for plan in members)),
+                description="Compare what streams wrote with what batch computes, and correct what differs.",
+            )
+            for name, members in _reconciled_together(plans).items()
         ),
-        dg.define_asset_job(
-            "backfill_streams",
-            selection=dg.AssetSelection.assets(*(offline_key(plan.group) for plan in plans)),
-            description="Compute partitions of streaming groups from their event logs.",
+        *(
+            dg.define_asset_job(
+                backfill_job(plan.group),
+                selection=dg.AssetSelection.assets(offline_key(plan.group), online_key(plan.group)),
+                description=f"Compute partitions of {plan.group.id} from its event log, and publish what is newest.",
+            )
+            for plan in plans
         ),
     ]
 
 
-def stream_schedules(jobs: Iterable[AssetJob]) -> list[Any]:
-    """The reconcile at 00:30 UTC, when events of the day before can no longer be late."""
-    return [
-        dg.build_schedule_from_partitioned_job(
-            job, hour_of_day=0, minute_of_hour=30, default_status=dg.DefaultScheduleStatus.RUNNING
-        )
-        for job in jobs
-        if job.name == RECONCILE
-    ]
+def backfill_job(group: FeatureGroup) -> str:
+    """The name of the job that backfills one streaming group: "backfill_user_activity_v1"."""
+    return f"backfill_{group.name}_v{group.version}"
+
+
+def stream_schedules(plans: Sequence[GroupPlan]) -> list[dg.ScheduleDefinition]:
+    """A reconcile of the newest partition whose events can no longer be late: at 00:30 UTC, or half past the hour."""
+    return [_reconcile_schedule(name, members) for name, members in _reconciled_together(plans).items()]
+
+
+def _reconciled_together(plans: Iterable[GroupPlan]) -> dict[str, list[GroupPlan]]:
+    """The groups of each reconcile job, which share their partitions; usually there is one, "reconcile_streams"."""
+    by_partitions: dict[tuple[str, str], list[GroupPlan]] = {}
+    for plan in plans:
+        by_partitions.setdefault((plan.group.refresh, plan.group.start), []).append(plan)
+    if len(by_partitions) == 1:
+        return {RECONCILE: next(iter(by_partitions.values()))}
+    return {
+        f"{RECONCILE}_{cadence}_{start.replace('-', '')}": members
+        for (cadence, start), members in sorted(by_partitions.items())
+    }
+
+
+def _reconcile_schedule(job: str, members: Sequence[GroupPlan]) -> dg.ScheduleDefinition:
+    group = members[0].group
+
+    @dg.schedule(
+        name=f"{job}_schedule",
+        job_name=job,
+        cron_schedule="30 * * * *" if group.refresh == "hourly" else "30 0 * * *",
+        execution_timezone="UTC",
+        default_status=dg.DefaultScheduleStatus.RUNNING,
+    )
+    def settled(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+        at = context.scheduled_execution_time
+        longest = max(settled_at(plan, at) - at for plan in members)
+        key = last_over(group, at - longest)
+        return dg.RunRequest(run_key=key, partition_key=key) if key else dg.SkipReason("no partition is over yet")
+
+    return settled

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -10,21 +11,29 @@ from pyiceberg.catalog import Catalog
 
 from feature_store.client import FeatureStore
 from feature_store.online.materialize import MaterializeReport
+from feature_store.plan.nodes import GroupPlan
 from feature_store.plan.schema import GroupSchema
 from feature_store.settings import Settings
 
 if TYPE_CHECKING:
+    from feature_store.registry.streams import StreamJob
+    from feature_store.streaming.freshness import Freshness
     from feature_store.streaming.jobs import Streams
 
 
 class FeatureStoreResource(dg.ConfigurableResource):  # type: ignore[type-arg]
     """Gives training assets the same object as `FeatureStore()`.
 
+    Args:
+        definitions: the package that the project's definitions are in.
+
     Example:
         >>> @dg.asset
         ... def churn_training_set(store: FeatureStoreResource) -> dg.MaterializeResult:
         ...     data = store.client.training_dataset("repurchase@1", labels, name="churn").wait()
     """
+
+    definitions: str = "feature_defs"
 
     @cached_property
     def settings(self) -> Settings:
@@ -43,13 +52,54 @@ class FeatureStoreResource(dg.ConfigurableResource):  # type: ignore[type-arg]
 
     @cached_property
     def streams(self) -> Streams:
-        """The Flink jobs of the project's streams."""
+        """The Flink jobs of the project's streams.
+
+        Raises:
+            StackError: if the stack runs without Kafka and Flink.
+        """
         from feature_store.dsl.collect import load_project
         from feature_store.plan.project import compile_project
         from feature_store.streaming.jobs import open_streams
 
-        plans = compile_project(load_project("feature_defs")).groups
+        plans = compile_project(load_project(self.definitions)).groups
         return open_streams(self.settings, self.catalog, self.client.registry, plans)
+
+    def freshness(self, plan: GroupPlan) -> Freshness:
+        """How fresh a streaming group is now.
+
+        Raises:
+            StackError: if Redis does not answer.
+        """
+        from feature_store.online.connection import connect
+        from feature_store.streaming.freshness import freshness
+
+        with connect(self.settings.redis_url) as redis:
+            return freshness(redis, plan, datetime.now(UTC))
+
+    def stream_job(self, name: str) -> StreamJob | None:
+        """What the registry knows of a Flink job; None if it was never started.
+
+        Raises:
+            StackError: if the registry does not answer.
+        """
+        from feature_store.registry.streams import StreamJobs
+
+        return StreamJobs(self.client.registry.engine).read().get(name)
+
+    def require_log(self, plan: GroupPlan, end: datetime) -> None:
+        """For those who compute a streaming group from its event log: the log has all that can count before `end`.
+
+        Nothing is required where Kafka is not known: somebody else then keeps the log.
+
+        Raises:
+            ConflictError: if the log is behind.
+            StackError: if Kafka does not answer.
+        """
+        from feature_store.streaming.log_progress import require_log
+
+        if plan.stream is not None and self.settings.kafka_servers:
+            wait = plan.stream.out_of_orderness_size + plan.stream.lateness_size
+            require_log(self.settings.kafka_servers, plan.stream, end + timedelta(microseconds=wait))
 
     def materialize_online(self, schema: GroupSchema) -> MaterializeReport:
         """Brings the newest rows of a group to Redis."""

@@ -1,24 +1,59 @@
-"""One sensor for each Flink job: starts it, resumes it, redeploys it, and tells Dagster how far it has come."""
+"""One sensor for each Flink job: starts it, resumes it, redeploys it, has batch compute what was before it, and tells
+Dagster how far it has come.
+
+A tick is skipped, with the reason, while something is not there yet: the stack, the topic. It fails, and is red in
+Dagster, when Flink refuses the job, and when a job fails again and again.
+"""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import dagster as dg
 
 from feature_assets.keys import log_key, offline_key, online_key
-from feature_assets.partitions import partitions_of
-from feature_store.errors import FeatureStoreError
+from feature_assets.partitions import last_over, partition_of
+from feature_assets.stream_jobs import backfill_job
+from feature_store.dtypes import from_micros
+from feature_store.errors import FeatureStoreError, NotFoundError, StackError
 from feature_store.plan.nodes import GroupPlan
+from feature_store.registry.streams import StreamJob
+from feature_store.streaming.backfill import span_before_cut
+from feature_store.streaming.failures import last_failure
+from feature_store.streaming.jobs import Streams
 from feature_store.streaming.progress import Progress, progress
 from feature_store.streaming.wanted import Wanted, wanted_jobs
 from resources.store import FeatureStoreResource
 
 LOOK_SECONDS = 30
+_NOT_THERE = frozenset(["flink-down", "kafka-down", "registry-down", "registry-busy", "no-registry"])
+_FAILING = frozenset(["RESTARTING", "FAILING", "FAILED"])
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What the last looks found; the sensor's cursor.
+
+    Args:
+        job: Flink's id of it.
+        watermark: up to which materializations were reported, in ISO form.
+        records_in: messages read by then.
+        at: when that was, in ISO form.
+        backfilled: the run key of the last backfill that was asked for.
+        failing: whether the job was failing at the last look.
+    """
+
+    job: str = ""
+    watermark: str = ""
+    records_in: int = 0
+    at: str = ""
+    backfilled: str = ""
+    failing: bool = False
 
 
 def stream_sensors(plans: Iterable[GroupPlan]) -> list[dg.SensorDefinition]:
@@ -26,50 +61,120 @@ def stream_sensors(plans: Iterable[GroupPlan]) -> list[dg.SensorDefinition]:
     return [_sensor(wanted) for wanted in wanted_jobs(plans)]
 
 
+def sensor_name(job: str) -> str:
+    """The name of a job's sensor: "stream_user_activity_1"."""
+    return f"stream_{re.sub(r'[^a-z0-9]+', '_', job)}"
+
+
 def _sensor(wanted: Wanted) -> dg.SensorDefinition:
     @dg.sensor(
-        name=f"stream_{re.sub(r'[^a-z0-9]+', '_', wanted.name)}",
+        name=sensor_name(wanted.name),
         description=f"Keeps the Flink job {wanted.name!r} running, one at a time, from its newest state.",
         minimum_interval_seconds=LOOK_SECONDS,
         default_status=dg.DefaultSensorStatus.RUNNING,
+        job_name=None if wanted.plan is None else backfill_job(wanted.plan.group),
     )
     def supervise(context: dg.SensorEvaluationContext, store: FeatureStoreResource) -> dg.SensorResult | dg.SkipReason:
         try:
             streams = store.streams
-            outcomes = streams.supervise([wanted.name])
-            if not outcomes:
-                return dg.SkipReason("another process is starting the job")
-            (outcome,) = outcomes
-            if outcome.did != "runs":
-                context.log.info(f"{outcome.name}: {outcome.did}")
-            if outcome.record.desired == "stopped":
-                return dg.SkipReason("the job was stopped on purpose: ./fs stream start lets it run")
-            now = progress(streams.cluster, streams.topics, wanted, outcome.record.flink_job_id)
-        except FeatureStoreError as error:
+        except StackError as error:  # without Kafka and Flink
             return dg.SkipReason(str(error))
-        mark = now.watermark.isoformat() if now.watermark is not None else ""
-        seen = json.loads(context.cursor or "{}")
-        if not mark or mark == seen.get("watermark"):
-            return dg.SkipReason(f"{now.state}: the watermark has not moved")
-        cursor = json.dumps({"watermark": mark, "records_in": now.records_in, "at": datetime.now(UTC).isoformat()})
-        return dg.SensorResult(asset_events=_events(wanted, now, seen), cursor=cursor)
+        try:
+            outcomes = streams.supervise([wanted.name])
+        except FeatureStoreError as error:
+            if isinstance(error, NotFoundError) or error.code in _NOT_THERE:
+                return dg.SkipReason(str(error))
+            raise
+        if not outcomes:
+            return dg.SkipReason("another process is at the job")
+        (outcome,) = outcomes
+        if outcome.did != "runs":
+            context.log.info(f"{outcome.name}: {outcome.did}")
+        if outcome.record.desired == "stopped":
+            return dg.SkipReason("the job was stopped on purpose: ./fs stream start lets it run")
+        return _look(context, streams, wanted, outcome.record)
 
     return supervise
 
 
-def _events(wanted: Wanted, now: Progress, seen: Mapping[str, Any]) -> list[dg.AssetMaterialization]:
-    """That the job's tables were written up to the watermark, in the partition that the watermark is in."""
-    metadata = _metadata(now, seen)
+def _look(context: dg.SensorEvaluationContext, streams: Streams, wanted: Wanted, record: StreamJob) -> dg.SensorResult:
+    """What a job that is to run has done since the last look, and the backfill that it needs."""
+    seen = Seen(**json.loads(context.cursor or "{}"))
+    asked = _backfill(streams, wanted, record, seen)
+    seen = replace(seen, backfilled=asked[0].run_key or "") if asked else seen
+    try:
+        now = progress(streams.cluster, streams.topics, wanted, record.flink_job_id)
+    except FeatureStoreError as error:  # it may just be ending
+        return _result(asked, seen, [], str(error))
+    failing = now.state in _FAILING
+    if failing:
+        reason = f"{now.state}: {last_failure(streams.cluster, now.job_id)}"
+        if seen.failing and not asked:
+            raise StackError(
+                f"the job fails again and again: {reason}",
+                where=f"job {wanted.name}",
+                remedy="correct the cause; Flink goes on trying",
+                code="job-failing",
+            )
+        return _result(asked, replace(seen, failing=True), [], reason)
+    seen = replace(seen, failing=False)
+    mark = now.watermark.isoformat() if now.watermark is not None else ""
+    if not mark or mark == seen.watermark:
+        return _result(asked, seen, [], f"{now.state}: the watermark has not moved")
+    events = _events(wanted, now, seen, record.start.get("cut"))
+    clock = datetime.now(UTC).isoformat()
+    seen = replace(seen, job=now.job_id, watermark=mark, records_in=now.records_in, at=clock)
+    return _result(asked, seen, events, "")
+
+
+def _result(
+    asked: list[dg.RunRequest], seen: Seen, events: list[dg.AssetMaterialization], reason: str
+) -> dg.SensorResult:
+    return dg.SensorResult(
+        run_requests=asked,
+        asset_events=events,
+        cursor=json.dumps(asdict(seen)),
+        skip_reason=None if asked or events else reason,
+    )
+
+
+def _backfill(streams: Streams, wanted: Wanted, record: StreamJob, seen: Seen) -> list[dg.RunRequest]:
+    """The one run that computes what a group's stream did not, when it took over; nothing if it was asked for.
+
+    It follows from what is recorded of the start, not from having just started the job: a tick that dies in between
+    loses nothing. The run key keeps Dagster from a second run, whatever becomes of the cursor.
+    """
+    cut, snapshot = record.start.get("cut"), record.start.get("snapshot")
+    key = f"{wanted.name} {record.state_fingerprint} cut {cut} log {snapshot}"
+    if wanted.plan is None or snapshot is None or key == seen.backfilled:
+        return []
+    group = wanted.plan.group
+    span = span_before_cut(streams.catalog, wanted.plan, record.start, datetime.now(UTC))
+    if span is None:
+        return []
+    ends = {"start": partition_of(group, span[0]), "end": partition_of(group, span[1] - timedelta(microseconds=1))}
+    tags = {f"dagster/asset_partition_range_{name}": partition for name, partition in ends.items()}
+    return [dg.RunRequest(run_key=key, job_name=backfill_job(group), tags=tags)]
+
+
+def _events(wanted: Wanted, now: Progress, seen: Seen, cut: int | None) -> list[dg.AssetMaterialization]:
+    """That the job's tables were written up to the watermark.
+
+    Dagster has partitions that are over only, so the table's is the last of these, if the stream wrote all of it: batch
+    reports those before the cut (microseconds).
+    """
+    metadata = _metadata(wanted, now, seen)
     if wanted.plan is None:
         return [dg.AssetMaterialization(log_key(wanted.stream), metadata=metadata)]
     group = wanted.plan.group
     assert now.watermark is not None
-    known = partitions_of(group).get_partition_keys(now.watermark)
-    table = dg.AssetMaterialization(offline_key(group), metadata=metadata, partition=known[-1] if known else None)
+    over = last_over(group, now.watermark)
+    of_stream = over is not None and over >= partition_of(group, from_micros(cut or 0))
+    table = dg.AssetMaterialization(offline_key(group), metadata=metadata, partition=over if of_stream else None)
     return [table, dg.AssetMaterialization(online_key(group), metadata=metadata)]
 
 
-def _metadata(now: Progress, seen: Mapping[str, Any]) -> dict[str, Any]:
+def _metadata(wanted: Wanted, now: Progress, seen: Seen) -> dict[str, Any]:
     clock = datetime.now(UTC)
     metadata: dict[str, Any] = {
         "state": now.state,
@@ -77,15 +182,16 @@ def _metadata(now: Progress, seen: Mapping[str, Any]) -> dict[str, Any]:
         "watermark": dg.MetadataValue.timestamp(now.watermark) if now.watermark is not None else "none",
         "watermark age (s)": round((clock - now.watermark).total_seconds(), 1) if now.watermark is not None else -1.0,
         "messages read": now.records_in,
-        "rows written": now.records_out,
         "checkpoint age (s)": round((clock - now.checkpoint).total_seconds(), 1) if now.checkpoint else -1.0,
         "checkpoint (ms)": now.checkpoint_ms,
         "state bytes": now.checkpoint_bytes,
         "restarts": now.restarts,
     }
+    if wanted.plan is not None:
+        metadata["rows written"] = now.records_out
     if now.lag is not None:
         metadata["lag"] = now.lag
-    if seen.get("at") and now.records_in >= seen.get("records_in", 0):
-        seconds = (clock - datetime.fromisoformat(seen["at"])).total_seconds()
-        metadata["messages per second"] = round((now.records_in - seen["records_in"]) / max(seconds, 1e-3), 1)
+    if seen.job == now.job_id and now.records_in >= seen.records_in:
+        seconds = (clock - datetime.fromisoformat(seen.at)).total_seconds()
+        metadata["messages per second"] = round((now.records_in - seen.records_in) / max(seconds, 1e-3), 1)
     return metadata

@@ -1,8 +1,8 @@
 """Flink jobs over a preloaded topic that end by themselves, timed by Flink's own records; and the texts of the rivals.
 
 A run is timed from the moment when all parts of the job run (so without its deployment) to its end: all rows written,
-the last timers fired, the last commit made. A job that is not through after its limit is cancelled; how far it came is
-the event time that has passed its windows, which Flink's REST interface tells anew every ten seconds or so.
+the last timers fired, the last commit made. A job that is not through after its limit is cancelled. It is credited
+with the events up to its watermark, though their windows have still to be emptied; Flink tells it every ten seconds.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import json
 import os
 import subprocess
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,9 @@ from urllib.parse import urlsplit
 
 from benchmarks.streaming.setting import BEGIN, PARTITIONS, Load, Workbench
 from feature_store.compile.flink import FlinkJob, Step, Target, updates_topic
+from feature_store.compile.flink_expressions import flink_type, quote
 from feature_store.errors import StackError
+from feature_store.local.flink_environment import package_of
 from feature_store.offline.tables import ensure_table
 from feature_store.plan.nodes import GroupPlan
 from feature_store.settings import Settings
@@ -39,8 +40,8 @@ class Run:
 
     Args:
         seconds: from when all its parts ran to its end, or to when it was last seen getting on.
-        share: of the events' time that has come out: 1.0 for all.
-        events: read in these seconds, as far as they have come out.
+        share: of the events' time that its watermark has passed; 1.0 for all.
+        events: up to that watermark.
         ended_ms: when, by Flink's clock.
         state_bytes: of the largest checkpoint, all of it.
         checkpoint_bytes: the most that a checkpoint had to write.
@@ -94,10 +95,9 @@ def target(settings: Settings) -> Target:
     return Target(settings.kafka_servers, str(settings.kernel_jar), catalog)
 
 
-def bounded(job: FlinkJob, events: int) -> FlinkJob:
-    """The same job over the first so many events of its topic, after which it ends."""
-    ends = ";".join(f"partition:{i},offset:{(events + PARTITIONS - 1 - i) // PARTITIONS}" for i in range(PARTITIONS))
-    bound = f"{_EARLIEST}, 'scan.bounded.mode' = 'specific-offsets', 'scan.bounded.specific-offsets' = '{ends}'"
+def bounded(job: FlinkJob) -> FlinkJob:
+    """The same job over what its topic has now, after which it ends."""
+    bound = f"{_EARLIEST}, 'scan.bounded.mode' = 'latest-offset'"
     steps = tuple(replace(step, sql=step.sql.replace(_EARLIEST, bound)) for step in job.steps)
     assert steps != job.steps, "the job does not read its topic from the beginning"
     return replace(job, steps=steps)
@@ -110,25 +110,153 @@ def only_parsed(job: FlinkJob) -> FlinkJob:
     return FlinkJob(f"{job.name} parsed", (*_until(job, "events"), Step(table)), (insert,))
 
 
-def only_rows(job: FlinkJob) -> FlinkJob:
+def only_rows(job: FlinkJob, plan: GroupPlan) -> FlinkJob:
     """The group's rows are computed and thrown away."""
-    return FlinkJob(
-        f"{job.name} rows",
-        (*_until(job, "feature_rows"), Step(f"CREATE TEMPORARY TABLE nothing {_NOTHING} LIKE feature_rows (EXCLUDING ALL)"))
-        if False
-        else (*_until(job, "feature_rows"), Step("")),
-        (),
-    )
+    columns = [*plan.schema.keys, *plan.schema.features]
+    typed = ", ".join(f"{quote(column.name)} {flink_type(column.dtype)}" for column in columns)
+    names = ", ".join(quote(column.name) for column in columns)
+    table = f"CREATE TEMPORARY TABLE nothing (feature_us BIGINT, {typed}) {_NOTHING}"
+    insert = f"INSERT INTO nothing SELECT _feature, {names} FROM feature_rows"
+    return FlinkJob(f"{job.name} rows", (*_until(job, "feature_rows"), Step(table)), (insert,))
 
 
-def hop(job: FlinkJob, window_seconds: int) -> FlinkJob:
+def hop(job: FlinkJob, window_minutes: int) -> FlinkJob:
     """Three of the group's features as Flink SQL has them: a HOP window, thrown away."""
     table = "CREATE TEMPORARY TABLE nothing (u STRING, t TIMESTAMP(3), n BIGINT, s DOUBLE, m DOUBLE) " + _NOTHING
-    minutes, rest = divmod(window_seconds, 60)
-    size = f"INTERVAL '{window_seconds}' SECOND" if rest or minutes > 99 else f"INTERVAL '{minutes}' MINUTE"
+    size = f"INTERVAL '{window_minutes}' MINUTE"
     insert = (
         "INSERT INTO nothing SELECT user_id, window_end, COUNT(*), SUM(amount), AVG(amount)\n"
         f"FROM TABLE(HOP(TABLE events, DESCRIPTOR(_ts), INTERVAL '1' SECOND, {size}))\n"
         "GROUP BY user_id, window_start, window_end"
     )
     return FlinkJob(f"{job.name} hop", (*_until(job, "events"), Step(table)), (insert,))
+
+
+def _until(job: FlinkJob, view: str) -> tuple[Step, ...]:
+    """The steps of a job up to one of its views."""
+    place = next(number for number, step in enumerate(job.steps) if step.view == view)
+    return job.steps[: place + 1]
+
+
+def run(bench: Workbench, wanted: Wanted, job: FlinkJob, load: Load, limit: float = 1800.0) -> Run:
+    """Submits a job over a preloaded topic and waits for its end, at most so many seconds."""
+    # The embedded cluster has no memory for two buffers of SQL windows; no other job has any.
+    config = wanted.config(bench.store.settings.flink_state) | {"table.optimizer.agg-phase-strategy": "ONE_PHASE"}
+    return watch(bench, bench.cluster.submit(job, config), load, limit)
+
+
+def run_python(bench: Workbench, wanted: Wanted, job: FlinkJob, load: Load, limit: float) -> Run:
+    """The change-point algorithm as a PyFlink process function in thread mode, over the events of a job."""
+    settings = bench.store.settings
+    address = urlsplit(settings.flink_url)
+    python = str(settings.flink_python)
+    config = wanted.config(settings.flink_state) | {
+        "execution.target": "remote",
+        "rest.address": str(address.hostname),
+        "rest.port": str(address.port or 8081),
+        "pipeline.name": f"{job.name} python",
+        "table.local-time-zone": "UTC",
+        "python.execution-mode": "thread",
+        "python.executable": python,
+        "python.client.executable": python,
+        "python.pythonpath": str(package_of(settings.flink_python).parent),  # Java does not see what the venv has
+    }
+    steps = [{"sql": step.sql, "view": step.view} for step in _until(job, "events")]
+    java = settings.java_home
+    environment = {
+        "JAVA_HOME": str(java),
+        "FLINK_HOME": str(settings.flink_home),
+        "FLINK_LIB_DIR": str(settings.flink_home / "lib"),
+        "FLINK_CONF_DIR": str(settings.flink_home / "conf"),
+        "FLINK_LOG_DIR": str(settings.home / "logs"),
+        "HADOOP_CLASSPATH": "",
+        "PYTHONPATH": "",
+        "PATH": f"{settings.flink_python.parent}{os.pathsep}{java / 'bin'}{os.pathsep}{os.environ.get('PATH', '')}",
+    }
+    done = subprocess.run(
+        [python, str(PYTHON_WINDOWS)],
+        input=json.dumps({"config": config, "steps": steps}),
+        text=True,
+        capture_output=True,
+        env={**os.environ, **environment},
+        timeout=180,
+        check=False,
+    )
+    if done.returncode:
+        raise StackError(f"PyFlink does not take the job: {done.stderr[-2000:]}")
+    return watch(bench, done.stdout.split()[-1], load, limit)
+
+
+def watch(bench: Workbench, job_id: str, load: Load, limit: float) -> Run:
+    """Waits for the end of a job, and cancels it after so many seconds.
+
+    Raises:
+        StackError: if it fails, even if Flink would start it again.
+    """
+    bench.jobs.append(job_id)
+    began: float | None = None
+    came, seen_at = 0, 0.0
+    while True:
+        job = bench.cluster.get(f"/jobs/{job_id}")
+        now = time.time()
+        if job["state"] == "FINISHED":
+            ended = int(job["end-time"])
+            seconds = (ended - _all_running_since(bench, job)) / 1000
+            return _result(bench, job_id, seconds, 1.0, load.events, ended)
+        _check_good(bench, job)
+        if began is None and all(vertex["status"] in ("RUNNING", "FINISHED") for vertex in job["vertices"]):
+            began = now
+        if began is not None:
+            mark = min(_watermark(bench, job), load.end // 1000)
+            if mark > came:
+                came, seen_at = mark, now
+            if now - began > limit:
+                share = max(0.0, (came * 1000 - BEGIN) / (load.end - BEGIN))
+                found = _result(bench, job_id, max(seen_at - began, 0.0), share, load.events * share, int(now * 1000))
+                bench.cluster.cancel(job_id)
+                return found
+        time.sleep(POLL_SECONDS)
+
+
+def _check_good(bench: Workbench, job: dict[str, Any]) -> None:
+    entries = bench.cluster.get(f"/jobs/{job['jid']}/exceptions")["exceptionHistory"]["entries"]
+    if entries or job["state"] not in ("INITIALIZING", "CREATED", "RUNNING"):
+        cause = entries[0]["stacktrace"][:1500] if entries else "no reason given"
+        raise StackError(f"the job is {job['state']}: {cause}", where=job["name"])
+
+
+def _all_running_since(bench: Workbench, job: dict[str, Any]) -> int:
+    """When the last part of a finished job began to run (milliseconds)."""
+    since = []
+    for vertex in job["vertices"]:
+        subtasks = bench.cluster.get(f"/jobs/{job['jid']}/vertices/{vertex['id']}")["subtasks"]
+        since += [int(part["end-time"]) - int(part["status-duration"]["RUNNING"]) for part in subtasks]
+    return max(since)
+
+
+def _watermark(bench: Workbench, job: dict[str, Any]) -> int:
+    """The lowest watermark (milliseconds) that has come into the parts behind the source."""
+    marks = []
+    for vertex in job["vertices"]:
+        if not vertex["name"].startswith("Source:"):
+            found = bench.cluster.get(f"/jobs/{job['jid']}/vertices/{vertex['id']}/watermarks")
+            marks += [int(mark["value"]) for mark in found]
+    return min(marks, default=0)
+
+
+def _result(bench: Workbench, job_id: str, seconds: float, share: float, events: float, ended: int) -> Run:
+    checkpoints = bench.cluster.get(f"/jobs/{job_id}/checkpoints")
+    made = int(checkpoints["counts"]["completed"])
+    size, written, times = (
+        checkpoints["summary"][n] for n in ("state_size", "checkpointed_size", "end_to_end_duration")
+    )
+    return Run(
+        seconds=seconds,
+        share=share,
+        events=events,
+        ended_ms=ended,
+        state_bytes=int(size["max"]),
+        checkpoint_bytes=int(written["max"]),
+        checkpoint_ms=(int(float(times["p50"])), int(times["max"])) if made else (0, 0),
+        checkpoints=made,
+    )

@@ -36,6 +36,7 @@ from feature_store.registry.streams import StreamJob, StreamJobs
 from feature_store.registry.tables import EntityTypeRow, FeatureGroupRow, StreamJobRow
 from feature_store.streaming.cluster import FlinkCluster
 from feature_store.streaming.loader import CONSUMER_GROUP
+from feature_store.streaming.service import LOOK_SECONDS
 from feature_store.streaming.topics import Topics
 from feature_store.streaming.wanted import Wanted
 
@@ -87,6 +88,7 @@ class Workbench:
     store: FeatureStore
     cluster: FlinkCluster
     topics: Topics
+    admin: AdminClient
     name: str
     streams: list[StreamSource] = field(default_factory=list)
     plans: list[GroupPlan] = field(default_factory=list)
@@ -121,12 +123,13 @@ class Workbench:
         self, stream: StreamSource, *, window: str = "30m", version: int = 1, commit: str = "10s", start: str = START
     ) -> GroupPlan:
         """Five features of one window at a slide of 1 s: count, sum, mean, last, top_k."""
+        user = self.entity.name
         features = (
-            Feature(f"user_event_count_{window}", agg.count(), window=window, dtype=INT, default=0),
-            Feature(f"user_amount_sum_{window}", agg.sum("amount"), window=window, dtype=FLOAT),
-            Feature(f"user_amount_mean_{window}", agg.mean("amount"), window=window, dtype=FLOAT),
-            Feature(f"user_category_last_{window}", agg.last("category"), window=window, dtype=STRING),
-            Feature(f"user_category_top_{window}", agg.top_k("category", 3), window=window, dtype=LIST(STRING)),
+            Feature(f"{user}_event_count_{window}", agg.count(), window=window, dtype=INT, default=0),
+            Feature(f"{user}_amount_sum_{window}", agg.sum("amount"), window=window, dtype=FLOAT),
+            Feature(f"{user}_amount_mean_{window}", agg.mean("amount"), window=window, dtype=FLOAT),
+            Feature(f"{user}_category_last_{window}", agg.last("category"), window=window, dtype=STRING),
+            Feature(f"{user}_category_top_{window}", agg.top_k("category", 3), window=window, dtype=LIST(STRING)),
         )
         plan = build_plan(
             FeatureGroup(
@@ -187,11 +190,10 @@ class Workbench:
         until(lambda: not {job.id for job in self.cluster.jobs()} & set(self.jobs), "a job does not end")
         self._forget()
         updates = {updates_topic(plan.schema) for plan in self.plans}
-        until(lambda: not updates & self._loaded_topics(), "the loader does not let go of a topic")
-        admin = AdminClient({"bootstrap.servers": self.topics.servers})
-        present = admin.list_topics(timeout=10).topics
+        time.sleep(2 * LOOK_SECONDS)  # until the service has looked, and sends no heartbeats to a topic that is gone
+        present = self.admin.list_topics(timeout=10).topics
         gone = [topic for topic in (*updates, *(stream.topic for stream in self.streams)) if topic in present]
-        for done in admin.delete_topics(gone).values() if gone else ():
+        for done in self.admin.delete_topics(gone).values() if gone else ():
             done.result()
         catalog = self.store.catalog
         for table in (*(plan.schema.table for plan in self.plans), *(str(s.log.table) for s in self.streams)):
@@ -215,8 +217,7 @@ class Workbench:
 
     def _loaded_topics(self) -> set[str]:
         """The topics that the loader has partitions of."""
-        admin = AdminClient({"bootstrap.servers": self.topics.servers})
-        found = admin.describe_consumer_groups([CONSUMER_GROUP])[CONSUMER_GROUP].result()
+        found = self.admin.describe_consumer_groups([CONSUMER_GROUP])[CONSUMER_GROUP].result()
         return {place.topic for member in found.members for place in member.assignment.topic_partitions}
 
 
@@ -230,7 +231,9 @@ def workbench() -> Iterator[Workbench]:
     store = FeatureStore()
     settings = store.settings
     settings.require_streams()
-    bench = Workbench(store, FlinkCluster(settings), Topics(settings.kafka_servers), f"bench_{secrets.token_hex(3)}")
+    servers = settings.kafka_servers
+    admin = AdminClient({"bootstrap.servers": servers, "log_level": 0})
+    bench = Workbench(store, FlinkCluster(settings), Topics(servers), admin, f"bench_{secrets.token_hex(3)}")
     try:
         yield bench
     finally:

@@ -109,7 +109,7 @@ def log_job(stream: StreamSource, target: Target, offsets: Mapping[int, int] | N
     columns = [_as_stored(quote(column), dtype == TIMESTAMP) for column, dtype in stream.schema.items()]
     names = [*map(quote, stream.schema), KAFKA_PARTITION, KAFKA_OFFSET, RECORDED_AT]
     log = (
-        f"INSERT INTO {CATALOG}.{stream.log.table} ({', '.join(names)})\n"
+        f"INSERT INTO {_table(str(stream.log.table))} ({', '.join(names)})\n"
         f"SELECT {_list([*columns, '_partition', '_offset', _now()])}\nFROM events"
     )
     malformed = (
@@ -292,7 +292,7 @@ def _to_table(schema: GroupSchema) -> str:
     values += ["fs_timestamp(_feature)", "fs_timestamp(_created)"]
     values += [sink_sql(quote(feature.name), feature.dtype) for feature in schema.features]
     return (
-        f"INSERT INTO {CATALOG}.{schema.table} ({', '.join(map(quote, names))})\n"
+        f"INSERT INTO {_table(schema.table)} ({', '.join(map(quote, names))})\n"
         f"SELECT {_list(values)}\nFROM feature_rows"
     )
 
@@ -308,6 +308,11 @@ def _to_dead_letters(plan: GroupPlan, stream: StreamSource) -> str:
         f"INSERT INTO {CATALOG}.{DEAD_LETTERS}\nSELECT {_list(late)}\nFROM windows\nWHERE problem IS NOT NULL\n"
         f"UNION ALL\nSELECT {_list(nobody)}\nFROM parsed\nWHERE event.problem IS NULL AND ({no_key})"
     )
+
+
+def _table(name: str) -> str:
+    """A table of the catalog; quoted, because a source may have a name that SQL knows."""
+    return ".".join(map(quote, [CATALOG, *name.split(".")]))
 
 
 def _as_stored(column: str, is_time: bool) -> str:

@@ -11,4 +11,9 @@ CATALOG = "fs"
 
 def open_catalog(settings: Settings) -> SqlCatalog:
     """The catalog of the stack that the settings name; its tables are made on first use."""
-    return SqlCatalog(CATALOG, uri=settings.database_url("iceberg"), warehouse=settings.warehouse)
+    return SqlCatalog(
+        CATALOG,
+        uri=settings.database_url("iceberg"),
+        warehouse=settings.warehouse,
+        pool_pre_ping="true",  # a restarted server is noticed, instead of failing on its old connections
+    )

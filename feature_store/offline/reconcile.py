@@ -2,7 +2,7 @@
 
 The same run backfills (nothing is there yet) and reconciles (the stream wrote it). Rows are only ever added: a row that
 was wrong stays, with its older created_timestamp, because it is what serving had; and an append cannot collide with
-the stream's own commits. For the same reason two runs at once do no harm: both may add a row, and never a different one.
+the stream's own commits. For the same reason two runs at once do no harm: both may add a row, but never another one.
 """
 
 from __future__ import annotations
@@ -169,7 +169,8 @@ def _remember(table: Table, plan: GroupPlan, span: Span) -> None:
     for left in reversed(range(_COMMITS)):
         table.refresh()
         try:
-            return remember_first(table, plan, span)
+            remember_first(table, plan, span)
+            break
         except CommitFailedException:
             if not left:
                 raise
@@ -186,13 +187,13 @@ def _stored(schema: GroupSchema, where: str) -> str:
 
 def _standing(schema: GroupSchema, entities: DataFrame, after: int) -> DataFrame:
     """Of some entities the values that stand when a span begins: those of the newest row before it."""
-    keys = [quote(key.name) for key in schema.keys]
-    before = _stored(schema, f"{FEATURE_TIMESTAMP} <= timestamp_micros({after})")
+    keys = [f"o.{quote(key.name)}" for key in schema.keys]
+    row = f"struct({', '.join(f'o.{quote(feature.name)}' for feature in schema.features)})"
+    same = " AND ".join(f"o.{quote(key.name)} = e.{quote(key.name)}" for key in schema.keys)
     return entities.sparkSession.sql(
-        f"SELECT {', '.join(f'o.{key}' for key in keys)}, "
-        f"max_by(struct({', '.join(f'o.{quote(f.name)}' for f in schema.features)}), o.{FEATURE_TIMESTAMP}) AS values "
-        f"FROM ({before}) o SEMI JOIN {{entities}} e ON {' AND '.join(f'o.{key} = e.{key}' for key in keys)} "
-        f"GROUP BY {', '.join(f'o.{key}' for key in keys)}",
+        f"SELECT {', '.join(keys)}, max_by({row}, o.{FEATURE_TIMESTAMP}) AS standing_row "
+        f"FROM ({_stored(schema, f'{FEATURE_TIMESTAMP} <= timestamp_micros({after})')}) o "
+        f"SEMI JOIN {{entities}} e ON {same} GROUP BY {', '.join(keys)}",
         entities=entities,
     )
 
@@ -222,16 +223,14 @@ def _compare(schema: GroupSchema, batch: DataFrame, span: Span, standing: DataFr
     held = f"last(b_row, TRUE) OVER (PARTITION BY {', '.join(keys)} ORDER BY {FEATURE_TIMESTAMP})"
     if standing is not None:
         joined = joined.join(standing, [key.name for key in schema.keys], "left")
-        held = f"coalesce({held}, values)"
+        held = f"coalesce({held}, standing_row)"
     differences = [
         f"in_stored AND held IS NOT NULL AND NOT {_equal(f.dtype, f'held.{name}', f's_row.{name}')} AS differs_{i}"
         for i, (f, name) in enumerate(zip(schema.features, names, strict=True))
     ]
     values = [f"held.{name} AS {name}" for name in names]
     known = ["in_batch", "in_stored", "stored_at", "held IS NOT NULL AS known"]
-    return joined.selectExpr("*", f"{held} AS held").selectExpr(
-        *keys, FEATURE_TIMESTAMP, *known, *values, *differences
-    )
+    return joined.selectExpr("*", f"{held} AS held").selectExpr(*keys, FEATURE_TIMESTAMP, *known, *values, *differences)
 
 
 def _count(schema: GroupSchema, compared: DataFrame) -> Consistency:
@@ -257,7 +256,7 @@ def _append(schema: GroupSchema, compared: DataFrame, columns: Iterable[str]) ->
     present = {key.name for key in schema.keys} | {FEATURE_TIMESTAMP} | {f.name for f in schema.features}
     values = {name: quote(name) if name in present else "NULL" for name in columns}
     newer = f"greatest(timestamp_micros({now}), stored_at + INTERVAL 1 MICROSECOND)"  # whatever other clocks say
-    values[CREATED_TIMESTAMP] = f"coalesce({newer}, timestamp_micros({now}))"
+    values[CREATED_TIMESTAMP] = newer
     wrong = compared.where(_wrong(schema))
     wrong.selectExpr(*(f"{value} AS {quote(name)}" for name, value in values.items())).writeTo(
         f"{CATALOG}.{schema.table}"

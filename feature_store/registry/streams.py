@@ -25,9 +25,9 @@ class StreamJob:
         fingerprint: of what it runs.
         state_fingerprint: of what its state depends on: a job of another one cannot take up that state.
         start: where it began: offsets, snapshot, cut (see `compile.flink.Start`).
-        flink_job_id: of its last start, in hex.
+        flink_job_id: of its last start, in hex; recorded before the job is there.
         state_path: a savepoint or checkpoint to go on from; empty to begin as `start` says.
-        starts: how many times it was started.
+        starts: how many times Flink has taken it, since it began as `start` says.
         message: why it does not run, if it should.
     """
 

@@ -10,12 +10,13 @@ import urllib.error
 import urllib.request
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from feature_store.compile.flink import FlinkJob
-from feature_store.errors import StackError
+from feature_store.errors import NotFoundError, StackError
 from feature_store.settings import Settings
 
 ANSWER_SECONDS = 10.0
@@ -42,7 +43,7 @@ class FlinkCluster:
     Args:
         settings: with the cluster's address, and the Python that submits to it.
 
-    All methods raise StackError when the cluster does not answer.
+    All methods raise StackError when the cluster does not answer, and NotFoundError when it does not know the job.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -76,15 +77,22 @@ class FlinkCluster:
         steps = [{name: value for name, value in asdict(step).items() if value} for step in job.steps]
         spec = {"config": {**target, **config}, "steps": steps, "inserts": list(job.inserts)}
         command = [str(self.settings.flink_python), str(_RUNNER)]
-        done = subprocess.run(
-            command,
-            input=json.dumps(spec),  # not an argument: it holds passwords
-            text=True,
-            capture_output=True,
-            env={**os.environ, **self._environment()},
-            timeout=SUBMIT_SECONDS,
-            check=False,
-        )
+        try:
+            done = subprocess.run(
+                command,
+                input=json.dumps(spec),  # not an argument: it holds passwords
+                text=True,
+                capture_output=True,
+                env={**os.environ, **self._environment()},
+                timeout=SUBMIT_SECONDS,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            raise StackError(
+                f"Flink has not taken the job within {SUBMIT_SECONDS:.0f} s",
+                where=f"job {job.name}",
+                remedy="see ./fs logs",
+            ) from None
         if done.returncode:
             raise StackError(
                 f"Flink does not take the job: {_reason(done.stderr)}", where=f"job {job.name}", remedy="see ./fs logs"
@@ -141,6 +149,8 @@ class FlinkCluster:
                 return json.loads(answer.read() or b"{}")
         except urllib.error.HTTPError as error:
             words = error.read().decode("utf-8", "replace")
+            if error.code == HTTPStatus.NOT_FOUND:
+                raise NotFoundError(f"Flink has nothing at {path}", where=self.url) from error
             raise StackError(f"Flink answers {error.code} to {path}: {words[:300]}", where=self.url) from error
         except (OSError, ValueError) as error:
             raise StackError(

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
 import click
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from feature_store.streaming.jobs import Outcome, Streams
 
 DEFINITIONS = "feature_defs"
@@ -24,11 +23,15 @@ def status() -> None:
     """Show every job: state, watermark, lag, checkpoints, throughput. Exit code 1 if one does not run that should."""
     from rich.console import Console
 
-    from feature_store.streaming.display import status_table
+    from feature_store.streaming.display import explained, status_table
     from feature_store.streaming.progress import job_states
 
-    states = job_states(_streams())
-    Console().print(status_table(states))
+    streams = _streams()
+    states = [explained(streams, state) for state in job_states(streams)]
+    if not states:
+        click.echo("no group reads a stream")
+        return
+    Console(width=None if sys.stdout.isatty() else 240).print(status_table(states))  # a log has no width to fit into
     if any(not state.is_good for state in states):
         raise SystemExit(1)
 
@@ -37,18 +40,22 @@ def status() -> None:
 @click.argument("names", nargs=-1, metavar="[JOB]…")
 def start(names: tuple[str, ...]) -> None:
     """Start jobs, or go on with them where they were stopped; all of them unless named."""
+    from feature_store.streaming import steering
+
     streams = _streams()
-    for name in _chosen(streams, names):
-        _tell(streams.start(name))
+    for name in steering.chosen(streams, names):
+        _tell(steering.start(streams, name))
 
 
 @stream.command("stop")
 @click.argument("names", nargs=-1, metavar="[JOB]…")
 def stop(names: tuple[str, ...]) -> None:
     """Stop jobs with a savepoint; they stay stopped until `start`."""
+    from feature_store.streaming import steering
+
     streams = _streams()
-    for name in _chosen(streams, names):
-        record = streams.stop(name)
+    for name in steering.chosen(streams, names):
+        record = steering.stop(streams, name)
         click.echo(
             f"{name}: was never started" if record is None else f"{name}: stopped, savepoint {record.state_path}"
         )
@@ -58,16 +65,21 @@ def stop(names: tuple[str, ...]) -> None:
 @click.argument("names", nargs=-1, metavar="[JOB]…")
 def restart(names: tuple[str, ...]) -> None:
     """Stop jobs with a savepoint and go on from it."""
+    from feature_store.streaming import steering
+
     streams = _streams()
-    for name in _chosen(streams, names):
-        streams.stop(name)
-        _tell(streams.start(name))
+    for name in steering.chosen(streams, names):
+        _tell(steering.restart(streams, name))
 
 
 @stream.command("replay")
 @click.argument("source")
 @click.option(
-    "--reason", default="malformed", show_default=True, help="Which dead letters: malformed, too late, no key."
+    "--reason",
+    default="malformed",
+    show_default=True,
+    type=click.Choice(["malformed", "too late", "no key"]),
+    help="Which dead letters.",
 )
 @click.option("--since", help="Only those recorded since then, as 2026-01-31T00:00:00Z.")
 @click.option("--dry-run", is_flag=True, help="Only count them.")
@@ -91,17 +103,5 @@ def _streams() -> Streams:
     )
 
 
-def _chosen(streams: Streams, names: Sequence[str]) -> Sequence[str]:
-    from feature_store.errors import NotFoundError
-
-    for name in names:
-        if name not in streams.wanted:
-            raise NotFoundError(
-                f"there is no stream job {name!r}", remedy=f"jobs are: {', '.join(streams.wanted) or 'none'}"
-            )
-    return names or tuple(streams.wanted)
-
-
-def _tell(outcomes: Sequence[Outcome]) -> None:
-    for outcome in outcomes:
-        click.echo(f"{outcome.name}: {outcome.did} (Flink job {outcome.record.flink_job_id})")
+def _tell(outcome: Outcome) -> None:
+    click.echo(f"{outcome.name}: {outcome.did} (Flink job {outcome.record.flink_job_id})")

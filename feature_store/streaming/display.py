@@ -3,13 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from feature_store.streaming.jobs import Streams
     from feature_store.streaming.progress import JobState
+
+
+def explained(streams: Streams, state: JobState) -> JobState:
+    """A job's state with a note of what keeps it from running, and what to do, if it does not run as it should."""
+    from feature_store.streaming.failures import last_failure
+
+    if state.is_good or state.note:
+        return state
+    if state.progress is None:
+        note = "ended" if state.starts else "not started yet"
+        return replace(state, note=f"{note}; Dagster's sensor starts it, and so does ./fs stream start")
+    return replace(state, note=last_failure(streams.cluster, state.progress.job_id))
 
 
 def status_table(states: Sequence[JobState]) -> Table:

@@ -24,7 +24,13 @@ class Heartbeats:
         from confluent_kafka import Producer
 
         self._producer: Producer = Producer(
-            {"bootstrap.servers": kafka_servers, "linger.ms": 0, "message.timeout.ms": 5_000, "log_level": 0}
+            {
+                "bootstrap.servers": kafka_servers,
+                "linger.ms": 0,
+                "message.timeout.ms": 5_000,
+                "reconnect.backoff.max.ms": 1_000,
+                "log_level": 0,
+            }
         )
         self._partitions: dict[str, tuple[int, ...]] = {}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
@@ -21,6 +22,7 @@ from feature_store.streaming.takeover import take_over
 from feature_store.streaming.topics import Topics
 from feature_store.streaming.wanted import Wanted, wanted_jobs
 
+_JOB_ID = "$internal.pipeline.job-id"  # Flink then refuses to start it twice
 Did = Literal["runs", "started", "resumed", "redeployed", "begun anew", "stopped", "is stopped"]
 
 
@@ -73,7 +75,7 @@ class Streams:
         if record is None:
             return None
         for job in self._of_name(name, self.cluster.jobs()):
-            path = self.cluster.stop(job.id, self._savepoints())
+            path = self._halt(job)
             record = self.records.note(record, state_path=path)
         return self.records.note(record, desired="stopped")
 
@@ -88,34 +90,34 @@ class Streams:
         alive = self._only_one(wanted.name, record, running)
         if record is not None and record.desired == "stopped":
             if alive is not None:
-                record = self.records.note(record, state_path=self.cluster.stop(alive.id, self._savepoints()))
+                record = self.records.note(record, state_path=self._halt(alive))
                 return Outcome(wanted.name, "stopped", record)
             return Outcome(wanted.name, "is stopped", record)
         if record is None:
             return Outcome(wanted.name, "started", self._submit(wanted, self._first_start(wanted), "", 0))
-        if alive is None:
-            path = newest_checkpoint(self._checkpoints(), record.flink_job_id) or record.state_path
-            return Outcome(wanted.name, "resumed", self._submit(wanted, _start(record), path, record.starts))
-        if record.fingerprint == wanted.fingerprint:
-            path = newest_checkpoint(self._checkpoints(), alive.id) or record.state_path
-            return Outcome(wanted.name, "runs", self.records.note(record, flink_job_id=alive.id, state_path=path))
-        path = self.cluster.stop(alive.id, self._savepoints())
-        record = self.records.note(record, state_path=path)
-        if record.state_fingerprint == wanted.state_fingerprint:
-            return Outcome(wanted.name, "redeployed", self._submit(wanted, _start(record), path, record.starts))
-        return Outcome(wanted.name, "begun anew", self._submit(wanted, self._first_start(wanted), "", record.starts))
+        if alive is not None and record.fingerprint == wanted.fingerprint:
+            path = newest_state(self.settings.flink_state, alive.id) or record.state_path
+            did: Did = "runs" if record.starts else "started"  # by a call that was killed before it could note it
+            return Outcome(wanted.name, did, self.records.note(record, state_path=path, starts=max(record.starts, 1)))
+        if alive is not None:
+            record = self.records.note(record, state_path=self._halt(alive))
+        if record.state_fingerprint != wanted.state_fingerprint:
+            return Outcome(wanted.name, "begun anew", self._submit(wanted, self._first_start(wanted), "", 0))
+        if alive is not None:
+            submitted = self._submit(wanted, _start(record), record.state_path, record.starts)
+            return Outcome(wanted.name, "redeployed", submitted)
+        path = newest_state(self.settings.flink_state, record.flink_job_id) or record.state_path
+        submitted = self._submit(wanted, _start(record), path, record.starts)
+        return Outcome(wanted.name, "resumed" if record.starts else "started", submitted)
 
     def _only_one(self, name: str, record: StreamJob | None, running: Sequence[RunningJob]) -> RunningJob | None:
-        """The job of a name; others of the same name, which nobody should have started, are ended."""
+        """The job of a name that is recorded; others of that name, which nobody should have started, are ended."""
         found = self._of_name(name, running)
-        if not found:
-            return None
         ours = [job for job in found if record is not None and job.id == record.flink_job_id]
-        keep = (ours or found)[0]
         for job in found:
-            if job is not keep:
+            if job not in ours:
                 self.cluster.cancel(job.id)
-        return keep
+        return ours[0] if ours else None
 
     @staticmethod
     def _of_name(name: str, running: Sequence[RunningJob]) -> list[RunningJob]:
@@ -126,24 +128,29 @@ class Streams:
         return Start() if wanted.plan is None else take_over(self.catalog, wanted.plan, kept)
 
     def _submit(self, wanted: Wanted, start: Start, state_path: str, starts: int) -> StreamJob:
-        """Starts a job and records it; what it writes to is made first."""
+        """Records a job and starts it; what it writes to is made first.
+
+        The record is there before the job, with the id that the job will have: whoever looks after a crash in between
+        finds the job, or its checkpoints, and starts no second one. `starts` counts when Flink has taken it.
+        """
         self._prepare(wanted)
-        config = wanted.config(self.settings.flink_state)
-        if state_path:
-            config["execution.state-recovery.path"] = state_path
-        job_id = self.cluster.submit(wanted.job(self._target(), start), config)
-        return self.records.write(
+        record = self.records.write(
             StreamJob(
                 name=wanted.name,
                 desired="running",
                 fingerprint=wanted.fingerprint,
                 state_fingerprint=wanted.state_fingerprint,
                 start=asdict(start),
-                flink_job_id=job_id,
+                flink_job_id=secrets.token_hex(16),
                 state_path=state_path,
-                starts=starts + 1,
+                starts=starts,
             )
         )
+        config = wanted.config(self.settings.flink_state) | {_JOB_ID: record.flink_job_id}
+        if state_path:
+            config["execution.state-recovery.path"] = state_path
+        self.cluster.submit(wanted.job(self._target(), start), config)
+        return self.records.note(record, starts=starts + 1)
 
     def _prepare(self, wanted: Wanted) -> None:
         ensure_dead_letters(self.catalog)
@@ -168,11 +175,9 @@ class Streams:
             },
         )
 
-    def _checkpoints(self) -> str:
-        return f"{self.settings.flink_state}/checkpoints"
-
-    def _savepoints(self) -> str:
-        return f"{self.settings.flink_state}/savepoints"
+    def _halt(self, job: RunningJob) -> str:
+        """Stops a job with a savepoint, in a folder that tells whose it is."""
+        return self.cluster.stop(job.id, f"{self.settings.flink_state}/savepoints/{job.id}")
 
 
 def open_streams(settings: Settings, catalog: Catalog, registry: Registry, plans: Mapping[str, GroupPlan]) -> Streams:
@@ -184,19 +189,21 @@ def open_streams(settings: Settings, catalog: Catalog, registry: Registry, plans
     return Streams(settings, catalog, StreamJobs(registry.engine), plans.values())
 
 
-def newest_checkpoint(folder: str, job_id: str) -> str:
-    """The URL of a job's newest complete checkpoint below a folder (a URL); empty if it has none.
+def newest_state(folder: str, job_id: str) -> str:
+    """The URL of a job's newest complete checkpoint or savepoint below a folder (a URL); empty if it has none.
 
-    Found where it lies, and not asked of Flink, which forgets its jobs when the JobManager is killed. A checkpoint is
-    complete when its `_metadata` is there; to go on from an older one would write rows again.
+    Found where it lies, and not asked of Flink, which forgets its jobs when the JobManager is killed; nor of those who
+    asked for a savepoint, who may have been killed before they noted it. A state is complete when its `_metadata` is
+    there; to go on from an older one would write rows again.
     """
-    store, path = fs.FileSystem.from_uri(f"{folder}/{job_id}")
-    found = store.get_file_info(fs.FileSelector(path, allow_not_found=True)) if job_id else []
-    numbered = {int(info.base_name.removeprefix("chk-")): info for info in found if info.base_name.startswith("chk-")}
-    for number in sorted(numbered, reverse=True):
-        if store.get_file_info(f"{numbered[number].path}/_metadata").type == fs.FileType.File:
-            return f"{folder}/{job_id}/chk-{number}"
-    return ""
+    found = {}
+    for kind in ("checkpoints", "savepoints") if job_id else ():
+        store, path = fs.FileSystem.from_uri(f"{folder}/{kind}/{job_id}")
+        for info in store.get_file_info(fs.FileSelector(path, allow_not_found=True)):
+            done = store.get_file_info(f"{info.path}/_metadata")
+            if done.type == fs.FileType.File:
+                found[f"{folder}/{kind}/{job_id}/{info.base_name}"] = done.mtime_ns
+    return max(found, key=lambda url: found[url]) if found else ""
 
 
 def _start(record: StreamJob) -> Start:

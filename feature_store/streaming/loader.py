@@ -1,14 +1,15 @@
 """From the topics of updates into Redis: batches of rows through the guard, the place in Kafka noted after the write.
 
 One process keeps up with 100,000 rows a second; more of them share the partitions. A row that comes twice is written
-twice, and the guard keeps an older one from replacing a newer one, so the effect is that of once.
+twice, and the guard keeps an older one from replacing a newer one, so the effect is that of once. Where reading goes on
+is what Redis says (`loaded.py`): rows that it has lost are read again.
 """
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -20,36 +21,47 @@ from feature_store.online.frames import encode_rows, newest_rows
 from feature_store.online.keys import entity_keys
 from feature_store.online.writer import GuardedWriter, is_expired
 from feature_store.plan.schema import CREATED_TIMESTAMP, FEATURE_TIMESTAMP, GroupSchema
+from feature_store.streaming.loaded import LoadedPlaces
 
 if TYPE_CHECKING:
-    from confluent_kafka import Consumer, Message
+    from confluent_kafka import Consumer, Message, TopicPartition
     from redis import Redis
 
 CONSUMER_GROUP = "feature-store.loader"
 ROWS_AT_ONCE = 2_000
 WAIT_SECONDS = 0.02
+LOOK_SECONDS = 1.0
+ANSWER_SECONDS = 10.0
 _POLARS = {"STRING": pl.String, "INT": pl.Int64, "FLOAT": pl.Float64, "BOOL": pl.Boolean, "TIMESTAMP": pl.Int64}
 _INSTANT = pl.Datetime("us", "UTC")
 
 log = logging.getLogger("feature_store.loader")
 
+Refill = Callable[[GroupSchema], int | None]
+"""Fills Redis from a group's table; the instant (microseconds) from which on updates have to be read, None for all."""
+
 
 class Loader:
-    """Reads the updates of some groups and writes them.
+    """Reads the updates of some groups and writes them. What fails for one group is tried again, and stops no other.
 
     Args:
         kafka_servers: bootstrap servers.
         redis: from `connect`.
+        refill: called for a group of which Redis knows nothing.
     """
 
-    def __init__(self, kafka_servers: str, redis: Redis) -> None:
+    def __init__(self, kafka_servers: str, redis: Redis, refill: Refill) -> None:
         from confluent_kafka import Consumer
 
         self._redis = redis
-        self.caught_up = 0.0
-        """When (monotonic seconds) a look at Kafka began that found nothing left behind."""
+        self._refill = refill
         self._groups: dict[str, GroupSchema] = {}
         self._writers: dict[str, GuardedWriter] = {}
+        self._given: dict[str, list[int]] = {}
+        """The partitions that are this process's, by topic."""
+        self._places: dict[str, dict[int, int]] = {}
+        """The next offset of each partition that is being read."""
+        self._look_at = 0.0
         self._consumer: Consumer = Consumer(
             {
                 "bootstrap.servers": kafka_servers,
@@ -59,6 +71,8 @@ class Loader:
                 "isolation.level": "read_uncommitted",  # rows are idempotent: waiting for a commit would cost seconds
                 "fetch.wait.max.ms": 10,
                 "topic.metadata.refresh.interval.ms": 5_000,
+                "reconnect.backoff.max.ms": 1_000,
+                "max.poll.interval.ms": 1_800_000,  # a large table takes a while
                 "log_level": 0,
             }
         )
@@ -66,40 +80,146 @@ class Loader:
     def serve(self, schemas: Sequence[GroupSchema]) -> None:
         """Reads the updates of these groups from now on."""
         wanted = {updates_topic(schema): schema for schema in schemas}
-        if wanted != self._groups:
-            self._groups = wanted
-            self._writers = {}
-            if wanted:
-                self._consumer.subscribe(sorted(wanted))
-            else:
-                self._consumer.unsubscribe()
+        if wanted == self._groups:
+            return
+        topics_change = set(wanted) != set(self._groups)
+        self._groups = wanted
+        self._writers = {}
+        if not wanted:
+            self._consumer.unsubscribe()
+        elif topics_change:
+            self._consumer.subscribe(
+                sorted(wanted), on_assign=self._take, on_revoke=self._give_back, on_lost=self._give_back
+            )
 
     def step(self) -> int:
         """Writes what has arrived, waiting a moment if nothing has; gives the number of rows read."""
         if not self._groups:
             time.sleep(WAIT_SECONDS)
             return 0
-        began = time.monotonic()
-        messages = [m for m in self._consumer.consume(ROWS_AT_ONCE, WAIT_SECONDS) if _is_row(m)]
-        by_topic: dict[str, list[bytes]] = {}
-        for message in messages:
-            by_topic.setdefault(str(message.topic()), []).append(message.value() or b"")
-        for topic, values in by_topic.items():
-            self._write(topic, values)
-        if messages:
-            self._consumer.commit(asynchronous=True)
-        if len(messages) < ROWS_AT_ONCE and self._consumer.assignment():
-            self.caught_up = began
-        return len(messages)
+        if time.monotonic() >= self._look_at:
+            self._look()
+            self._look_at = time.monotonic() + LOOK_SECONDS
+        by_topic: dict[str, list[Message]] = {}
+        for message in self._consumer.consume(ROWS_AT_ONCE, WAIT_SECONDS):
+            if _is_row(message):
+                by_topic.setdefault(str(message.topic()), []).append(message)
+        for topic, messages in by_topic.items():
+            self._write(topic, messages)
+        return sum(map(len, by_topic.values()))
+
+    def ends(self, schema: GroupSchema) -> dict[int, int]:
+        """Where the updates of a group end now, by partition; of those that are this process's. Safe in any thread.
+
+        Raises:
+            KafkaException: if Kafka does not answer.
+        """
+        from confluent_kafka import TopicPartition
+
+        topic = updates_topic(schema)
+        return {
+            number: self._consumer.get_watermark_offsets(TopicPartition(topic, number), timeout=ANSWER_SECONDS)[1]
+            for number in self._given.get(topic, ())
+        }
+
+    def has_passed(self, schema: GroupSchema, ends: dict[int, int]) -> bool:
+        """Whether all updates before some offsets are in Redis. Safe in any thread."""
+        places = self._places.get(updates_topic(schema), {})
+        return bool(ends) and all(places.get(number, -1) >= end for number, end in ends.items())
 
     def close(self) -> None:
         """Gives the partitions back."""
         self._consumer.close()
 
-    def _write(self, topic: str, values: Sequence[bytes]) -> None:
-        schema = self._groups.get(topic)
-        if schema is None:
+    def _take(self, _: Consumer, partitions: Sequence[TopicPartition]) -> None:
+        given: dict[str, list[int]] = {}
+        for partition in partitions:
+            given.setdefault(partition.topic, []).append(partition.partition)
+        self._given, self._places, self._look_at = given, {}, 0.0
+        self._consumer.assign([])  # not to be read before Redis has said from where on
+
+    def _give_back(self, _: Consumer, __: Sequence[TopicPartition]) -> None:
+        self._given, self._places = {}, {}
+
+    def _look(self) -> None:
+        """Begins to read what is not read yet, and begins anew where Redis is not as it was left."""
+        changed = False
+        for topic, partitions in self._given.items():
+            schema, before = self._groups.get(topic), self._places.get(topic)
+            if schema is None:
+                continue
+            try:
+                known = LoadedPlaces(self._redis, schema).read(partitions)
+                if before is None or known != before:
+                    self._places[topic] = self._place(topic, schema, partitions, known)
+                    changed = True
+            except Exception as error:
+                log.warning("%s: %s", topic, error)
+                changed |= self._places.pop(topic, None) is not None
+        if changed:
+            self._read_from_places()
+
+    def _place(
+        self, topic: str, schema: GroupSchema, partitions: Sequence[int], known: dict[int, int]
+    ) -> dict[int, int]:
+        """From where on to read a group's partitions; Redis knows these places then."""
+        places = LoadedPlaces(self._redis, schema)
+        self._writers.pop(topic, None)  # an emptied Redis has forgotten the layout, too
+        unknown = [number for number in partitions if number not in known]
+        if unknown:
+            log.info("%s: filling Redis from %s", topic, schema.table)
+            since = self._refill(schema)
+            found = self._since(topic, unknown, since)
+            places.write(found)
+            known = known | found
+        log.info("%s: reading from %s", topic, known)
+        return {number: known[number] for number in partitions}
+
+    def _since(self, topic: str, partitions: Iterable[int], instant: int | None) -> dict[int, int]:
+        """The first offset of each partition that Kafka has since an instant (microseconds)."""
+        from confluent_kafka import TopicPartition
+
+        found = {}
+        for number in partitions:
+            first, end = self._consumer.get_watermark_offsets(TopicPartition(topic, number), timeout=ANSWER_SECONDS)
+            found[number] = first
+            if instant is not None:
+                wanted = [TopicPartition(topic, number, instant // 1000)]
+                offset = self._consumer.offsets_for_times(wanted, timeout=ANSWER_SECONDS)[0].offset
+                found[number] = offset if offset >= 0 else end
+        return found
+
+    def _read_from_places(self) -> None:
+        from confluent_kafka import TopicPartition
+
+        self._consumer.assign(
+            [TopicPartition(t, number, at) for t, places in self._places.items() for number, at in places.items()]
+        )
+
+    def _write(self, topic: str, messages: Sequence[Message]) -> None:
+        """Writes rows and moves the places behind them; if that fails, they are read again."""
+        from confluent_kafka import TopicPartition
+
+        schema, places = self._groups.get(topic), self._places.get(topic)
+        if schema is None or places is None:
             return
+        after: dict[int, int] = {}
+        for message in messages:
+            after[message.partition() or 0] = (message.offset() or 0) + 1
+        before = {number: places[number] for number in after}
+        try:
+            with LoadedPlaces(self._redis, schema).moving(before, after):
+                self._write_rows(schema, topic, [message.value() or b"" for message in messages])
+        except Exception as error:
+            log.warning("%s: %s", topic, error)
+            self._places.pop(topic)
+            self._read_from_places()
+            return
+        places.update(after)
+        offsets = [TopicPartition(topic, number, at) for number, at in after.items()]
+        self._consumer.commit(offsets=offsets, asynchronous=True)  # for those who look at the lag
+
+    def _write_rows(self, schema: GroupSchema, topic: str, values: Sequence[bytes]) -> None:
         writer = self._writers.get(topic)
         if writer is None:
             writer = self._writers[topic] = GuardedWriter(self._redis, schema)

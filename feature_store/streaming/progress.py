@@ -15,6 +15,8 @@ from feature_store.streaming.wanted import Wanted
 
 _OUTPUT = "updates"
 """Part of the name of the vertex that writes to the topic of updates."""
+_COMMITTED = "Committer"
+"""Part of the names of those that commit to tables, which are all that a log's job has."""
 
 
 @dataclass(frozen=True)
@@ -80,8 +82,11 @@ def job_states(streams: Streams) -> list[JobState]:
 
 
 def watermark(cluster: FlinkCluster, job_id: str) -> datetime | None:
-    """The instant up to which all rows of a job have been written; None if it has not begun."""
-    job = cluster.get(f"/jobs/{job_id}")
+    """The instant up to which all rows of a job have been written; None if it has not begun, or is not there."""
+    try:
+        job = cluster.get(f"/jobs/{job_id}")
+    except NotFoundError:
+        return None
     return _watermark(cluster, job) if job["state"] == "RUNNING" else None
 
 
@@ -101,7 +106,7 @@ def progress(cluster: FlinkCluster, topics: Topics, wanted: Wanted, job_id: str)
         checkpoint=_instant(latest["latest_ack_timestamp"]) if latest else None,
         checkpoint_bytes=latest.get("state_size", 0),
         checkpoint_ms=latest.get("end_to_end_duration", 0),
-        records_in=sum(vertex["metrics"]["write-records"] for vertex in sources),
+        records_in=sum(vertex["metrics"]["read-records"] for vertex in sources),
         records_out=sum(v["metrics"]["read-records"] for v in vertices if _OUTPUT in v["name"]),
         restarts=max(0, checkpoints["counts"].get("restored", 0)),
         seconds=job["duration"] / 1000,
@@ -110,9 +115,9 @@ def progress(cluster: FlinkCluster, topics: Topics, wanted: Wanted, job_id: str)
 
 def _watermark(cluster: FlinkCluster, job: dict[str, Any]) -> datetime | None:
     marks = []
-    for vertex in job["vertices"]:
-        if _OUTPUT in vertex["name"]:
-            marks += [int(m["value"]) for m in cluster.get(f"/jobs/{job['jid']}/vertices/{vertex['id']}/watermarks")]
+    last = [vertex for vertex in job["vertices"] if _OUTPUT in vertex["name"]]
+    for vertex in last or [vertex for vertex in job["vertices"] if _COMMITTED in vertex["name"]]:
+        marks += [int(m["value"]) for m in cluster.get(f"/jobs/{job['jid']}/vertices/{vertex['id']}/watermarks")]
     return _instant(min(marks)) if marks and min(marks) > 0 else None
 
 

@@ -14,11 +14,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+from feature_store.dtypes import to_micros
 from feature_store.errors import FeatureStoreError
+from feature_store.offline.catalog import open_catalog
 from feature_store.online.connection import connect
 from feature_store.online.writer import GuardedWriter
 from feature_store.plan.build import build_plan
 from feature_store.plan.nodes import GroupPlan
+from feature_store.plan.schema import GroupSchema
 from feature_store.registry.store import Registry
 from feature_store.registry.streams import StreamJobs
 from feature_store.settings import Settings
@@ -26,13 +29,30 @@ from feature_store.streaming.cluster import FlinkCluster
 from feature_store.streaming.heartbeats import EVERY_SECONDS, Heartbeats
 from feature_store.streaming.loader import Loader
 from feature_store.streaming.progress import watermark
+from feature_store.streaming.refill import refill
 
 READY_FILE = "stream-loader.ready"
 LOOK_SECONDS = 2.0
 PROGRESS_SECONDS = 1.0
 PAUSE_SECONDS = 1.0
+GIVE_UP = timedelta(minutes=1)
+"""After this long without passing a mark the loader is given a new one: partitions may have moved to another."""
 
 log = logging.getLogger("feature_store.streams")
+
+
+@dataclass(frozen=True)
+class Mark:
+    """What is true of a group once its updates up to `ends` are in Redis: all its rows up to `newest` were, at `seen`.
+
+    Args:
+        newest: feature timestamp (microseconds).
+        ends: offsets, by partition.
+    """
+
+    seen: datetime
+    newest: int
+    ends: dict[int, int]
 
 
 @dataclass(frozen=True)
@@ -61,7 +81,9 @@ class Service:
         self.stopped = threading.Event()
         self._served = Served()
         self._redis = connect(settings.redis_url)
-        self._loader = Loader(settings.kafka_servers, self._redis)
+        self._catalog = open_catalog(settings)
+        self._loader = Loader(settings.kafka_servers, self._redis, self._refill)
+        self._marks: dict[str, Mark] = {}
         self._heartbeats = Heartbeats(settings.kafka_servers)
         self._cluster = FlinkCluster(settings)
 
@@ -104,18 +126,38 @@ class Service:
         self._loader.serve([plan.schema for plan in self._served.plans])
         self._loader.step()
 
+    def _refill(self, schema: GroupSchema) -> int | None:
+        plan = next(plan for plan in self._served.plans if plan.schema == schema)
+        return refill(self._catalog, self._redis, schema, plan.group.commit_size)
+
     def _note_progress(self) -> None:
-        """Says in Redis that a group is up to date, once all rows up to the job's watermark are there."""
-        seen, now = time.monotonic(), datetime.now(UTC)
-        job_ids, marks = dict(self._served.job_ids), []
-        for plan in self._served.plans:
-            mark = watermark(self._cluster, job_ids[plan.group.id]) if plan.group.id in job_ids else None
-            if mark is not None and now - mark < timedelta(days=1):
-                marks.append((plan, mark))
-        while marks and self._loader.caught_up < seen and not self.stopped.is_set():
+        """Says in Redis that a group is up to date, once all rows up to its job's watermark are there."""
+        alive = {job.id for job in self._cluster.jobs()}
+        job_ids = {name: job_id for name, job_id in self._served.job_ids if job_id in alive}
+        groups = {plan.group.id: plan for plan in self._served.plans if plan.group.id in job_ids}
+        self._marks = {name: mark for name, mark in self._marks.items() if name in groups}
+        for name, plan in groups.items():
+            waiting = self._marks.get(name)
+            if waiting is None or datetime.now(UTC) - waiting.seen > GIVE_UP:
+                self._mark(plan, job_ids[name])
+        deadline = time.monotonic() + PROGRESS_SECONDS
+        while self._marks and time.monotonic() < deadline and not self.stopped.is_set():
+            for name, mark in list(self._marks.items()):
+                if self._loader.has_passed(groups[name].schema, mark.ends):
+                    GuardedWriter(self._redis, groups[name].schema).touch(mark.seen, mark.newest)
+                    del self._marks[name]
             self.stopped.wait(0.01)
-        for plan, mark in marks:
-            GuardedWriter(self._redis, plan.schema).touch(now, int(mark.timestamp() * 1e6) // plan.slide * plan.slide)
+
+    def _mark(self, plan: GroupPlan, job_id: str) -> None:
+        """Looks how far a group's job has come, and what updates it has written by then."""
+        name, seen = plan.group.id, datetime.now(UTC)
+        try:
+            reached = watermark(self._cluster, job_id)
+            if reached is not None and seen - reached < timedelta(days=1):
+                newest = to_micros(reached) // plan.slide * plan.slide
+                self._marks[name] = Mark(seen, newest, self._loader.ends(plan.schema))
+        except Exception as error:  # the other groups go on
+            log.warning("%s: %s", name, error)
 
 
 def main() -> int:

@@ -20,9 +20,9 @@ from feature_store.streaming.topics import Offsets
 def take_over(catalog: Catalog, plan: GroupPlan, kept: Mapping[int, Offsets]) -> Start:
     """Where the stream of a group begins.
 
-    Rows up to the cut, the last midnight that the event log has passed, are batch's; later ones are the stream's. The
-    stream fills its windows from a snapshot of the log and reads Kafka from the first message that is not in it: no
-    event is missing, none counts twice. With no log yet it reads all that Kafka keeps.
+    Rows up to the cut, the last midnight that the event log has passed by the allowed lateness, are batch's; later ones
+    are the stream's. The stream fills its windows from a snapshot of the log and reads Kafka from the first message
+    that is not in it: no event is missing, none counts twice. With no log yet it reads all that Kafka keeps.
 
     Args:
         kept: what Kafka keeps of the source's topic.
@@ -34,7 +34,7 @@ def take_over(catalog: Catalog, plan: GroupPlan, kept: Mapping[int, Offsets]) ->
         start = Start(cut=begin)
     else:
         snapshot, newest, next_offsets = log
-        cut = max(newest // DAY * DAY, begin)
+        cut = max((newest - plan.stream.lateness_size) // DAY * DAY, begin)
         offsets = {number: max(next_offsets.get(number, 0), place.first) for number, place in kept.items()}
         start = Start(offsets, snapshot, _needed_after(plan, cut), cut, standing=cut == begin)
     if start.cut == begin:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import random
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from confluent_kafka import Producer
+import fastavro
+from confluent_kafka import Message, Producer
 
 from feature_store import FLOAT, INT, LIST, STRING, TIMESTAMP, Entity, Feature, FeatureGroup, StreamSource, agg, session
 from feature_store.client import FeatureStore
@@ -33,17 +36,33 @@ from feature_store.streaming.jobs import Streams, open_streams
 from feature_store.streaming.topics import Topics
 
 Row = dict[str, Any]
-QUIET = 12 * SECOND
+QUIET = 4 * SECOND
 """Longer than the longest window of `activity`."""
 USER = Entity("user", join_key="user_id")
+_MAYBE = ["null", "string"]
+AVRO = json.dumps(
+    {
+        "type": "record",
+        "name": "event",
+        "fields": [
+            {"name": "kind", "type": "string"},
+            {"name": "user_id", "type": _MAYBE},
+            {"name": "category", "type": _MAYBE},
+            {"name": "amount", "type": ["null", "double"]},
+            {"name": "unknown", "type": {"type": "map", "values": {"type": "array", "items": "string"}}},
+            {"name": "step", "type": ["null", "int"]},
+            {"name": "query", "type": _MAYBE},
+            {"name": "event_ts", "type": {"type": "long", "logicalType": "timestamp-micros"}},
+        ],
+    }
+)
 
 
-def source(name: str) -> StreamSource:
+def source(name: str, **changes: Any) -> StreamSource:
     """Clicks, views and searches on a topic of their own."""
-    return StreamSource(
-        name,
-        topic=f"test.{name}",
-        schema={
+    given: dict[str, Any] = {
+        "topic": f"test.{name}",
+        "schema": {
             "user_id": STRING,
             "kind": STRING,
             "category": STRING,
@@ -52,91 +71,144 @@ def source(name: str) -> StreamSource:
             "query": STRING,
             "event_ts": TIMESTAMP,
         },
-        event_timestamp="event_ts",
-        time_format="us",
-        allowed_lateness="8s",
-    )
+        "event_timestamp": "event_ts",
+        "time_format": "us",
+        "allowed_lateness": "4s",
+    }
+    return StreamSource(name, **{**given, **changes})
 
 
-def activity(stream: StreamSource, **changes: Any) -> FeatureGroup:
+def activity(stream: StreamSource, *more: Feature, **changes: Any) -> FeatureGroup:
     """A group with every kind of window, several at once, conditions, a computed column and a derived feature."""
     given: dict[str, Any] = {
         "entity": USER,
         "source": stream,
         "owner": "team:test",
         "start": "2026-01-01",
-        "commit_interval": "2s",
+        "commit_interval": "1s",
         "columns": {"code": "hash_bucket(lower(trim(query)), 1000)"},
         "features": [
-            Feature("user_click_count_5s", agg.count(), window="5s", where="kind = 'click'", dtype=INT, default=0),
+            Feature("user_click_count_2s", agg.count(), window="2s", where="kind = 'click'", dtype=INT, default=0),
             Feature("user_click_count_1s", agg.count(), window="1s", where="kind = 'click'", dtype=INT),
-            Feature("user_amount_sum_10s", agg.sum("amount"), window="10s", dtype=FLOAT),
-            Feature("user_amount_stddev_10s", agg.stddev("amount"), window="10s", dtype=FLOAT),
+            Feature("user_amount_sum_3s", agg.sum("amount"), window="3s", dtype=FLOAT),
+            Feature("user_amount_stddev_3s", agg.stddev("amount"), window="3s", dtype=FLOAT),
             Feature("user_cart_sum_all_time", agg.sum("step"), window="all_time", dtype=INT),
             Feature("user_category_last_all_time", agg.last("category"), window="all_time", dtype=STRING),
-            Feature("user_category_top_10s", agg.top_k("category", 2), window="10s", dtype=LIST(STRING)),
-            Feature("user_code_last_10s", agg.last_n("code", 3), window="10s", dtype=LIST(INT)),
+            Feature("user_category_top_3s", agg.top_k("category", 2), window="3s", dtype=LIST(STRING)),
+            Feature("user_code_last_3s", agg.last_n("code", 3), window="3s", dtype=LIST(INT)),
             Feature("user_seen_max_all_time", agg.max("event_ts"), window="all_time", dtype=TIMESTAMP),
-            Feature("user_session_count", agg.count(), window=session("3s"), dtype=INT),
+            Feature("user_session_count", agg.count(), window=session("1s"), dtype=INT),
+            *more,
         ],
-        "derived": {"user_click_share": "user_click_count_5s / user_session_count"},
+        "derived": {"user_click_share": "user_click_count_2s / user_session_count"},
     }
-    return FeatureGroup("user_activity", **{**given, **changes})
+    return FeatureGroup(f"user_{stream.name}", **{**given, **changes})
+
+
+def event_at(pick: random.Random, at: int, users: int) -> Row:
+    """A random event of a time (microseconds)."""
+    return {
+        "user_id": f"u{min(int(pick.paretovariate(0.7)), users)}",
+        "kind": pick.choice(["click", "view", "search"]),
+        "category": pick.choice(["a", "b", "é", None]),
+        "amount": pick.choice([0.1, 2.5, -1.25, 1e6, None]),
+        "step": pick.choice([1, -1, None]),
+        "query": pick.choice([" Shoes ", "HAT", "ü", None]),
+        "event_ts": at,
+        "unknown": {"to": ["the", "schema"]},
+    }
+
+
+def as_json(event: Row) -> bytes:
+    return json.dumps(event).encode()
+
+
+def as_avro(event: Row) -> bytes:
+    """One record in binary, by fastavro and not by anything of ours."""
+    out = io.BytesIO()
+    fastavro.schemaless_writer(out, fastavro.parse_schema(json.loads(AVRO)), event)
+    return out.getvalue()
 
 
 @dataclass
 class Sender:
-    """Sends random events as they would happen: out of order, late, too late, malformed and of nobody."""
+    """Sends random events as they would happen: out of order, late, too late, malformed and of nobody.
+
+    `taken` are the places in Kafka of the good ones, `latest` and `earliest` the bounds of their
+    times (microseconds).
+    """
 
     servers: str
     topic: str
     seed: int
-    users: int = 8
+    users: int = 6
+    written: Callable[[Row], bytes] = as_json
     good: int = 0
     malformed: int = 0
     nobody: int = 0
+    latest: int = 0
+    earliest: int = 2**62
+    taken: list[tuple[int, int]] = field(default_factory=list)
     _random: random.Random = field(init=False)
 
     def __post_init__(self) -> None:
         self._random = random.Random(self.seed)
-        self._producer = Producer({"bootstrap.servers": self.servers, "enable.idempotence": True, "log_level": 3})
+        options = {"bootstrap.servers": self.servers, "enable.idempotence": True, "acks": "all", "log_level": 0}
+        self._producer = Producer({**options, "reconnect.backoff.max.ms": 500})
 
     def send(self, seconds: float, rate: float) -> None:
         """Sends about `rate` events a second for some seconds of the clock."""
-        began, sent = time.monotonic(), 0
-        while time.monotonic() - began < seconds:
-            self._producer.produce(self.topic, self._message(), partition=self._random.randrange(2))
-            self._producer.poll(0)
-            sent += 1
-            time.sleep(max(0.0, began + sent / rate - time.monotonic()))
-        assert self._producer.flush(60) == 0
+        self.send_until(threading.Event(), rate, seconds)
 
-    def _message(self) -> bytes:
+    def send_until(self, stopped: threading.Event, rate: float, seconds: float = 600.0) -> None:
+        """The same, until told to stop; every message has been taken by Kafka then."""
+        began, sent = time.monotonic(), 0
+        while time.monotonic() - began < seconds and not stopped.is_set():
+            self._produce_random()
+            sent += 1
+            stopped.wait(max(0.0, began + sent / rate - time.monotonic()))
+        self.flush()
+
+    def send_of(self, times: Sequence[int]) -> None:
+        """Sends an event of each of these times, in this order."""
+        for at in times:
+            self._produce(event_at(self._random, at, self.users))
+        self.flush()
+
+    def flush(self) -> None:
+        assert self._producer.flush(60) == 0
+        assert len(self.taken) == self.good
+
+    def _produce_random(self) -> None:
         pick = self._random
         chance = pick.random()
         if chance < 0.01:
             self.malformed += 1
-            return pick.choice([b"{", b"[]", b"", b'{"user_id": "u0"}', b'{"user_id": 1, "event_ts": 5}'])
+            bad = pick.choice([b"{", b"[]", b"", b'{"user_id": "u0"}', b'{"user_id": 1, "event_ts": 5}'])
+            self._producer.produce(self.topic, bad, partition=pick.randrange(2))
+            return
         lag = 0
         if chance > 0.7:
-            lag = pick.randrange(400_000) if chance < 0.9 else pick.randrange(500_000, 6 * SECOND)
-        if chance > 0.99:
-            lag = pick.randrange(20 * SECOND, 60 * SECOND)
-        event = {
-            "user_id": f"u{min(int(pick.paretovariate(0.7)), self.users)}",
-            "kind": pick.choice(["click", "view", "search"]),
-            "category": pick.choice(["a", "b", "é", None]),
-            "amount": pick.choice([0.1, 2.5, -1.25, 1e6, None]),
-            "step": pick.choice([1, -1, None]),
-            "query": pick.choice([" Shoes ", "HAT", "ü", None]),
-            "event_ts": time.time_ns() // 1000 - lag,
-            "unknown": {"to": ["the", "schema"]},
-        }
+            lag = pick.randrange(400_000) if chance < 0.9 else pick.randrange(500_000, 3 * SECOND)
+        if chance > 0.98:
+            lag = pick.randrange(8 * SECOND, 12 * SECOND)
+        event = event_at(pick, time.time_ns() // 1000 - lag, self.users)
         if pick.random() < 0.005:
             event["user_id"] = None
             self.nobody += 1
+        self._produce(event)
+
+    def _produce(self, event: Row) -> None:
         self.good += 1
-        return json.dumps(event).encode()
+        self.latest = max(self.latest, event["event_ts"])
+        self.earliest = min(self.earliest, event["event_ts"])
+        partition = self._random.randrange(2)
+        self._producer.produce(self.topic, self.written(event), partition=partition, on_delivery=self._note)
+        self._producer.poll(0)
+
+    def _note(self, error: object, message: Message) -> None:
+        assert error is None, error
+        self.taken.append((message.partition() or 0, message.offset() or 0))
 
 
 @dataclass(frozen=True)
@@ -154,36 +226,48 @@ class Comparison:
         return not (self.missing or self.extra or self.different or self.online)
 
 
-def deploy(store: FeatureStore, *groups: FeatureGroup) -> Streams:
-    """Records groups, makes their topics, and starts their jobs."""
+def prepare(store: FeatureStore, *groups: FeatureGroup) -> Streams:
+    """Records groups and makes their topics."""
     project = Project(groups, (), {group.id: "test" for group in groups})
     store.apply(project)
     for group in groups:
         assert isinstance(group.source, StreamSource)
         Topics(store.settings.kafka_servers).ensure(group.source.topic, 2)
-    streams = open_streams(store.settings, store.catalog, store.registry, compile_project(project).groups)
+    return open_streams(store.settings, store.catalog, store.registry, compile_project(project).groups)
+
+
+def deploy(store: FeatureStore, *groups: FeatureGroup) -> Streams:
+    """The same, and starts their jobs."""
+    streams = prepare(store, *groups)
     streams.supervise()
     return streams
 
 
-def compare(store: FeatureStore, group: FeatureGroup) -> Comparison:
-    """Every row of a group's table, in its newest form, against the reference over the events of the log.
+def compare(
+    store: FeatureStore, group: FeatureGroup, spans: Sequence[tuple[int, int]], anew: datetime | None = None
+) -> Comparison:
+    """The rows of a group's table, each in its newest form, against the reference over the events of the log.
 
     The events that the group refused as too late do not count. Online is compared with the newest stored row.
+
+    Args:
+        store: with the table and the log.
+        group: whose rows.
+        spans: the times (microseconds, of `after < T <= until`) that the reference computes, one instant after the
+            other; there may be no rows at others after the first span's begin.
+        anew: when the group's job was begun anew: what it had refused before is in its history then.
     """
     plan = build_plan(group)
-    stored: dict[Any, Row] = {}
+    everything: dict[Any, Row] = {}
     table = store.catalog.load_table(plan.schema.table).scan().to_arrow().sort_by("created_timestamp")
     for row in table.to_pylist():
-        stored[row["user_id"], to_micros(row["feature_timestamp"])] = row
-    events = counted_events(store, plan)
-    assert stored
-    assert events
-    begin = min(to_micros(event["event_ts"]) for event in events) // SECOND * SECOND
-    until = max(at for _, at in stored)
+        everything[row["user_id"], to_micros(row["feature_timestamp"])] = row
+    stored = {place: row for place, row in everything.items() if place[1] > spans[0][0]}
+    events = {plan.sources[0].name: counted_events(store, plan, anew)}
     wanted = {
         (row["user_id"], to_micros(row["feature_timestamp"])): row
-        for row in run_reference(plan, {plan.sources[0].name: events}, Span(begin, until))
+        for after, until in spans
+        for row in run_reference(plan, events, Span(after, until))
     }
     names = [feature.name for feature in plan.schema.features]
     return Comparison(
@@ -196,14 +280,14 @@ def compare(store: FeatureStore, group: FeatureGroup) -> Comparison:
             for name in names
             if place in stored and not close(row[name], stored[place][name])
         ],
-        online=list(_online_differences(store, plan, stored)),
+        online=list(_online_differences(store, plan, everything)),
     )
 
 
-def counted_events(store: FeatureStore, plan: GroupPlan) -> list[Row]:
-    """The events of the log that the group did not refuse."""
+def counted_events(store: FeatureStore, plan: GroupPlan, anew: datetime | None = None) -> list[Row]:
+    """The events of the log that the group did not refuse, since it was begun anew."""
     assert plan.stream is not None
-    letters = read_dead_letters(store.catalog, plan.stream.name, "too late").to_pylist()
+    letters = read_dead_letters(store.catalog, plan.stream.name, "too late", anew).to_pylist()
     refused = {(row["kafka_partition"], row["kafka_offset"]) for row in letters if row["group_id"] == plan.group.id}
     log = store.catalog.load_table(str(plan.stream.log.table)).scan().to_arrow().to_pylist()
     return [event for event in log if (event["kafka_partition"], event["kafka_offset"]) not in refused]
@@ -242,24 +326,45 @@ def has_settled(store: FeatureStore, sender: Sender, group: FeatureGroup) -> boo
     """Whether all that was sent has come out: the log has every event, and time has passed the last window's end."""
     plan = build_plan(group)
     assert plan.stream is not None
-    times = store.catalog.load_table(str(plan.stream.log.table)).scan(selected_fields=("event_ts",)).to_arrow()
-    if times.num_rows < sender.good:
-        return False
-    assert times.num_rows == sender.good, "an event is twice in the log"
+    snapshot = store.catalog.load_table(str(plan.stream.log.table)).current_snapshot()
+    events = int(snapshot.summary["total-records"]) if snapshot is not None and snapshot.summary is not None else 0
+    assert events <= sender.good, "an event is twice in the log"
     with connect(store.settings.redis_url) as redis:
         found = last_updated(redis, plan.schema)
-    last = max(map(to_micros, times["event_ts"].to_pylist()))
-    return found is not None and found.newest is not None and found.newest >= last + QUIET
+    passed = found is not None and found.newest is not None and found.newest >= sender.latest + QUIET
+    return passed and events == sender.good
 
 
-def compare_when_settled(store: FeatureStore, sender: Sender, group: FeatureGroup, seconds: float = 60.0) -> Comparison:
-    """The comparison once all has come out; again for a while if it differs, because the last commit takes a moment."""
+def compare_when_settled(
+    store: FeatureStore,
+    sender: Sender,
+    group: FeatureGroup,
+    since: int = 0,
+    before: Sequence[tuple[int, int]] = (),
+    anew: datetime | None = None,
+    seconds: float = 60.0,
+) -> Comparison:
+    """The comparison once all has come out; again for a while if it differs, because the last commit takes a moment.
+
+    Args:
+        store, sender, group: of the stream.
+        since: compares the rows from here on (microseconds); all of them unless given.
+        before: spans before that to compare.
+        anew: when the group's job was begun anew.
+        seconds: how long it may take.
+    """
     deadline = time.monotonic() + seconds
     while not has_settled(store, sender, group):
         assert time.monotonic() < deadline, "the stream does not come to its end"
-        time.sleep(0.5)
-    found = compare(store, group)
+        time.sleep(0.2)
+    begin = (since or sender.earliest) // SECOND * SECOND
+    spans = [*before, (begin, (sender.latest + QUIET) // SECOND * SECOND)]
+    found = compare(store, group, spans, anew)
     while not found.is_equal and time.monotonic() < deadline:
-        time.sleep(1.0)
-        found = compare(store, group)
+        time.sleep(0.5)
+        found = compare(store, group, spans, anew)
     return found
+
+
+def now_micros() -> int:
+    return time.time_ns() // 1000

@@ -247,6 +247,39 @@ def test_the_stream_takes_over_from_batch_at_the_cut(
     assert_same(found, wanted)
 
 
+@settings(IN_HARNESS, max_examples=80)
+@given(group=streaming_groups(), arriving=arrivals(8 * SECOND), restored=st.sets(st.integers(0, 30), max_size=4))
+def test_a_restored_job_that_does_not_know_the_time_writes_the_same_rows(
+    harness: KernelHarness, group: FeatureGroup, arriving: list[Arrival], restored: set[int]
+) -> None:
+    """Its state has no watermark: until one comes, entities know from their own state what has been written.
+
+    What was too late may count then. An entity without any state knows nothing: here a feature of all time keeps it.
+    """
+    ever = Feature("user_ever_all_time", agg.count(), window="all_time", dtype=INT)
+    plan = with_lateness(replace(group, features=[*group.features, ever]), "2s")
+    assert isinstance(plan.rows, WindowedRows)
+    inputs, steps, rows, late = kernel_inputs(plan.rows), [], [], []
+    watermark = NO_WATERMARK
+    for number, arrival in enumerate(arriving):
+        if number in restored:
+            steps.append({"restore": True})
+        if (event := _event(plan, inputs, arrival.row)) is not None:
+            final = (watermark + 1) * 1000 // plan.slide * plan.slide if watermark > NO_WATERMARK else -(2**62)
+            late.append(event["at"] // plan.slide * plan.slide + plan.slide + 2 * SECOND <= final)
+            rows.append(arrival.row)
+            steps.append({"event": event})
+        if arrival.watermark is not None and arrival.watermark > watermark:
+            steps.append({"watermark": arrival.watermark})
+            watermark = arrival.watermark
+    answer = harness.run(kernel_spec(plan), steps)
+    assert answer.error is None, answer.error
+    refused = [verdict == "TOO_LATE" for verdict in answer.verdicts]
+    assert all(was_late for was_late, was_refused in zip(late, refused, strict=True) if was_refused)
+    counted = [row for row, was_refused in zip(rows, refused, strict=True) if not was_refused]
+    assert_same(newest_rows(plan, answer), expected_rows(plan, counted, span_of(plan, counted)))
+
+
 CLICKS = StreamSource(
     "clicks",
     topic="clicks",

@@ -15,7 +15,7 @@ import pytest
 import definitions
 
 SNAPSHOT = Path(__file__).parent / "asset_graph.json"
-HEAVY = ("pyspark", "great_expectations", "scipy")
+HEAVY = ("pyspark", "great_expectations", "scipy", "confluent_kafka", "redis")
 
 
 def test_importing_the_definitions_loads_nothing_heavy() -> None:
@@ -24,6 +24,29 @@ def test_importing_the_definitions_loads_nothing_heavy() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=Path(definitions.__file__).parent
     )
     assert done.stdout.strip() == "[]"
+
+
+def test_loading_the_definitions_needs_and_starts_nothing(tmp_path: Path) -> None:
+    """No stack runs here: nothing is connected to, no thread or file is left."""
+    code = (
+        "import socket, threading\n"
+        "def refuse(*_): raise AssertionError('a connection')\n"
+        "socket.socket.connect = refuse\n"
+        "import definitions\n"
+        "definitions.defs.get_repository_def()\n"
+        "print([thread.name for thread in threading.enumerate()])"
+    )
+    environment = {**os.environ, "FS_HOME": str(tmp_path / "home")}
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=Path(definitions.__file__).parent,
+        env=environment,
+    )
+    assert done.stdout.strip() == "['MainThread']"
+    assert not (tmp_path / "home").exists()
 
 
 def test_the_definitions_are_loadable() -> None:
@@ -40,9 +63,9 @@ def test_the_asset_graph_is_the_reviewed_one() -> None:
 
 
 def described(defs: dg.Definitions) -> dict[str, Any]:
-    """Keys, dependencies, checks, partitions, owners and SLAs of all assets; jobs and schedules."""
+    """Keys, dependencies, checks, partitions, owners and SLAs of all assets; jobs, schedules and sensors."""
     checks: dict[str, list[str]] = {}
-    for assets in defs.assets or []:
+    for assets in [*(defs.assets or []), *(defs.asset_checks or [])]:
         if isinstance(assets, dg.AssetsDefinition):
             for check in assets.check_specs:
                 blocking = " (blocking)" if check.blocking else ""
@@ -66,7 +89,8 @@ def described(defs: dg.Definitions) -> dict[str, Any]:
         if not job.name.startswith("__")
     }
     schedules = {schedule.name: schedule.cron_schedule for schedule in repository.schedule_defs}
-    return {"assets": assets, "jobs": jobs, "schedules": schedules}
+    sensors = {sensor.name: sensor.minimum_interval_seconds for sensor in repository.sensor_defs}
+    return {"assets": assets, "jobs": jobs, "schedules": schedules, "sensors": sensors}
 
 
 @pytest.mark.parametrize("group", ["user_orders", "item_catalogue"])

@@ -24,6 +24,7 @@ import java.util.TreeSet;
  * {"spec": {…}}                                       a new kernel without events; its watermark is unknown
  * {"event": {"key", "at", "id", "passes", "values"}}  an event; "watermark": ms beside it moves time afterwards
  * {"watermark": ms}                                   moves time: timers that are due fire, in the order of their times
+ * {"restore": true}                                   the job is restored: the watermark is unknown again
  * {"end": true}                                       the end of the stream; answers what became of it
  * {"parser": {…}}, then {"payload": base64}           answers {"at", "problem", "values"}
  * </pre>
@@ -81,6 +82,9 @@ public final class Harness {
         try {
             if (error == null && command.has("event")) {
                 take(command.get("event"));
+            }
+            if (command.has("restore")) {
+                watermark = Long.MIN_VALUE;
             }
             if (error == null && (command.has("watermark") || command.has("end"))) {
                 advance(command.has("end") ? Long.MAX_VALUE : command.get("watermark").asLong());

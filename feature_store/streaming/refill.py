@@ -1,0 +1,41 @@
+"""Filling a Redis that knows nothing of a streaming group: its table first, then the updates since the last commit."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pyiceberg.catalog import Catalog
+from pyiceberg.table import Table
+
+from feature_store.duration import MINUTE
+from feature_store.online.materialize import materialize
+from feature_store.plan.schema import GroupSchema
+
+if TYPE_CHECKING:
+    from redis import Redis
+
+MARGIN = 15 * MINUTE
+"""How long before its commit a row can have been sent as an update (microseconds), beside the commit interval: a
+checkpoint that takes longer than 10 minutes fails, and after a failure the rows that are not committed come again."""
+_OF_STREAM = "flink.job-id"
+
+
+def refill(catalog: Catalog, redis: Redis, schema: GroupSchema, commit_interval: int) -> int | None:
+    """Writes the newest row of every entity in a group's table.
+
+    Args:
+        commit_interval: of the stream (microseconds).
+
+    Returns:
+        The instant (microseconds) from which on updates may not be in the table; None if the stream has committed
+        nothing yet, so that all updates have to be read.
+    """
+    committed = _last_commit(catalog.load_table(schema.table))
+    materialize(catalog, redis, schema, full=True)
+    return None if committed is None else committed - commit_interval - MARGIN
+
+
+def _last_commit(table: Table) -> int | None:
+    """When (microseconds) the stream made its newest snapshot; batch makes some, too."""
+    times = [s.timestamp_ms for s in table.snapshots() if s.summary is not None and _OF_STREAM in s.summary]
+    return max(times) * 1000 if times else None

@@ -1,0 +1,390 @@
+"""Streams in Dagster and on the command line, on the real stack: what the sensors do and report, the jobs, `fs stream`.
+
+The tests of this file are one story in the order they stand: a source, its log and one group, from before they exist to
+a job that fails. The jobs are started once.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import dagster as dg
+import pytest
+from click.testing import CliRunner, Result
+from confluent_kafka import Producer
+from dagster._core.definitions.sensor_definition import SensorExecutionData
+
+from feature_assets.keys import log_key, offline_key, online_key, reconcile_key
+from feature_assets.online import fresh_check, online_asset
+from feature_assets.sources import source_specs
+from feature_assets.stream_jobs import backfill_job, stream_jobs, stream_schedules
+from feature_assets.streams import reconcile_asset, stream_asset
+from feature_store import INT, STRING, TIMESTAMP, Entity, Feature, FeatureGroup, FeatureView, StreamSource, agg
+from feature_store.cli import main
+from feature_store.client import FeatureStore
+from feature_store.errors import ConflictError, StackError
+from feature_store.plan.build import build_plan
+from feature_store.settings import Settings
+from feature_store.streaming import commands
+from feature_store.streaming.dead_letters import read_dead_letters
+from feature_store.streaming.jobs import Streams
+from feature_store.streaming.log_progress import require_log
+from feature_store.streaming.topics import Topics
+from resources.spark import SparkResource
+from resources.store import FeatureStoreResource
+from sensors.freshness import freshness_sensors
+from sensors.streams import sensor_name, stream_sensors
+
+PACKAGE = "visits_project"
+TOPIC = "test.visits"
+TODAY = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+YESTERDAY = TODAY - timedelta(days=1)
+
+VISITS = StreamSource(
+    "visits",
+    topic=TOPIC,
+    schema={"guest_id": STRING, "page": STRING, "ts": TIMESTAMP},
+    event_timestamp="ts",
+    time_format="us",
+    max_out_of_orderness="200ms",
+    allowed_lateness="2s",
+)
+GROUP = FeatureGroup(
+    "guest_visits",
+    entity=Entity("guest", join_key="guest_id"),
+    source=VISITS,
+    owner="team:test",
+    start=f"{TODAY - timedelta(days=9):%Y-%m-%d}",
+    commit_interval="1s",
+    freshness="3s",
+    buckets=1,
+    parallelism=1,
+    features=[
+        Feature("guest_visit_count_all_time", agg.count(), window="all_time", dtype=INT, default=0),
+        Feature("guest_visit_count_10s", agg.count(), window="10s", dtype=INT, default=0),
+    ],
+)
+VIEW = FeatureView("guests", groups=[GROUP], owner="team:test")
+PLAN = build_plan(GROUP)
+LOG = "log of visits"
+
+
+class Project:
+    """The group's project as Dagster and the command line load it, and its ticks."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.store = FeatureStore(settings)
+        self.instance = dg.DagsterInstance.ephemeral()
+        self.cursors: dict[str, str | None] = {}
+        self.producer = Producer({"bootstrap.servers": settings.kafka_servers, "log_level": 0})
+        self.definitions = dg.Definitions(
+            assets=[
+                *source_specs([(PLAN, "visits")]),
+                stream_asset(PLAN, "visits"),
+                online_asset(PLAN, "visits"),
+                reconcile_asset(PLAN, "visits"),
+            ],
+            asset_checks=[fresh_check(PLAN)],
+            jobs=stream_jobs([PLAN]),
+            schedules=stream_schedules([PLAN]),
+            sensors=[*stream_sensors([PLAN]), *freshness_sensors([PLAN])],
+            resources={"spark": SparkResource(), "store": FeatureStoreResource(definitions=PACKAGE)},
+            executor=dg.in_process_executor,
+        )
+
+    @property
+    def streams(self) -> Streams:
+        return FeatureStoreResource(definitions=PACKAGE).streams
+
+    def tick(self, name: str) -> SensorExecutionData:
+        """One tick of a sensor, with the cursor that its last one left, as the daemon would do it."""
+        sensor = self.definitions.get_repository_def().get_sensor_def(name)
+        context = dg.build_sensor_context(
+            instance=self.instance,
+            cursor=self.cursors.get(name),
+            definitions=self.definitions,
+            resources={"store": FeatureStoreResource(definitions=PACKAGE)},
+        )
+        done = sensor.evaluate_tick(context)
+        self.cursors[name] = done.cursor or self.cursors.get(name)
+        for event in done.asset_events:
+            self.instance.report_runless_asset_event(event)
+        return done
+
+    def tick_of(self, job: str) -> SensorExecutionData:
+        return self.tick(sensor_name(job))
+
+    def run(self, job: str, tags: dict[str, str] | None = None, **config: Any) -> dg.ExecuteInProcessResult:
+        (op,) = {"stream_start": ["start"], "stream_stop": ["stop"], "stream_replay": ["replay"]}.get(job, [""])
+        ops = {f"{op}_streams" if op != "replay" else "replay_dead_letters": {"config": config}} if op else {}
+        return self.definitions.resolve_job_def(job).execute_in_process(
+            run_config={"ops": ops}, instance=self.instance, tags=tags, raise_on_error=False
+        )
+
+    def send(self, *events: tuple[str, datetime]) -> None:
+        for guest, at in events:
+            event = {"guest_id": guest, "page": "p", "ts": int(at.timestamp() * 1e6)}
+            self.producer.produce(TOPIC, json.dumps(event).encode(), partition=0)
+        assert self.producer.flush(30) == 0
+
+    def rows(self, guest: str) -> list[dict[str, Any]]:
+        rows = self.store.catalog.load_table(PLAN.schema.table).scan().to_arrow().to_pylist()
+        return [row for row in rows if row["guest_id"] == guest]
+
+    def online(self, guest: str) -> int:
+        (row,) = self.store.online("guests@1", [{"guest_id": guest}]).to_dicts()
+        return int(row["guest_visit_count_all_time"])
+
+    def checked(self) -> dg.AssetCheckEvaluation:
+        """The newest evaluation of the freshness."""
+        key = dg.AssetCheckKey(online_key(GROUP), "fresh")
+        record = self.instance.get_latest_asset_check_evaluation_record(key)
+        assert record is not None
+        evaluation = record.event.event_specific_data
+        assert isinstance(evaluation, dg.AssetCheckEvaluation)
+        return evaluation
+
+    def live(self) -> list[str]:
+        """The names of the jobs that are alive."""
+        return [job.name for job in self.streams.cluster.jobs() if job.name in (LOG, GROUP.id)]
+
+
+@pytest.fixture(scope="module")
+def project(streaming_stack: Settings) -> Iterator[Project]:
+    module = ModuleType(PACKAGE)
+    module.__dict__.update(GROUP=GROUP, VIEW=VIEW, __file__=__file__, __path__=[])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(sys.modules, PACKAGE, module)
+        patch.setattr(commands, "DEFINITIONS", PACKAGE)
+        found = Project(streaming_stack)
+        found.store.apply(module)
+        yield found
+        for job in found.streams.cluster.jobs():
+            if job.name in found.streams.wanted:
+                found.streams.cluster.cancel(job.id)
+        for record in found.streams.records.read().values():
+            if record.name in found.streams.wanted:
+                found.streams.records.note(record, desired="stopped")
+        found.instance.dispose()
+
+
+def fs(*arguments: str) -> Result:
+    return CliRunner().invoke(main, ["stream", *arguments])
+
+
+def test_what_is_not_there_yet_skips_the_tick(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "Kafka has no topic 'test.visits' -> create it" in str(project.tick_of(LOG).skip_message)
+    assert "no streaming group was started" in str(project.tick("stream_freshness").skip_message)
+    status = fs("status")
+    assert status.exit_code == 1
+    assert status.stdout.count("MISSING") == 2
+    assert "not started yet; Dagster's sensor starts it" in status.stdout
+    Topics(project.store.settings.kafka_servers).ensure(TOPIC, 1)
+    monkeypatch.setenv("FS_FLINK_URL", "http://127.0.0.1:9")
+    assert "Flink does not answer" in str(project.tick_of(LOG).skip_message)
+
+
+def test_a_job_that_flink_refuses_fails_the_tick(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FS_FLINK_PYTHON", "/bin/false")
+    with pytest.raises(StackError, match="Flink does not take the job"):
+        project.tick_of(LOG)
+    assert project.live() == []
+
+
+def test_the_log_is_started_once_and_reported(project: Project, eventually: Callable[..., None]) -> None:
+    early, now = YESTERDAY + timedelta(hours=1), datetime.now(UTC)
+    project.send(("ann", early), ("ann", early + timedelta(hours=2)), ("ben", now), ("ann", early + timedelta(hours=1)))
+    project.producer.produce(TOPIC, b"{", partition=0)
+    assert project.tick_of(LOG).run_requests == []
+    project.tick_of(LOG)
+    assert project.live() == [LOG]
+
+    def written() -> bool:
+        return project.store.catalog.load_table(str(VISITS.log.table)).scan().count() == 4
+
+    eventually(written, seconds=60)
+    eventually(lambda: project.tick_of(LOG).asset_events, seconds=30)
+    event = project.instance.get_latest_materialization_event(log_key(VISITS))
+    assert event is not None
+    assert event.asset_materialization is not None
+    metadata = event.asset_materialization.metadata
+    assert metadata["state"].value == "RUNNING"
+    assert metadata["messages read"].value >= 5
+    assert not project.tick_of(GROUP.id).asset_events, "it was only started"
+
+
+def test_the_group_is_started_once_and_its_past_computed_once(
+    project: Project, eventually: Callable[..., None]
+) -> None:
+    """The stream takes over at the last midnight; one run computes the days from the first event's to that."""
+    record = project.streams.records.read()[GROUP.id]
+    cut = int(TODAY.timestamp() * 1e6)
+    assert record.start["cut"] == cut
+    assert json.loads(project.cursors[sensor_name(GROUP.id)] or "")["backfilled"], (
+        "asked for in the tick that started it"
+    )
+    assert project.tick_of(GROUP.id).run_requests == []
+    project.cursors.pop(sensor_name(GROUP.id))  # as somebody may do in Dagster: the run key is the same then
+    (asked,) = project.tick_of(GROUP.id).run_requests
+    assert (asked.job_name, asked.run_key) == (backfill_job(GROUP), f"guest_visits@1 {record.state_fingerprint} "
+                                               f"cut {cut} log {record.start['snapshot']}")  # fmt: skip
+    day = f"{YESTERDAY:%Y-%m-%d}"
+    tags = {"dagster/asset_partition_range_start": day, "dagster/asset_partition_range_end": day}
+    assert {name: asked.tags[name] for name in tags} == tags
+    assert sorted(project.live()) == [GROUP.id, LOG]
+
+    assert project.run(backfill_job(GROUP), tags).success
+    assert project.instance.get_materialized_partitions(offline_key(GROUP)) == {day}
+    assert [row["guest_visit_count_all_time"] for row in project.rows("ann") if row["guest_visit_count_10s"]] == [
+        1,
+        2,
+        3,
+    ]
+    assert project.online("ann") == 3, "who was active before the cut only is served, too"
+    eventually(lambda: project.online("ben") == 1, seconds=30)
+
+
+def test_progress_is_reported_when_the_watermark_advances(project: Project, eventually: Callable[..., None]) -> None:
+    eventually(lambda: project.tick_of(GROUP.id).asset_events, seconds=30)
+    project.send(*[("cid", datetime.now(UTC))] * 50)
+    eventually(lambda: project.online("cid") == 50, seconds=30)
+    eventually(lambda: project.rows("cid"), seconds=30)
+    events: list[Any] = []
+
+    def has_told_the_rate() -> bool:
+        """Flink's own counts are some seconds old."""
+        events[:] = project.tick_of(GROUP.id).asset_events
+        return bool(events and events[0].metadata["messages per second"].value)
+
+    eventually(has_told_the_rate, seconds=30)
+    assert [event.asset_key for event in events] == [offline_key(GROUP), online_key(GROUP)]
+    assert events[0].partition is None, "today is not over, and yesterday was before the cut"
+    metadata = {name: value.value for name, value in events[0].metadata.items()}
+    assert metadata["state"] == "RUNNING"
+    assert 0 < metadata["watermark age (s)"] < 30
+    assert 0 <= metadata["checkpoint age (s)"] < 30
+    assert metadata["state bytes"] > 0
+    assert metadata["rows written"] > 0
+    assert metadata["lag"] >= 0
+    assert metadata["restarts"] == 0
+
+
+def test_a_cancelled_job_is_overdue_until_its_sensor_resumes_it(
+    project: Project, eventually: Callable[..., None]
+) -> None:
+    eventually(lambda: project.tick("stream_freshness").skip_message == "1 groups are fresh", seconds=30)
+    assert project.checked().passed
+    record = project.streams.records.read()[GROUP.id]
+    project.streams.cluster.cancel(record.flink_job_id)
+    eventually(lambda: project.tick("stream_freshness").asset_events[0].severity.value == "ERROR", seconds=30)
+    wrong = project.checked()
+    assert not wrong.passed
+    assert wrong.metadata["verdict"].value == "overdue"
+    assert (wrong.metadata["SLA (s)"].value, wrong.metadata["overdue after (s)"].value) == (3.0, 6.0)
+    assert wrong.metadata["age (s)"].value > 6.0
+    assert "guest_visits@1 was up to date" in str(project.tick("stream_freshness").skip_message)
+    assert project.store.online("guests@1", [{"guest_id": "ann"}]).stale == {GROUP.id: True}
+
+    project.tick_of(GROUP.id)
+    resumed = project.streams.records.read()[GROUP.id]
+    assert resumed.starts == 2
+    assert resumed.flink_job_id != record.flink_job_id
+    assert project.live().count(GROUP.id) == 1
+    eventually(lambda: project.tick("stream_freshness").asset_events[0].passed, seconds=60)
+    assert project.checked().passed
+
+
+def test_a_stopped_job_stays_stopped(project: Project, eventually: Callable[..., None]) -> None:
+    stopped = fs("stop", GROUP.id)
+    assert stopped.exit_code == 0, stopped.output
+    assert f"{GROUP.id}: stopped, savepoint file:" in stopped.stdout
+    assert "stopped on purpose: ./fs stream start" in str(project.tick_of(GROUP.id).skip_message)
+    assert "all were stopped on purpose" in str(project.tick("stream_freshness").skip_message)
+    assert project.live() == [LOG]
+    status = fs("status")
+    assert status.exit_code == 0, status.stdout
+    assert "STOPPED" in status.stdout
+
+    assert project.run("stream_start", names=[GROUP.id]).success
+    assert sorted(project.live()) == [GROUP.id, LOG]
+    again = fs("start", GROUP.id)
+    assert f"{GROUP.id}: runs (Flink job" in again.stdout
+    eventually(lambda: fs("status").exit_code == 0, seconds=30)
+    assert fs("status").stdout.count("RUNNING") == 2
+
+
+def test_restart_goes_on_from_a_savepoint(project: Project) -> None:
+    before = project.streams.records.read()[LOG]
+    done = fs("restart", LOG)
+    assert done.exit_code == 0, done.output
+    after = project.streams.records.read()[LOG]
+    assert f"{LOG}: resumed (Flink job {after.flink_job_id})" in done.stdout
+    assert "savepoint" in after.state_path
+    assert (after.desired, after.starts) == ("running", before.starts + 1)
+
+
+def test_unknown_names_are_told(project: Project) -> None:
+    for command in ("start", "stop", "restart"):
+        answer = fs(command, "nobody@1")
+        assert answer.exit_code == 1
+        assert answer.stderr == "fs: there is no stream job 'nobody@1' -> jobs are: 'log of visits', 'guest_visits@1'\n"
+    assert fs("replay", "nothing").stderr == "fs: there is no stream 'nothing' -> streams are: visits\n"
+    assert "is not an instant" in fs("replay", "visits", "--since", "yesterday").stderr
+    assert fs("replay", "visits", "--reason", "bad").exit_code == 2
+    failed = project.run("stream_stop", names=["nobody@1"])
+    assert not failed.success
+    assert sorted(project.live()) == [GROUP.id, LOG]
+
+
+def test_dead_letters_are_sent_again(project: Project, eventually: Callable[..., None]) -> None:
+    def letters() -> int:
+        return read_dead_letters(project.store.catalog, "visits", "malformed").num_rows
+
+    eventually(lambda: letters() == 1, seconds=30)
+    assert fs("replay", "visits", "--dry-run").stdout == "1 dead letters would be sent to their topic again\n"
+    assert project.run("stream_replay", source="visits").success
+    eventually(lambda: letters() == 2, seconds=60)
+
+
+def test_the_reconcile_finds_the_same_rows(project: Project, eventually: Callable[..., None]) -> None:
+    """Of yesterday, which batch computed; and it refuses a log that has not come far enough."""
+    day = f"{YESTERDAY:%Y-%m-%d}"
+    done = project.run("reconcile_streams", {"dagster/partition": day})
+    assert done.success
+    (event,) = done.asset_materializations_for_node("__".join(reconcile_key(GROUP).path))
+    assert event.metadata["consistency"].value == 1.0
+    assert event.metadata["consistency of guest_visit_count_10s"].value == 1.0
+    (check,) = done.get_asset_check_evaluations()
+    assert (check.check_name, check.passed) == ("consistent", True)
+    with pytest.raises(ConflictError, match=r"the event log lacks [\d,]+ messages .*'log of visits'"):
+        require_log(project.store.settings.kafka_servers, VISITS, datetime.now(UTC) + timedelta(seconds=60))
+
+
+def test_a_job_that_fails_again_and_again_fails_the_tick(project: Project, eventually: Callable[..., None]) -> None:
+    """Here because somebody dropped its table."""
+    project.store.catalog.drop_table(PLAN.schema.table)
+    project.send(*[("dan", datetime.now(UTC))] * 3)
+
+    def is_red() -> bool:
+        try:
+            project.tick_of(GROUP.id)
+        except StackError as error:
+            return error.code == "job-failing" and "NoSuchTable" in str(error)
+        time.sleep(0.1)
+        return False
+
+    eventually(is_red, seconds=60)
+
+    def is_explained() -> bool:
+        status = fs("status")
+        return status.exit_code == 1 and "RESTARTING" in status.stdout and "NoSuchTable" in status.stdout
+
+    eventually(is_explained, seconds=60)
+    assert Path(project.store.settings.home).is_dir()

@@ -1,0 +1,100 @@
+"""The jobs and schedules of streaming groups, also of several cadences and first days."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from feature_assets.online import online_asset
+from feature_assets.partitions import last_over
+from feature_assets.stream_jobs import stream_jobs, stream_schedules
+from feature_assets.streams import reconcile_asset, stream_asset
+from feature_store import INT, STRING, TIMESTAMP, Entity, Feature, FeatureGroup, StreamSource, agg
+from feature_store.plan.build import build_plan
+from feature_store.plan.nodes import GroupPlan
+from resources.spark import SparkResource
+from resources.store import FeatureStoreResource
+
+
+def plan(name: str, lateness: str = "10m", **more: Any) -> GroupPlan:
+    stream = StreamSource(
+        f"{name}_events",
+        topic=name,
+        event_timestamp="ts",
+        schema={"user_id": STRING, "ts": TIMESTAMP},
+        allowed_lateness=lateness,
+    )
+    count = Feature("user_count_1h", agg.count(), window="1h", dtype=INT)
+    given: dict[str, Any] = {"entity": Entity("user", join_key="user_id"), "source": stream, "owner": "team:t"}
+    return build_plan(FeatureGroup(name, features=[count], **{**given, **more}))
+
+
+def definitions(*plans: GroupPlan) -> dg.Definitions:
+    assets = [make(plan, "test") for plan in plans for make in (stream_asset, online_asset, reconcile_asset)]
+    return dg.Definitions(
+        assets=assets,
+        jobs=stream_jobs(plans),
+        schedules=stream_schedules(plans),
+        resources={"spark": SparkResource(), "store": FeatureStoreResource()},
+    )
+
+
+def requested(schedule: dg.ScheduleDefinition, defs: dg.Definitions, at: datetime) -> list[str | None]:
+    context = dg.build_schedule_context(
+        scheduled_execution_time=at, repository_def=defs.get_repository_def(), instance=dg.DagsterInstance.ephemeral()
+    )
+    return [run.partition_key for run in schedule.evaluate_tick(context).run_requests or []]
+
+
+def test_a_project_without_streams_has_none() -> None:
+    assert (stream_jobs([]), stream_schedules([])) == ([], [])
+
+
+def test_groups_of_other_partitions_have_jobs_of_their_own() -> None:
+    defs = definitions(plan("one"), plan("two", start="2026-02-01"), plan("three", refresh="hourly"), plan("four"))
+    dg.Definitions.validate_loadable(defs)
+    jobs = {
+        job.name: sorted(key.path[1] for key in job.asset_layer.executable_asset_keys)
+        for job in defs.get_repository_def().get_all_jobs()
+        if job.name.startswith(("reconcile", "backfill"))
+    }
+    assert jobs == {
+        "reconcile_streams_daily_20240101": ["four", "one"],
+        "reconcile_streams_daily_20260201": ["two"],
+        "reconcile_streams_hourly_20240101": ["three"],
+        **{f"backfill_{name}_v1": [name, name] for name in ("one", "two", "three", "four")},
+    }
+    crons = {schedule.name: schedule.cron_schedule for schedule in defs.get_repository_def().schedule_defs}
+    assert crons == {
+        "reconcile_streams_daily_20240101_schedule": "30 0 * * *",
+        "reconcile_streams_daily_20260201_schedule": "30 0 * * *",
+        "reconcile_streams_hourly_20240101_schedule": "30 * * * *",
+    }
+
+
+@pytest.mark.parametrize(
+    ("given", "partition"),
+    [
+        ({}, "2026-03-04"),
+        ({"lateness": "26h"}, "2026-03-02"),
+        ({"commit_interval": "30m"}, "2026-03-03"),
+        ({"refresh": "hourly"}, "2026-03-04-23:00"),
+        ({"refresh": "hourly", "lateness": "1h"}, "2026-03-04-22:00"),
+        ({"start": "2026-03-05"}, None),
+    ],
+)
+def test_the_reconcile_waits_until_events_can_no_longer_be_late(given: dict[str, Any], partition: str | None) -> None:
+    defs = definitions(plan("one", **given))
+    (schedule,) = defs.get_repository_def().schedule_defs
+    found = requested(schedule, defs, datetime(2026, 3, 5, 0, 30, tzinfo=UTC))
+    assert found == ([partition] if partition else [])
+
+
+def test_the_last_partition_that_is_over() -> None:
+    group = plan("one", start="2026-03-01").group
+    assert last_over(group, datetime(2026, 3, 1, 23, 59, tzinfo=UTC)) is None
+    assert last_over(group, datetime(2026, 3, 2, tzinfo=UTC)) == "2026-03-01"
+    assert last_over(group, datetime(2026, 3, 3, 12, tzinfo=UTC)) == "2026-03-02"
