@@ -45,6 +45,14 @@ class FeatureStoreResource(dg.ConfigurableResource):  # type: ignore[type-arg]
         """The feature store's client."""
         return FeatureStore(self.settings)
 
+    def teardown_after_execution(self, context: dg.InitResourceContext) -> None:  # noqa: ARG002
+        """Closes the connections to Postgres: every tick of a sensor has a client of its own."""
+        held = vars(self.client) if "client" in vars(self) else {}
+        for part in ("registry", "catalog"):
+            engine = getattr(held.get(part), "engine", None)
+            if engine is not None:
+                engine.dispose()
+
     @property
     def catalog(self) -> Catalog:
         """The Iceberg catalog."""

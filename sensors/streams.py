@@ -44,7 +44,7 @@ class Seen:
         watermark: up to which materializations were reported, in ISO form.
         records_in: messages read by then.
         at: when that was, in ISO form.
-        backfilled: the run key of the last backfill that was asked for.
+        backfilled: the run key of the last start for which a backfill was asked for, or was not needed.
         failing: whether the job was failing at the last look.
     """
 
@@ -100,14 +100,14 @@ def _sensor(wanted: Wanted) -> dg.SensorDefinition:
 def _look(context: dg.SensorEvaluationContext, streams: Streams, wanted: Wanted, record: StreamJob) -> dg.SensorResult:
     """What a job that is to run has done since the last look, and the backfill that it needs."""
     seen = Seen(**json.loads(context.cursor or "{}"))
-    asked = _backfill(streams, wanted, record, seen)
-    seen = replace(seen, backfilled=asked[0].run_key or "") if asked else seen
+    key = f"{wanted.name} {record.state_fingerprint} cut {record.start.get('cut')} log {record.start.get('snapshot')}"
+    asked = [] if key == seen.backfilled else _backfill(streams, wanted, record, key)
+    seen = replace(seen, backfilled=key)
     try:
         now = progress(streams.cluster, streams.topics, wanted, record.flink_job_id)
     except FeatureStoreError as error:  # it may just be ending
         return _result(asked, seen, [], str(error))
-    failing = now.state in _FAILING
-    if failing:
+    if now.state in _FAILING:
         reason = f"{now.state}: {last_failure(streams.cluster, now.job_id)}"
         if seen.failing and not asked:
             raise StackError(
@@ -138,20 +138,18 @@ def _result(
     )
 
 
-def _backfill(streams: Streams, wanted: Wanted, record: StreamJob, seen: Seen) -> list[dg.RunRequest]:
-    """The one run that computes what a group's stream did not, when it took over; nothing if it was asked for.
+def _backfill(streams: Streams, wanted: Wanted, record: StreamJob, key: str) -> list[dg.RunRequest]:
+    """The one run that computes what a group's stream did not, when it took over; nothing if it did all.
 
     It follows from what is recorded of the start, not from having just started the job: a tick that dies in between
     loses nothing. The run key keeps Dagster from a second run, whatever becomes of the cursor.
     """
-    cut, snapshot = record.start.get("cut"), record.start.get("snapshot")
-    key = f"{wanted.name} {record.state_fingerprint} cut {cut} log {snapshot}"
-    if wanted.plan is None or snapshot is None or key == seen.backfilled:
+    if wanted.plan is None:
         return []
-    group = wanted.plan.group
     span = span_before_cut(streams.catalog, wanted.plan, record.start, datetime.now(UTC))
     if span is None:
         return []
+    group = wanted.plan.group
     ends = {"start": partition_of(group, span[0]), "end": partition_of(group, span[1] - timedelta(microseconds=1))}
     tags = {f"dagster/asset_partition_range_{name}": partition for name, partition in ends.items()}
     return [dg.RunRequest(run_key=key, job_name=backfill_job(group), tags=tags)]

@@ -2,7 +2,8 @@
 
 A run is timed from the moment when all parts of the job run (so without its deployment) to its end: all rows written,
 the last timers fired, the last commit made. A job that is not through after its limit is cancelled. It is credited
-with the events up to its watermark, though their windows have still to be emptied; Flink tells it every ten seconds.
+with the events up to its watermark, though their windows have still to be emptied, and not charged with the ten
+seconds for which Flink may not have told of its progress: its rate is an upper bound.
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ from feature_store.streaming.takeover import take_over
 from feature_store.streaming.wanted import Wanted
 
 POLL_SECONDS = 0.2
+METRICS_SECONDS = 10.0
+"""How old the watermark can be that Flink tells."""
 PYTHON_WINDOWS = Path(__file__).with_name("pyflink_windows.py")
 _EARLIEST = "'scan.startup.mode' = 'earliest-offset'"
 _NOTHING = "WITH ('connector' = 'blackhole')"
@@ -39,7 +42,7 @@ class Run:
     """A job that has ended.
 
     Args:
-        seconds: from when all its parts ran to its end, or to when it was last seen getting on.
+        seconds: from when all its parts ran to its end, or to the last time that Flink is sure to have told of it.
         share: of the events' time that its watermark has passed; 1.0 for all.
         events: up to that watermark.
         ended_ms: when, by Flink's clock.
@@ -66,7 +69,7 @@ class Run:
     @property
     def note(self) -> str:
         """How far it came, if not to the end."""
-        return "" if self.share == 1.0 else f"stopped after {self.seconds:.0f} s at {self.share:.2%} of the event time"
+        return "" if self.share == 1.0 else f"at {self.share:.2%} of the event time after {self.seconds:.0f} s; stopped"
 
 
 def prepare(bench: Workbench, plan: GroupPlan) -> tuple[Wanted, FlinkJob]:
@@ -212,7 +215,8 @@ def watch(bench: Workbench, job_id: str, load: Load, limit: float) -> Run:
                 came, seen_at = mark, now
             if now - began > limit:
                 share = max(0.0, (came * 1000 - BEGIN) / (load.end - BEGIN))
-                found = _result(bench, job_id, max(seen_at - began, 0.0), share, load.events * share, int(now * 1000))
+                seconds = max(seen_at - began, limit - METRICS_SECONDS)
+                found = _result(bench, job_id, seconds, share, load.events * share, int(now * 1000))
                 bench.cluster.cancel(job_id)
                 return found
         time.sleep(POLL_SECONDS)

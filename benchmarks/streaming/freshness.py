@@ -21,10 +21,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from confluent_kafka import Producer
-from pyarrow import fs
 
 from benchmarks.streaming.flink_runs import prepare
-from benchmarks.streaming.setting import PARTITIONS, Workbench, event_json, show, until, workbench
+from benchmarks.streaming.setting import PARTITIONS, Workbench, delete_folder, event_json, show, until, workbench
 from feature_store.dtypes import to_micros
 from feature_store.errors import StackError
 from feature_store.online.connection import connect
@@ -61,8 +60,7 @@ def main() -> None:
         measure(bench, plan, "w", given.rate, given.warm_up)
         rounds = [measure(bench, plan, f"r{number}", given.rate, given.seconds) for number in range(given.rounds)]
         savepoint = bench.cluster.stop(job_id, f"{bench.store.settings.flink_state}/savepoints")  # commits the rest
-        files, path = fs.FileSystem.from_uri(savepoint)
-        files.delete_dir(path)
+        delete_folder(savepoint)
         created = created_times(bench, plan)
     report(plan, rounds, created)
 

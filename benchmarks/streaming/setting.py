@@ -18,7 +18,6 @@ import numpy as np
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient
 from pyarrow import fs
-from pyiceberg.exceptions import NoSuchTableError
 from sqlalchemy import delete
 from sqlalchemy.orm import Session
 
@@ -27,7 +26,7 @@ from feature_store.client import FeatureStore
 from feature_store.compile.flink import updates_topic
 from feature_store.dsl.collect import Project
 from feature_store.dtypes import to_micros
-from feature_store.duration import MINUTE, SECOND
+from feature_store.duration import MINUTE
 from feature_store.errors import StackError
 from feature_store.online.connection import connect
 from feature_store.plan.build import build_plan
@@ -196,18 +195,16 @@ class Workbench:
         for done in self.admin.delete_topics(gone).values() if gone else ():
             done.result()
         catalog = self.store.catalog
+        folders = [f"{self.store.settings.flink_state}/checkpoints/{job_id}" for job_id in self.jobs]
         for table in (*(plan.schema.table for plan in self.plans), *(str(s.log.table) for s in self.streams)):
-            try:
-                catalog.purge_table(table)
-            except NoSuchTableError:
-                continue
+            if catalog.table_exists(table):
+                folders.append(catalog.load_table(table).location())
+                catalog.drop_table(table)  # a purge would leave the checksums that Flink puts beside its files
+        for folder in folders:
+            delete_folder(folder)
         with connect(self.store.settings.redis_url) as redis:
             for key in redis.scan_iter(match=f"{self.name}_*", count=10_000):
                 redis.unlink(key)
-        for job_id in self.jobs:
-            files, path = fs.FileSystem.from_uri(f"{self.store.settings.flink_state}/checkpoints/{job_id}")
-            if files.get_file_info(path).type != fs.FileType.NotFound:
-                files.delete_dir(path)
 
     def _forget(self) -> None:
         with Session(self.store.registry.engine) as session, session.begin():
@@ -240,6 +237,13 @@ def workbench() -> Iterator[Workbench]:
         bench.clean()
 
 
+def delete_folder(url: str) -> None:
+    """Deletes a folder with all in it, if it is there."""
+    files, path = fs.FileSystem.from_uri(url)
+    if files.get_file_info(path).type == fs.FileType.Directory:
+        files.delete_dir(path)
+
+
 def event_json(user: str, category: int, cents: int, at: int) -> str:
     """One event as it is sent; `at` in microseconds."""
     return (
@@ -265,8 +269,3 @@ def show(what: str, values: Sequence[float], unit: str, note: str = "", digits: 
     """One line of a result: the median, and from least to greatest where there are several."""
     spread = f"({min(values):,.{digits}f} to {max(values):,.{digits}f})" if len(values) > 1 else ""
     print(f"  {what:38} {statistics.median(values):12,.{digits}f} {unit:9} {spread:24} {note}".rstrip())
-
-
-def slides(microseconds: int) -> int:
-    """How many slides of 1 s fit into a duration."""
-    return microseconds // SECOND

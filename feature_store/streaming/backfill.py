@@ -42,6 +42,7 @@ def _first_event(catalog: Catalog, plan: GroupPlan, snapshot: int) -> int:
     assert plan.stream is not None
     time = plan.stream.event_timestamp
     table = catalog.load_table(str(plan.stream.log.table))
-    batches = table.scan(selected_fields=(time,), snapshot_id=snapshot).to_arrow_batch_reader()
+    known = None if table.snapshot_by_id(snapshot) is None else snapshot  # an old one may have been expired: the newest
+    batches = table.scan(selected_fields=(time,), snapshot_id=known).to_arrow_batch_reader()
     firsts = [pc.min(batch[time]).as_py() for batch in batches if batch.num_rows]
     return min(to_micros(first) for first in firsts if first is not None)

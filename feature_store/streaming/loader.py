@@ -72,6 +72,8 @@ class Loader:
                 "fetch.wait.max.ms": 10,
                 "topic.metadata.refresh.interval.ms": 5_000,
                 "reconnect.backoff.max.ms": 1_000,
+                "session.timeout.ms": 6_000,  # how long a killed loader keeps its partitions
+                "heartbeat.interval.ms": 1_500,
                 "max.poll.interval.ms": 1_800_000,  # a large table takes a while
                 "log_level": 0,
             }

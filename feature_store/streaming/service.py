@@ -153,9 +153,9 @@ class Service:
         name, seen = plan.group.id, datetime.now(UTC)
         try:
             reached = watermark(self._cluster, job_id)
-            if reached is not None and seen - reached < timedelta(days=1):
-                newest = to_micros(reached) // plan.slide * plan.slide
-                self._marks[name] = Mark(seen, newest, self._loader.ends(plan.schema))
+            ends = self._loader.ends(plan.schema)  # after the watermark; none while partitions change hands
+            if reached is not None and seen - reached < timedelta(days=1) and ends:
+                self._marks[name] = Mark(seen, to_micros(reached) // plan.slide * plan.slide, ends)
         except Exception as error:  # the other groups go on
             log.warning("%s: %s", name, error)
 

@@ -63,6 +63,7 @@ _AGGREGATIONS: list[tuple[Aggregation, DType]] = [
     (agg.top_k("word", 3, by="n"), LIST(STRING)),
     (agg.top_k("n", 2), LIST(INT)),
 ]
+_OF_STREAMS = [(function, dtype) for function, dtype in _AGGREGATIONS if dtype.item != TIMESTAMP]
 _COLUMNS = {"doubled": "n * 2", "ratio": "amount / n", "bucket": "hash_bucket(word, 1000)"}
 _GRIDS = [
     ("1d", ["1d", "3d", "7d", "all_time", "session(1d)", "session(2d)"]),
@@ -118,8 +119,8 @@ def session_group(gaps: list[str]) -> FeatureGroup:
         for i, condition in enumerate([None, "ok", "n > 0 or n is null"]):
             shared = {"window": f"session({gap})", "where": condition, "rename_ok": "short"}
             features.append(Feature(f"user_session_count_{gap}_{i}", agg.count(), dtype=INT, **shared))
-            times = agg.last_n("ts", 100)
-            features.append(Feature(f"user_session_times_{gap}_{i}", times, dtype=LIST(TIMESTAMP), **shared))
+            words = agg.last_n("word", 100)
+            features.append(Feature(f"user_session_words_{gap}_{i}", words, dtype=LIST(STRING), **shared))
     features.append(Feature("user_count_2s", agg.count(), window="2s", dtype=INT))
     source = StreamSource("events", topic="events", event_timestamp="ts", schema=SCHEMA)
     return FeatureGroup("user_sessions", entity=USER, source=source, owner="team:test", features=features)
@@ -129,7 +130,7 @@ def group_of_everything(shift: int) -> FeatureGroup:
     """Every aggregation, each over one of a few windows and conditions, by the second; `shift` says which."""
     windows, conditions = ["7s", "session(3s)", "all_time", "2s"], [None, "ok", None, "n > 0 or n is null", None]
     features = []
-    for i, (function, dtype) in enumerate(_AGGREGATIONS):
+    for i, (function, dtype) in enumerate(_OF_STREAMS):
         window, condition = windows[(i + shift) % len(windows)], conditions[(i + shift) % len(conditions)]
         name = f"user_x{i}_{named(window)}"
         features.append(Feature(name, function, window=window, dtype=dtype, where=condition))
@@ -146,7 +147,8 @@ def group_of_everything(shift: int) -> FeatureGroup:
 def _group(
     draw: st.DrawFn, source: BatchSource | StreamSource, slide: str, windows: list[str], emit: str
 ) -> FeatureGroup:
-    one = st.tuples(st.sampled_from(_AGGREGATIONS), st.sampled_from(windows), st.sampled_from(_CONDITIONS))
+    aggregations = _OF_STREAMS if isinstance(source, StreamSource) else _AGGREGATIONS
+    one = st.tuples(st.sampled_from(aggregations), st.sampled_from(windows), st.sampled_from(_CONDITIONS))
     chosen = draw(st.lists(one, min_size=1, max_size=6))
     features = [
         Feature(f"user_x{i}_{named(window)}", function, window=window, dtype=dtype, where=condition)

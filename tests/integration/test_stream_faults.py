@@ -31,6 +31,8 @@ from feature_store.streaming.topics import Topics
 from tests.conftest import RecordingReporter
 from tests.integration.stream_cases import Sender, activity, compare_when_settled, deploy, now_micros, source
 
+pytestmark = pytest.mark.timeout(600)  # of a machine with other work; alone it takes a third of that
+
 Eventually = Callable[..., None]
 
 CLICKS = source("clicks")
