@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import pyarrow as pa
 from pyiceberg.catalog import Catalog
 from pyiceberg.exceptions import NoSuchTableError
@@ -11,6 +13,7 @@ from pyiceberg.schema import Schema, assign_fresh_schema_ids
 from pyiceberg.table import Table
 from pyiceberg.table.name_mapping import MappedField, NameMapping
 from pyiceberg.transforms import BucketTransform, DayTransform
+from sqlalchemy.exc import IntegrityError
 
 from feature_store.dtypes import TIMESTAMP, arrow_type
 from feature_store.errors import ConflictError
@@ -49,7 +52,6 @@ def ensure_table(catalog: Catalog, schema: GroupSchema) -> Table:
     try:
         table = catalog.load_table(schema.table)
     except NoSuchTableError:
-        catalog.create_namespace_if_not_exists(schema.table.split(".")[0])
         return _create(catalog, schema, wanted)
     present = table.schema().as_arrow()
     for field in wanted:
@@ -74,7 +76,14 @@ def _create(catalog: Catalog, schema: GroupSchema, wanted: pa.Schema) -> Table:
         PartitionField(time.field_id, 1000, DayTransform(), f"{FEATURE_TIMESTAMP}_day"),
         PartitionField(key.field_id, 1001, BucketTransform(schema.buckets), f"{key.name}_bucket"),
     )
-    return catalog.create_table(schema.table, iceberg, partition_spec=spec, properties=TABLE_PROPERTIES)
+    return create_table(catalog, schema.table, iceberg, spec)
+
+
+def create_table(catalog: Catalog, name: str, schema: Schema, spec: PartitionSpec) -> Table:
+    """A new table, or that of another process which made it at the same moment: runs and sensors begin together."""
+    with suppress(IntegrityError):  # the namespace was made meanwhile, too
+        catalog.create_namespace_if_not_exists(name.split(".")[0])
+    return catalog.create_table_if_not_exists(name, schema, partition_spec=spec, properties=TABLE_PROPERTIES)
 
 
 def iceberg_schema(wanted: pa.Schema) -> Schema:

@@ -14,7 +14,7 @@ from feature_store.compile.flink import DEAD_LETTERS, KAFKA_OFFSET, KAFKA_PARTIT
 from feature_store.dsl.source import StreamSource
 from feature_store.dtypes import TIMESTAMP, arrow_type
 from feature_store.errors import ConflictError
-from feature_store.offline.tables import TABLE_PROPERTIES, iceberg_schema
+from feature_store.offline.tables import create_table, iceberg_schema
 
 _INSTANT = arrow_type(TIMESTAMP)
 
@@ -66,7 +66,6 @@ def _ensure(catalog: Catalog, name: str, columns: pa.Schema, day_of: str) -> Tab
     try:
         return catalog.load_table(name)
     except NoSuchTableError:
-        catalog.create_namespace_if_not_exists(name.split(".")[0])
         schema = assign_fresh_schema_ids(iceberg_schema(columns))
         day = PartitionField(schema.find_field(day_of).field_id, 1000, DayTransform(), f"{day_of}_day")
-        return catalog.create_table(name, schema, partition_spec=PartitionSpec(day), properties=TABLE_PROPERTIES)
+        return create_table(catalog, name, schema, PartitionSpec(day))

@@ -20,10 +20,11 @@ from feature_store.settings import REPOSITORY, Settings
 class Newcomer:
     """A state folder and the commands typed there."""
 
-    def __init__(self, home: Path, jars: Path) -> None:
+    def __init__(self, home: Path, jars: Path, flink_python: Path) -> None:
         self.home = home
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("FS_", "DAGSTER_"))}
         self.environ = {**kept, "FS_HOME": str(home), "FS_JARS_DIR": str(jars), "COLUMNS": "120"}
+        self.environ["FS_FLINK_PYTHON"] = str(flink_python)
 
     def types(self, *words: str) -> str:
         done = subprocess.run(
@@ -35,8 +36,8 @@ class Newcomer:
 
 
 @pytest.fixture(scope="module")
-def newcomer(tmp_path_factory: pytest.TempPathFactory, jars_folder: Path) -> Iterator[Newcomer]:
-    newcomer = Newcomer(tmp_path_factory.mktemp("newcomer"), jars_folder)
+def newcomer(tmp_path_factory: pytest.TempPathFactory, jars_folder: Path, flink_python: Path) -> Iterator[Newcomer]:
+    newcomer = Newcomer(tmp_path_factory.mktemp("newcomer"), jars_folder, flink_python)
     yield newcomer
     newcomer.types("down")
 

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from threading import Barrier
 from typing import Any
 
 import pyarrow as pa
 import pytest
 from pyiceberg.catalog import Catalog
 
-from feature_store import INT, STRING, TIMESTAMP, Entity, Feature, FeatureGroup, StreamSource, agg
+from feature_store import INT, STRING, TIMESTAMP, BatchSource, Entity, Feature, FeatureGroup, StreamSource, agg
 from feature_store.dtypes import to_micros
 from feature_store.errors import StackError
+from feature_store.offline.catalog import open_catalog
+from feature_store.offline.tables import ensure_table
 from feature_store.online.connection import connect
 from feature_store.online.writer import GuardedWriter
 from feature_store.plan.build import build_plan
@@ -104,3 +108,27 @@ def test_batch_computes_from_the_first_event_to_the_cut(
     span = span_before_cut(catalog, found_plan, start, NOW)
     assert (None if span is None else tuple(f"{at:%Y-%m-%dT%H:%M}" for at in span)) == expected
     assert span_before_cut(catalog, found_plan, {"snapshot": None, "cut": start["cut"]}, NOW) is None
+
+
+def test_tables_can_be_made_by_several_at_once(catalog: Catalog, stack: Settings) -> None:
+    """As the sensors of a new project do: the first tables of a namespace, at the same moment."""
+    plans = [plan(f"facts_at_once_{n}", {"history": history(n)}) for n in range(8)]
+    catalogs = [open_catalog(stack) for _ in plans]
+    ready = Barrier(len(plans))
+
+    def make(each: Catalog, made: GroupPlan) -> None:
+        assert made.stream is not None
+        ready.wait()
+        ensure_log(each, made.stream)
+        ensure_table(each, made.schema)
+
+    with ThreadPoolExecutor(len(plans)) as threads:
+        list(threads.map(make, catalogs, plans))
+    assert catalog.table_exists("facts_at_once.log_0")
+    assert all(catalog.table_exists(made.schema.table) for made in plans)
+
+
+def history(n: int) -> BatchSource:
+    """A log in a namespace that is not there yet, two sources to a table."""
+    schema = {"user_id": STRING, "ts": TIMESTAMP}
+    return BatchSource(f"log_{n}", table=f"facts_at_once.log_{n // 2}", event_timestamp="ts", schema=schema)
