@@ -123,8 +123,8 @@ def show_dead_letters(console: Console, store: FeatureStore, since: datetime) ->
             time.sleep(1.0)
             rows = read_dead_letters(store.catalog, SOURCE, since=since).to_pylist()
     table = Table(box=None, header_style="bold", pad_edge=False)
-    for heading in ("reason", "detail", "payload"):
-        table.add_column(heading, overflow="ellipsis", no_wrap=True, max_width=80)
+    for heading, width in (("reason", 9), ("detail", 45), ("payload", 60)):
+        table.add_column(heading, overflow="ellipsis", no_wrap=True, min_width=9, max_width=width)
     for row in rows[-2:]:
         table.add_row(row["reason"], row["detail"], (row["payload"] or b"").decode("utf-8", "replace"))
     console.print(table)

@@ -50,6 +50,11 @@ def test_the_demo_goes_the_whole_way(newcomer: Newcomer) -> None:
     assert "offline/user_orders/v1" in first
     assert re.search(r"3,\d{3} rows, one for each label", first)
     assert re.search(r"user_order_count_all_time\s+\d+\s+\d+\s+\d+", first)
+    assert "user_interactions@1: RUNNING, started by its sensor" in first
+    assert re.search(r"user_clicks_last_30min +[1-9]", first)
+    assert re.search(r"user_time_since_last_purchase +\d+\.\d s", first)
+    assert re.search(r"malformed +column 'event_ts': text where", first)
+    assert re.search(r"too late +.*\"event_id\": \"late\"", first)
     assert "Done in" in first
 
     settings = Settings.load(newcomer.environ)
