@@ -19,7 +19,7 @@ import time
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from benchmarks.streaming.flink_runs import bounded, prepare, run, target
+from benchmarks.streaming.flink_runs import bounded, prepare, run
 from benchmarks.streaming.setting import START, Load, Workbench, show, workbench
 from feature_store.compile.flink import Start
 from feature_store.compile.span import Span
@@ -31,6 +31,7 @@ from feature_store.offline.reconcile import Consistency, reconcile_span
 from feature_store.offline.session import spark_session
 from feature_store.offline.sources import open_source
 from feature_store.plan.nodes import GroupPlan
+from feature_store.streaming.jobs import target_of
 from feature_store.streaming.wanted import Wanted
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ def catch_up(bench: Workbench, plan: GroupPlan, load: Load) -> float:
 def write_log(bench: Workbench, stream: StreamSource, load: Load) -> float:
     """The rate of the job that writes the event log."""
     wanted = Wanted(stream, None, 10 * SECOND)
-    job = wanted.job(target(bench.store.settings), Start())
+    job = wanted.job(target_of(bench.store.settings), Start())
     return run(bench, wanted, bounded(job), load).rate
 
 

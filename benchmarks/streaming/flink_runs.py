@@ -18,13 +18,13 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from benchmarks.streaming.setting import BEGIN, PARTITIONS, Load, Workbench
-from feature_store.compile.flink import FlinkJob, Step, Target, updates_topic
+from feature_store.compile.flink import FlinkJob, Step, updates_topic
 from feature_store.compile.flink_expressions import flink_type, quote
 from feature_store.errors import StackError
 from feature_store.local.flink_environment import package_of
 from feature_store.offline.tables import ensure_table
 from feature_store.plan.nodes import GroupPlan
-from feature_store.settings import Settings
+from feature_store.streaming.jobs import target_of
 from feature_store.streaming.tables import ensure_dead_letters, ensure_log
 from feature_store.streaming.takeover import take_over
 from feature_store.streaming.wanted import Wanted
@@ -82,20 +82,7 @@ def prepare(bench: Workbench, plan: GroupPlan) -> tuple[Wanted, FlinkJob]:
     bench.topics.ensure(updates_topic(plan.schema), PARTITIONS)
     wanted = Wanted(plan.stream, plan, plan.group.commit_size)
     start = take_over(catalog, plan, bench.topics.offsets(plan.stream.topic))
-    return wanted, wanted.job(target(bench.store.settings), start)
-
-
-def target(settings: Settings) -> Target:
-    """Where the jobs read and write."""
-    catalog = {
-        "catalog-impl": "org.apache.iceberg.jdbc.JdbcCatalog",
-        "uri": settings.jdbc_url("iceberg"),
-        "jdbc.user": settings.pg_user,
-        "jdbc.password": settings.pg_password,
-        "jdbc.schema-version": "V1",
-        "warehouse": settings.warehouse,
-    }
-    return Target(settings.kafka_servers, str(settings.kernel_jar), catalog)
+    return wanted, wanted.job(target_of(bench.store.settings), start)
 
 
 def bounded(job: FlinkJob) -> FlinkJob:

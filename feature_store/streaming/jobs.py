@@ -149,7 +149,7 @@ class Streams:
         config = wanted.config(self.settings.flink_state) | {_JOB_ID: record.flink_job_id}
         if state_path:
             config["execution.state-recovery.path"] = state_path
-        self.cluster.submit(wanted.job(self._target(), start), config)
+        self.cluster.submit(wanted.job(target_of(self.settings), start), config)
         return self.records.note(record, starts=starts + 1)
 
     def _prepare(self, wanted: Wanted) -> None:
@@ -160,24 +160,25 @@ class Streams:
             partitions = len(self.topics.offsets(wanted.stream.topic))
             self.topics.ensure(updates_topic(wanted.plan.schema), partitions)
 
-    def _target(self) -> Target:
-        settings = self.settings
-        return Target(
-            kafka_servers=settings.kafka_servers,
-            kernel_jar=str(settings.kernel_jar),
-            catalog={
-                "catalog-impl": "org.apache.iceberg.jdbc.JdbcCatalog",
-                "uri": settings.jdbc_url("iceberg"),
-                "jdbc.user": settings.pg_user,
-                "jdbc.password": settings.pg_password,
-                "jdbc.schema-version": "V1",
-                "warehouse": settings.warehouse,
-            },
-        )
-
     def _halt(self, job: RunningJob) -> str:
         """Stops a job with a savepoint, in a folder that tells whose it is."""
         return self.cluster.stop(job.id, f"{self.settings.flink_state}/savepoints/{job.id}")
+
+
+def target_of(settings: Settings) -> Target:
+    """Where jobs read and write."""
+    return Target(
+        kafka_servers=settings.kafka_servers,
+        kernel_jar=str(settings.kernel_jar),
+        catalog={
+            "catalog-impl": "org.apache.iceberg.jdbc.JdbcCatalog",
+            "uri": settings.jdbc_url("iceberg"),
+            "jdbc.user": settings.pg_user,
+            "jdbc.password": settings.pg_password,
+            "jdbc.schema-version": "V1",
+            "warehouse": settings.warehouse,
+        },
+    )
 
 
 def open_streams(settings: Settings, catalog: Catalog, registry: Registry, plans: Mapping[str, GroupPlan]) -> Streams:

@@ -19,7 +19,7 @@ from feature_store.offline.reconcile import reconcile_span
 from feature_store.plan.build import build_plan
 from feature_store.settings import Settings
 from feature_store.streaming.dead_letters import read_dead_letters, replay
-from feature_store.streaming.jobs import Streams
+from feature_store.streaming.jobs import Streams, target_of
 from feature_store.streaming.progress import job_states
 from tests.integration.stream_cases import (
     AVRO,
@@ -115,7 +115,9 @@ def test_there_are_never_two_jobs_of_one_version(
     wanted, cluster = streams.wanted[LOG], streams.cluster
     record = streams.records.read()[wanted.name]
     ends = {number: place.end for number, place in streams.topics.offsets(CLICKS.topic).items()}  # it writes nothing
-    second = cluster.submit(wanted.job(streams._target(), Start(ends)), wanted.config(streams.settings.flink_state))
+    second = cluster.submit(
+        wanted.job(target_of(streams.settings), Start(ends)), wanted.config(streams.settings.flink_state)
+    )
     streams.supervise([wanted.name])
     eventually(lambda: second not in [job.id for job in cluster.jobs()], seconds=30)
     assert record.flink_job_id in [job.id for job in cluster.jobs()]
