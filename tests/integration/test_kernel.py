@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from feature_store import FLOAT, INT, STRING, TIMESTAMP, Entity, Feature, FeatureGroup, StreamSource, agg
-from feature_store.compile.kernel_spec import KernelInputs, kernel_inputs, kernel_spec
+from feature_store.compile.kernel_spec import KernelInputs, in_kernel_order, kernel_inputs, kernel_spec
 from feature_store.compile.reference import run_reference
 from feature_store.compile.reference_events import Row, clean_events
 from feature_store.compile.reference_expressions import evaluate
@@ -108,7 +108,7 @@ def newest_rows(plan: GroupPlan, answer: Answer) -> dict[tuple[str, int], dict[s
     for key, at, written, values in answer.rows:
         assert written > created.get(key, 0)
         created[key] = written
-        newest[key, at] = dict(zip([a.name for a in plan.rows.aggregates], values, strict=True))
+        newest[key, at] = dict(zip([a.name for a in in_kernel_order(plan.rows)], values, strict=True))
     return newest
 
 
@@ -435,7 +435,8 @@ def test_of_simultaneous_events_the_value_decides_by_its_utf8_bytes(
         for word in order
     ]
     answer = harness.run(kernel_spec(plan), steps)
-    assert answer.rows[0][1:] == (START + SECOND, 4_000_000, tuple(value for _, value in wanted.values()))
+    assert answer.rows[0][1:3] == (START + SECOND, 4_000_000)
+    assert newest_rows(plan, answer)["u", START + SECOND] == {f"{n}_30m": value for n, (_, value) in wanted.items()}
 
 
 def test_an_entity_of_old_has_a_row_where_history_begins(harness: KernelHarness) -> None:
