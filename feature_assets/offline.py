@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from datetime import timedelta
+from typing import Any
 
 import dagster as dg
 
@@ -24,22 +25,34 @@ def freshness_policy(plan: GroupPlan) -> dg.FreshnessPolicy:
     return dg.FreshnessPolicy.time_window(fail_window=timedelta(seconds=max(60, plan.schema.freshness // SECOND)))
 
 
+def table_facts(plan: GroupPlan, domain: str) -> dict[str, Any]:
+    """What an asset says of a group's offline table, whichever engine writes it."""
+    group = plan.group
+    return {
+        "description": group.description,
+        "group_name": f"{domain}/{group.name}",
+        "owners": [group.owner],
+        "code_version": plan.fingerprint,
+        "partitions_def": partitions_of(group),
+        "freshness_policy": freshness_policy(plan),
+    }
+
+
+def table_tags(plan: GroupPlan, cadence: str) -> dict[str, str]:
+    """The tags of a group's offline table; `cadence` is how often it is written."""
+    return {**plan.group.tags, "entity": plan.group.entity.name, "cadence": cadence}
+
+
 def offline_asset(plan: GroupPlan, domain: str) -> dg.AssetsDefinition:
     """The asset of a group's offline table."""
-    group = plan.group
-    key = offline_key(group)
+    key = offline_key(plan.group)
     spec = dg.AssetSpec(
         key,
         deps=[source_key(source) for source in plan.sources],
-        description=group.description,
-        group_name=f"{domain}/{group.name}",
-        owners=[group.owner],
-        tags={**group.tags, "entity": group.entity.name, "cadence": group.refresh},
+        tags=table_tags(plan, plan.group.refresh),
         kinds={"spark", "iceberg"},
-        code_version=plan.fingerprint,
         metadata=table_metadata(plan),
-        partitions_def=partitions_of(group),
-        freshness_policy=freshness_policy(plan),
+        **table_facts(plan, domain),
     )
 
     @dg.multi_asset(

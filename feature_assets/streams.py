@@ -8,7 +8,7 @@ import dagster as dg
 from feature_assets.checks import check_results, check_specs
 from feature_assets.keys import log_key, offline_key, op_name, reconcile_key, source_key
 from feature_assets.metadata import consistency_metadata, run_metadata, table_metadata
-from feature_assets.offline import freshness_policy
+from feature_assets.offline import table_facts, table_tags
 from feature_assets.partitions import partitions_of
 from feature_store.errors import ConflictError, QualityError
 from feature_store.offline.materialize import Materialization
@@ -36,12 +36,8 @@ def stream_asset(plan: GroupPlan, domain: str) -> dg.AssetsDefinition:
     spec = dg.AssetSpec(
         key,
         deps=[source_key(stream), log_key(stream)],
-        description=group.description,
-        group_name=f"{domain}/{group.name}",
-        owners=[group.owner],
-        tags={**group.tags, "entity": group.entity.name, "cadence": "stream"},
+        tags=table_tags(plan, "stream"),
         kinds={"flink", "iceberg"},
-        code_version=plan.fingerprint,
         metadata={
             **table_metadata(plan),
             "slide": f"{plan.slide / 1e6:g} s",
@@ -49,8 +45,7 @@ def stream_asset(plan: GroupPlan, domain: str) -> dg.AssetsDefinition:
             "allowed_lateness": stream.allowed_lateness,
             "commit_interval": group.commit_interval,
         },
-        partitions_def=partitions_of(group),
-        freshness_policy=freshness_policy(plan),
+        **table_facts(plan, domain),
     )
 
     @dg.multi_asset(
