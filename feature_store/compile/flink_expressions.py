@@ -1,6 +1,7 @@
 """Expressions as Flink SQL text. A TIMESTAMP is a BIGINT of microseconds from the parser to the sinks.
 
-Where Flink would decide differently (overflow wraps, infinities stay) a function of the kernel's jar is called instead.
+Where Flink would decide differently (overflow wraps, infinities stay) or fails, a function of the kernel's jar is
+called instead.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ FUNCTIONS = {
     "fs_add": "AddExact",
     "fs_subtract": "SubtractExact",
     "fs_multiply": "MultiplyExact",
+    "fs_divide": "Divide",
     "fs_negate": "NegateExact",
     "fs_abs": "AbsExact",
     "fs_hash_bucket": "HashBucket",
@@ -84,8 +86,16 @@ _EXACT = {
 }
 """INT arithmetic, which must fail where Flink's own wraps."""
 
+
+def _coalesce(*args: str) -> str:
+    """Flink's own evaluates every argument, and fails with one that is not asked for."""
+    *tried, last = args
+    return f"CASE {' '.join(f'WHEN {arg} IS NOT NULL THEN {arg}' for arg in tried)} ELSE {last} END"
+
+
 _TEMPLATES: dict[str, Template] = STANDARD | {
-    "div": lambda x, y: f"({x} / nullif({y}, 0E0))",
+    "coalesce": _coalesce,
+    "div": function("fs_divide"),
     "mod": lambda x, y: f"mod({x}, nullif({y}, CAST(0 AS BIGINT)))",
     "length": lambda x: f"CAST(char_length({x}) AS BIGINT)",
     "trim": function("fs_trim"),

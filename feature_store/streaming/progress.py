@@ -25,7 +25,7 @@ class Progress:
 
     Args:
         state: Flink's word; "MISSING" without a job, "STARTING" while a part of it does not run yet.
-        watermark: all rows up to this instant have been written; None if no event was seen yet.
+        watermark: all rows up to this instant have been written; None if no event was seen yet, or not all of it runs.
         lag: messages in Kafka that no committed checkpoint has passed; None if unknown.
         checkpoint: when the last one was complete.
         checkpoint_bytes: size of the state in it.
@@ -101,7 +101,7 @@ def progress(cluster: FlinkCluster, topics: Topics, wanted: Wanted, job_id: str)
     return Progress(
         job_id=job_id,
         state="STARTING" if job["state"] == "RUNNING" and not running else job["state"],
-        watermark=_watermark(cluster, job),
+        watermark=_watermark(cluster, job) if running else None,
         lag=_lag(topics, wanted),
         checkpoint=_instant(latest["latest_ack_timestamp"]) if latest else None,
         checkpoint_bytes=latest.get("state_size", 0),
