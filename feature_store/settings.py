@@ -43,6 +43,8 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 DATABASES = ("registry", "iceberg", "dagster", "shop")
 DEFAULT_PORT = 14050
 DEFAULT_SPARK_MEMORY = "2g"
+LOADER_READY = "stream-loader.ready"
+"""The file in the state folder that is there while the stream loader runs."""
 
 
 @dataclass(frozen=True)

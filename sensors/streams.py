@@ -24,7 +24,6 @@ from feature_store.errors import FeatureStoreError, NotFoundError, StackError
 from feature_store.plan.nodes import GroupPlan
 from feature_store.registry.streams import StreamJob
 from feature_store.streaming.backfill import span_before_cut
-from feature_store.streaming.failures import last_failure
 from feature_store.streaming.jobs import Streams
 from feature_store.streaming.progress import Progress, progress
 from feature_store.streaming.wanted import Wanted, wanted_jobs
@@ -108,7 +107,7 @@ def _look(context: dg.SensorEvaluationContext, streams: Streams, wanted: Wanted,
     except FeatureStoreError as error:  # it may just be ending
         return _result(asked, seen, [], str(error))
     if now.state in _FAILING:
-        reason = f"{now.state}: {last_failure(streams.cluster, now.job_id)}"
+        reason = f"{now.state}: {streams.cluster.last_failure(now.job_id)}"
         if seen.failing and not asked:
             raise StackError(
                 f"the job fails again and again: {reason}",

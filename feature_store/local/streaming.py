@@ -11,12 +11,11 @@ from pathlib import Path
 from feature_store.local import flink, flink_environment, jars, kafka, kernel
 from feature_store.local.jars import Jar
 from feature_store.local.service import Service
-from feature_store.settings import REPOSITORY, StackSettings
+from feature_store.settings import LOADER_READY, REPOSITORY, StackSettings
 from feature_store.stack_file import Connections, ServiceRecord
 
 LOADER = "stream-loader"
 LOADER_MODULE = "feature_store.streaming.service"
-READY_FILE = f"{LOADER}.ready"
 """In the state folder; the loader removes it when it starts, and makes it when it serves."""
 
 
@@ -118,7 +117,7 @@ def prepare(
 
 
 def _loader(settings: StackSettings, connections: Connections, needs: Sequence[str]) -> Service:
-    sign = settings.home / READY_FILE
+    sign = settings.home / LOADER_READY
     sign.unlink(missing_ok=True)
     return Service(
         name=LOADER,

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -66,28 +67,56 @@ def materialize_span(
     began = time.monotonic()
     table = ensure_table(catalog, plan.schema)
     span = span_of(table, plan, to_micros(start), to_micros(end))
+    with computed_rows(spark, settings, plan, span, audit) as computed:
+        _write(spark, table, plan, span, computed.rows)
+    table.refresh()
+    remember_first(table, plan, span)
+    return materialization(plan, table, computed, began)
+
+
+@dataclass(frozen=True)
+class Computed:
+    """Rows that Spark has computed, and holds; what they and their inputs look like; the statement."""
+
+    rows: DataFrame
+    profile: Profile
+    inputs: tuple[InputCounts, ...]
+    sql: str
+
+
+@contextmanager
+def computed_rows(
+    spark: SparkSession, settings: Settings, plan: GroupPlan, span: Span, audit: Audit | None
+) -> Iterator[Computed]:
+    """Computes the rows of a span, which Spark holds until the end of the block, and has them looked at.
+
+    Raises:
+        InputError: if a source does not fit its definition.
+        QualityError: from the audit.
+    """
     sql = compile_spark(plan, span)
     after = events_after(plan, span)
-    inputs = tuple(open_source(spark, settings, s, plan.keys, after, span.until) for s in plan.sources)
+    inputs = tuple(open_source(spark, settings, source, plan.keys, after, span.until) for source in plan.sources)
     rows = spark.sql(sql).persist()
     try:
         profile = profile_rows(rows, plan.schema)
         if audit is not None:
             audit(profile)
-        _write(spark, table, plan, span, rows)
+        yield Computed(rows, profile, inputs, sql)
     finally:
         rows.unpersist()
-    table.refresh()
-    remember_first(table, plan, span)
+
+
+def materialization(plan: GroupPlan, table: Table, computed: Computed, began: float) -> Materialization:
+    """What a run did that began at a reading of the monotonic clock (seconds) and has written its rows."""
     snapshot = table.current_snapshot()
-    assert snapshot is not None
     return Materialization(
         group_id=plan.group.id,
         table=plan.schema.table,
-        snapshot_id=snapshot.snapshot_id,
-        profile=profile,
-        inputs=inputs,
-        sql=sql,
+        snapshot_id=snapshot.snapshot_id if snapshot is not None else 0,
+        profile=computed.profile,
+        inputs=computed.inputs,
+        sql=computed.sql,
         seconds=time.monotonic() - began,
     )
 

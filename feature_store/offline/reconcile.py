@@ -18,14 +18,18 @@ from pyiceberg.exceptions import CommitFailedException
 from pyiceberg.table import Table
 
 from feature_store.compile.span import Span
-from feature_store.compile.spark import compile_spark, events_after
 from feature_store.compile.spark_expressions import quote
 from feature_store.dtypes import FLOAT, DType, to_micros
 from feature_store.errors import ConflictError
 from feature_store.offline.catalog import CATALOG
-from feature_store.offline.materialize import Audit, Materialization, remember_first, span_of
-from feature_store.offline.profile import profile_rows
-from feature_store.offline.sources import open_source
+from feature_store.offline.materialize import (
+    Audit,
+    Materialization,
+    computed_rows,
+    materialization,
+    remember_first,
+    span_of,
+)
 from feature_store.offline.tables import ensure_table
 from feature_store.plan.nodes import GroupPlan
 from feature_store.plan.schema import CREATED_TIMESTAMP, FEATURE_TIMESTAMP, GroupSchema
@@ -122,30 +126,10 @@ def reconcile_span(
         )
     table = ensure_table(catalog, plan.schema)
     span = span_of(table, plan, to_micros(start), to_micros(end))
-    sql = compile_spark(plan, span)
-    inputs = tuple(
-        open_source(spark, settings, s, plan.keys, events_after(plan, span), span.until) for s in plan.sources
-    )
-    rows = spark.sql(sql).persist()
-    try:
-        profile = profile_rows(rows, plan.schema)
-        if audit is not None:
-            audit(profile)
-        found = _correct(plan.schema, rows, span, [field.name for field in table.schema().fields])
-    finally:
-        rows.unpersist()
+    with computed_rows(spark, settings, plan, span, audit) as computed:
+        found = _correct(plan.schema, computed.rows, span, [field.name for field in table.schema().fields])
     _remember(table, plan, span)
-    snapshot = table.current_snapshot()
-    done = Materialization(
-        group_id=plan.group.id,
-        table=plan.schema.table,
-        snapshot_id=snapshot.snapshot_id if snapshot is not None else 0,
-        profile=profile,
-        inputs=inputs,
-        sql=sql,
-        seconds=time.monotonic() - began,
-    )
-    return done, found
+    return materialization(plan, table, computed, began), found
 
 
 def _correct(schema: GroupSchema, batch: DataFrame, span: Span, columns: Iterable[str]) -> Consistency:

@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 from feature_store.compile.flink import FlinkJob
 from feature_store.errors import NotFoundError, StackError
 from feature_store.settings import Settings
+from feature_store.streaming.failures import root_cause
 
 ANSWER_SECONDS = 10.0
 SUBMIT_SECONDS = 180.0
@@ -95,9 +96,20 @@ class FlinkCluster:
             ) from None
         if done.returncode:
             raise StackError(
-                f"Flink does not take the job: {_reason(done.stderr)}", where=f"job {job.name}", remedy="see ./fs logs"
+                f"Flink does not take the job: {root_cause(done.stderr) or 'no reason given'}",
+                where=f"job {job.name}",
+                remedy="see ./fs logs",
             )
         return done.stdout.split()[-1]
+
+    def last_failure(self, job_id: str) -> str:
+        """The innermost cause of a job's last failure, in one line; empty if it has not failed or Flink forgot."""
+        try:
+            found = self.get(f"/jobs/{job_id}/exceptions?maxExceptions=1")
+        except StackError:
+            return ""
+        entries = (found.get("exceptionHistory") or {}).get("entries") or []
+        return root_cause(entries[0]["stacktrace"]) if entries else ""
 
     def stop(self, job_id: str, folder: str) -> str:
         """Stops a job with a savepoint below `folder` (a URL) and gives the savepoint's path.
@@ -159,10 +171,3 @@ class FlinkCluster:
                 remedy="start it with ./fs up, or correct FS_FLINK_URL",
                 code="flink-down",
             ) from error
-
-
-def _reason(words: str) -> str:
-    """The last cause in a Java stack trace, or the last line of what a program said."""
-    lines = [line.strip() for line in words.splitlines() if line.strip() and not line.strip().startswith("at ")]
-    causes = [line.removeprefix("Caused by: ") for line in lines if line.startswith("Caused by: ")]
-    return (causes or lines or ["no reason given"])[-1][:500]

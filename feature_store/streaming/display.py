@@ -16,14 +16,12 @@ if TYPE_CHECKING:
 
 def explained(streams: Streams, state: JobState) -> JobState:
     """A job's state with a note of what keeps it from running, and what to do, if it does not run as it should."""
-    from feature_store.streaming.failures import last_failure
-
     if state.is_good or state.note:
         return state
     if state.progress is None:
         note = "ended" if state.starts else "not started yet"
         return replace(state, note=f"{note}; Dagster's sensor starts it, and so does ./fs stream start")
-    return replace(state, note=last_failure(streams.cluster, state.progress.job_id))
+    return replace(state, note=streams.cluster.last_failure(state.progress.job_id))
 
 
 def status_table(states: Sequence[JobState]) -> Table:

@@ -1,25 +1,13 @@
-"""Why a job does not run: the last failure that Flink remembers of it."""
+"""Why something failed, in a line, from all the lines that Java writes about it."""
 
 from __future__ import annotations
 
-from feature_store.errors import StackError
-from feature_store.streaming.cluster import FlinkCluster
-
-_LONGEST = 300
+_LONGEST = 400
 
 
-def last_failure(cluster: FlinkCluster, job_id: str) -> str:
-    """The first cause of a job's last failure, in one line; empty if it has not failed or Flink has forgotten."""
-    try:
-        found = cluster.get(f"/jobs/{job_id}/exceptions?maxExceptions=1")
-    except StackError:
-        return ""
-    entries = (found.get("exceptionHistory") or {}).get("entries") or []
-    return root_cause(entries[0]["stacktrace"]) if entries else ""
-
-
-def root_cause(trace: str) -> str:
-    """The innermost cause of a Java stack trace."""
-    lines = [line.strip() for line in trace.splitlines()]
-    causes = [line.removeprefix("Caused by: ") for line in lines if line.startswith("Caused by: ")]
-    return (causes or lines or [""])[-1 if causes else 0][:_LONGEST]
+def root_cause(words: str) -> str:
+    """The innermost cause in a Java stack trace; of other words the last line; empty if there are none."""
+    lines = [line.strip() for line in words.splitlines()]
+    said = [line for line in lines if line and not line.startswith(("at ", "... "))]
+    causes = [line.removeprefix("Caused by: ") for line in said if line.startswith("Caused by: ")]
+    return (causes or said or [""])[-1][:_LONGEST]

@@ -96,9 +96,6 @@ class Loader:
 
     def step(self) -> int:
         """Writes what has arrived, waiting a moment if nothing has; gives the number of rows read."""
-        if not self._groups:
-            time.sleep(WAIT_SECONDS)
-            return 0
         if time.monotonic() >= self._look_at:
             self._look()
             self._look_at = time.monotonic() + LOOK_SECONDS

@@ -24,14 +24,13 @@ from feature_store.plan.nodes import GroupPlan
 from feature_store.plan.schema import GroupSchema
 from feature_store.registry.store import Registry
 from feature_store.registry.streams import StreamJobs
-from feature_store.settings import Settings
+from feature_store.settings import LOADER_READY, Settings
 from feature_store.streaming.cluster import FlinkCluster
 from feature_store.streaming.heartbeats import EVERY_SECONDS, Heartbeats
 from feature_store.streaming.loader import Loader
 from feature_store.streaming.progress import watermark
 from feature_store.streaming.refill import refill
 
-READY_FILE = "stream-loader.ready"
 LOOK_SECONDS = 2.0
 PROGRESS_SECONDS = 1.0
 PAUSE_SECONDS = 1.0
@@ -102,7 +101,7 @@ class Service:
         self._look(registry)
         for thread in threads:
             thread.start()
-        (self.settings.home / READY_FILE).touch()
+        (self.settings.home / LOADER_READY).touch()
         self._repeat(self._load, 0.0)
         self._loader.close()
 
@@ -172,7 +171,7 @@ def main() -> int:
     service = Service(settings)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: service.stopped.set())
-    (settings.home / READY_FILE).unlink(missing_ok=True)
+    (settings.home / LOADER_READY).unlink(missing_ok=True)
     service.run()
     return 0
 

@@ -22,7 +22,8 @@ Caused by: org.apache.iceberg.exceptions.NoSuchTableException: Table does not ex
         (TRACE, "org.apache.iceberg.exceptions.NoSuchTableException: Table does not exist: features.a_v1"),
         ("java.lang.Exception: alone\n\tat x.Y.z(Y.java:2)", "java.lang.Exception: alone"),
         ("", ""),
-        ("x" * 1000, "x" * 300),
+        ("Traceback:\n  File x\nValueError: no such column\n", "ValueError: no such column"),
+        ("x" * 1000, "x" * 400),
     ],
 )
 def test_the_innermost_cause_is_told(trace: str, cause: str) -> None:
