@@ -91,6 +91,7 @@ def cluster_configuration(ports: Mapping[str, int], home: Path, state: str) -> d
         "taskmanager.memory.jvm-overhead.max": f"{_OVERHEAD_MIB}m",
         "io.tmp.dirs": str(_folder(home) / "tmp"),
         "state.backend.type": "rocksdb",
+        "state.backend.rocksdb.memory.managed": False,  # else the next line has no effect
         "state.backend.rocksdb.memory.fixed-per-tm": f"{_ROCKSDB_MIB}m",  # a sixteenth each would be too little
         "state.backend.rocksdb.writebuffer.size": "16mb",
         "execution.checkpointing.mode": "EXACTLY_ONCE",

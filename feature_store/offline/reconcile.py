@@ -127,9 +127,29 @@ def reconcile_span(
     table = ensure_table(catalog, plan.schema)
     span = span_of(table, plan, to_micros(start), to_micros(end))
     with computed_rows(spark, settings, plan, span, audit) as computed:
-        found = _correct(plan.schema, computed.rows, span, [field.name for field in table.schema().fields])
+        columns = [field.name for field in table.schema().fields]
+        if _has_rows(spark, plan.schema, span):
+            found = _correct(plan.schema, computed.rows, span, columns)
+        else:  # a backfill as a rule
+            _append(plan.schema, computed.rows, columns, "timestamp_micros({now})")
+            found = _all_missing(plan.schema, computed.profile.rows)
     _remember(table, plan, span)
     return materialization(plan, table, computed, began), found
+
+
+def _has_rows(spark: SparkSession, schema: GroupSchema, span: Span) -> bool:
+    """Whether any row of a span is stored."""
+    return not spark.sql(f"SELECT 1 FROM {CATALOG}.{schema.table} WHERE {_inside(span)} LIMIT 1").isEmpty()
+
+
+def _inside(span: Span) -> str:
+    bounds = f"timestamp_micros({span.after}) AND {FEATURE_TIMESTAMP} <= timestamp_micros({span.until})"
+    return f"{FEATURE_TIMESTAMP} > {bounds}"
+
+
+def _all_missing(schema: GroupSchema, rows: int) -> Consistency:
+    by_feature = {feature.name: 0 for feature in schema.features}
+    return Consistency(rows, 0, missing=rows, extra=0, mismatched=0, by_feature=by_feature, corrected=rows)
 
 
 def _correct(schema: GroupSchema, batch: DataFrame, span: Span, columns: Iterable[str]) -> Consistency:
@@ -142,7 +162,8 @@ def _correct(schema: GroupSchema, batch: DataFrame, span: Span, columns: Iterabl
     try:
         found = _count(schema, compared)
         if found.corrected:
-            _append(schema, compared, columns)
+            newer = "greatest(timestamp_micros({now}), stored_at + INTERVAL 1 MICROSECOND)"  # whatever other clocks say
+            _append(schema, compared.where(_wrong(schema)), columns, newer)
     finally:
         compared.unpersist()
     return found
@@ -189,8 +210,7 @@ def _compare(schema: GroupSchema, batch: DataFrame, span: Span, standing: DataFr
     none they are those that were `standing` when it began, and unknown (`known` is false) without.
     """
     spark = batch.sparkSession
-    inside = f"{FEATURE_TIMESTAMP} > timestamp_micros({span.after}) AND "
-    stored = spark.sql(_stored(schema, f"{inside}{FEATURE_TIMESTAMP} <= timestamp_micros({span.until})"))
+    stored = spark.sql(_stored(schema, _inside(span)))
     keys = [quote(key.name) for key in schema.keys]
     same_row = " AND ".join(f"b.{name} = s.{name}" for name in (*keys, FEATURE_TIMESTAMP))
     names = [quote(feature.name) for feature in schema.features]
@@ -235,14 +255,12 @@ def _count(schema: GroupSchema, compared: DataFrame) -> Consistency:
     return Consistency(by_feature=by_feature, **{name: counts[name] for name in names})
 
 
-def _append(schema: GroupSchema, compared: DataFrame, columns: Iterable[str]) -> None:
-    now = to_micros(datetime.now(UTC))
+def _append(schema: GroupSchema, rows: DataFrame, columns: Iterable[str], created: str) -> None:
+    """Adds rows; `created` is their created timestamp in SQL, with {now} for this moment."""
     present = {key.name for key in schema.keys} | {FEATURE_TIMESTAMP} | {f.name for f in schema.features}
     values = {name: quote(name) if name in present else "NULL" for name in columns}
-    newer = f"greatest(timestamp_micros({now}), stored_at + INTERVAL 1 MICROSECOND)"  # whatever other clocks say
-    values[CREATED_TIMESTAMP] = newer
-    wrong = compared.where(_wrong(schema))
-    wrong.selectExpr(*(f"{value} AS {quote(name)}" for name, value in values.items())).writeTo(
+    values[CREATED_TIMESTAMP] = created.format(now=to_micros(datetime.now(UTC)))
+    rows.selectExpr(*(f"{value} AS {quote(name)}" for name, value in values.items())).writeTo(
         f"{CATALOG}.{schema.table}"
     ).append()
 

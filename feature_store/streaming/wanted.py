@@ -76,6 +76,7 @@ class Wanted:
             "restart-strategy.exponential-delay.max-backoff": "30 s",
             "restart-strategy.exponential-delay.attempts-before-reset-backoff": "2147483647",
             "pipeline.auto-watermark-interval": "50 ms",
+            "pipeline.object-reuse": "true",
             "execution.buffer-timeout.interval": "20 ms",
             "table.exec.iceberg.use-v2-sink": "true",  # the older sink lost rows
         }

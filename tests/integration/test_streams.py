@@ -72,6 +72,13 @@ def test_stream_writes_what_the_reference_computes(store: FeatureStore, streams:
     assert found.rows > 60
 
 
+def test_rocksdb_has_the_memory_it_was_given(store: FeatureStore, streams: Streams) -> None:
+    """Flink says so at the start of a job when its blocks and write buffers do not fit, which makes it slow."""
+    said = (store.settings.home / "logs" / "flink-taskmanager.log").read_text()
+    assert "EmbeddedRocksDBStateBackend" in said
+    assert "performance will be poor" not in said
+
+
 def test_what_could_not_be_used_is_a_dead_letter(store: FeatureStore, streams: Streams, sender: Sender) -> None:
     letters = read_dead_letters(store.catalog, CLICKS.name).to_pylist()
     reasons = Counter(letter["reason"] for letter in letters)
