@@ -19,6 +19,7 @@ FUNCTIONS = {
     "fs_event_time": "EventTime",
     "fs_windows": "SlideWindows",
     "fs_timestamp": "MicrosToTimestamp",
+    "fs_timestamps": "MicrosToTimestamps",
     "fs_micros": "TimestampToMicros",
     "fs_finite": "Finite",
     "fs_add": "AddExact",
@@ -106,4 +107,6 @@ _TEMPLATES: dict[str, Template] = STANDARD | {
 
 def sink_sql(column: str, dtype: DType) -> str:
     """A column as the offline table stores it: microseconds become an instant again."""
+    if dtype.item == TIMESTAMP:
+        return f"fs_timestamps({column})"
     return f"fs_timestamp({column})" if dtype == TIMESTAMP else column

@@ -243,7 +243,7 @@ class _Typer:
 
     def visit_nullif(self, node: exp.Expression) -> Expression:
         value, other = self._same_type([self.visit(node.this), self.visit(node.expression)])
-        return Expression("nullif", value.dtype, (value, other))
+        return Expression("nullif", value.dtype, (_comparable(value), _comparable(other)))
 
     def visit_concat(self, node: exp.Expression) -> Expression:
         return Expression("concat", STRING, (self._of(node.this, STRING), self._of(node.expression, STRING)))
@@ -336,4 +336,4 @@ def _float(value: Expression) -> Expression:
 
 def _comparable(value: Expression) -> Expression:
     """Engines order NaN differently, so a computed FLOAT is compared only when finite."""
-    return finite(value) if value.op in ("add", "sub", "mul", "div", "neg") else value
+    return value if value.op in ("column", "literal", "to_float", "finite") else finite(value)

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 
 from feature_store.dsl.group import FeatureGroup
 from feature_store.dsl.source import StreamSource
-from feature_store.dtypes import TIMESTAMP
 from feature_store.duration import HOUR, SECOND, format_duration, parse_duration
 from feature_store.plan.avro import avro_problems
 from feature_store.plan.naming import is_snake_case
@@ -50,10 +49,6 @@ def stream_problems(group: FeatureGroup, stream: StreamSource) -> Iterator[Probl
 
 
 def _group_problems(group: FeatureGroup, stream: StreamSource) -> Iterator[Problem]:
-    for feature in group.features:
-        if feature.dtype.item == TIMESTAMP:
-            yield ("engine", f"feature {feature.name}: Flink does not write {feature.dtype} yet",
-                   "keep the newest instant with agg.last, or make a group over the stream's history")  # fmt: skip
     if group.emits != "changes":
         yield ("emit", "a stream writes rows on change, not emit='snapshot'",
                "leave emit out, or make a group over the stream's history")  # fmt: skip

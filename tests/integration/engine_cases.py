@@ -63,7 +63,6 @@ _AGGREGATIONS: list[tuple[Aggregation, DType]] = [
     (agg.top_k("word", 3, by="n"), LIST(STRING)),
     (agg.top_k("n", 2), LIST(INT)),
 ]
-_OF_STREAMS = [(function, dtype) for function, dtype in _AGGREGATIONS if dtype.item != TIMESTAMP]
 _COLUMNS = {"doubled": "n * 2", "ratio": "amount / n", "bucket": "hash_bucket(word, 1000)"}
 _GRIDS = [
     ("1d", ["1d", "3d", "7d", "all_time", "session(1d)", "session(2d)"]),
@@ -130,7 +129,7 @@ def group_of_everything(shift: int) -> FeatureGroup:
     """Every aggregation, each over one of a few windows and conditions, by the second; `shift` says which."""
     windows, conditions = ["7s", "session(3s)", "all_time", "2s"], [None, "ok", None, "n > 0 or n is null", None]
     features = []
-    for i, (function, dtype) in enumerate(_OF_STREAMS):
+    for i, (function, dtype) in enumerate(_AGGREGATIONS):
         window, condition = windows[(i + shift) % len(windows)], conditions[(i + shift) % len(conditions)]
         name = f"user_x{i}_{named(window)}"
         features.append(Feature(name, function, window=window, dtype=dtype, where=condition))
@@ -147,8 +146,7 @@ def group_of_everything(shift: int) -> FeatureGroup:
 def _group(
     draw: st.DrawFn, source: BatchSource | StreamSource, slide: str, windows: list[str], emit: str
 ) -> FeatureGroup:
-    aggregations = _OF_STREAMS if isinstance(source, StreamSource) else _AGGREGATIONS
-    one = st.tuples(st.sampled_from(aggregations), st.sampled_from(windows), st.sampled_from(_CONDITIONS))
+    one = st.tuples(st.sampled_from(_AGGREGATIONS), st.sampled_from(windows), st.sampled_from(_CONDITIONS))
     chosen = draw(st.lists(one, min_size=1, max_size=6))
     features = [
         Feature(f"user_x{i}_{named(window)}", function, window=window, dtype=dtype, where=condition)

@@ -96,6 +96,7 @@ def activity(stream: StreamSource, *more: Feature, **changes: Any) -> FeatureGro
             Feature("user_category_last_all_time", agg.last("category"), window="all_time", dtype=STRING),
             Feature("user_category_top_3s", agg.top_k("category", 2), window="3s", dtype=LIST(STRING)),
             Feature("user_code_last_3s", agg.last_n("code", 3), window="3s", dtype=LIST(INT)),
+            Feature("user_seen_last_3s", agg.last_n("event_ts", 2), window="3s", dtype=LIST(TIMESTAMP)),
             Feature("user_seen_max_all_time", agg.max("event_ts"), window="all_time", dtype=TIMESTAMP),
             Feature("user_session_count", agg.count(), window=session("1s"), dtype=INT),
             *more,

@@ -10,9 +10,10 @@ public class MicrosToTimestamp extends ScalarFunction {
 
     @DataTypeHint(value = "TIMESTAMP_LTZ(6)", bridgedTo = TimestampData.class)
     public TimestampData eval(Long micros) {
-        if (micros == null) {
-            return null;
-        }
+        return micros == null ? null : instant(micros);
+    }
+
+    static TimestampData instant(long micros) {
         return TimestampData.fromEpochMillis(
                 Math.floorDiv(micros, 1000L), (int) Math.floorMod(micros, 1000L) * 1000);
     }

@@ -50,6 +50,10 @@ ROW = {"amount": 2.5, "n": -7, "status": "Done", "ts": None, "ok": None}
         ("coalesce(NULL, amount)", FLOAT, 2.5),
         ("nullif(n, -7)", INT, None),
         ("amount * 1e308 * 1e308 > 0", BOOL, None),
+        ("abs(amount * 1e308 * 1e308) > 0", BOOL, None),
+        ("coalesce(amount * 1e308 * 1e308, 1.0) > 0", BOOL, None),
+        ("CASE WHEN n < 0 THEN amount * 1e308 * 1e308 END > 0", BOOL, None),
+        ("nullif(amount * 1e308 * 1e308, 1.0) IS NULL", BOOL, True),
     ],
 )
 def test_types_and_values(text: str, dtype: object, value: object) -> None:
