@@ -19,17 +19,20 @@ from feature_store.compile.flink import updates_topic
 from feature_store.dtypes import TIMESTAMP, DType, to_micros
 from feature_store.online.frames import encode_rows, newest_rows
 from feature_store.online.keys import entity_keys
-from feature_store.online.writer import GuardedWriter, is_expired
+from feature_store.online.writer import GuardedWriter
 from feature_store.plan.schema import CREATED_TIMESTAMP, FEATURE_TIMESTAMP, GroupSchema
 from feature_store.streaming.loaded import LoadedPlaces
 
 if TYPE_CHECKING:
-    from confluent_kafka import Consumer, Message, TopicPartition
+    from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
     from redis import Redis
 
 CONSUMER_GROUP = "feature-store.loader"
-ROWS_AT_ONCE = 2_000
+ROWS_AT_ONCE = 10_000
 WAIT_SECONDS = 0.02
+MANY_ROWS = 500
+BUSY_WAIT_SECONDS = 0.1
+"""How long rows are gathered when there are many: the cost of a batch is then shared by more of them."""
 LOOK_SECONDS = 1.0
 ANSWER_SECONDS = 10.0
 _POLARS = {"STRING": pl.String, "INT": pl.Int64, "FLOAT": pl.Float64, "BOOL": pl.Boolean, "TIMESTAMP": pl.Int64}
@@ -62,6 +65,7 @@ class Loader:
         self._places: dict[str, dict[int, int]] = {}
         """The next offset of each partition that is being read."""
         self._look_at = 0.0
+        self._wait = WAIT_SECONDS
         self._consumer: Consumer = Consumer(
             {
                 "bootstrap.servers": kafka_servers,
@@ -100,12 +104,16 @@ class Loader:
             self._look()
             self._look_at = time.monotonic() + LOOK_SECONDS
         by_topic: dict[str, list[Message]] = {}
-        for message in self._consumer.consume(ROWS_AT_ONCE, WAIT_SECONDS):
-            if _is_row(message):
+        for message in self._consumer.consume(ROWS_AT_ONCE, self._wait):
+            if (error := message.error()) is None:
                 by_topic.setdefault(str(message.topic()), []).append(message)
+            else:
+                _tell(error)
         for topic, messages in by_topic.items():
             self._write(topic, messages)
-        return sum(map(len, by_topic.values()))
+        rows = sum(map(len, by_topic.values()))
+        self._wait = BUSY_WAIT_SECONDS if rows >= MANY_ROWS else WAIT_SECONDS
+        return rows
 
     def ends(self, schema: GroupSchema) -> dict[int, int]:
         """Where the updates of a group end now, by partition; of those that are this process's. Safe in any thread.
@@ -202,9 +210,7 @@ class Loader:
         schema, places = self._groups.get(topic), self._places.get(topic)
         if schema is None or places is None:
             return
-        after: dict[int, int] = {}
-        for message in messages:
-            after[message.partition() or 0] = (message.offset() or 0) + 1
+        after = {message.partition() or 0: (message.offset() or 0) + 1 for message in messages}  # the last one counts
         before = {number: places[number] for number in after}
         try:
             with LoadedPlaces(self._redis, schema).moving(before, after):
@@ -223,9 +229,8 @@ class Loader:
         if writer is None:
             writer = self._writers[topic] = GuardedWriter(self._redis, schema)
         frame = newest_rows(schema, read_updates(schema, values))
-        now = to_micros(datetime.now(UTC))
-        times = frame[FEATURE_TIMESTAMP].to_physical()
-        expired = pl.Series([is_expired(schema, at, now) for at in times], dtype=pl.Boolean)
+        times, now = frame[FEATURE_TIMESTAMP].to_physical(), to_micros(datetime.now(UTC))
+        expired = pl.repeat(False, len(frame), eager=True) if schema.ttl is None else times + schema.ttl < now
         writer.write(entity_keys(schema, frame).to_list(), encode_rows(schema, frame, writer.codec.number, expired))
 
 
@@ -250,10 +255,8 @@ def _has_time(dtype: DType) -> bool:
     return TIMESTAMP in (dtype, dtype.item)
 
 
-def _is_row(message: Message) -> bool:
+def _tell(error: KafkaError) -> None:
     from confluent_kafka import KafkaError
 
-    error = message.error()
-    if error is not None and error.code() != KafkaError.UNKNOWN_TOPIC_OR_PART:
+    if error.code() != KafkaError.UNKNOWN_TOPIC_OR_PART:  # it is made with the first job
         log.warning("kafka: %s", error)
-    return error is None
