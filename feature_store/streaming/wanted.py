@@ -71,6 +71,8 @@ class Wanted:
             "execution.state-recovery.claim-mode": "CLAIM",
             "state.backend.type": "rocksdb",
             "execution.checkpointing.incremental": "true",
+            # what is new is read again at once: unpacking it cost a fifth of the throughput
+            "state.backend.rocksdb.compression.per.level": "NO_COMPRESSION;NO_COMPRESSION;SNAPPY_COMPRESSION",
             "restart-strategy.type": "exponential-delay",
             "restart-strategy.exponential-delay.initial-backoff": "1 s",
             "restart-strategy.exponential-delay.max-backoff": "30 s",

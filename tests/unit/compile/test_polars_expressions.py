@@ -156,11 +156,11 @@ ROW: dict[str, Any] = dict.fromkeys(SCHEMA)
         ("hash_bucket(s, 1000)", {"s": "é"}, zlib.crc32("é".encode()) % 1000),
         ("nullif(s, NULL)", {"s": "a"}, "a"),
         ("1 + 1", {}, 2),
-        ("coalesce(x * x - x * x, 0.0) > 1", {"x": 1e308}, False),  # NaN in the middle of an expression
-        ("coalesce(x * x - x * x, 0.0) <> 1", {"x": 1e308}, True),
-        ("abs(x * x - x * x) = abs(x * x - x * x)", {"x": 1e308}, False),
+        ("coalesce(x * x - x * x, 0.0) > 1", {"x": 1e308}, None),  # NaN in the middle of an expression
+        ("coalesce(x * x - x * x, 0.0) <> 1", {"x": 1e308}, None),
+        ("abs(x * x - x * x) = abs(x * x - x * x)", {"x": 1e308}, None),
         ("abs(x * x - x * x) < y", {"x": 1e308}, None),
-        ("nullif(x * x - x * x, x * x - x * x) IS NULL", {"x": 1e308}, False),
+        ("nullif(x * x - x * x, x * x - x * x) IS NULL", {"x": 1e308}, True),
     ],
 )
 def test_corners(text: str, row: dict[str, Any], expected: object) -> None:
