@@ -44,7 +44,7 @@ DATABASES = ("registry", "iceberg", "dagster", "shop")
 DEFAULT_PORT = 14050
 DEFAULT_SPARK_MEMORY = "2g"
 LOADER_READY = "stream-loader.ready"
-"""The file in the state folder that is there while the stream loader runs."""
+"""The file in the state folder that the stream loader makes when it has begun."""
 
 
 @dataclass(frozen=True)

@@ -131,8 +131,9 @@ def reconcile_span(
         if _has_rows(spark, plan.schema, span):
             found = _correct(plan.schema, computed.rows, span, columns)
         else:  # a backfill as a rule
-            _append(plan.schema, computed.rows, columns, "timestamp_micros({now})")
             found = _all_missing(plan.schema, computed.profile.rows)
+            if found.corrected:
+                _append(plan.schema, computed.rows, columns, "timestamp_micros({now})")
     _remember(table, plan, span)
     return materialization(plan, table, computed, began), found
 

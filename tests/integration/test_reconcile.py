@@ -185,6 +185,14 @@ def test_the_first_backfill_writes_every_row_and_the_second_none(clicks: Clicks)
     assert len(clicks.rows()) == len(wanted)
 
 
+def test_a_day_without_events_adds_nothing(spark: SparkSession, stack: Settings) -> None:
+    clicks = Clicks(spark, stack)
+    clicks.log(event("u1", 30.0))
+    found = clicks.reconcile(0)
+    assert (found.batch, found.stored, found.corrected, found.rate) == (0, 0, 0, 1.0)
+    assert clicks.store.catalog.load_table(clicks.plan.schema.table).current_snapshot() is None
+
+
 def test_a_row_at_midnight_belongs_to_the_day_before_it(spark: SparkSession, stack: Settings) -> None:
     clicks = Clicks(spark, stack)
     clicks.log(event("u1", 23.5), event("u2", 24.0))
