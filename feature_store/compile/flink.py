@@ -106,7 +106,7 @@ def log_job(stream: StreamSource, target: Target, offsets: Mapping[int, int] | N
     name, start = log_name(stream), Start(offsets=offsets)
     steps = [*_functions(target), _catalog(target), _kafka(stream, target, name, start)]
     steps += [_parsed(stream), _events(stream)]
-    columns = [_as_stored(quote(column), dtype == TIMESTAMP) for column, dtype in stream.schema.items()]
+    columns = [sink_sql(quote(column), dtype) for column, dtype in stream.schema.items()]
     names = [*map(quote, stream.schema), KAFKA_PARTITION, KAFKA_OFFSET, RECORDED_AT]
     log = (
         f"INSERT INTO {_table(str(stream.log.table))} ({', '.join(names)})\n"
@@ -313,10 +313,6 @@ def _to_dead_letters(plan: GroupPlan, stream: StreamSource) -> str:
 def _table(name: str) -> str:
     """A table of the catalog; quoted, because a source may have a name that SQL knows."""
     return ".".join(map(quote, [CATALOG, *name.split(".")]))
-
-
-def _as_stored(column: str, is_time: bool) -> str:
-    return f"fs_timestamp({column})" if is_time else column
 
 
 def _event_time(micros: str) -> str:

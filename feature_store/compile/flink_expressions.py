@@ -106,7 +106,7 @@ _TEMPLATES: dict[str, Template] = STANDARD | {
 
 
 def sink_sql(column: str, dtype: DType) -> str:
-    """A column as the offline table stores it: microseconds become an instant again."""
+    """A column as a table in Iceberg stores it: microseconds become an instant again."""
     if dtype.item == TIMESTAMP:
         return f"fs_timestamps({column})"
     return f"fs_timestamp({column})" if dtype == TIMESTAMP else column

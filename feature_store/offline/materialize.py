@@ -127,6 +127,12 @@ def span_of(table: Table, plan: GroupPlan, after: int, until: int) -> Span:
     return Span(after, until, first=recorded is None or after + plan.slide <= int(recorded))
 
 
+def inside(span: Span) -> str:
+    """The condition in Spark SQL that a row is one of a span."""
+    bounds = f"timestamp_micros({span.after}) AND {FEATURE_TIMESTAMP} <= timestamp_micros({span.until})"
+    return f"{FEATURE_TIMESTAMP} > {bounds}"
+
+
 def remember_first(table: Table, plan: GroupPlan, span: Span) -> None:
     """Notes in the table where the group's history begins, if it begins with this span."""
     first = str(span.after + plan.slide)
@@ -154,9 +160,7 @@ def _write(spark: SparkSession, table: Table, plan: GroupPlan, span: Span, rows:
         *(quote(c) if c in present else f"NULL AS {quote(c)}" for c in columns)
     )
     if plan.slide < DAY:
-        inside = f"{FEATURE_TIMESTAMP} > timestamp_micros({span.after}) AND "
-        inside += f"{FEATURE_TIMESTAMP} <= timestamp_micros({span.until})"
-        kept = spark.table(name).where(f"{days} AND NOT ({inside})").select(*map(quote, columns))
+        kept = spark.table(name).where(f"{days} AND NOT ({inside(span)})").select(*map(quote, columns))
         written = kept.unionByName(written)
     before = table.current_snapshot()
     writer = written.writeTo(name)

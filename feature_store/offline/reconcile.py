@@ -26,6 +26,7 @@ from feature_store.offline.materialize import (
     Audit,
     Materialization,
     computed_rows,
+    inside,
     materialization,
     remember_first,
     span_of,
@@ -140,12 +141,7 @@ def reconcile_span(
 
 def _has_rows(spark: SparkSession, schema: GroupSchema, span: Span) -> bool:
     """Whether any row of a span is stored."""
-    return not spark.sql(f"SELECT 1 FROM {CATALOG}.{schema.table} WHERE {_inside(span)} LIMIT 1").isEmpty()
-
-
-def _inside(span: Span) -> str:
-    bounds = f"timestamp_micros({span.after}) AND {FEATURE_TIMESTAMP} <= timestamp_micros({span.until})"
-    return f"{FEATURE_TIMESTAMP} > {bounds}"
+    return not spark.sql(f"SELECT 1 FROM {CATALOG}.{schema.table} WHERE {inside(span)} LIMIT 1").isEmpty()
 
 
 def _all_missing(schema: GroupSchema, rows: int) -> Consistency:
@@ -211,7 +207,7 @@ def _compare(schema: GroupSchema, batch: DataFrame, span: Span, standing: DataFr
     none they are those that were `standing` when it began, and unknown (`known` is false) without.
     """
     spark = batch.sparkSession
-    stored = spark.sql(_stored(schema, _inside(span)))
+    stored = spark.sql(_stored(schema, inside(span)))
     keys = [quote(key.name) for key in schema.keys]
     same_row = " AND ".join(f"b.{name} = s.{name}" for name in (*keys, FEATURE_TIMESTAMP))
     names = [quote(feature.name) for feature in schema.features]

@@ -44,7 +44,6 @@ class Progress:
     records_in: int = 0
     records_out: int = 0
     restarts: int = 0
-    seconds: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -87,7 +86,7 @@ def watermark(cluster: FlinkCluster, job_id: str) -> datetime | None:
         job = cluster.get(f"/jobs/{job_id}")
     except NotFoundError:
         return None
-    return _watermark(cluster, job) if job["state"] == "RUNNING" else None
+    return _watermark(cluster, job)
 
 
 def progress(cluster: FlinkCluster, topics: Topics, wanted: Wanted, job_id: str) -> Progress:
@@ -96,12 +95,11 @@ def progress(cluster: FlinkCluster, topics: Topics, wanted: Wanted, job_id: str)
     checkpoints = cluster.get(f"/jobs/{job_id}/checkpoints")
     latest: dict[str, Any] = (checkpoints.get("latest") or {}).get("completed") or {}
     vertices = job["vertices"]
-    running = all(vertex["status"] in ("RUNNING", "FINISHED") for vertex in vertices)
     sources = [vertex for vertex in vertices if vertex["name"].startswith("Source: messages")]
     return Progress(
         job_id=job_id,
-        state="STARTING" if job["state"] == "RUNNING" and not running else job["state"],
-        watermark=_watermark(cluster, job) if running else None,
+        state=_state(job),
+        watermark=_watermark(cluster, job),
         lag=_lag(topics, wanted),
         checkpoint=_instant(latest["latest_ack_timestamp"]) if latest else None,
         checkpoint_bytes=latest.get("state_size", 0),
@@ -109,11 +107,17 @@ def progress(cluster: FlinkCluster, topics: Topics, wanted: Wanted, job_id: str)
         records_in=sum(vertex["metrics"]["read-records"] for vertex in sources),
         records_out=sum(v["metrics"]["read-records"] for v in vertices if _OUTPUT in v["name"]),
         restarts=max(0, checkpoints["counts"].get("restored", 0)),
-        seconds=job["duration"] / 1000,
     )
 
 
+def _state(job: dict[str, Any]) -> str:
+    runs = all(vertex["status"] in ("RUNNING", "FINISHED") for vertex in job["vertices"])
+    return "STARTING" if job["state"] == "RUNNING" and not runs else str(job["state"])
+
+
 def _watermark(cluster: FlinkCluster, job: dict[str, Any]) -> datetime | None:
+    if _state(job) != "RUNNING":
+        return None
     marks = []
     last = [vertex for vertex in job["vertices"] if _OUTPUT in vertex["name"]]
     for vertex in last or [vertex for vertex in job["vertices"] if _COMMITTED in vertex["name"]]:
