@@ -8,6 +8,9 @@
 | FS_JAVA_HOME        | a Java 17 or 21 to run Spark, Kafka and Flink on                | the embedded one             |
 | FS_KAFKA            | bootstrap servers of a Kafka: `host:port,host:port`             | the embedded one             |
 | FS_FLINK_URL        | the REST address of a Flink 2.1 session cluster                 | the embedded one             |
+|                     | or, with `{job}` in it, of each job's application cluster       |                              |
+| FS_FLINK_DEPLOY     | a command that starts and ends application clusters             | none: a session cluster      |
+| FS_FLINK_KERNEL     | where application clusters find the kernel's jar (path or URL)  | where it lies here           |
 | FS_FLINK_PYTHON     | a Python that has apache-flink 2.1, to submit jobs with         | in `<FS_HOME>/flink-venv`    |
 | FS_FLINK_STATE      | where Flink keeps checkpoints and savepoints, as a URL          | `file://<FS_HOME>/flink`     |
 | FS_WAREHOUSE        | where Iceberg keeps its files, as a URL                         | `file://<FS_HOME>/warehouse` |
@@ -43,6 +46,8 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 DATABASES = ("registry", "iceberg", "dagster", "shop")
 DEFAULT_PORT = 14050
 DEFAULT_SPARK_MEMORY = "2g"
+JOB_PLACE = "{job}"
+"""In FS_FLINK_URL: the place of the name of a job's application cluster."""
 LOADER_READY = "stream-loader.ready"
 """The file in the state folder that the stream loader makes when it has begun."""
 
@@ -64,7 +69,9 @@ class Settings:
         spark_partitions: partitions of a Spark shuffle.
         data_root: the folder that relative paths of sources start from.
         kafka_servers: Kafka's bootstrap servers; empty, as is what follows, where no streams are wanted.
-        flink_url: the REST address of the Flink cluster.
+        flink_url: the REST address of the Flink cluster; of application clusters, with `JOB_PLACE` for a job's name.
+        flink_deploy: the command that starts and ends application clusters; empty for a session cluster.
+        flink_kernel: where application clusters find the kernel's jar; empty for `kernel_jar`.
         flink_python: the Python of Flink's environment, which submits jobs.
         flink_home: the folder with `conf` and `lib`, for the variables FLINK_HOME and FLINK_CONF_DIR of that Python.
         flink_state: the URL under which `checkpoints` and `savepoints` lie.
@@ -84,6 +91,8 @@ class Settings:
     data_root: Path = Path()
     kafka_servers: str = ""
     flink_url: str = ""
+    flink_deploy: str = ""
+    flink_kernel: str = ""
     flink_python: Path = Path()
     flink_home: Path = Path()
     flink_state: str = ""
@@ -119,7 +128,7 @@ class Settings:
             spark_partitions=environ.get("FS_SPARK_PARTITIONS") or "8",
             data_root=_folder(environ.get("FS_DATA_ROOT") or home),
             kafka_servers=environ.get("FS_KAFKA") or (stack.kafka_servers if stack else ""),
-            flink_url=server_address(environ, "FS_FLINK_URL") or (stack.flink_url if stack else ""),
+            **_flink_clusters(environ, stack),
             flink_python=Path(environ.get("FS_FLINK_PYTHON") or (stack.flink_python if stack else "")),
             flink_home=Path(stack.flink_home if stack else ""),
             flink_state=stack.flink_state if stack and not environ.get("FS_FLINK_STATE") else flink_state(environ),
@@ -171,6 +180,7 @@ class StackSettings:
         pg_url, redis_url: existing servers; empty for the embedded ones.
         java_home: an existing Java; None for the embedded one.
         kafka, flink_url: an existing Kafka and Flink cluster; empty for the embedded ones.
+        flink_deploy, flink_kernel: what application clusters are started with, and where they find the kernel's jar.
         flink_python: the Python of an existing Flink environment; None for one of our own.
         flink_state: the URL under which Flink keeps its checkpoints and savepoints.
         jars: the folder of downloaded jars.
@@ -189,6 +199,8 @@ class StackSettings:
     workspace: Path
     kafka: str = ""
     flink_url: str = ""
+    flink_deploy: str = ""
+    flink_kernel: str = ""
     flink_python: Path | None = None
     flink_state: str = ""
 
@@ -212,7 +224,7 @@ class StackSettings:
             jar_mirror=environ.get("FS_JAR_MIRROR", "").rstrip("/"),
             workspace=_folder(environ.get("FS_WORKSPACE") or REPOSITORY / "workspace.yaml"),
             kafka=environ.get("FS_KAFKA", ""),
-            flink_url=server_address(environ, "FS_FLINK_URL"),
+            **_flink_clusters(environ),
             flink_python=Path(flink_python).expanduser().absolute() if flink_python else None,  # a link by purpose
             flink_state=flink_state(environ),
         )
@@ -233,6 +245,8 @@ class StackSettings:
             "FS_WORKSPACE": str(self.workspace),
             "FS_KAFKA": self.kafka,
             "FS_FLINK_URL": self.flink_url,
+            "FS_FLINK_DEPLOY": self.flink_deploy,
+            "FS_FLINK_KERNEL": self.flink_kernel,
             "FS_FLINK_PYTHON": str(self.flink_python or ""),
             "FS_FLINK_STATE": self.flink_state,
         }
@@ -272,6 +286,20 @@ def server_address(environ: Mapping[str, str], variable: str) -> str:
     if address and (parts.scheme not in ("http", "https") or not parts.hostname):
         raise StackError("is not the address of a web server", where=variable, remedy="write http://host:port")
     return address
+
+
+def _flink_clusters(environ: Mapping[str, str], stack: stack_file.Connections | None = None) -> dict[str, str]:
+    """The settings of Flink's clusters; where the environment names none, those of a running stack."""
+    url, deploy = server_address(environ, "FS_FLINK_URL"), environ.get("FS_FLINK_DEPLOY", "").strip()
+    if not url and not deploy and stack is not None:
+        return {"flink_url": stack.flink_url, "flink_deploy": stack.flink_deploy, "flink_kernel": stack.flink_kernel}
+    if bool(deploy) != (JOB_PLACE in url):
+        raise StackError(
+            "application clusters need both a command and an address for each job",
+            where="FS_FLINK_DEPLOY, FS_FLINK_URL",
+            remedy=f"set both, with {JOB_PLACE} in the address; or set an address without it for a session cluster",
+        )
+    return {"flink_url": url, "flink_deploy": deploy, "flink_kernel": environ.get("FS_FLINK_KERNEL", "")}
 
 
 def server_url(environ: Mapping[str, str], variable: str) -> str:

@@ -48,6 +48,8 @@ class Connections:
     flink_python: str = ""
     flink_home: str = ""
     flink_state: str = ""
+    flink_deploy: str = ""
+    flink_kernel: str = ""
     kernel_jar: str = ""
 
 

@@ -102,12 +102,13 @@ def _look(context: dg.SensorEvaluationContext, streams: Streams, wanted: Wanted,
     key = f"{wanted.name} {record.state_fingerprint} cut {record.start.get('cut')} log {record.start.get('snapshot')}"
     asked = [] if key == seen.backfilled else _backfill(streams, wanted, record, key)
     seen = replace(seen, backfilled=key)
+    cluster = streams.flink.cluster_of(wanted.name)
     try:
-        now = progress(streams.cluster, streams.topics, wanted, record.flink_job_id)
+        now = progress(cluster, streams.topics, wanted, record.flink_job_id)
     except FeatureStoreError as error:  # it may just be ending
         return _result(asked, seen, [], str(error))
     if now.state in _FAILING:
-        reason = f"{now.state}: {streams.cluster.last_failure(now.job_id)}"
+        reason = f"{now.state}: {cluster.last_failure(now.job_id)}"
         if seen.failing and not asked:
             raise StackError(
                 f"the job fails again and again: {reason}",

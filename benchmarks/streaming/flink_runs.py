@@ -132,7 +132,7 @@ def run(bench: Workbench, wanted: Wanted, job: FlinkJob, load: Load, limit: floa
     """Submits a job over a preloaded topic and waits for its end, at most so many seconds."""
     # The embedded cluster has no memory for two buffers of SQL windows; no other job has any.
     config = wanted.config(bench.store.settings.flink_state) | {"table.optimizer.agg-phase-strategy": "ONE_PHASE"}
-    return watch(bench, bench.cluster.submit(job, config), load, limit)
+    return watch(bench, bench.flink.submit(job, config), load, limit)
 
 
 def run_python(bench: Workbench, wanted: Wanted, job: FlinkJob, load: Load, limit: float) -> Run:

@@ -51,7 +51,7 @@ def main() -> None:
         plan = bench.group(stream)
         bench.record(plan)
         wanted, job = prepare(bench, plan)
-        job_id = bench.cluster.submit(job, wanted.config(bench.store.settings.flink_state))
+        job_id = bench.flink.submit(job, wanted.config(bench.store.settings.flink_state))
         bench.jobs.append(job_id)
         until(lambda: _is_running(bench, job_id), "the job does not run")
         print(

@@ -34,6 +34,7 @@ from feature_store.plan.nodes import GroupPlan
 from feature_store.registry.streams import StreamJob, StreamJobs
 from feature_store.registry.tables import EntityTypeRow, FeatureGroupRow, StreamJobRow
 from feature_store.streaming.cluster import FlinkCluster
+from feature_store.streaming.deployment import SessionCluster
 from feature_store.streaming.loader import CONSUMER_GROUP
 from feature_store.streaming.service import LOOK_SECONDS
 from feature_store.streaming.topics import Topics
@@ -85,13 +86,17 @@ class Workbench:
     """Names of one run of a benchmark, and all that was made under them."""
 
     store: FeatureStore
-    cluster: FlinkCluster
+    flink: SessionCluster
     topics: Topics
     admin: AdminClient
     name: str
     streams: list[StreamSource] = field(default_factory=list)
     plans: list[GroupPlan] = field(default_factory=list)
     jobs: list[str] = field(default_factory=list)
+
+    @property
+    def cluster(self) -> FlinkCluster:
+        return self.flink.cluster
 
     @property
     def entity(self) -> Entity:
@@ -230,7 +235,7 @@ def workbench() -> Iterator[Workbench]:
     settings.require_streams()
     servers = settings.kafka_servers
     admin = AdminClient({"bootstrap.servers": servers, "log_level": 0})
-    bench = Workbench(store, FlinkCluster(settings), Topics(servers), admin, f"bench_{secrets.token_hex(3)}")
+    bench = Workbench(store, SessionCluster(settings), Topics(servers), admin, f"bench_{secrets.token_hex(3)}")
     try:
         yield bench
     finally:

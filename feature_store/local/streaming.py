@@ -52,7 +52,8 @@ def existing(settings: StackSettings) -> Iterable[ServiceRecord]:
         kafka.check_servers(settings.kafka)
         yield ServiceRecord(kafka.KAFKA, "external", message="FS_KAFKA")
     if settings.flink_url:
-        flink.check_cluster(settings.flink_url)
+        if not settings.flink_deploy:  # application clusters come with their jobs
+            flink.check_cluster(settings.flink_url)
         yield ServiceRecord(flink.JOB_MANAGER, "external", message="FS_FLINK_URL")
 
 
@@ -110,6 +111,8 @@ def prepare(
         flink_python=str(python),
         flink_home=str(home.folder),
         flink_state=settings.flink_state,
+        flink_deploy=settings.flink_deploy,
+        flink_kernel=settings.flink_kernel,
         kernel_jar=str(jar),
     )
     services.append(_loader(settings, connections, (*needs, *(() if settings.kafka else (kafka.KAFKA,)))))

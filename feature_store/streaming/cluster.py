@@ -1,30 +1,21 @@
-"""A Flink cluster: what runs there, starting a job, and stopping one with its state kept."""
+"""A Flink cluster: what runs there, and stopping a job with its state kept."""
 
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from http import HTTPStatus
-from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
-from feature_store.compile.flink import FlinkJob
 from feature_store.errors import NotFoundError, StackError
-from feature_store.settings import Settings
 from feature_store.streaming.failures import root_cause
 
 ANSWER_SECONDS = 10.0
-SUBMIT_SECONDS = 180.0
 SAVEPOINT_SECONDS = 120.0
 _ALIVE = frozenset(["INITIALIZING", "CREATED", "RUNNING", "FAILING", "CANCELLING", "RESTARTING", "RECONCILING"])
-_RUNNER = Path(__file__).with_name("run_job.py")
 _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # the cluster is in the same network
 
 
@@ -39,17 +30,16 @@ class RunningJob:
 
 
 class FlinkCluster:
-    """The REST interface of a session cluster.
+    """The REST interface of a cluster.
 
     Args:
-        settings: with the cluster's address, and the Python that submits to it.
+        url: the cluster's address.
 
     All methods raise StackError when the cluster does not answer, and NotFoundError when it does not know the job.
     """
 
-    def __init__(self, settings: Settings) -> None:
-        self.settings = settings
-        self.url = settings.flink_url.rstrip("/")
+    def __init__(self, url: str) -> None:
+        self.url = url.rstrip("/")
 
     def jobs(self) -> list[RunningJob]:
         """The jobs that are alive, the oldest first."""
@@ -60,47 +50,6 @@ class FlinkCluster:
             if job["state"] in _ALIVE
         ]
         return sorted(alive, key=lambda job: job.started_ms)
-
-    def submit(self, job: FlinkJob, config: Mapping[str, str]) -> str:
-        """Starts a job and gives its id; the statements are translated by Flink's own Python environment.
-
-        Raises:
-            StackError: also if Flink refuses a statement; with Flink's reason.
-        """
-        address = urlsplit(self.url)
-        target = {
-            "execution.target": "remote",
-            "rest.address": str(address.hostname),
-            "rest.port": str(address.port or 8081),
-            "pipeline.name": job.name,
-            "table.local-time-zone": "UTC",
-        }
-        steps = [{name: value for name, value in asdict(step).items() if value} for step in job.steps]
-        spec = {"config": {**target, **config}, "steps": steps, "inserts": list(job.inserts)}
-        command = [str(self.settings.flink_python), str(_RUNNER)]
-        try:
-            done = subprocess.run(
-                command,
-                input=json.dumps(spec),  # not an argument: it holds passwords
-                text=True,
-                capture_output=True,
-                env={**os.environ, **self._environment()},
-                timeout=SUBMIT_SECONDS,
-                check=False,
-            )
-        except subprocess.TimeoutExpired:
-            raise StackError(
-                f"Flink has not taken the job within {SUBMIT_SECONDS:.0f} s",
-                where=f"job {job.name}",
-                remedy="see ./fs logs",
-            ) from None
-        if done.returncode:
-            raise StackError(
-                f"Flink does not take the job: {root_cause(done.stderr) or 'no reason given'}",
-                where=f"job {job.name}",
-                remedy="see ./fs logs",
-            )
-        return done.stdout.split()[-1]
 
     def last_failure(self, job_id: str) -> str:
         """The innermost cause of a job's last failure, in one line; empty if it has not failed or Flink forgot."""
@@ -137,20 +86,6 @@ class FlinkCluster:
     def get(self, path: str) -> Any:
         """What the cluster answers to a path of its REST interface."""
         return self._send("GET", path)
-
-    def _environment(self) -> dict[str, str]:
-        settings = self.settings
-        java = settings.java_home / "bin"
-        return {
-            "JAVA_HOME": str(settings.java_home),
-            "FLINK_HOME": str(settings.flink_home),
-            "FLINK_LIB_DIR": str(settings.flink_home / "lib"),
-            "FLINK_CONF_DIR": str(settings.flink_home / "conf"),
-            "FLINK_LOG_DIR": str(settings.home / "logs"),
-            "HADOOP_CLASSPATH": "",
-            "PATH": f"{settings.flink_python.parent}{os.pathsep}{java}{os.pathsep}{os.environ.get('PATH', '')}",
-            "PYTHONPATH": "",
-        }
 
     def _send(self, method: str, path: str, body: Any = None) -> Any:
         data = None if body is None else json.dumps(body).encode()

@@ -21,7 +21,7 @@ def explained(streams: Streams, state: JobState) -> JobState:
     if state.progress is None:
         note = "ended" if state.starts else "not started yet"
         return replace(state, note=f"{note}; Dagster's sensor starts it, and so does ./fs stream start")
-    return replace(state, note=streams.cluster.last_failure(state.progress.job_id))
+    return replace(state, note=streams.flink.cluster_of(state.name).last_failure(state.progress.job_id))
 
 
 def status_table(states: Sequence[JobState]) -> Table:

@@ -16,7 +16,8 @@ from feature_store.plan.nodes import GroupPlan
 from feature_store.registry.store import Registry
 from feature_store.registry.streams import StreamJob, StreamJobs
 from feature_store.settings import Settings
-from feature_store.streaming.cluster import FlinkCluster, RunningJob
+from feature_store.streaming.cluster import RunningJob
+from feature_store.streaming.deployment import deployment
 from feature_store.streaming.tables import ensure_dead_letters, ensure_log
 from feature_store.streaming.takeover import take_over
 from feature_store.streaming.topics import Topics
@@ -54,7 +55,7 @@ class Streams:
         self.catalog = catalog
         self.records = records
         self.wanted = {wanted.name: wanted for wanted in wanted_jobs(plans)}
-        self.cluster = FlinkCluster(settings)
+        self.flink = deployment(settings)
         self.topics = Topics(settings.kafka_servers)
 
     def supervise(self, names: Sequence[str] | None = None) -> list[Outcome]:
@@ -66,7 +67,7 @@ class Streams:
             with self.records.only_one(wanted.name) as alone:
                 if alone:
                     record = self.records.read().get(wanted.name)
-                    outcomes.append(self._supervise(wanted, record, self.cluster.jobs()))
+                    outcomes.append(self._supervise(wanted, record, self.flink.jobs([wanted.name])))
         return outcomes
 
     def stop(self, name: str) -> StreamJob | None:
@@ -74,7 +75,7 @@ class Streams:
         record = self.records.read().get(name)
         if record is None:
             return None
-        for job in self._of_name(name, self.cluster.jobs()):
+        for job in self.flink.jobs([name]):
             path = self._halt(job)
             record = self.records.note(record, state_path=path)
         return self.records.note(record, desired="stopped")
@@ -106,22 +107,18 @@ class Streams:
         if alive is not None:
             submitted = self._submit(wanted, _start(record), record.state_path, record.starts)
             return Outcome(wanted.name, "redeployed", submitted)
+        self.flink.release(wanted.name)
         path = newest_state(self.settings.flink_state, record.flink_job_id) or record.state_path
         submitted = self._submit(wanted, _start(record), path, record.starts)
         return Outcome(wanted.name, "resumed" if record.starts else "started", submitted)
 
     def _only_one(self, name: str, record: StreamJob | None, running: Sequence[RunningJob]) -> RunningJob | None:
-        """The job of a name that is recorded; others of that name, which nobody should have started, are ended."""
-        found = self._of_name(name, running)
-        ours = [job for job in found if record is not None and job.id == record.flink_job_id]
-        for job in found:
+        """The job of a name that is recorded; others, which nobody should have started, are ended."""
+        ours = [job for job in running if record is not None and job.id == record.flink_job_id]
+        for job in running:
             if job not in ours:
-                self.cluster.cancel(job.id)
+                self.flink.cluster_of(name).cancel(job.id)
         return ours[0] if ours else None
-
-    @staticmethod
-    def _of_name(name: str, running: Sequence[RunningJob]) -> list[RunningJob]:
-        return [job for job in running if job.name == name]
 
     def _first_start(self, wanted: Wanted) -> Start:
         kept = self.topics.offsets(wanted.stream.topic)
@@ -149,7 +146,7 @@ class Streams:
         config = wanted.config(self.settings.flink_state) | {_JOB_ID: record.flink_job_id}
         if state_path:
             config["execution.state-recovery.path"] = state_path
-        self.cluster.submit(wanted.job(target_of(self.settings), start), config)
+        self.flink.submit(wanted.job(target_of(self.settings), start), config)
         return self.records.note(record, starts=starts + 1)
 
     def _prepare(self, wanted: Wanted) -> None:
@@ -162,14 +159,16 @@ class Streams:
 
     def _halt(self, job: RunningJob) -> str:
         """Stops a job with a savepoint, in a folder that tells whose it is."""
-        return self.cluster.stop(job.id, f"{self.settings.flink_state}/savepoints/{job.id}")
+        path = self.flink.cluster_of(job.name).stop(job.id, f"{self.settings.flink_state}/savepoints/{job.id}")
+        self.flink.release(job.name)
+        return path
 
 
 def target_of(settings: Settings) -> Target:
     """Where jobs read and write."""
     return Target(
         kafka_servers=settings.kafka_servers,
-        kernel_jar=str(settings.kernel_jar),
+        kernel_jar=settings.flink_kernel or str(settings.kernel_jar),
         catalog={
             "catalog-impl": "org.apache.iceberg.jdbc.JdbcCatalog",
             "uri": settings.jdbc_url("iceberg"),

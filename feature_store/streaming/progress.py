@@ -66,13 +66,13 @@ class JobState:
 def job_states(streams: Streams) -> list[JobState]:
     """Every wanted job as it is now."""
     recorded = streams.records.read()
-    alive = {job.name: job for job in streams.cluster.jobs()}
+    alive = {job.name: job for job in streams.flink.jobs(streams.wanted)}
     found = []
     for wanted in streams.wanted.values():
         record, job = recorded.get(wanted.name), alive.get(wanted.name)
         desired, starts = (record.desired, record.starts) if record is not None else ("running", 0)
         if job is not None:
-            now = progress(streams.cluster, streams.topics, wanted, job.id)
+            now = progress(streams.flink.cluster_of(wanted.name), streams.topics, wanted, job.id)
             found.append(JobState(wanted.name, desired, now.state, starts, now))
         else:
             state = "STOPPED" if desired == "stopped" else "MISSING"

@@ -1,12 +1,14 @@
 """Submits one Flink job: run by the Flink environment's Python, with a job spec on standard input.
 
-It executes what the spec says and imports nothing of the feature store. The last line it prints is the job's id.
+In an application cluster it is the main program, with the path of the spec as its argument. It executes what the spec
+says and imports nothing of the feature store. The last line it prints is the job's id.
 """
 
 from __future__ import annotations
 
 import json
 import sys
+from pathlib import Path
 from typing import Any
 
 
@@ -33,4 +35,5 @@ def submit(spec: dict[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    sys.stdout.write(f"{submit(json.load(sys.stdin))}\n")
+    text = Path(sys.argv[1]).read_text(encoding="utf-8") if sys.argv[1:] else sys.stdin.read()
+    sys.stdout.write(f"{submit(json.loads(text))}\n")

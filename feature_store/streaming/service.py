@@ -25,7 +25,7 @@ from feature_store.plan.schema import GroupSchema
 from feature_store.registry.store import Registry
 from feature_store.registry.streams import StreamJobs
 from feature_store.settings import LOADER_READY, Settings
-from feature_store.streaming.cluster import FlinkCluster
+from feature_store.streaming.deployment import deployment
 from feature_store.streaming.heartbeats import EVERY_SECONDS, Heartbeats
 from feature_store.streaming.loader import Loader
 from feature_store.streaming.progress import watermark
@@ -84,7 +84,7 @@ class Service:
         self._loader = Loader(settings.kafka_servers, self._redis, self._refill)
         self._marks: dict[str, Mark] = {}
         self._heartbeats = Heartbeats(settings.kafka_servers)
-        self._cluster = FlinkCluster(settings)
+        self._flink = deployment(settings)
 
     def run(self) -> None:
         """Serves until `stopped` is set."""
@@ -131,7 +131,7 @@ class Service:
 
     def _note_progress(self) -> None:
         """Says in Redis that a group is up to date, once all rows up to its job's watermark are there."""
-        alive = {job.id for job in self._cluster.jobs()}
+        alive = {job.id for job in self._flink.jobs(name for name, _ in self._served.job_ids)}
         job_ids = {name: job_id for name, job_id in self._served.job_ids if job_id in alive}
         groups = {plan.group.id: plan for plan in self._served.plans if plan.group.id in job_ids}
         self._marks = {name: mark for name, mark in self._marks.items() if name in groups}
@@ -151,7 +151,7 @@ class Service:
         """Looks how far a group's job has come, and what updates it has written by then."""
         name, seen = plan.group.id, datetime.now(UTC)
         try:
-            reached = watermark(self._cluster, job_id)
+            reached = watermark(self._flink.cluster_of(name), job_id)
             ends = self._loader.ends(plan.schema)  # after the watermark; none while partitions change hands
             if reached is not None and seen - reached < timedelta(days=1) and ends:
                 self._marks[name] = Mark(seen, to_micros(reached) // plan.slide * plan.slide, ends)

@@ -157,7 +157,7 @@ class Project:
 
     def live(self) -> list[str]:
         """The names of the jobs that are alive."""
-        return [job.name for job in self.streams.cluster.jobs() if job.name in (LOG, GROUP.id)]
+        return [job.name for job in self.streams.flink.jobs([LOG, GROUP.id])]
 
 
 @pytest.fixture(scope="module")
@@ -170,9 +170,8 @@ def project(streaming_stack: Settings) -> Iterator[Project]:
         found = Project(streaming_stack)
         found.store.apply(module)
         yield found
-        for job in found.streams.cluster.jobs():
-            if job.name in found.streams.wanted:
-                found.streams.cluster.cancel(job.id)
+        for job in found.streams.flink.jobs(found.streams.wanted):
+            found.streams.flink.cluster_of(job.name).cancel(job.id)
         for record in found.streams.records.read().values():
             if record.name in found.streams.wanted:
                 found.streams.records.note(record, desired="stopped")
@@ -221,12 +220,10 @@ def test_a_job_that_flink_refuses_fails_the_tick(project: Project, monkeypatch: 
 
 
 def test_the_log_is_started_once_and_reported(project: Project, eventually: Callable[..., None]) -> None:
+    assert project.tick_of(LOG).run_requests == []
     early, now = YESTERDAY + timedelta(hours=1), datetime.now(UTC)
     project.send(("ann", early), ("ann", early + timedelta(hours=2)), ("ben", now), ("ann", early + timedelta(hours=1)))
     project.producer.produce(TOPIC, b"{", partition=0)
-    assert project.tick_of(LOG).run_requests == []
-    project.tick_of(LOG)
-    assert project.live() == [LOG]
 
     def written() -> bool:
         return project.store.catalog.load_table(str(VISITS.log.table)).scan().count() == 4
@@ -239,6 +236,7 @@ def test_the_log_is_started_once_and_reported(project: Project, eventually: Call
     metadata = event.asset_materialization.metadata
     assert metadata["state"].value == "RUNNING"
     assert metadata["messages read"].value >= 5
+    assert project.live() == [LOG]
     assert not project.tick_of(GROUP.id).asset_events, "it was only started"
 
 
@@ -304,7 +302,7 @@ def test_a_cancelled_job_is_overdue_until_its_sensor_resumes_it(
     eventually(lambda: project.tick("stream_freshness").skip_message == "1 groups are fresh", seconds=60)
     assert project.checked().passed
     record = project.streams.records.read()[GROUP.id]
-    project.streams.cluster.cancel(record.flink_job_id)
+    project.streams.flink.cluster_of(GROUP.id).cancel(record.flink_job_id)
     eventually(lambda: project.tick("stream_freshness").asset_events[0].severity.value == "ERROR", seconds=60)
     wrong = project.checked()
     assert not wrong.passed

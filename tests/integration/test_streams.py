@@ -119,10 +119,10 @@ def test_a_stopped_job_goes_on_where_it_was(store: FeatureStore, streams: Stream
 def test_there_are_never_two_jobs_of_one_version(
     store: FeatureStore, streams: Streams, eventually: Callable[..., None]
 ) -> None:
-    wanted, cluster = streams.wanted[LOG], streams.cluster
+    wanted, cluster = streams.wanted[LOG], streams.flink.cluster_of(LOG)
     record = streams.records.read()[wanted.name]
     ends = {number: place.end for number, place in streams.topics.offsets(CLICKS.topic).items()}  # it writes nothing
-    second = cluster.submit(
+    second = streams.flink.submit(
         wanted.job(target_of(streams.settings), Start(ends)), wanted.config(streams.settings.flink_state)
     )
     streams.supervise([wanted.name])
@@ -202,8 +202,8 @@ def test_a_group_with_another_feature_is_begun_anew(
     first, noted = deploy(store, activity(CLICKS, more[0])), streams.records.read()
     assert noted[GROUP.id].state_path == ""
     assert noted[GROUP.id].start["snapshot"] is not None
-    first.cluster.cancel(noted[GROUP.id].flink_job_id)
-    eventually(lambda: GROUP.id not in [job.name for job in streams.cluster.jobs()], seconds=30)
+    first.flink.cluster_of(GROUP.id).cancel(noted[GROUP.id].flink_job_id)
+    eventually(lambda: not streams.flink.jobs([GROUP.id]), seconds=30)
     now, extended = datetime.now(UTC), activity(CLICKS, *more)
     deploy(store, extended)
     assert streams.records.read()[GROUP.id].state_fingerprint != noted[GROUP.id].state_fingerprint

@@ -81,6 +81,29 @@ def test_the_environment_wins(tmp_path: Path) -> None:
     assert settings.flink_state == "s3://bucket/flink"
 
 
+def test_application_clusters_need_a_command_and_an_address_for_each_job(tmp_path: Path) -> None:
+    environ = running_stack(tmp_path)
+    named = {
+        "FS_FLINK_URL": "http://{job}.flink:8081/",
+        "FS_FLINK_DEPLOY": "deploy -n features",
+        "FS_FLINK_KERNEL": "/k.jar",
+    }
+    settings = Settings.load(environ | named)
+    assert (settings.flink_url, settings.flink_deploy) == ("http://{job}.flink:8081", "deploy -n features")
+    assert settings.flink_kernel == "/k.jar"
+    asked = StackSettings.load(named)
+    assert StackSettings.from_json(asked.to_json()) == asked
+    assert asked.as_text().items() >= {"FS_FLINK_DEPLOY": "deploy -n features", "FS_FLINK_KERNEL": "/k.jar"}.items()
+    for half in (
+        {"FS_FLINK_URL": "http://{job}.flink:8081"},
+        {"FS_FLINK_URL": "http://f", "FS_FLINK_DEPLOY": "deploy"},
+    ):
+        with pytest.raises(StackError, match="need both a command and an address for each job"):
+            Settings.load(environ | half)
+    with pytest.raises(StackError, match="need both"):
+        StackSettings.load({"FS_FLINK_DEPLOY": "deploy"})
+
+
 def test_existing_services_need_no_stack(tmp_path: Path) -> None:
     named = {"FS_HOME": str(tmp_path), "FS_PG_URL": SERVER, "FS_REDIS_URL": "redis://cache.example"}
     assert Settings.load(named).spark_jars == (), "a cluster has its own jars"

@@ -1,0 +1,173 @@
+"""Where Flink runs the jobs: all in one session cluster, or each in an application cluster of its own."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shlex
+import subprocess
+import time
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from dataclasses import asdict
+from pathlib import Path
+from typing import Protocol
+from urllib.parse import urlsplit
+
+from feature_store.compile.flink import FlinkJob
+from feature_store.errors import NotFoundError, StackError
+from feature_store.settings import JOB_PLACE, Settings
+from feature_store.streaming.cluster import FlinkCluster, RunningJob
+from feature_store.streaming.failures import root_cause
+
+START_SECONDS = 180.0
+_LOOK_SECONDS = 0.5
+_NAME_LENGTH = 45  # Kubernetes takes no longer names of Flink clusters
+_RUNNER = Path(__file__).with_name("run_job.py")
+
+
+class Deployment(Protocol):
+    """The clusters of a project's jobs. All methods raise StackError when what they need does not work."""
+
+    def cluster_of(self, name: str, /) -> FlinkCluster:
+        """The cluster of a job."""
+
+    def jobs(self, names: Iterable[str]) -> list[RunningJob]:
+        """The jobs of these names that are alive."""
+
+    def submit(self, job: FlinkJob, config: Mapping[str, str]) -> str:
+        """Starts a job and gives its id."""
+
+    def release(self, name: str, /) -> None:
+        """Makes sure that nothing writes for a job that is not alive; what it has left behind is final then."""
+
+
+def deployment(settings: Settings) -> Deployment:
+    """The way of deployment that the settings ask for."""
+    return ApplicationClusters(settings) if settings.flink_deploy else SessionCluster(settings)
+
+
+class SessionCluster:
+    """One cluster for all jobs. They are translated on this machine, by Flink's own Python environment."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.cluster = FlinkCluster(settings.flink_url)
+
+    def cluster_of(self, _name: str, /) -> FlinkCluster:
+        return self.cluster
+
+    def jobs(self, names: Iterable[str]) -> list[RunningJob]:
+        wanted = set(names)
+        return [job for job in self.cluster.jobs() if job.name in wanted]
+
+    def submit(self, job: FlinkJob, config: Mapping[str, str]) -> str:
+        """Starts a job and gives its id.
+
+        Raises:
+            StackError: also if Flink refuses a statement; with Flink's reason.
+        """
+        address = urlsplit(self.cluster.url)
+        target = {
+            "execution.target": "remote",
+            "rest.address": str(address.hostname),
+            "rest.port": str(address.port or 8081),
+        }
+        command = [str(self.settings.flink_python), str(_RUNNER)]
+        spec, environment = job_spec(job, {**target, **config}), {**os.environ, **self._environment()}
+        done = _run(command, spec, environment, f"job {job.name}", "Flink does not take the job")
+        return done.split()[-1]
+
+    def release(self, _name: str, /) -> None:
+        """A session cluster lets go of a job by itself."""
+
+    def _environment(self) -> dict[str, str]:
+        settings = self.settings
+        java = settings.java_home / "bin"
+        return {
+            "JAVA_HOME": str(settings.java_home),
+            "FLINK_HOME": str(settings.flink_home),
+            "FLINK_LIB_DIR": str(settings.flink_home / "lib"),
+            "FLINK_CONF_DIR": str(settings.flink_home / "conf"),
+            "FLINK_LOG_DIR": str(settings.home / "logs"),
+            "HADOOP_CLASSPATH": "",
+            "PATH": f"{settings.flink_python.parent}{os.pathsep}{java}{os.pathsep}{os.environ.get('PATH', '')}",
+            "PYTHONPATH": "",
+        }
+
+
+class ApplicationClusters:
+    """A cluster for each job, which a command of the platform's starts and ends; docs/flink.md tells what it gets.
+
+    A cluster that does not answer is taken for one that is not there: before its job is started again the command
+    ends it, so that there are never two.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.url = settings.flink_url
+        self.command = shlex.split(settings.flink_deploy)
+
+    def cluster_of(self, name: str, /) -> FlinkCluster:
+        return FlinkCluster(self.url.replace(JOB_PLACE, cluster_name(name)))
+
+    def jobs(self, names: Iterable[str]) -> list[RunningJob]:
+        found = []
+        for name in names:
+            with suppress(StackError, NotFoundError):  # a gateway answers 404 or 503 for a cluster that is not there
+                found += [job for job in self.cluster_of(name).jobs() if job.name == name]
+        return found
+
+    def submit(self, job: FlinkJob, config: Mapping[str, str]) -> str:
+        """Starts a cluster with a job and gives the job's id.
+
+        Raises:
+            StackError: also if the command fails, or the job has not come up in `START_SECONDS`.
+        """
+        self._deploy("start", job.name, job_spec(job, config))
+        deadline = time.monotonic() + START_SECONDS
+        while time.monotonic() < deadline:
+            if alive := self.jobs([job.name]):
+                return alive[-1].id
+            time.sleep(_LOOK_SECONDS)
+        raise StackError(
+            f"the job has not come up within {START_SECONDS:.0f} s",
+            where=self.cluster_of(job.name).url,
+            remedy="see the logs of its cluster; if it runs, correct FS_FLINK_URL",
+        )
+
+    def release(self, name: str, /) -> None:
+        self._deploy("stop", name, "")
+
+    def _deploy(self, verb: str, name: str, spec: str) -> None:
+        command = [*self.command, verb, cluster_name(name)]
+        _run(command, spec, os.environ, "FS_FLINK_DEPLOY", f"the command does not {verb} the cluster of {name}")
+
+
+def cluster_name(name: str) -> str:
+    """What the application cluster of a job is called: at most 45 letters, digits and `-`, another for each job."""
+    digest = hashlib.sha256(name.encode()).hexdigest()[:6]
+    readable = re.sub("[^a-z0-9]+", "-", name.lower()).strip("-")
+    return f"{readable[: _NAME_LENGTH - 7].rstrip('-')}-{digest}"
+
+
+def job_spec(job: FlinkJob, config: Mapping[str, str]) -> str:
+    """What `run_job.py` executes, as JSON; with passwords, so for a pipe and not for a command line."""
+    steps = [{name: value for name, value in asdict(step).items() if value} for step in job.steps]
+    named = {"pipeline.name": job.name, "table.local-time-zone": "UTC", **config}
+    return json.dumps({"config": named, "steps": steps, "inserts": list(job.inserts)})
+
+
+def _run(command: list[str], spec: str, environment: Mapping[str, str], where: str, failure: str) -> str:
+    """Gives a spec to a command and its output back."""
+    try:
+        done = subprocess.run(
+            command, input=spec, text=True, capture_output=True, env=environment, timeout=START_SECONDS, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise StackError(f"{failure}: {error}", where=where, remedy="see ./fs logs") from None
+    if done.returncode:
+        reason = root_cause(done.stderr) or "no reason given"
+        raise StackError(f"{failure}: {reason}", where=where, remedy="see ./fs logs")
+    return done.stdout

@@ -1,0 +1,155 @@
+"""Jobs in application clusters of their own, started by a command, behind one gateway: real clusters of Flink."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+import sys
+import threading
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from feature_store.client import FeatureStore
+from feature_store.errors import StackError
+from feature_store.local import stack as local_stack
+from feature_store.settings import REPOSITORY, Settings, StackSettings
+from feature_store.streaming.deployment import cluster_name
+from feature_store.streaming.progress import JobState, job_states
+from tests.conftest import RecordingReporter, session_port_base
+from tests.integration import application_cluster
+from tests.integration.stream_cases import Sender, activity, compare_when_settled, now_micros, prepare, source
+
+VISITS = source("application_visits")
+GROUP = activity(VISITS)
+LOG = "log of application_visits"
+
+
+@pytest.fixture(scope="module")
+def clusters(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The folder of the clusters; they end with the tests."""
+    folder = tmp_path_factory.mktemp("clusters")
+    yield folder
+    for cluster in folder.iterdir():
+        application_cluster.stop(cluster)
+
+
+@pytest.fixture(scope="module")
+def gateway(clusters: Path) -> Iterator[str]:
+    """The address of a server that passes `/<cluster>/...` on to that cluster."""
+
+    class Gateway(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            _, name, path = self.path.split("/", 2)
+            place = clusters / name / "url"
+            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            request = urllib.request.Request(
+                f"{place.read_text() if place.exists() else 'http://127.0.0.1:9'}/{path}",
+                data=body or None,
+                method=self.command,
+                headers={"Content-Type": "application/json"},
+            )
+            try:
+                with urllib.request.urlopen(request, timeout=10) as answer:
+                    status, said = answer.status, answer.read()
+            except urllib.error.HTTPError as error:
+                status, said = error.code, error.read()
+            except OSError:
+                status, said = 503, b"no such cluster"
+            self.send_response(status)
+            self.end_headers()
+            self.wfile.write(said)
+
+        do_POST = do_PATCH = do_GET  # noqa: N815
+
+        def log_message(self, *_: object) -> None:
+            """Says nothing."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Gateway)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture(scope="module")
+def store(
+    tmp_path_factory: pytest.TempPathFactory, jars_folder: Path, flink_python: Path, clusters: Path, gateway: str
+) -> Iterator[FeatureStore]:
+    """On a stack of its own, whose Flink is such clusters."""
+    home = tmp_path_factory.mktemp("stack")
+    python = ["env", f"PYTHONPATH={REPOSITORY}", sys.executable, "-P"]
+    command = [*python, application_cluster.__file__, str(home), str(clusters)]
+    environment = {
+        "FS_HOME": str(home),
+        "FS_JARS_DIR": str(jars_folder),
+        "FS_FLINK_PYTHON": str(flink_python),
+        "FS_FLINK_URL": f"{gateway}/{{job}}",
+        "FS_FLINK_DEPLOY": shlex.join(command),
+    }
+    settings = replace(StackSettings.load(environment), port=session_port_base() + 5_000)
+    try:
+        local_stack.up(settings, dagster=False, streams=True, report=RecordingReporter())
+        yield FeatureStore(Settings.load({"FS_HOME": str(home)}))
+    finally:
+        local_stack.down(home, RecordingReporter())
+
+
+def test_each_job_has_a_cluster_of_its_own(
+    store: FeatureStore, clusters: Path, eventually: Callable[..., None]
+) -> None:
+    streams = prepare(store, GROUP)
+    assert [state.state for state in job_states(streams)] == ["MISSING", "MISSING"]
+    assert [outcome.did for outcome in streams.supervise()] == ["started", "started"]
+    assert {folder.name for folder in clusters.iterdir()} == {cluster_name(LOG), cluster_name(GROUP.id)}
+    sender = Sender(store.settings.kafka_servers, VISITS.topic, seed=3)
+    sender.send(seconds=3, rate=100)
+    found = compare_when_settled(store, sender, GROUP)
+    assert found.is_equal, found
+    assert found.rows > 20
+    assert [outcome.did for outcome in streams.supervise()] == ["runs", "runs"]
+    eventually(lambda: [reads_all(state, sender) for state in job_states(streams)] == [True, True])
+
+    lost(clusters / cluster_name(GROUP.id))
+    since = now_micros()
+    (outcome,) = streams.supervise([GROUP.id])
+    assert outcome.did == "resumed"
+    assert "checkpoints" in outcome.record.state_path
+    sender.send(seconds=2, rate=100)
+    found = compare_when_settled(store, sender, GROUP, since)
+    assert found.is_equal, found
+
+    stopped = streams.stop(GROUP.id)
+    assert stopped is not None
+    assert "savepoint" in stopped.state_path
+    assert not (clusters / cluster_name(GROUP.id) / "pids").exists(), "its cluster is gone"
+    assert streams.supervise([GROUP.id])[0].did == "is stopped"
+    streams.stop(LOG)
+    eventually(lambda: not streams.flink.jobs(streams.wanted), seconds=10)
+
+
+@pytest.mark.parametrize(
+    ("command", "reason"), [("false", "no reason given"), ("sh -c 'echo no room >&2; exit 3'", "no room")]
+)
+def test_a_command_that_fails_is_named(store: FeatureStore, command: str, reason: str) -> None:
+    streams = prepare(FeatureStore(replace(store.settings, flink_deploy=command)), GROUP)
+    with pytest.raises(StackError, match=rf"FS_FLINK_DEPLOY: the command does not \w+ the cluster of .*: {reason}"):
+        streams.start(GROUP.id)
+
+
+def reads_all(state: JobState, sender: Sender) -> bool:
+    """Whether a job runs and has read all that was sent."""
+    progress = state.progress
+    return state.is_good and progress is not None and bool(progress.watermark) and progress.records_in >= sender.good
+
+
+def lost(cluster: Path) -> None:
+    """Kills a cluster without a word to anybody."""
+    for pid in (cluster / "pids").read_text().split():
+        os.kill(int(pid), signal.SIGKILL)
