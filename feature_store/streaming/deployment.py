@@ -8,6 +8,7 @@ import os
 import re
 import shlex
 import subprocess
+import threading
 import time
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
@@ -25,6 +26,8 @@ from feature_store.streaming.failures import root_cause
 START_SECONDS = 180.0
 _LOOK_SECONDS = 0.5
 _NAME_LENGTH = 45  # Kubernetes takes no longer names of Flink clusters
+_TRANSLATOR_MEMORY = "-Xmx256m -XX:+UseSerialGC -XX:TieredStopAtLevel=1"
+_ONE_AT_A_TIME = threading.Lock()  # Dagster's sensors are threads of one process, and each translation is two
 _RUNNER = Path(__file__).with_name("run_job.py")
 
 
@@ -77,7 +80,8 @@ class SessionCluster:
         }
         command = [str(self.settings.flink_python), str(_RUNNER)]
         spec, environment = job_spec(job, {**target, **config}), {**os.environ, **self._environment()}
-        done = _run(command, spec, environment, f"job {job.name}", "Flink does not take the job")
+        with _ONE_AT_A_TIME:
+            done = _run(command, spec, environment, f"job {job.name}", "Flink does not take the job")
         return done.split()[-1]
 
     def release(self, _name: str, /) -> None:
@@ -93,6 +97,7 @@ class SessionCluster:
             "FLINK_CONF_DIR": str(settings.flink_home / "conf"),
             "FLINK_LOG_DIR": str(settings.home / "logs"),
             "HADOOP_CLASSPATH": "",
+            "JVM_ARGS": _TRANSLATOR_MEMORY,
             "PATH": f"{settings.flink_python.parent}{os.pathsep}{java}{os.pathsep}{os.environ.get('PATH', '')}",
             "PYTHONPATH": "",
         }
