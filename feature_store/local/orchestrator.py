@@ -1,4 +1,4 @@
-"""Dagster's two processes: the web server, whose URL users get, and the daemon behind schedules, sensors and queues."""
+"""Dagster's processes: code servers, the web server that users see, and the daemon behind schedules and sensors."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import shutil
 import sys
 import urllib.request
 
-from feature_store.errors import StackError
+from feature_store.local.code_locations import code_locations, scratch_folder
 from feature_store.local.ports import LOOPBACK
 from feature_store.local.service import Service
 from feature_store.settings import REPOSITORY, StackSettings
@@ -17,9 +17,6 @@ WEB_SERVER = "dagster"
 DAEMON = "dagster-daemon"
 START_SECONDS = 180.0  # the code location is imported by both, on a machine that may be busy
 ANSWER_SECONDS = 5.0
-LONGEST_SOCKET_FOLDER = 85
-"""Dagster's code servers listen on sockets in the folder for scratch files, and the system limits a socket's path to
-about a hundred characters; with a longer state folder they use the machine's."""
 
 _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # never through a proxy: it is this machine
 _HEALTH = "{ instance { daemonHealth { allDaemonStatuses { required healthy } } } }"
@@ -28,7 +25,7 @@ _HEALTH = "{ instance { daemonHealth { allDaemonStatuses { required healthy } } 
 def dagster_services(
     settings: StackSettings, connections: Connections, database_url: str, port: int, needs: tuple[str, ...]
 ) -> tuple[Service, ...]:
-    """The web server on `port` and the daemon, with `<home>/dagster` as their home.
+    """The code servers, the web server on `port` and the daemon, with `<home>/dagster` as their home.
 
     Args:
         settings: what the stack was asked for.
@@ -38,10 +35,8 @@ def dagster_services(
         needs: names of the services to wait for.
 
     Raises:
-        StackError: if the workspace file does not exist.
+        StackError: if the workspace file does not exist, or is none.
     """
-    if not settings.workspace.is_file():
-        raise StackError("there is no Dagster workspace", where=str(settings.workspace), remedy="set FS_WORKSPACE")
     home = settings.home / "dagster"
     home.mkdir(exist_ok=True)
     shutil.copyfile(REPOSITORY / "dagster.yaml", home / "dagster.yaml")
@@ -53,12 +48,11 @@ def dagster_services(
         "PYSPARK_PYTHON": sys.executable,  # else Spark's workers take the first python3 on PATH
         "PYTHONUNBUFFERED": "1",
         "GX_ANALYTICS_ENABLED": "false",
+        "TMPDIR": str(scratch_folder(settings.home)),
     }
-    scratch = settings.home / "tmp"
-    if len(str(scratch)) < LONGEST_SOCKET_FOLDER:
-        scratch.mkdir(exist_ok=True)
-        environment["TMPDIR"] = str(scratch)
-    workspace = ("-w", str(settings.workspace))
+    locations = code_locations(settings.workspace, settings.home, environment, needs, START_SECONDS)
+    needs = (*needs, *(service.name for service in locations.services))
+    workspace = ("-w", str(locations.workspace))
     address = f"http://{LOOPBACK}:{port}"
     server = Service(
         name=WEB_SERVER,
@@ -80,7 +74,7 @@ def dagster_services(
         needs=needs,
         start_seconds=START_SECONDS,
     )
-    return server, daemon
+    return *locations.services, server, daemon
 
 
 def _daemons_are_healthy(address: str) -> bool:
