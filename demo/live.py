@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -102,7 +103,7 @@ def send_bad_events(settings: Settings) -> None:
     from confluent_kafka import Producer
 
     producer = Producer({"bootstrap.servers": settings.kafka_servers, "log_level": 0})
-    late = _event(random.Random(SEED), "late", "00001", datetime.now(UTC) - timedelta(hours=1))
+    late = _event(random.Random(SEED), "late", "00001", datetime.now(UTC) - timedelta(hours=1), Counter())
     producer.produce(TOPIC, b'{"user_id": "00001", "event_ts": "yesterday"}', partition=0)
     producer.produce(TOPIC, json.dumps(late).encode(), partition=0)
     producer.flush(30)
@@ -132,16 +133,25 @@ def show_dead_letters(console: Console, store: FeatureStore, since: datetime) ->
 
 def _events(customers: Sequence[str]) -> Iterator[dict[str, Any]]:
     pick = random.Random(SEED)
+    carts: Counter[str] = Counter()
     run = f"{time.time_ns():x}"
     others = [f"{number:05d}" for number in range(1, 200)]
     for number in range(int(SECONDS * EVENTS_PER_SECOND)):
         customer = pick.choice(customers) if pick.random() < 0.4 else pick.choice(others)
         happened = datetime.now(UTC) - timedelta(milliseconds=pick.choice([0, 0, 0, 120, 350]))
-        yield _event(pick, f"{run}-{number}", customer, happened)
+        yield _event(pick, f"{run}-{number}", customer, happened, carts)
 
 
-def _event(pick: random.Random, event_id: str, customer: str, happened: datetime) -> dict[str, Any]:
+def _event(
+    pick: random.Random, event_id: str, customer: str, happened: datetime, carts: Counter[str]
+) -> dict[str, Any]:
+    """A random event; `carts` holds how many items each customer has, and nobody takes out more."""
     kind = pick.choices(["click", "search", "cart_add", "cart_remove", "purchase"], [60, 15, 14, 6, 5])[0]
+    quantity = pick.randint(1, 3)
+    if kind == "cart_remove":
+        quantity = min(quantity, carts[customer])
+        kind = "cart_remove" if quantity else "click"
+    carts[customer] += {"cart_add": quantity, "cart_remove": -quantity}.get(kind, 0)
     event: dict[str, Any] = {
         "event_id": event_id,
         "user_id": customer,
@@ -151,7 +161,7 @@ def _event(pick: random.Random, event_id: str, customer: str, happened: datetime
     }
     if kind == "search":
         return {**event, "query": pick.choice(QUERIES)}
-    return {**event, "category": pick.choice(CATEGORIES), "quantity": pick.randint(1, 3)}
+    return {**event, "category": pick.choice(CATEGORIES), "quantity": quantity}
 
 
 def _table(store: FeatureStore, customers: Sequence[str], sent: int, event: dict[str, Any] | None) -> Group:
