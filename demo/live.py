@@ -19,6 +19,7 @@ from rich.text import Text
 from feature_store.client import FeatureStore
 from feature_store.dsl.collect import Project
 from feature_store.errors import StackError
+from feature_store.kafka_address import kafka_client
 from feature_store.plan.project import compile_project
 from feature_store.settings import Settings
 from feature_store.streaming.dead_letters import read_dead_letters
@@ -79,7 +80,7 @@ def play(console: Console, store: FeatureStore, customers: Sequence[str]) -> Pla
     """Sends a seeded stream of events and shows some customers' features while it goes on."""
     from confluent_kafka import Producer
 
-    producer = Producer({"bootstrap.servers": store.settings.kafka_servers, "log_level": 0})
+    producer = Producer({**kafka_client(store.settings.kafka_servers), "log_level": 0})
     began = time.monotonic()
     sent = 0
     with Live(console=console, refresh_per_second=4, transient=not console.is_terminal) as live:
@@ -102,7 +103,7 @@ def send_bad_events(settings: Settings) -> None:
     """One message that is no event, and one event of an hour ago: beyond the allowed lateness."""
     from confluent_kafka import Producer
 
-    producer = Producer({"bootstrap.servers": settings.kafka_servers, "log_level": 0})
+    producer = Producer({**kafka_client(settings.kafka_servers), "log_level": 0})
     late = _event(random.Random(SEED), "late", "00001", datetime.now(UTC) - timedelta(hours=1), Counter())
     producer.produce(TOPIC, b'{"user_id": "00001", "event_ts": "yesterday"}', partition=0)
     producer.produce(TOPIC, json.dumps(late).encode(), partition=0)

@@ -6,7 +6,7 @@
 | FS_PG_URL           | a PostgreSQL server: `postgresql://user:password@host:port`     | the embedded one             |
 | FS_REDIS_URL        | a Redis or Valkey server: `redis://:password@host:port/0`       | the embedded one             |
 | FS_JAVA_HOME        | a Java 17 or 21 to run Spark, Kafka and Flink on                | the embedded one             |
-| FS_KAFKA            | bootstrap servers of a Kafka: `host:port,host:port`             | the embedded one             |
+| FS_KAFKA            | a Kafka: `host:port,host:port`, or see `kafka_address.py`       | the embedded one             |
 | FS_FLINK_URL        | the REST address of a Flink 2.1 session cluster                 | the embedded one             |
 |                     | or, with `{job}` in it, of each job's application cluster       |                              |
 | FS_FLINK_DEPLOY     | a command that starts and ends application clusters             | none: a session cluster      |
@@ -68,7 +68,7 @@ class Settings:
         spark_master: where Spark runs.
         spark_partitions: partitions of a Spark shuffle.
         data_root: the folder that relative paths of sources start from.
-        kafka_servers: Kafka's bootstrap servers; empty, as is what follows, where no streams are wanted.
+        kafka_servers: Kafka's address, for `KafkaAddress`; empty, as is what follows, where no streams are wanted.
         flink_url: the REST address of the Flink cluster; of application clusters, with `JOB_PLACE` for a job's name.
         flink_deploy: the command that starts and ends application clusters; empty for a session cluster.
         flink_kernel: where application clusters find the kernel's jar; empty for `kernel_jar`.
@@ -243,7 +243,7 @@ class StackSettings:
             "FS_PORT": str(self.port),
             "FS_JAVA_HOME": str(self.java_home or ""),
             "FS_WORKSPACE": str(self.workspace),
-            "FS_KAFKA": self.kafka,
+            "FS_KAFKA": self.kafka.rpartition("@")[2],
             "FS_FLINK_URL": self.flink_url,
             "FS_FLINK_DEPLOY": self.flink_deploy,
             "FS_FLINK_KERNEL": self.flink_kernel,

@@ -54,7 +54,7 @@ def report() -> RecordingReporter:
     return RecordingReporter()
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def eventually() -> Callable[[Callable[[], object]], None]:
     """Waits until a condition holds, and fails the test if it does not within a time that is far too long."""
 

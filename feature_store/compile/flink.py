@@ -26,9 +26,15 @@ KAFKA_PARTITION, KAFKA_OFFSET, RECORDED_AT = "kafka_partition", "kafka_offset", 
 
 @dataclass(frozen=True)
 class Target:
-    """Where a job reads and writes: addresses and credentials, which are no part of a definition."""
+    """Where a job reads and writes: addresses and credentials, which are no part of a definition.
 
-    kafka_servers: str
+    Args:
+        kafka: properties of a Kafka client in Java.
+        kernel_jar: path or URL of our functions.
+        catalog: properties of the Iceberg catalog.
+    """
+
+    kafka: Mapping[str, str]
     kernel_jar: str
     catalog: Mapping[str, str]
 
@@ -148,11 +154,15 @@ def _catalog(target: Target) -> Step:
     return Step(f"CREATE CATALOG {CATALOG} WITH ({_options({'type': 'iceberg', **target.catalog})})")
 
 
+def _connection(target: Target) -> dict[str, str]:
+    return {f"properties.{name}": value for name, value in target.kafka.items()}
+
+
 def _kafka(stream: StreamSource, target: Target, job: str, start: Start) -> Step:
     options = {
         "connector": "kafka",
         "topic": stream.topic,
-        "properties.bootstrap.servers": target.kafka_servers,
+        **_connection(target),
         "properties.group.id": consumer_group(job),
         "format": "raw",
     }
@@ -268,7 +278,7 @@ def _updates(schema: GroupSchema, target: Target) -> Step:
     options = {
         "connector": "kafka",
         "topic": updates_topic(schema),
-        "properties.bootstrap.servers": target.kafka_servers,
+        **_connection(target),
         "key.format": "json",
         "key.fields": ";".join(key.name for key in schema.keys),
         "value.format": "json",

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from feature_store.errors import StackError
+from feature_store.kafka_address import kafka_client
 from feature_store.local.ports import LOOPBACK
 from feature_store.local.processes import MARK
 from feature_store.local.service import Service
@@ -178,7 +179,7 @@ def check_servers(servers: str) -> None:
     from confluent_kafka.admin import AdminClient
 
     reasons: list[str] = []
-    options: dict[str, Any] = {"bootstrap.servers": servers, "log_level": 0}
+    options: dict[str, Any] = {**kafka_client(servers), "log_level": 0}
     options["error_cb"] = lambda error: reasons.append(error.str())
     try:
         AdminClient(options).list_topics(timeout=5)

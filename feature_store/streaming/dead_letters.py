@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from pyiceberg.expressions import And, BooleanExpression, EqualTo, GreaterThanOrEqual
 
 from feature_store.errors import InputError, NotFoundError, StackError
+from feature_store.kafka_address import kafka_client
 from feature_store.streaming.tables import ensure_dead_letters
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ def replay(
     }
     if dry_run:
         return len(messages)
-    producer = Producer({"bootstrap.servers": streams.settings.kafka_servers, "log_level": 3})
+    producer = Producer({**kafka_client(streams.settings.kafka_servers), "log_level": 3})
     for (topic, partition, _), payload in messages.items():
         producer.produce(topic, payload, partition=partition)
         producer.poll(0)

@@ -104,7 +104,7 @@ class SessionCluster:
 
 
 class ApplicationClusters:
-    """A cluster for each job, which a command of the platform's starts and ends; docs/flink.md tells what it gets.
+    """A cluster for each job, which a command of the platform's starts and ends; docs/streaming.md tells what it gets.
 
     A cluster that does not answer is taken for one that is not there: before its job is started again the command
     ends it, so that there are never two.

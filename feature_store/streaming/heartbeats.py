@@ -6,6 +6,8 @@ import time
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from feature_store.kafka_address import kafka_client
+
 if TYPE_CHECKING:
     from confluent_kafka import Producer
 
@@ -25,7 +27,7 @@ class Heartbeats:
 
         self._producer: Producer = Producer(
             {
-                "bootstrap.servers": kafka_servers,
+                **kafka_client(kafka_servers),
                 "linger.ms": 0,
                 "message.timeout.ms": 5_000,
                 "reconnect.backoff.max.ms": 1_000,

@@ -11,6 +11,7 @@ from pyarrow import fs
 from pyiceberg.catalog import Catalog
 
 from feature_store.compile.flink import Start, Target, updates_topic
+from feature_store.kafka_address import KafkaAddress
 from feature_store.offline.tables import ensure_table
 from feature_store.plan.nodes import GroupPlan
 from feature_store.registry.store import Registry
@@ -167,7 +168,7 @@ class Streams:
 def target_of(settings: Settings) -> Target:
     """Where jobs read and write."""
     return Target(
-        kafka_servers=settings.kafka_servers,
+        kafka=KafkaAddress.parse(settings.kafka_servers).java_options(),
         kernel_jar=settings.flink_kernel or str(settings.kernel_jar),
         catalog={
             "catalog-impl": "org.apache.iceberg.jdbc.JdbcCatalog",

@@ -17,6 +17,7 @@ import polars as pl
 
 from feature_store.compile.flink import updates_topic
 from feature_store.dtypes import TIMESTAMP, DType, to_micros
+from feature_store.kafka_address import kafka_client
 from feature_store.online.frames import encode_rows, newest_rows
 from feature_store.online.keys import entity_keys
 from feature_store.online.writer import GuardedWriter
@@ -48,7 +49,7 @@ class Loader:
     """Reads the updates of some groups and writes them. What fails for one group is tried again, and stops no other.
 
     Args:
-        kafka_servers: bootstrap servers.
+        kafka_servers: the address of Kafka.
         redis: from `connect`.
         refill: called for a group of which Redis knows nothing.
     """
@@ -68,7 +69,7 @@ class Loader:
         self._wait = WAIT_SECONDS
         self._consumer: Consumer = Consumer(
             {
-                "bootstrap.servers": kafka_servers,
+                **kafka_client(kafka_servers),
                 "group.id": CONSUMER_GROUP,
                 "auto.offset.reset": "earliest",
                 "enable.auto.commit": False,

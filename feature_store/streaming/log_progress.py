@@ -6,8 +6,8 @@ from datetime import datetime
 
 from feature_store.compile.flink import consumer_group, log_name
 from feature_store.dsl.source import StreamSource
-from feature_store.errors import ConflictError, StackError
-from feature_store.streaming.topics import ANSWER_SECONDS, Topics
+from feature_store.errors import ConflictError
+from feature_store.streaming.topics import Topics
 
 
 def require_log(kafka_servers: str, stream: StreamSource, until: datetime) -> None:
@@ -21,7 +21,7 @@ def require_log(kafka_servers: str, stream: StreamSource, until: datetime) -> No
     topics = Topics(kafka_servers)
     kept = topics.offsets(stream.topic)
     done = topics.committed(consumer_group(log_name(stream)), stream.topic, list(kept))
-    needed = _offsets_at(kafka_servers, stream.topic, list(kept), until)
+    needed = topics.offsets_at(stream.topic, list(kept), until)
     behind = sum(
         max(0, needed.get(number, place.end) - max(done.get(number, 0), place.first)) for number, place in kept.items()
     )
@@ -32,23 +32,3 @@ def require_log(kafka_servers: str, stream: StreamSource, until: datetime) -> No
             remedy=f"see the job {log_name(stream)!r} in ./fs stream status; reconcile when it has caught up",
             code="log-behind",
         )
-
-
-def _offsets_at(servers: str, topic: str, partitions: list[int], instant: datetime) -> dict[int, int]:
-    """Of each partition the first message that Kafka took at an instant or later; without those that have none."""
-    from confluent_kafka import Consumer, KafkaException, TopicPartition
-
-    consumer = Consumer({"bootstrap.servers": servers, "group.id": "feature-store.look", "log_level": 0})
-    try:
-        wanted = [TopicPartition(topic, number, int(instant.timestamp() * 1000)) for number in partitions]
-        found = consumer.offsets_for_times(wanted, timeout=ANSWER_SECONDS)
-        return {place.partition: place.offset for place in found if place.offset >= 0}
-    except KafkaException as error:
-        raise StackError(
-            f"Kafka does not answer: {error.args[0]}",
-            where=servers,
-            remedy="start it with ./fs up, or correct FS_KAFKA",
-            code="kafka-down",
-        ) from error
-    finally:
-        consumer.close()

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
 
 from feature_store.errors import NotFoundError, StackError
+from feature_store.kafka_address import kafka_client
 
 if TYPE_CHECKING:
     from confluent_kafka import Consumer
@@ -23,10 +25,15 @@ class Offsets:
 
 
 class Topics:
-    """The topics of a Kafka cluster. All methods raise StackError when it does not answer."""
+    """The topics of a Kafka cluster. All methods raise StackError when it does not answer.
 
-    def __init__(self, servers: str) -> None:
-        self.servers = servers
+    Args:
+        address: of the cluster, as settings have it.
+    """
+
+    def __init__(self, address: str) -> None:
+        self._options: dict[str, Any] = dict(kafka_client(address))
+        self.servers = str(self._options["bootstrap.servers"])
 
     def ensure(self, topic: str, partitions: int) -> None:
         """Makes a topic if it is missing, with the cluster's own defaults for what is not said."""
@@ -80,17 +87,29 @@ class Topics:
         finally:
             consumer.close()
 
+    def offsets_at(self, topic: str, partitions: list[int], instant: datetime) -> dict[int, int]:
+        """Of each partition the first message that Kafka took at an instant or later; without those with none."""
+        from confluent_kafka import KafkaException, TopicPartition
+
+        consumer = self._consumer()
+        try:
+            wanted = [TopicPartition(topic, number, int(instant.timestamp() * 1000)) for number in partitions]
+            found = consumer.offsets_for_times(wanted, timeout=ANSWER_SECONDS)
+            return {place.partition: place.offset for place in found if place.offset >= 0}
+        except KafkaException as error:
+            raise self._down(error) from error
+        finally:
+            consumer.close()
+
     def _admin(self) -> AdminClient:
         from confluent_kafka.admin import AdminClient
 
-        return AdminClient({"bootstrap.servers": self.servers, "log_level": 0})
+        return AdminClient({**self._options, "log_level": 0})
 
     def _consumer(self, group: str = "feature-store.look") -> Consumer:
         from confluent_kafka import Consumer
 
-        return Consumer(
-            {"bootstrap.servers": self.servers, "group.id": group, "enable.auto.commit": False, "log_level": 0}
-        )
+        return Consumer({**self._options, "group.id": group, "enable.auto.commit": False, "log_level": 0})
 
     def _down(self, error: Exception) -> StackError:
         return StackError(

@@ -13,7 +13,7 @@ from feature_store.duration import MINUTE
 from feature_store.plan.nodes import GroupPlan
 
 LOG_COMMIT = MINUTE
-_NOWHERE = Target("", "", {})
+_NOWHERE = Target({"bootstrap.servers": ""}, "", {})
 
 
 @dataclass(frozen=True)

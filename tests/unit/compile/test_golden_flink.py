@@ -13,7 +13,7 @@ from feature_store.dsl.collect import load_project
 from feature_store.plan.build import build_plan
 
 GOLDEN = Path(__file__).parent / "golden"
-TARGET = Target("kafka:9092", "/kernel.jar", {"warehouse": "file:///warehouse"})
+TARGET = Target({"bootstrap.servers": "kafka:9092"}, "/kernel.jar", {"warehouse": "file:///warehouse"})
 PLAN = build_plan(load_project("feature_defs").group("user_interactions@1"))
 START = Start({0: 17, 1: 4}, snapshot=42, after=1_000_000, cut=86_400_000_000)
 
