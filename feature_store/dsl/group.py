@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY
-from typing import Literal
+from datetime import datetime
+from typing import Any, Literal
 
 from pydantic import Field
 from pydantic.dataclasses import dataclass
@@ -74,6 +76,26 @@ class FeatureGroup(Definition):
     def _check(self) -> None:
         if (self.source is None) == (self.query is None):
             raise ValueError("give either source= (with aggregations) or query= (with sources=)")
+
+    def run(
+        self, rows: Sequence[Mapping[str, Any]] | Mapping[str, Sequence[Mapping[str, Any]]], *, as_of: datetime | str
+    ) -> list[dict[str, Any]]:
+        """The features of every entity in some rows as serving would have them at an instant: for your own tests.
+
+        Computed in milliseconds by the reference interpreter, without any service; `compile/trial.py` has the details.
+
+        Example:
+            >>> rows = [{"user_id": "u1", "amount": 9.5, "status": "completed", "order_ts": "2026-01-30T12:00Z"}]
+            >>> user_orders.run(rows, as_of="2026-01-31")
+            [{'user_id': 'u1', 'user_order_value_sum_30d': 9.5}]
+
+        Raises:
+            DefinitionErrors: if the group is wrong.
+            InputError: if a row has an unknown column or a value of another type.
+        """
+        from feature_store.compile.trial import run_group  # above this layer: a convenience for authors
+
+        return run_group(self, rows, as_of)
 
     @property
     def id(self) -> str:

@@ -72,14 +72,9 @@ class SessionCluster:
         Raises:
             StackError: also if Flink refuses a statement; with Flink's reason.
         """
-        address = urlsplit(self.cluster.url)
-        target = {
-            "execution.target": "remote",
-            "rest.address": str(address.hostname),
-            "rest.port": str(address.port or 8081),
-        }
         command = [str(self.settings.flink_python), str(_RUNNER)]
-        spec, environment = job_spec(job, {**target, **config}), {**os.environ, **self._environment()}
+        spec = job_spec(job, {**remote_target(self.cluster.url), **config})
+        environment = {**os.environ, **self._environment()}
         with _ONE_AT_A_TIME:
             done = _run(command, spec, environment, f"job {job.name}", "Flink does not take the job")
         return done.split()[-1]
@@ -148,6 +143,18 @@ class ApplicationClusters:
     def _deploy(self, verb: str, name: str, spec: str) -> None:
         command = [*self.command, verb, cluster_name(name)]
         _run(command, spec, os.environ, "FS_FLINK_DEPLOY", f"the command does not {verb} the cluster of {name}")
+
+
+def remote_target(url: str) -> dict[str, str]:
+    """What tells Flink's client the session cluster that has this address."""
+    address = urlsplit(url)
+    encrypted = address.scheme == "https"
+    return {
+        "execution.target": "remote",
+        "rest.address": str(address.hostname),
+        "rest.port": str(address.port or (443 if encrypted else 80)),
+        "security.ssl.rest.enabled": str(encrypted).lower(),
+    }
 
 
 def cluster_name(name: str) -> str:

@@ -76,9 +76,12 @@ class Streams:
         record = self.records.read().get(name)
         if record is None:
             return None
-        for job in self.flink.jobs([name]):
+        alive = self.flink.jobs([name])
+        for job in alive:
             path = self._halt(job)
             record = self.records.note(record, state_path=path)
+        if not alive:
+            self.flink.release(name)
         return self.records.note(record, desired="stopped")
 
     def start(self, name: str) -> list[Outcome]:

@@ -130,7 +130,11 @@ def test_each_job_has_a_cluster_of_its_own(
     assert "savepoint" in stopped.state_path
     assert not (clusters / cluster_name(GROUP.id) / "pids").exists(), "its cluster is gone"
     assert streams.supervise([GROUP.id])[0].did == "is stopped"
-    streams.stop(LOG)
+    lost(clusters / cluster_name(LOG))
+    stopped = streams.stop(LOG)
+    assert stopped is not None
+    assert stopped.desired == "stopped"
+    assert not (clusters / cluster_name(LOG) / "pids").exists(), "it might only have been out of reach"
     eventually(lambda: not streams.flink.jobs(streams.wanted), seconds=10)
 
 

@@ -1,4 +1,4 @@
-"""Names of application clusters."""
+"""Names of application clusters, and the address of a session cluster."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 from hypothesis import given
 from hypothesis import strategies as st
 
-from feature_store.streaming.deployment import cluster_name
+from feature_store.streaming.deployment import cluster_name, remote_target
 
 
 @given(st.text(alphabet="aB1_@. -", min_size=1, max_size=80))
@@ -20,3 +20,11 @@ def test_each_job_has_another_name() -> None:
     names = ["user_clicks@1", "user_clicks@11", "user@clicks_1", "user_clicks_1", "log of clicks", "x" * 60, "x" * 61]
     assert len({cluster_name(name) for name in names}) == len(names)
     assert cluster_name("user_clicks@1").startswith("user-clicks-1-")
+
+
+def test_a_session_cluster_is_submitted_to_where_it_answers() -> None:
+    plain = {"execution.target": "remote", "rest.address": "flink.example", "security.ssl.rest.enabled": "false"}
+    assert remote_target("http://flink.example") == plain | {"rest.port": "80"}
+    assert remote_target("http://flink.example:8081") == plain | {"rest.port": "8081"}
+    encrypted = plain | {"security.ssl.rest.enabled": "true"}
+    assert remote_target("https://flink.example") == encrypted | {"rest.port": "443"}
