@@ -89,6 +89,8 @@ _OF_VALUES: dict[str, Callable[[Aggregate, list[Any]], Any]] = {
     "sum": lambda a, values: checked_int(sum(values)) if a.dtype == INT else finite_or_none(sum(values, 0.0)),
     "mean": lambda _, values: finite_or_none(sum(map(float, values)) / len(values)) if values else None,
     "stddev": lambda _, values: _stddev([float(value) for value in values]),
+    "variance": lambda _, values: _variance([float(value) for value in values]),
+    "collect_set": lambda _, values: sorted(set(values), key=ordered) or None,
     "min": lambda _, values: min(values, key=ordered, default=None),
     "max": lambda _, values: max(values, key=ordered, default=None),
     "first": lambda _, values: values[0] if values else None,
@@ -99,12 +101,17 @@ _OF_VALUES: dict[str, Callable[[Aggregate, list[Any]], Any]] = {
 
 
 def _stddev(values: list[float]) -> float | None:
+    variance = _variance(values)
+    return None if variance is None else math.sqrt(variance)
+
+
+def _variance(values: list[float]) -> float | None:
     """By the definition, in two passes; NULL where a square leaves the range of FLOAT."""
     if len(values) < 2:
         return None
     try:
         mean = math.fsum(values) / len(values)
-        return finite_or_none(math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (len(values) - 1)))
+        return finite_or_none(math.fsum((value - mean) ** 2 for value in values) / (len(values) - 1))
     except OverflowError:
         return None
 

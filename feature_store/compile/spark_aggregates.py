@@ -86,7 +86,7 @@ def _extreme(function: str) -> Callable[[Aggregate, _Input], tuple[Partials, Mer
     return lower
 
 
-def _stddev(aggregate: Aggregate, rows: _Input) -> tuple[Partials, Merge]:
+def _moments(aggregate: Aggregate, rows: _Input) -> tuple[Partials, Merge]:
     """Number, mean and sum of squared distances from it: these merge without the loss of digits of a sum of squares."""
     value = f"CAST({rows.only(rows.column)} AS DOUBLE)"
     number = f"count({value})"
@@ -94,17 +94,18 @@ def _stddev(aggregate: Aggregate, rows: _Input) -> tuple[Partials, Merge]:
     return {"moments": f"CASE WHEN {number} > 0 THEN {moments} END"}, lambda frame, m: f"collect_list({m}) OVER {frame}"
 
 
-def _stddev_of_moments(_: Aggregate, moments: str) -> str:
-    """The moments of all tiles merged in pairs (Chan, Golub, LeVeque), and the sample standard deviation of them."""
+def _spread_of_moments(aggregate: Aggregate, moments: str) -> str:
+    """The moments of all tiles merged in pairs (Chan, Golub, LeVeque), and the variance or deviation of the sample."""
     delta, share = "(b.mean - a.mean)", "(b.n / (a.n + b.n))"
     merged = (
         f"struct(a.n + b.n AS n, a.mean + {delta} * {share} AS mean, "
         f"a.m2 + b.m2 + {delta} * ({delta} * (a.n * {share})) AS m2)"
     )
-    deviation = finite_sql("sqrt(x.m2 / (x.n - 1L))")
+    variance = "(x.m2 / (x.n - 1L))"
+    spread = finite_sql(variance if aggregate.function == "variance" else f"sqrt{variance}")
     return (
         f"aggregate({moments}, struct(0L AS n, 0D AS mean, 0D AS m2), (a, b) -> {merged}, "
-        f"x -> CASE WHEN x.n > 1 THEN {deviation} END)"
+        f"x -> CASE WHEN x.n > 1 THEN {spread} END)"
     )
 
 
@@ -136,7 +137,20 @@ def _ends(aggregate: Aggregate, entries: str) -> str:
 
 def _count_distinct(aggregate: Aggregate, rows: _Input) -> tuple[Partials, Merge]:
     values = f"collect_set({rows.only(rows.column)})"
-    return {"set": values}, lambda frame, s: f"size(array_distinct(flatten(collect_list({s}) OVER {frame})))"
+    return {"set": values}, lambda frame, s: f"size({_union(s, frame)})"
+
+
+def _collect_set(aggregate: Aggregate, rows: _Input) -> tuple[Partials, Merge]:
+    values = f"collect_set({rows.only(rows.column)})"
+    return {"set": values}, lambda frame, s: f"sort_array({_union(s, frame)})"
+
+
+def _union(sets: str, frame: str) -> str:
+    return f"array_distinct(flatten(collect_list({sets}) OVER {frame}))"
+
+
+def _values_if_any(_: Aggregate, values: str) -> str:
+    return f"CASE WHEN size({values}) > 0 THEN {values} END"
 
 
 def _top_k(aggregate: Aggregate, rows: _Input) -> tuple[Partials, Merge]:
@@ -165,18 +179,22 @@ _LOWERINGS: dict[str, Callable[[Aggregate, _Input], tuple[Partials, Merge]]] = {
     "mean": _mean,
     "min": _extreme("min"),
     "max": _extreme("max"),
-    "stddev": _stddev,
+    "stddev": _moments,
+    "variance": _moments,
     "first": _at_end("min"),
     "last": _at_end("max"),
     "first_n": _several,
     "last_n": _several,
     "count_distinct": _count_distinct,
+    "collect_set": _collect_set,
     "top_k": _top_k,
 }
 
 # what is left to do once the tiles of a frame are merged
 _FINISHED: dict[str, Callable[[Aggregate, str], str]] = {
-    "stddev": _stddev_of_moments,
+    "stddev": _spread_of_moments,
+    "variance": _spread_of_moments,
+    "collect_set": _values_if_any,
     "first_n": _several_of_entries,
     "last_n": _several_of_entries,
     "top_k": _top_k_of_entries,

@@ -9,8 +9,9 @@ from pydantic.dataclasses import dataclass
 from feature_store.dsl.definition import STRICT, Definition
 
 Function = Literal[
-    "count", "sum", "mean", "min", "max", "stddev", "count_distinct", "first", "last", "first_n", "last_n", "top_k"
-]
+    "count", "sum", "mean", "min", "max", "stddev", "variance", "count_distinct", "first", "last", "first_n", "last_n",
+    "collect_set", "top_k",
+]  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False, config=STRICT)
@@ -69,6 +70,11 @@ class agg:  # noqa: N801 - a namespace that reads as a word in definitions
         return Aggregation("stddev", column)
 
     @staticmethod
+    def variance(column: str) -> Aggregation:
+        """Sample variance of a numeric column, NULL for fewer than two values. FLOAT."""
+        return Aggregation("variance", column)
+
+    @staticmethod
     def count_distinct(column: str) -> Aggregation:
         """Exact number of different values. INT."""
         return Aggregation("count_distinct", column)
@@ -92,6 +98,11 @@ class agg:  # noqa: N801 - a namespace that reads as a word in definitions
     def last_n(column: str, n: int) -> Aggregation:
         """The n latest values, the newest first, simultaneous ones by value descending. LIST of the column."""
         return Aggregation("last_n", column, n)
+
+    @staticmethod
+    def collect_set(column: str) -> Aggregation:
+        """The different values, ascending; all of them, so for columns with few. LIST of the column."""
+        return Aggregation("collect_set", column)
 
     @staticmethod
     def top_k(column: str, k: int, by: str | None = None) -> Aggregation:

@@ -256,7 +256,7 @@ class _Builder:
         if function.function == "count":
             return INT
         assert dtype is not None
-        if function.function in ("sum", "mean", "stddev") and not dtype.is_numeric:
+        if function.function in ("sum", "mean", "stddev", "variance") and not dtype.is_numeric:
             self.refuse("type", f"{function} needs a number, {function.column!r} is {dtype}",
                         "aggregate an INT or FLOAT column", feature)  # fmt: skip
             return None
@@ -268,7 +268,8 @@ class _Builder:
             if not 1 <= (function.k or 0) <= 1000:
                 self.refuse("type", f"{function} gives {function.k} values", "use 1 to 1000", feature)
             return LIST(dtype)
-        return {"mean": FLOAT, "stddev": FLOAT, "count_distinct": INT}.get(function.function, dtype)
+        results = {"mean": FLOAT, "stddev": FLOAT, "variance": FLOAT, "count_distinct": INT, "collect_set": LIST(dtype)}
+        return results.get(function.function, dtype)
 
     def _check_value_types(self, feature: Feature, result: DType | None) -> None:
         if result is not None and feature.dtype != result:

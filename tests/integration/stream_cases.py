@@ -23,6 +23,7 @@ from feature_store.compile.span import Span
 from feature_store.dsl.collect import Project
 from feature_store.dtypes import to_micros
 from feature_store.duration import SECOND
+from feature_store.kafka_address import kafka_client
 from feature_store.online.codec import Codec, unpack_header
 from feature_store.online.connection import connect
 from feature_store.online.keys import entity_key
@@ -154,7 +155,7 @@ class Sender:
 
     def __post_init__(self) -> None:
         self._random = random.Random(self.seed)
-        options = {"bootstrap.servers": self.servers, "enable.idempotence": True, "acks": "all", "log_level": 0}
+        options = {**kafka_client(self.servers), "enable.idempotence": True, "acks": "all", "log_level": 0}
         self._producer = Producer({**options, "reconnect.backoff.max.ms": 500})
 
     def send(self, seconds: float, rate: float) -> None:

@@ -135,10 +135,16 @@ final class NumberPartials {
     /**
      * Number, mean and sum of squared distances to it, merged as Chan, Golub and LeVeque do: a sum of squares cancels.
      */
-    static final class Deviation extends Partial {
+    static final class Spread extends Partial {
+        private final boolean root;
         private long rows;
         private double mean;
         private double squares;
+
+        /** Of the sample the standard deviation, which is the root, or the variance. */
+        Spread(boolean root) {
+            this.root = root;
+        }
 
         @Override
         void add(long at, Object value, Object weight) {
@@ -151,7 +157,7 @@ final class NumberPartials {
 
         @Override
         void merge(Partial other) {
-            Deviation that = (Deviation) other;
+            Spread that = (Spread) other;
             if (that.rows == 0) {
                 return;
             }
@@ -180,7 +186,11 @@ final class NumberPartials {
 
         @Override
         Object result() {
-            return rows > 1 ? finite(Math.sqrt(squares / (rows - 1))) : null;
+            if (rows < 2) {
+                return null;
+            }
+            double variance = squares / (rows - 1);
+            return finite(root ? Math.sqrt(variance) : variance);
         }
     }
 }

@@ -29,10 +29,12 @@ abstract class Partial {
                     ? new NumberPartials.IntSum(spec.featureOf(index))
                     : new NumberPartials.FloatSum();
             case "mean" -> new NumberPartials.Mean();
-            case "stddev" -> new NumberPartials.Deviation();
+            case "stddev" -> new NumberPartials.Spread(true);
+            case "variance" -> new NumberPartials.Spread(false);
             case "min" -> new ValuePartials.Extreme(measure.type(), -1);
             case "max" -> new ValuePartials.Extreme(measure.type(), 1);
-            case "count_distinct" -> new ValuePartials.Distinct(measure.type());
+            case "count_distinct" -> new ValuePartials.Distinct(measure.type(), false);
+            case "collect_set" -> new ValuePartials.Distinct(measure.type(), true);
             case "top_k" -> new ValuePartials.Top(measure, spec.featureOf(index));
             case "first" -> new DatedPartials.One(measure.type(), -1);
             case "last" -> new DatedPartials.One(measure.type(), 1);

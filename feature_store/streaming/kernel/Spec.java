@@ -61,13 +61,16 @@ public final class Spec {
         ValueType resultType() {
             return switch (function) {
                 case "count", "count_distinct" -> ValueType.INT;
-                case "mean", "stddev" -> ValueType.FLOAT;
+                case "mean", "stddev", "variance" -> ValueType.FLOAT;
                 default -> type;
             };
         }
 
         boolean givesList() {
-            return function.equals("first_n") || function.equals("last_n") || function.equals("top_k");
+            return switch (function) {
+                case "first_n", "last_n", "top_k", "collect_set" -> true;
+                default -> false;
+            };
         }
     }
 

@@ -56,12 +56,15 @@ final class ValuePartials {
         }
     }
 
+    /** Different values: how many there are, or all of them in ascending order. */
     static final class Distinct extends Partial {
         private final ValueType type;
+        private final boolean listed;
         private final Set<Object> values = new HashSet<>();
 
-        Distinct(ValueType type) {
+        Distinct(ValueType type, boolean listed) {
             this.type = type;
+            this.listed = listed;
         }
 
         @Override
@@ -92,7 +95,10 @@ final class ValuePartials {
 
         @Override
         Object result() {
-            return (long) values.size();
+            if (!listed) {
+                return (long) values.size();
+            }
+            return values.isEmpty() ? null : values.stream().sorted(Partial::compare).toArray();
         }
     }
 

@@ -77,6 +77,10 @@ CASES = {
         Feature("user_first_7d", agg.first_n("word", 3), window="7d", dtype=LIST(STRING), where="ok"),
         Feature("user_last_1d", agg.last_n("amount", 5), window="1d", dtype=LIST(FLOAT)),
     ),
+    "variance_and_sets": group(
+        Feature("user_variance_7d", agg.variance("amount"), window="7d", dtype=FLOAT, where="ok"),
+        Feature("user_words_7d", agg.collect_set("word"), window="7d", dtype=LIST(STRING)),
+    ),
     "computed_where_derived": group(
         Feature("user_net_1d", agg.sum("net"), window="1d", dtype=FLOAT),
         columns={"net": "amount - coalesce(n, 0) + hash_bucket(word, 16)"},

@@ -149,11 +149,26 @@ def test_first_and_several_break_ties_by_value() -> None:
         ([1.7e308, 1.7e308], None),
     ],
 )
-def test_stddev_is_of_a_sample(values: list[float | None], expected: float | None) -> None:
+def test_variance_and_stddev_are_of_a_sample(values: list[float | None], expected: float | None) -> None:
     spread = Feature("user_s_1d", agg.stddev("amount"), window="1d", dtype=FLOAT)
-    found = rows([spread], [{"ts": at(1 + i), "amount": value} for i, value in enumerate([None, *values])])
+    variance = Feature("user_v_1d", agg.variance("amount"), window="1d", dtype=FLOAT)
+    found = rows([spread, variance], [{"ts": at(1 + i), "amount": value} for i, value in enumerate([None, *values])])
     value = found[0]["user_s_1d"]
-    assert (value if value is None else value**2) == (expected if expected is None else pytest.approx(expected))
+    wanted = expected if expected is None else pytest.approx(expected)
+    assert (value if value is None else value**2) == wanted
+    assert found[0]["user_v_1d"] == wanted
+
+
+def test_a_set_is_ascending_and_of_nothing_null() -> None:
+    features = [
+        Feature("user_w_1d", agg.collect_set("word"), window="1d", dtype=LIST(STRING)),
+        Feature("user_n_1d", agg.collect_set("n"), window="1d", dtype=LIST(INT)),
+        Feature("user_a_1d", agg.collect_set("amount"), window="1d", dtype=LIST(FLOAT)),
+    ]
+    words = ["b", "\U0001f600", "a", None, "\uffff", "b"]
+    found = rows(features, [{"ts": at(1), "word": word, "n": n % 3} for n, word in enumerate(words)])
+    assert [found[0][f.name] for f in features] == [["a", "b", "\uffff", "\U0001f600"], [0, 1, 2], None]
+    assert [found[1][f.name] for f in features] == [None] * 3
 
 
 def test_nulls_and_non_finite_values_do_not_count_except_as_rows() -> None:

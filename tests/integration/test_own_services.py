@@ -1,10 +1,11 @@
-"""Jobs in application clusters of their own, started by a command, behind one gateway: real clusters of Flink."""
+"""A stack on somebody else's services: a Kafka that wants a password, and a Flink cluster for each job."""
 
 from __future__ import annotations
 
 import os
 import shlex
 import signal
+import subprocess
 import sys
 import threading
 import urllib.error
@@ -18,7 +19,9 @@ import pytest
 
 from feature_store.client import FeatureStore
 from feature_store.errors import StackError
+from feature_store.local import jars
 from feature_store.local import stack as local_stack
+from feature_store.local.kafka import EmbeddedKafka, check_servers
 from feature_store.settings import REPOSITORY, Settings, StackSettings
 from feature_store.streaming.deployment import cluster_name
 from feature_store.streaming.progress import JobState, job_states
@@ -29,6 +32,38 @@ from tests.integration.stream_cases import Sender, activity, compare_when_settle
 VISITS = source("application_visits")
 GROUP = activity(VISITS)
 LOG = "log of application_visits"
+
+
+SECURITY = """
+listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:SASL_PLAINTEXT
+sasl.enabled.mechanisms=PLAIN
+sasl.mechanism.inter.broker.protocol=PLAIN
+listener.name.plaintext.plain.sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule required \
+username="broker" password="broker" user_broker="broker" user_fs="it's secret";
+"""
+
+
+@pytest.fixture(scope="module")
+def address(
+    stack: Settings, tmp_path_factory: pytest.TempPathFactory, jars_folder: Path, eventually: Callable[..., None]
+) -> Iterator[str]:
+    """Of a broker that lets in only those with a password."""
+    home = tmp_path_factory.mktemp("secured")
+    port, controller = list(application_cluster.free_ports().values())[:2]
+    paths = [jars_folder / jar.file_name for jar in jars.select(jars.read_lock(), "kafka")]
+    broker = EmbeddedKafka.prepare(home, stack.java_home, paths, port, controller)
+    file = broker.folder / "server.properties"
+    lines = [line for line in file.read_text().splitlines() if not line.startswith("listener.security.protocol.map")]
+    file.write_text("\n".join(lines) + SECURITY)
+    with (home / "log").open("wb") as log:
+        process = subprocess.Popen(broker.service().command, cwd=broker.folder, stdout=log, stderr=log, env=os.environ)
+    address = f"sasl_plaintext://fs:it%27s%20secret@127.0.0.1:{port}"
+    try:
+        eventually(lambda: answers(address), seconds=60)
+        yield address
+    finally:
+        process.terminate()
+        process.wait(30)
 
 
 @pytest.fixture(scope="module")
@@ -80,9 +115,14 @@ def gateway(clusters: Path) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def store(
-    tmp_path_factory: pytest.TempPathFactory, jars_folder: Path, flink_python: Path, clusters: Path, gateway: str
+    tmp_path_factory: pytest.TempPathFactory,
+    jars_folder: Path,
+    flink_python: Path,
+    clusters: Path,
+    gateway: str,
+    address: str,
 ) -> Iterator[FeatureStore]:
-    """On a stack of its own, whose Flink is such clusters."""
+    """On a stack of its own."""
     home = tmp_path_factory.mktemp("stack")
     python = ["env", f"PYTHONPATH={REPOSITORY}", sys.executable, "-P"]
     command = [*python, application_cluster.__file__, str(home), str(clusters)]
@@ -90,6 +130,7 @@ def store(
         "FS_HOME": str(home),
         "FS_JARS_DIR": str(jars_folder),
         "FS_FLINK_PYTHON": str(flink_python),
+        "FS_KAFKA": address,
         "FS_FLINK_URL": f"{gateway}/{{job}}",
         "FS_FLINK_DEPLOY": shlex.join(command),
     }
@@ -99,6 +140,13 @@ def store(
         yield FeatureStore(Settings.load({"FS_HOME": str(home)}))
     finally:
         local_stack.down(home, RecordingReporter())
+
+
+def test_a_wrong_password_is_not_let_in(address: str) -> None:
+    wrong = address.replace("secret", "known")
+    with pytest.raises(StackError, match="the Kafka cluster cannot be used") as failure:
+        check_servers(wrong)
+    assert "known" not in str(failure.value)
 
 
 def test_each_job_has_a_cluster_of_its_own(
@@ -145,6 +193,14 @@ def test_a_command_that_fails_is_named(store: FeatureStore, command: str, reason
     streams = prepare(FeatureStore(replace(store.settings, flink_deploy=command)), GROUP)
     with pytest.raises(StackError, match=rf"FS_FLINK_DEPLOY: the command does not \w+ the cluster of .*: {reason}"):
         streams.start(GROUP.id)
+
+
+def answers(address: str) -> bool:
+    try:
+        check_servers(address)
+    except StackError:
+        return False
+    return True
 
 
 def reads_all(state: JobState, sender: Sender) -> bool:
