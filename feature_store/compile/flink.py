@@ -143,7 +143,7 @@ def parser_spec(stream: StreamSource) -> str:
 
 
 def _functions(target: Target) -> list[Step]:
-    jar = text(f"file://{target.kernel_jar}")
+    jar = text(target.kernel_jar if "://" in target.kernel_jar else f"file://{target.kernel_jar}")
     return [
         Step(f"CREATE TEMPORARY FUNCTION {name} AS 'featurestore.{java}' USING JAR {jar}")
         for name, java in FUNCTIONS.items()

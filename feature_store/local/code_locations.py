@@ -110,7 +110,8 @@ def _module(entry: Any) -> dict[str, Any] | None:
     if not isinstance(entry, dict) or list(entry) != ["python_module"]:
         return None
     module = entry["python_module"]
-    return module if isinstance(module, dict) else {"module_name": module}
+    described = module if isinstance(module, dict) else {"module_name": module}
+    return described if "module_name" in described else None
 
 
 def _listens(path: Path) -> bool:

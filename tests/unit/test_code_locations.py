@@ -47,9 +47,10 @@ def test_the_only_module_needs_no_name(tmp_path: Path) -> None:
 
 
 def test_a_workspace_with_anything_else_is_dagsters_own_affair(tmp_path: Path) -> None:
-    found = located(tmp_path, "load_from: [{python_module: one}, {grpc_server: {port: 4000, host: code.example}}]")
-    assert found.services == ()
-    assert found.workspace == tmp_path / "workspace.yaml"
+    for other in ("grpc_server: {port: 4000, host: code.example}", "python_module: {working_directory: .}"):
+        found = located(tmp_path, f"load_from: [{{python_module: one}}, {{{other}}}]")
+        assert found.services == ()
+        assert found.workspace == tmp_path / "workspace.yaml"
 
 
 @pytest.mark.parametrize("text", ["", "load_from: 3", "load: []", "load_from: [", "3"])

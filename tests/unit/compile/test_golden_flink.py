@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -43,3 +44,11 @@ def test_the_job_is_the_reviewed_one(name: str) -> None:
 
 def test_no_golden_file_is_left_over() -> None:
     assert {path.stem for path in GOLDEN.glob("*.flinksql")} == set(CASES)
+
+
+@pytest.mark.parametrize(("given", "used"), [("/k.jar", "file:///k.jar"), ("s3://bucket/k.jar", "s3://bucket/k.jar")])
+def test_the_kernel_may_lie_anywhere(given: str, used: str) -> None:
+    job = group_job(PLAN, replace(TARGET, kernel_jar=given), Start())
+    functions = [step.sql for step in job.steps if step.sql.startswith("CREATE TEMPORARY FUNCTION")]
+    assert functions
+    assert all(sql.endswith(f"USING JAR '{used}'") for sql in functions)
