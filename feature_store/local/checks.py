@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from feature_store.settings import REPOSITORY
@@ -29,18 +30,42 @@ def run_checks(arguments: Sequence[str], tell: Callable[[str], None]) -> int:
     """
     if arguments:
         return _run((*_PYTEST, *arguments))
-    steps = {**_LINTERS, "pytest": (*_PYTEST, "--cov=feature_store", "tests/unit", "tests/integration")}
     failed: dict[str, int] = {}
-    for name, command in steps.items():
+    for name, command in _LINTERS.items():
         tell(f"-- {name}")
-        if code := _run(command):
-            failed[name] = code
+        failed[name] = _run(command)
+    with TemporaryDirectory() as folder:
+        failed |= _run_tests(Path(folder), tell)
+    failed = {name: code for name, code in failed.items() if code}
     if failed:
         tell(f"failed: {', '.join(failed)}")
     return list(failed.values())[-1] if failed else 0
 
 
-def _run(command: Sequence[str]) -> int:
+def _run_tests(folder: Path, tell: Callable[[str], None]) -> dict[str, int]:
+    """Runs the unit tests beside the integration tests, which wait for services most of the time; both count."""
+    measured = ("--cov=feature_store", "--cov-report=", "--cov-fail-under=0")
+    log, parts = folder / "output", [folder / name for name in ("unit", "integration")]
+    with log.open("wb") as output:
+        command = (*_PYTEST, *measured, "tests/unit")
+        environment = {**os.environ, "COVERAGE_FILE": str(parts[0])}
+        unit = subprocess.Popen(command, cwd=REPOSITORY, env=environment, stdout=output, stderr=output)
+        try:
+            tell("-- pytest tests/integration (tests/unit run beside them, and are shown after them)")
+            integration = _run((*_PYTEST, *measured, "tests/integration"), COVERAGE_FILE=str(parts[1]))
+        finally:
+            unit_code = unit.wait()
+    tell("-- pytest tests/unit")
+    tell(log.read_text(encoding="utf-8", errors="replace"))
+    tell("-- coverage")
+    data = f"--data-file={folder / 'both'}"
+    coverage = (_PYTHON, "-m", "coverage")
+    code = _run((*coverage, "combine", data, *map(str, parts))) or _run((*coverage, "report", data))
+    return {"integration tests": integration, "unit tests": unit_code, "coverage": code}
+
+
+def _run(command: Sequence[str], **variables: str) -> int:
     """Runs one check; Dagster gets an empty home, because its own settings name databases that need not run."""
     with TemporaryDirectory() as home:
-        return subprocess.run(command, cwd=REPOSITORY, env={**os.environ, "DAGSTER_HOME": home}, check=False).returncode
+        environment = {**os.environ, "DAGSTER_HOME": home, **variables}
+        return subprocess.run(command, cwd=REPOSITORY, env=environment, check=False).returncode
