@@ -135,18 +135,14 @@ def _ends(aggregate: Aggregate, entries: str) -> str:
     return f"slice(sort_array({entries}, {ascending}), 1, {aggregate.k})"
 
 
-def _count_distinct(aggregate: Aggregate, rows: _Input) -> tuple[Partials, Merge]:
-    values = f"collect_set({rows.only(rows.column)})"
-    return {"set": values}, lambda frame, s: f"size({_union(s, frame)})"
+def _set(finish: str) -> Callable[[Aggregate, _Input], tuple[Partials, Merge]]:
+    """A function of the different values."""
 
+    def lower(_: Aggregate, rows: _Input) -> tuple[Partials, Merge]:
+        values = f"collect_set({rows.only(rows.column)})"
+        return {"set": values}, lambda frame, s: f"{finish}(array_distinct(flatten(collect_list({s}) OVER {frame})))"
 
-def _collect_set(aggregate: Aggregate, rows: _Input) -> tuple[Partials, Merge]:
-    values = f"collect_set({rows.only(rows.column)})"
-    return {"set": values}, lambda frame, s: f"sort_array({_union(s, frame)})"
-
-
-def _union(sets: str, frame: str) -> str:
-    return f"array_distinct(flatten(collect_list({sets}) OVER {frame}))"
+    return lower
 
 
 def _values_if_any(_: Aggregate, values: str) -> str:
@@ -185,8 +181,8 @@ _LOWERINGS: dict[str, Callable[[Aggregate, _Input], tuple[Partials, Merge]]] = {
     "last": _at_end("max"),
     "first_n": _several,
     "last_n": _several,
-    "count_distinct": _count_distinct,
-    "collect_set": _collect_set,
+    "count_distinct": _set("size"),
+    "collect_set": _set("sort_array"),
     "top_k": _top_k,
 }
 

@@ -6,8 +6,10 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import IO
 
 from feature_store.settings import REPOSITORY
 
@@ -44,28 +46,24 @@ def run_checks(arguments: Sequence[str], tell: Callable[[str], None]) -> int:
 
 def _run_tests(folder: Path, tell: Callable[[str], None]) -> dict[str, int]:
     """Runs the unit tests beside the integration tests, which wait for services most of the time; both count."""
-    measured = ("--cov=feature_store", "--cov-report=", "--cov-fail-under=0")
-    log, parts = folder / "output", [folder / name for name in ("unit", "integration")]
-    with log.open("wb") as output:
-        command = (*_PYTEST, *measured, "tests/unit")
-        environment = {**os.environ, "COVERAGE_FILE": str(parts[0])}
-        unit = subprocess.Popen(command, cwd=REPOSITORY, env=environment, stdout=output, stderr=output)
-        try:
-            tell("-- pytest tests/integration (tests/unit run beside them, and are shown after them)")
-            integration = _run((*_PYTEST, *measured, "tests/integration"), COVERAGE_FILE=str(parts[1]))
-        finally:
-            unit_code = unit.wait()
+    pytest = (*_PYTEST, "--cov=feature_store", "--cov-report=", "--cov-fail-under=0")
+    log, parts = folder / "output", [str(folder / name) for name in ("unit", "integration")]
+    with log.open("wb") as output, ThreadPoolExecutor() as pool:
+        unit = pool.submit(_run, (*pytest, "tests/unit"), output, COVERAGE_FILE=parts[0])
+        tell("-- pytest tests/integration (tests/unit run beside them, and are shown after them)")
+        integration = _run((*pytest, "tests/integration"), COVERAGE_FILE=parts[1])
     tell("-- pytest tests/unit")
     tell(log.read_text(encoding="utf-8", errors="replace"))
     tell("-- coverage")
     data = f"--data-file={folder / 'both'}"
     coverage = (_PYTHON, "-m", "coverage")
-    code = _run((*coverage, "combine", data, *map(str, parts))) or _run((*coverage, "report", data))
-    return {"integration tests": integration, "unit tests": unit_code, "coverage": code}
+    code = _run((*coverage, "combine", data, *parts)) or _run((*coverage, "report", data))
+    return {"integration tests": integration, "unit tests": unit.result(), "coverage": code}
 
 
-def _run(command: Sequence[str], **variables: str) -> int:
+def _run(command: Sequence[str], output: IO[bytes] | None = None, **variables: str) -> int:
     """Runs one check; Dagster gets an empty home, because its own settings name databases that need not run."""
     with TemporaryDirectory() as home:
         environment = {**os.environ, "DAGSTER_HOME": home, **variables}
-        return subprocess.run(command, cwd=REPOSITORY, env=environment, check=False).returncode
+        done = subprocess.run(command, cwd=REPOSITORY, env=environment, stdout=output, stderr=output, check=False)
+        return done.returncode

@@ -15,7 +15,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from feature_store.errors import StackError
 from feature_store.local.ports import LOOPBACK, accepts
@@ -43,12 +42,6 @@ _OVERHEAD_MIB = _ROCKSDB_MIB + 128  # what Java takes for itself, and RocksDB, w
 _SLOTS = 16
 
 _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # never through a proxy: it is this machine
-
-
-def client_configuration(url: str) -> dict[str, object]:
-    """What those who submit jobs to somebody's cluster need."""
-    parts = urlsplit(url)
-    return {"rest.address": parts.hostname, "rest.port": parts.port or (443 if parts.scheme == "https" else 80)}
 
 
 def cluster_configuration(ports: Mapping[str, int], home: Path, state: str) -> dict[str, object]:

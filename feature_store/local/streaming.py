@@ -13,6 +13,7 @@ from feature_store.local.jars import Jar
 from feature_store.local.service import Service
 from feature_store.settings import LOADER_READY, REPOSITORY, StackSettings
 from feature_store.stack_file import Connections, ServiceRecord
+from feature_store.streaming.cluster import rest_options
 
 LOADER = "stream-loader"
 LOADER_MODULE = "feature_store.streaming.service"
@@ -89,7 +90,7 @@ def prepare(
                 chosen[kafka.CONTROLLER_PORT],
             )
         if settings.flink_url:
-            configuration = flink.client_configuration(settings.flink_url)
+            configuration: Mapping[str, object] = rest_options(settings.flink_url)
         else:
             configuration = flink.cluster_configuration(chosen, settings.home, settings.flink_state)
         package = flink_environment.package_of(python)

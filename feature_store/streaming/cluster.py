@@ -9,6 +9,7 @@ import urllib.request
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
+from urllib.parse import urlsplit
 
 from feature_store.errors import NotFoundError, StackError
 from feature_store.streaming.failures import root_cause
@@ -106,3 +107,14 @@ class FlinkCluster:
                 remedy="start it with ./fs up, or correct FS_FLINK_URL",
                 code="flink-down",
             ) from error
+
+
+def rest_options(url: str) -> dict[str, str]:
+    """What tells Flink's own clients of the cluster that has this address."""
+    address = urlsplit(url)
+    encrypted = address.scheme == "https"
+    return {
+        "rest.address": str(address.hostname),
+        "rest.port": str(address.port or (443 if encrypted else 80)),
+        "security.ssl.rest.enabled": str(encrypted).lower(),
+    }

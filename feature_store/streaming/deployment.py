@@ -15,12 +15,11 @@ from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Protocol
-from urllib.parse import urlsplit
 
 from feature_store.compile.flink import FlinkJob
 from feature_store.errors import NotFoundError, StackError
 from feature_store.settings import JOB_PLACE, Settings
-from feature_store.streaming.cluster import FlinkCluster, RunningJob
+from feature_store.streaming.cluster import FlinkCluster, RunningJob, rest_options
 from feature_store.streaming.failures import root_cause
 
 START_SECONDS = 180.0
@@ -73,7 +72,7 @@ class SessionCluster:
             StackError: also if Flink refuses a statement; with Flink's reason.
         """
         command = [str(self.settings.flink_python), str(_RUNNER)]
-        spec = job_spec(job, {**remote_target(self.cluster.url), **config})
+        spec = job_spec(job, {"execution.target": "remote", **rest_options(self.cluster.url), **config})
         environment = {**os.environ, **self._environment()}
         with _ONE_AT_A_TIME:
             done = _run(command, spec, environment, f"job {job.name}", "Flink does not take the job")
@@ -143,18 +142,6 @@ class ApplicationClusters:
     def _deploy(self, verb: str, name: str, spec: str) -> None:
         command = [*self.command, verb, cluster_name(name)]
         _run(command, spec, os.environ, "FS_FLINK_DEPLOY", f"the command does not {verb} the cluster of {name}")
-
-
-def remote_target(url: str) -> dict[str, str]:
-    """What tells Flink's client the session cluster that has this address."""
-    address = urlsplit(url)
-    encrypted = address.scheme == "https"
-    return {
-        "execution.target": "remote",
-        "rest.address": str(address.hostname),
-        "rest.port": str(address.port or (443 if encrypted else 80)),
-        "security.ssl.rest.enabled": str(encrypted).lower(),
-    }
 
 
 def cluster_name(name: str) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -10,7 +12,7 @@ from feature_store.errors import NotFoundError, StackError
 from feature_store.kafka_address import kafka_client
 
 if TYPE_CHECKING:
-    from confluent_kafka import Consumer
+    from confluent_kafka import Consumer, TopicPartition
     from confluent_kafka.admin import AdminClient
 
 ANSWER_SECONDS = 10.0
@@ -54,10 +56,9 @@ class Topics:
         Raises:
             NotFoundError: if there is no such topic.
         """
-        from confluent_kafka import KafkaException, TopicPartition
+        from confluent_kafka import TopicPartition
 
-        consumer = self._consumer()
-        try:
+        with self._consumer() as consumer:
             partitions = consumer.list_topics(topic, timeout=ANSWER_SECONDS).topics[topic].partitions
             if not partitions:
                 raise NotFoundError(
@@ -68,48 +69,39 @@ class Topics:
                 first, end = consumer.get_watermark_offsets(TopicPartition(topic, number), timeout=ANSWER_SECONDS)
                 found[number] = Offsets(first, end)
             return found
-        except KafkaException as error:
-            raise self._down(error) from error
-        finally:
-            consumer.close()
 
     def committed(self, consumer_group: str, topic: str, partitions: list[int]) -> dict[int, int]:
         """How far a consumer group has come in each partition; without those in which it has not begun."""
-        from confluent_kafka import KafkaException, TopicPartition
+        from confluent_kafka import TopicPartition
 
-        consumer = self._consumer(consumer_group)
-        try:
+        with self._consumer(consumer_group) as consumer:
             wanted = [TopicPartition(topic, number) for number in partitions]
-            found = consumer.committed(wanted, timeout=ANSWER_SECONDS)
-            return {place.partition: place.offset for place in found if place.offset >= 0}
-        except KafkaException as error:
-            raise self._down(error) from error
-        finally:
-            consumer.close()
+            return _known(consumer.committed(wanted, timeout=ANSWER_SECONDS))
 
     def offsets_at(self, topic: str, partitions: list[int], instant: datetime) -> dict[int, int]:
         """Of each partition the first message that Kafka took at an instant or later; without those with none."""
-        from confluent_kafka import KafkaException, TopicPartition
+        from confluent_kafka import TopicPartition
 
-        consumer = self._consumer()
-        try:
+        with self._consumer() as consumer:
             wanted = [TopicPartition(topic, number, int(instant.timestamp() * 1000)) for number in partitions]
-            found = consumer.offsets_for_times(wanted, timeout=ANSWER_SECONDS)
-            return {place.partition: place.offset for place in found if place.offset >= 0}
-        except KafkaException as error:
-            raise self._down(error) from error
-        finally:
-            consumer.close()
+            return _known(consumer.offsets_for_times(wanted, timeout=ANSWER_SECONDS))
 
     def _admin(self) -> AdminClient:
         from confluent_kafka.admin import AdminClient
 
         return AdminClient({**self._options, "log_level": 0})
 
-    def _consumer(self, group: str = "feature-store.look") -> Consumer:
-        from confluent_kafka import Consumer
+    @contextmanager
+    def _consumer(self, group: str = "feature-store.look") -> Iterator[Consumer]:
+        from confluent_kafka import Consumer, KafkaException
 
-        return Consumer({**self._options, "group.id": group, "enable.auto.commit": False, "log_level": 0})
+        consumer = Consumer({**self._options, "group.id": group, "enable.auto.commit": False, "log_level": 0})
+        try:
+            yield consumer
+        except KafkaException as error:
+            raise self._down(error) from error
+        finally:
+            consumer.close()
 
     def _down(self, error: Exception) -> StackError:
         return StackError(
@@ -118,3 +110,8 @@ class Topics:
             remedy="start it with ./fs up, or correct FS_KAFKA",
             code="kafka-down",
         )
+
+
+def _known(places: Iterable[TopicPartition]) -> dict[int, int]:
+    """The offsets by partition; Kafka says a negative one where it knows none."""
+    return {place.partition: place.offset for place in places if place.offset >= 0}

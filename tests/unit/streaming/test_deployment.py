@@ -7,7 +7,8 @@ import re
 from hypothesis import given
 from hypothesis import strategies as st
 
-from feature_store.streaming.deployment import cluster_name, remote_target
+from feature_store.streaming.cluster import rest_options
+from feature_store.streaming.deployment import cluster_name
 
 
 @given(st.text(alphabet="aB1_@. -", min_size=1, max_size=80))
@@ -23,8 +24,8 @@ def test_each_job_has_another_name() -> None:
 
 
 def test_a_session_cluster_is_submitted_to_where_it_answers() -> None:
-    plain = {"execution.target": "remote", "rest.address": "flink.example", "security.ssl.rest.enabled": "false"}
-    assert remote_target("http://flink.example") == plain | {"rest.port": "80"}
-    assert remote_target("http://flink.example:8081") == plain | {"rest.port": "8081"}
+    plain = {"rest.address": "flink.example", "security.ssl.rest.enabled": "false"}
+    assert rest_options("http://flink.example") == plain | {"rest.port": "80"}
+    assert rest_options("http://flink.example:8081") == plain | {"rest.port": "8081"}
     encrypted = plain | {"security.ssl.rest.enabled": "true"}
-    assert remote_target("https://flink.example") == encrypted | {"rest.port": "443"}
+    assert rest_options("https://flink.example") == encrypted | {"rest.port": "443"}
