@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from feature_store.dsl.aggregation import agg
 from feature_store.dsl.entity import Entity
+from feature_store.dsl.expansion import bucketed, one_hot
 from feature_store.dsl.feature import Expectation, Feature
 from feature_store.dsl.group import FeatureGroup
 from feature_store.dsl.on_demand import OnDemand
@@ -35,6 +36,8 @@ __all__ = [
     "OnDemand",
     "StreamSource",
     "agg",
+    "bucketed",
+    "one_hot",
     "session",
 ]
 

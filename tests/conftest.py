@@ -15,6 +15,9 @@ from feature_store.local import stack as local_stack
 from feature_store.settings import Settings, StackSettings, state_folder
 from feature_store.stack_file import StackRecord
 
+os.environ.setdefault("JAVA_TOOL_OPTIONS", "-XX:TieredStopAtLevel=1")
+"""Of all tests and what they start: the optimizing compiler takes a third of the time of a Java that soon ends."""
+
 SERVICE_VARIABLES = (
     "FS_PG_URL",
     "FS_REDIS_URL",

@@ -6,11 +6,12 @@ called instead.
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
 
 from feature_store.compile.sql_templates import STANDARD, Template, function
 from feature_store.dtypes import INT, TIMESTAMP, DType, to_micros
-from feature_store.plan.expressions import Expression
+from feature_store.duration import DAY, HOUR
+from feature_store.plan.expression_nodes import Expression
 
 FLINK_TYPES = {"STRING": "STRING", "INT": "BIGINT", "FLOAT": "DOUBLE", "BOOL": "BOOLEAN", "TIMESTAMP": "BIGINT"}
 
@@ -94,12 +95,23 @@ def _coalesce(*args: str) -> str:
     return f"CASE {' '.join(f'WHEN {arg} IS NOT NULL THEN {arg}' for arg in tried)} ELSE {last} END"
 
 
+_MONDAY = to_micros(datetime(1970, 1, 5, tzinfo=UTC))
+
+
+def _floor_mod(micros: str, size: int) -> str:
+    """The remainder that is never negative, before 1970 either."""
+    length = f"CAST({size} AS BIGINT)"
+    return f"mod(mod({micros}, {length}) + {length}, {length})"
+
+
 _TEMPLATES: dict[str, Template] = STANDARD | {
     "coalesce": _coalesce,
     "div": function("fs_divide"),
     "mod": lambda x, y: f"mod({x}, nullif({y}, CAST(0 AS BIGINT)))",
     "length": lambda x: f"CAST(char_length({x}) AS BIGINT)",
     "trim": function("fs_trim"),
+    "hour_of_day": lambda x: f"({_floor_mod(x, DAY)} / CAST({HOUR} AS BIGINT))",
+    "iso_weekday": lambda x: f"({_floor_mod(f'({x} - {_MONDAY})', 7 * DAY)} / CAST({DAY} AS BIGINT) + 1)",
     "finite": function("fs_finite"),
     "hash_bucket": function("fs_hash_bucket"),
 }

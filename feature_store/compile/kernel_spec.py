@@ -8,7 +8,7 @@ from typing import Any
 
 from feature_store.dtypes import DType
 from feature_store.duration import parse_duration
-from feature_store.plan.expressions import Expression, column
+from feature_store.plan.expression_nodes import Expression, column
 from feature_store.plan.nodes import Aggregate, GroupPlan, WindowedRows
 
 
@@ -83,6 +83,7 @@ def _aggregate(
         "weight_type": dtype(aggregate.by),
         "pass": None if where is None else inputs.conditions.index(_inline(where, computed)),
         "k": aggregate.k,
+        **({} if aggregate.q is None else {"q": aggregate.q}),
     }
 
 

@@ -19,7 +19,7 @@ from datetime import datetime
 import polars as pl
 
 from feature_store.dtypes import BOOL, FLOAT, INT, INT_MAX, INT_MIN, DType, Value, to_micros
-from feature_store.plan.expressions import NULL, Expression
+from feature_store.plan.expression_nodes import NULL, Expression
 from feature_store.plan.polars_types import polars_type
 
 
@@ -232,5 +232,9 @@ _OPERATIONS: dict[str, Callable[..., pl.Expr]] = {
     "trim": lambda x: x.str.strip_chars(" "),
     "concat": lambda x, y: x + y,
     "hash_bucket": _hash_bucket,
+    "hour_of_day": lambda x: x.dt.hour().cast(pl.Int64),
+    "iso_weekday": lambda x: x.dt.weekday().cast(pl.Int64),
+    "dot": lambda x, y: (x.cast(pl.List(pl.Float64)) * y.cast(pl.List(pl.Float64))).list.sum(),
+    "sqrt": lambda x: x.sqrt(),
     "to_float": lambda x: x.cast(pl.Float64),
 }

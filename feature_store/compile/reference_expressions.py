@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import zlib
 from collections.abc import Callable, Mapping
-from datetime import timedelta
+from datetime import UTC, timedelta
 from typing import Any
 
 from feature_store.dtypes import INT, INT_MAX, INT_MIN
-from feature_store.plan.expressions import Expression
+from feature_store.plan.expression_nodes import Expression
 
 
 class IntOverflowError(ArithmeticError):
@@ -98,6 +99,16 @@ def _float_op(operation: Callable[..., Any]) -> Callable[..., Any]:
     return apply
 
 
+def _dot(left: list[float], right: list[float]) -> float | None:
+    """Summed from the first element on; NULL if an element is missing."""
+    total = 0.0
+    for a, b in itertools.zip_longest(left, right):
+        if a is None or b is None:
+            return None
+        total += a * b
+    return total
+
+
 _LAZY: dict[str, Callable[[Expression, Mapping[str, Any]], Any]] = {
     "and": _and,
     "or": _or,
@@ -129,6 +140,10 @@ _STRICT: dict[str, Callable[..., Any]] = {
     "trim": lambda text: text.strip(" "),
     "concat": lambda x, y: x + y,
     "hash_bucket": lambda text, buckets: zlib.crc32(text.encode()) % buckets,
+    "hour_of_day": lambda instant: instant.astimezone(UTC).hour,
+    "iso_weekday": lambda instant: instant.astimezone(UTC).isoweekday(),
+    "dot": _float_op(_dot),
+    "sqrt": math.sqrt,
     "to_float": float,
     "finite": finite_or_none,
 }

@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from feature_store.compile.distinct_sketch import HASHES, SHARE_OF_HASHES, hash_of
 from feature_store.compile.reference_events import Row, clean_events
 from feature_store.compile.reference_expressions import checked_int, evaluate, finite_or_none, ordered
 from feature_store.compile.span import Span
@@ -86,10 +87,12 @@ def _value(aggregate: Aggregate, events: list[Row]) -> Any:
 _OF_VALUES: dict[str, Callable[[Aggregate, list[Any]], Any]] = {
     "count": lambda _, values: len(values),
     "count_distinct": lambda _, values: len(set(values)),
+    "approx_count_distinct": lambda _, values: _estimate(sorted({hash_of(value) for value in values})),
     "sum": lambda a, values: checked_int(sum(values)) if a.dtype == INT else finite_or_none(sum(values, 0.0)),
     "mean": lambda _, values: finite_or_none(sum(map(float, values)) / len(values)) if values else None,
     "stddev": lambda _, values: _stddev([float(value) for value in values]),
     "variance": lambda _, values: _variance([float(value) for value in values]),
+    "percentile": lambda a, values: _percentile(a.q, sorted(map(float, values))) if values else None,
     "collect_set": lambda _, values: sorted(set(values), key=ordered) or None,
     "min": lambda _, values: min(values, key=ordered, default=None),
     "max": lambda _, values: max(values, key=ordered, default=None),
@@ -114,6 +117,18 @@ def _variance(values: list[float]) -> float | None:
         return finite_or_none(math.fsum((value - mean) ** 2 for value in values) / (len(values) - 1))
     except OverflowError:
         return None
+
+
+def _percentile(q: float | None, values: list[float]) -> float | None:
+    """Linear between the two values beside the place q of the way through them."""
+    assert q is not None
+    place = q * (len(values) - 1)
+    low, high = values[math.floor(place)], values[math.ceil(place)]
+    return finite_or_none(low + (high - low) * (place - math.floor(place)))
+
+
+def _estimate(hashes: list[int]) -> int:
+    return len(hashes) if len(hashes) < HASHES else math.floor(SHARE_OF_HASHES / hashes[HASHES - 1])
 
 
 def _top_k(aggregate: Aggregate, events: list[Row]) -> list[Any] | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from feature_store.compile.distinct_sketch import HASH_BITS, HASHES, SHARE_OF_HASHES
 from feature_store.compile.spark_expressions import finite_sql, quote, spark_sql
 from feature_store.dtypes import FLOAT
 from feature_store.plan.nodes import Aggregate
@@ -145,6 +146,31 @@ def _set(finish: str) -> Callable[[Aggregate, _Input], tuple[Partials, Merge]]:
     return lower
 
 
+def _all_values(aggregate: Aggregate, rows: _Input) -> tuple[Partials, Merge]:
+    values = f"collect_list(CAST({rows.only(rows.column)} AS DOUBLE))"
+    return {"values": values}, lambda frame, v: f"sort_array(flatten(collect_list({v}) OVER {frame}))"
+
+
+def _percentile(aggregate: Aggregate, values: str) -> str:
+    """The value at the place q of the way through the sorted ones, counted from 0, linear between two."""
+    low, high = f"{values}[int(floor(p))]", f"{values}[int(ceil(p))]"
+    between = f"{low} + ({high} - {low}) * (p - floor(p))"
+    found = finite_sql(f"transform(array({float(aggregate.q or 0)!r}D * (size({values}) - 1)), p -> {between})[0]")
+    return f"CASE WHEN size({values}) > 0 THEN {found} END"
+
+
+def _least_hashes(_: Aggregate, rows: _Input) -> tuple[Partials, Merge]:
+    text = f"CAST(CAST({rows.column} AS STRING) AS BINARY)"
+    hashed = f"CAST(conv(substr(md5({rows.only(text)}), 1, {HASH_BITS // 4}), 16, 10) AS BIGINT)"
+    least = f"slice(sort_array(collect_set({hashed})), 1, {HASHES})"
+    return {"least": least}, lambda frame, h: f"sort_array(array_distinct(flatten(collect_list({h}) OVER {frame})))"
+
+
+def _number_of_hashes(_: Aggregate, least: str) -> str:
+    estimate = f"CAST(floor({SHARE_OF_HASHES!r}D / {least}[{HASHES - 1}]) AS BIGINT)"
+    return f"CASE WHEN size({least}) < {HASHES} THEN CAST(size({least}) AS BIGINT) ELSE {estimate} END"
+
+
 def _values_if_any(_: Aggregate, values: str) -> str:
     return f"CASE WHEN size({values}) > 0 THEN {values} END"
 
@@ -181,7 +207,9 @@ _LOWERINGS: dict[str, Callable[[Aggregate, _Input], tuple[Partials, Merge]]] = {
     "last": _at_end("max"),
     "first_n": _several,
     "last_n": _several,
+    "percentile": _all_values,
     "count_distinct": _set("size"),
+    "approx_count_distinct": _least_hashes,
     "collect_set": _set("sort_array"),
     "top_k": _top_k,
 }
@@ -190,6 +218,8 @@ _LOWERINGS: dict[str, Callable[[Aggregate, _Input], tuple[Partials, Merge]]] = {
 _FINISHED: dict[str, Callable[[Aggregate, str], str]] = {
     "stddev": _spread_of_moments,
     "variance": _spread_of_moments,
+    "percentile": _percentile,
+    "approx_count_distinct": _number_of_hashes,
     "collect_set": _values_if_any,
     "first_n": _several_of_entries,
     "last_n": _several_of_entries,

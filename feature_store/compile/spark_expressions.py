@@ -6,7 +6,7 @@ from datetime import datetime
 
 from feature_store.compile.sql_templates import STANDARD, Template, function
 from feature_store.dtypes import DType, to_micros
-from feature_store.plan.expressions import Expression
+from feature_store.plan.expression_nodes import Expression
 
 SPARK_TYPES = {"STRING": "string", "INT": "bigint", "FLOAT": "double", "BOOL": "boolean", "TIMESTAMP": "timestamp"}
 
@@ -61,5 +61,9 @@ _TEMPLATES: dict[str, Template] = STANDARD | {
     "length": function("char_length"),
     "trim": function("trim"),
     "hash_bucket": lambda text, buckets: f"pmod(crc32(CAST({text} AS BINARY)), {buckets})",
+    "hour_of_day": lambda x: f"CAST(hour({x}) AS BIGINT)",
+    "iso_weekday": lambda x: f"CAST(weekday({x}) + 1 AS BIGINT)",
+    "dot": lambda x, y: f"aggregate(zip_with({x}, {y}, (a, b) -> CAST(a AS DOUBLE) * b), 0D, (sum, p) -> sum + p)",
+    "sqrt": function("sqrt"),
     "finite": finite_sql,
 }

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from feature_store.compile.spark_expressions import quote, spark_sql
 from feature_store.duration import format_duration
-from feature_store.plan.expressions import Expression
+from feature_store.plan.expression_nodes import Expression
 from feature_store.plan.nodes import Aggregate, WindowedRows
 
 

@@ -9,8 +9,8 @@ from pydantic.dataclasses import dataclass
 from feature_store.dsl.definition import STRICT, Definition
 
 Function = Literal[
-    "count", "sum", "mean", "min", "max", "stddev", "variance", "count_distinct", "first", "last", "first_n", "last_n",
-    "collect_set", "top_k",
+    "count", "sum", "mean", "min", "max", "stddev", "variance", "percentile", "count_distinct", "approx_count_distinct",
+    "first", "last", "first_n", "last_n", "collect_set", "top_k",
 ]  # fmt: skip
 
 
@@ -22,17 +22,20 @@ class Aggregation(Definition):
         column: input column; none for `count()`, which counts rows.
         k: how many values `top_k`, `first_n` and `last_n` give.
         by: column of weights of `top_k`.
+        q: the share of values below a `percentile`, 0 to 1.
     """
 
     function: Function
     column: str | None = None
     k: int | None = None
     by: str | None = None
+    q: float | None = None
 
     def __str__(self) -> str:
         name = "n" if self.function in ("first_n", "last_n") else "k"
         extra = [f"{name}={self.k}"] if self.k is not None else []
         extra += [f"by={self.by}"] if self.by is not None else []
+        extra += [f"q={self.q:g}"] if self.q is not None else []
         return f"{self.function}({', '.join([self.column or '', *extra]).removeprefix(', ')})"
 
 
@@ -75,9 +78,26 @@ class agg:  # noqa: N801 - a namespace that reads as a word in definitions
         return Aggregation("variance", column)
 
     @staticmethod
+    def percentile(column: str, q: float) -> Aggregation:
+        """Exact quantile (q from 0 to 1) of a numeric column, linear between neighbours: SQL's percentile_cont. FLOAT.
+
+        Keeps every value of the window.
+        """
+        return Aggregation("percentile", column, q=q)
+
+    @staticmethod
     def count_distinct(column: str) -> Aggregation:
-        """Exact number of different values. INT."""
+        """Exact number of different values; keeps each of them. INT."""
         return Aggregation("count_distinct", column)
+
+    @staticmethod
+    def approx_count_distinct(column: str) -> Aggregation:
+        """Number of different values of a STRING or INT column: exact below 1,024, then within about 3 %. INT.
+
+        Keeps at most 1,024 hashes, and is the same number on every engine: the estimate from the k least hashes
+        (Bar-Yossef et al., 2002; standard error 1 / sqrt(k - 2)).
+        """
+        return Aggregation("approx_count_distinct", column)
 
     @staticmethod
     def first(column: str) -> Aggregation:

@@ -11,10 +11,12 @@ from feature_store.dsl.feature import Feature
 from feature_store.dsl.group import FeatureGroup
 from feature_store.dsl.source import BatchSource, StreamSource
 from feature_store.dsl.view import FeatureView
-from feature_store.dtypes import FLOAT, INT, LIST, TIMESTAMP, DType
+from feature_store.dtypes import TIMESTAMP, DType
 from feature_store.duration import format_duration, parse_duration
 from feature_store.errors import DefinitionError, DefinitionErrors
-from feature_store.plan.expressions import Expression, ExpressionError, finite, parse_condition, parse_expression
+from feature_store.plan.aggregations import AggregationError, result_type
+from feature_store.plan.expression_nodes import Expression, finite
+from feature_store.plan.expressions import ExpressionError, parse_condition, parse_expression
 from feature_store.plan.fingerprint import fingerprint_of, state_fingerprint_of
 from feature_store.plan.naming import (
     LOG_COLUMNS,
@@ -33,7 +35,6 @@ from feature_store.plan.stream import settings_problems, stream_problems
 
 T = TypeVar("T")
 _TAKEN_SOURCES = frozenset(["cleaned", "grid", "answers", "vectors"])  # names of steps in the compiled SQL
-_SCALAR_KINDS = ("STRING", "INT", "FLOAT", "BOOL", "TIMESTAMP")
 
 
 def build_plan(group: FeatureGroup) -> GroupPlan:
@@ -237,6 +238,7 @@ class _Builder:
             by=function.by,
             by_dtype=columns.get(function.by or ""),
             k=function.k,
+            q=function.q,
             where=self._condition(feature.where, columns, feature.name),
             window=window.size,
             session=window.session,
@@ -244,32 +246,11 @@ class _Builder:
 
     def _result_type(self, feature: str, function: Aggregation, columns: Mapping[str, DType]) -> DType | None:
         """The type the aggregation gives, or None after an error was noted."""
-        for name in (function.column, function.by):
-            if name is not None and name not in columns:
-                self.refuse("unknown-column", f"{function} reads a column {name!r} that is not there",
-                            f"columns are: {', '.join(sorted(columns))}", feature)  # fmt: skip
-                return None
-        dtype = columns[function.column] if function.column is not None else None
-        if function.by is not None and not columns[function.by].is_numeric:
-            self.refuse("type", f"{function} weighs by {function.by!r}, which is {columns[function.by]}",
-                        "weigh by an INT or FLOAT column", feature)  # fmt: skip
-        if function.function == "count":
-            return INT
-        assert dtype is not None
-        if function.function in ("sum", "mean", "stddev", "variance") and not dtype.is_numeric:
-            self.refuse("type", f"{function} needs a number, {function.column!r} is {dtype}",
-                        "aggregate an INT or FLOAT column", feature)  # fmt: skip
+        try:
+            return result_type(function, columns)
+        except AggregationError as error:
+            self.refuse(error.code, str(error), error.remedy, feature)
             return None
-        if dtype.kind not in _SCALAR_KINDS:
-            self.refuse("type", f"{function} needs a scalar, {function.column!r} is {dtype}",
-                        "aggregate a scalar column", feature)  # fmt: skip
-            return None
-        if function.function in ("top_k", "first_n", "last_n"):
-            if not 1 <= (function.k or 0) <= 1000:
-                self.refuse("type", f"{function} gives {function.k} values", "use 1 to 1000", feature)
-            return LIST(dtype)
-        results = {"mean": FLOAT, "stddev": FLOAT, "variance": FLOAT, "count_distinct": INT, "collect_set": LIST(dtype)}
-        return results.get(function.function, dtype)
 
     def _check_value_types(self, feature: Feature, result: DType | None) -> None:
         if result is not None and feature.dtype != result:

@@ -7,7 +7,11 @@ SQL syntax, read by sqlglot. What an expression may say (everything else is refu
 - +, -, *, / (always FLOAT), % (INT); a division by zero is NULL; INT overflow is an error of the run
 - TIMESTAMP - TIMESTAMP: the INT of microseconds between them
 - coalesce, nullif, abs, lower, upper, length, trim, || (text); an operation on NULL is NULL, comparisons included
+- hour_of_day(instant): 0 to 23; iso_weekday(instant): 1 (Monday) to 7; both in UTC. days_between(from, to): a FLOAT
 - hash_bucket(text, n): the CRC-32 of the text's UTF-8 bytes modulo the literal n: an INT
+- ordinal(value, 'a', 'b', …): the place of a value among some literals, from 1; 0 for any other one
+- bucketize(number, 1, 5, …): how many of some ascending literals are not greater than the number
+- dot(a, b), norm(a), cosine(a, b): FLOATs of EMBEDDINGs of one size; the cosine with a vector of zeros is NULL
 - FLOAT results that are not finite are NULL when they are compared, aggregated or stored
 """
 
@@ -16,39 +20,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import pairwise
 
 import sqlglot
 from sqlglot import expressions as exp
 
-from feature_store.dtypes import BOOL, FLOAT, INT, STRING, TIMESTAMP, DType, Value
-
-NULL = DType("NULL")
-"""Type of a bare NULL, which takes the type of its surroundings."""
-
-
-@dataclass(frozen=True)
-class Expression:
-    """A typed node: a column ("column"), a literal ("literal") or an operation on other nodes."""
-
-    op: str
-    dtype: DType
-    args: tuple[Expression, ...] = ()
-    value: Value = None
-
-    def __str__(self) -> str:
-        """A canonical form that does not depend on how the expression was spelt."""
-        if self.op == "column":
-            return str(self.value)
-        if self.op == "literal":
-            return f"{self.dtype}:{self.value!r}"
-        return f"{self.op}({', '.join(map(str, self.args))})"
-
-    @property
-    def columns(self) -> frozenset[str]:
-        """Names of the columns that are read."""
-        if self.op == "column":
-            return frozenset([str(self.value)])
-        return frozenset(name for arg in self.args for name in arg.columns)
+from feature_store.dtypes import BOOL, FLOAT, INT, STRING, TIMESTAMP, DType
+from feature_store.duration import DAY
+from feature_store.plan.expression_nodes import NULL, Expression, column, finite
 
 
 class ExpressionError(ValueError):
@@ -57,16 +36,6 @@ class ExpressionError(ValueError):
     def __init__(self, message: str, remedy: str) -> None:
         super().__init__(message)
         self.remedy = remedy
-
-
-def column(name: str, dtype: DType) -> Expression:
-    """A reference to a column."""
-    return Expression("column", dtype, value=name)
-
-
-def finite(expression: Expression) -> Expression:
-    """The expression with NaN and infinities of a FLOAT turned to NULL."""
-    return Expression("finite", FLOAT, (expression,)) if expression.dtype == FLOAT else expression
 
 
 def parse_expression(text: str, schema: Mapping[str, DType]) -> Expression:
@@ -144,7 +113,7 @@ class _Typer:
         return self._refuse(
             f"{node.sql(dialect='duckdb')!r} uses {type(node).__name__}, which the language does not have",
             "use columns, literals, AND/OR/NOT, comparisons, BETWEEN, IN, IS NULL, CASE, + - * / %, ||, "
-            "coalesce, nullif, abs, lower, upper, length, trim, hash_bucket",
+            f"coalesce, nullif, abs, lower, upper, length, trim, {', '.join(sorted(FUNCTIONS))}",
         )
 
     def _refuse(self, message: str, remedy: str) -> ExpressionError:
@@ -249,17 +218,72 @@ class _Typer:
         return Expression("concat", STRING, (self._of(node.this, STRING), self._of(node.expression, STRING)))
 
     def visit_named(self, node: exp.Expression) -> Expression:
-        """A function that sqlglot does not know."""
-        if node.name.lower() != "hash_bucket":
+        """A function of our own, which sqlglot does not know."""
+        function = FUNCTIONS.get(node.name.lower())
+        if function is None:
             raise self._unknown(node)
-        if len(node.expressions) != 2:
-            raise self._refuse("hash_bucket takes a text and a number of buckets", "write hash_bucket(text, 1000)")
-        text, buckets = self._of(node.expressions[0], STRING), self.visit(node.expressions[1])
-        if buckets.op != "literal" or not isinstance(buckets.value, int) or isinstance(buckets.value, bool):
+        count = len(node.expressions)
+        if count not in function.arguments:
+            raise self._refuse(f"{node.name} does not take {count} arguments", f"write {function.usage}")
+        return function.apply(self, *node.expressions)
+
+    def hash_bucket(self, text: exp.Expression, buckets: exp.Expression) -> Expression:
+        number = self.visit(buckets)
+        if number.op != "literal" or not isinstance(number.value, int) or isinstance(number.value, bool):
             raise self._refuse("the number of buckets is not an INT literal", "write hash_bucket(text, 1000)")
-        if buckets.value < 1:
-            raise self._refuse(f"{buckets.value} is not a number of buckets", "use 1 or more")
-        return Expression("hash_bucket", INT, (text, buckets))
+        if number.value < 1:
+            raise self._refuse(f"{number.value} is not a number of buckets", "use 1 or more")
+        return Expression("hash_bucket", INT, (self._of(text, STRING), number))
+
+    def hour_of_day(self, instant: exp.Expression) -> Expression:
+        return Expression("hour_of_day", INT, (self._of(instant, TIMESTAMP),))
+
+    def iso_weekday(self, instant: exp.Expression) -> Expression:
+        return Expression("iso_weekday", INT, (self._of(instant, TIMESTAMP),))
+
+    def days_between(self, start: exp.Expression, end: exp.Expression) -> Expression:
+        micros = Expression("micros_between", INT, (self._of(end, TIMESTAMP), self._of(start, TIMESTAMP)))
+        return Expression("div", FLOAT, (_float(micros), Expression("literal", FLOAT, value=float(DAY))))
+
+    def ordinal(self, subject: exp.Expression, *choices: exp.Expression) -> Expression:
+        value, known = self.visit(subject), [self._literal(choice) for choice in choices]
+        if len(set(known)) < len(known):
+            raise self._refuse("ordinal has a value twice", "give each value once")
+        cases = [(self._compare("eq", value, choice), place) for place, choice in enumerate(known, 1)]
+        return _numbered(value, cases, 0)
+
+    def bucketize(self, subject: exp.Expression, *bounds: exp.Expression) -> Expression:
+        number, limits = _comparable(self._number(subject)), [self._literal(bound) for bound in bounds]
+        values = [limit.value for limit in limits if isinstance(limit.value, int | float)]
+        if len(values) < len(limits) or any(a >= b for a, b in pairwise(values)):
+            raise self._refuse("the bounds of bucketize do not ascend", "write bucketize(x, 1, 5, 10)")
+        cases = [(self._compare("lt", number, limit), place) for place, limit in enumerate(limits)]
+        return _numbered(number, cases, len(limits))
+
+    def dot(self, left: exp.Expression, right: exp.Expression) -> Expression:
+        a, b = self._vector(left), self._vector(right)
+        if a.dtype != b.dtype:
+            raise self._refuse(f"{a.dtype} and {b.dtype} do not go together", "use EMBEDDINGs of one size")
+        return Expression("dot", FLOAT, (a, b))
+
+    def norm(self, vector: exp.Expression) -> Expression:
+        return Expression("sqrt", FLOAT, (self.dot(vector, vector),))
+
+    def cosine(self, left: exp.Expression, right: exp.Expression) -> Expression:
+        lengths = Expression("mul", FLOAT, (self.norm(left), self.norm(right)))
+        return Expression("div", FLOAT, (self.dot(left, right), lengths))
+
+    def _literal(self, node: exp.Expression) -> Expression:
+        value = self.visit(node)
+        if value.op != "literal" or value.dtype == NULL:
+            raise self._refuse(f"{node.sql()!r} is not a literal", "write the value itself")
+        return value
+
+    def _vector(self, node: exp.Expression) -> Expression:
+        vector = self.visit(node)
+        if vector.dtype.kind != "EMBEDDING":
+            raise self._refuse(f"{node.sql()!r} is {vector.dtype}, a vector is needed", "use an EMBEDDING")
+        return vector
 
     def _of(self, node: exp.Expression, dtype: DType) -> Expression:
         operand = self.visit(node)
@@ -322,6 +346,36 @@ _VISITORS: dict[type[exp.Expression], Callable[[_Typer, exp.Expression], Express
     exp.DPipe: _Typer.visit_concat,
     exp.Anonymous: _Typer.visit_named,
 }
+
+
+@dataclass(frozen=True)
+class Function:
+    """A function of our own: how it is written, the numbers of arguments it takes, and what types it."""
+
+    usage: str
+    arguments: range
+    apply: Callable[..., Expression]
+
+
+_ONE, _TWO, _SEVERAL = range(1, 2), range(2, 3), range(2, 1000)
+FUNCTIONS = {
+    "hash_bucket": Function("hash_bucket(text, 1000)", _TWO, _Typer.hash_bucket),
+    "hour_of_day": Function("hour_of_day(instant)", _ONE, _Typer.hour_of_day),
+    "iso_weekday": Function("iso_weekday(instant)", _ONE, _Typer.iso_weekday),
+    "days_between": Function("days_between(from, to)", _TWO, _Typer.days_between),
+    "ordinal": Function("ordinal(value, 'a', 'b')", _SEVERAL, _Typer.ordinal),
+    "bucketize": Function("bucketize(number, 1, 5, 10)", _SEVERAL, _Typer.bucketize),
+    "dot": Function("dot(a, b)", _TWO, _Typer.dot),
+    "norm": Function("norm(a)", _ONE, _Typer.norm),
+    "cosine": Function("cosine(a, b)", _TWO, _Typer.cosine),
+}
+
+
+def _numbered(value: Expression, cases: list[tuple[Expression, int]], default: int) -> Expression:
+    """The number of the first case that holds; NULL of NULL."""
+    of_null = (Expression("is_null", BOOL, (value,)), Expression("literal", INT))
+    numbers = [arg for condition, number in cases for arg in (condition, Expression("literal", INT, value=number))]
+    return Expression("case", INT, (*of_null, *numbers, Expression("literal", INT, value=default)))
 
 
 def _float(value: Expression) -> Expression:

@@ -8,7 +8,7 @@ from typing import Any
 
 from feature_store.dsl.group import FeatureGroup
 from feature_store.dsl.source import BatchSource
-from feature_store.plan.expressions import Expression
+from feature_store.plan.expression_nodes import Expression
 from feature_store.plan.nodes import Aggregate, QueriedRows, WindowedRows
 
 
@@ -62,4 +62,5 @@ def _source(source: BatchSource) -> list[Any]:
 def _aggregate(aggregate: Aggregate) -> list[str]:
     parts = [str(part) for part in (aggregate.name, aggregate.function, aggregate.dtype, aggregate.column, aggregate.by,
                                     aggregate.k, aggregate.where, aggregate.window)]  # fmt: skip
+    parts += [f"q={aggregate.q!r}"] if aggregate.q is not None else []
     return [*parts, "session"] if aggregate.session else parts

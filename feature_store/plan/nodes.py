@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from feature_store.dsl.group import FeatureGroup
 from feature_store.dsl.source import BatchSource, StreamSource
 from feature_store.dtypes import DType
-from feature_store.plan.expressions import Expression
+from feature_store.plan.expression_nodes import Expression
 from feature_store.plan.schema import GroupSchema
 
 
@@ -26,6 +26,7 @@ class Aggregate:
     by: str | None = None
     by_dtype: DType | None = None
     k: int | None = None
+    q: float | None = None
     where: Expression | None = None
     window: int | None = None
     session: bool = False

@@ -8,7 +8,8 @@ from feature_store.dsl.on_demand import OnDemand
 from feature_store.dsl.view import FeatureView
 from feature_store.dtypes import TIMESTAMP, DType
 from feature_store.errors import DefinitionError, DefinitionErrors
-from feature_store.plan.expressions import Expression, ExpressionError, finite, parse_expression
+from feature_store.plan.expression_nodes import Expression, finite
+from feature_store.plan.expressions import ExpressionError, parse_expression
 from feature_store.plan.naming import RESERVED, is_snake_case
 from feature_store.plan.on_demand_function import OnDemandError, function_expression, import_function
 from feature_store.plan.schema import Column, GroupSchema, OnDemandColumn, ViewSchema

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from feature_store.dsl.feature import Expectation
 from feature_store.dtypes import DType, Value
-from feature_store.plan.expressions import Expression
+from feature_store.plan.expression_nodes import Expression
 
 if TYPE_CHECKING:
     import polars as pl

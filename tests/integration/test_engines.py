@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from feature_store import FLOAT, INT, STRING, TIMESTAMP, BatchSource, Entity, Feature, FeatureGroup, agg
+from feature_store import EMBEDDING, FLOAT, INT, STRING, TIMESTAMP, BatchSource, Entity, Feature, FeatureGroup, agg
 from feature_store.compile.reference import run_reference
 from feature_store.compile.reference_events import Row
 from feature_store.compile.span import Span
@@ -160,6 +160,11 @@ ATOMS = [
     "amount - amount * 1e300 * 1e300 <> 0",
     "trim(word) = ''",
     "hash_bucket(word, 4) >= 2",
+    "hour_of_day(ts) % 2 = 0",
+    "iso_weekday(ts) > 3",
+    "days_between(ts, TIMESTAMP '2026-01-02T00:00:00Z') < 0.5",
+    "ordinal(word, 'a', 'é') <> 1",
+    "bucketize(amount, 0, 1.5, 3) >= 2",
     "hash_bucket(word, 9223372036854775807) % 7 = 3",
 ]
 
@@ -257,3 +262,44 @@ def test_stddev_keeps_its_digits_when_tiles_are_merged(quick: SparkSession) -> N
     found = in_spark(quick, build_plan(group), {"events": rows}, Span(START, START + 3 * DAY))
     spreads = [row["user_spread_all_time"] for row in sorted(found, key=lambda row: row["feature_timestamp"])]
     assert spreads == pytest.approx([statistics.stdev(amounts[:n]) for n in (2, 4, 6)], rel=1e-9)
+
+
+def test_more_values_than_hashes_are_kept_are_estimated_alike(quick: SparkSession) -> None:
+    features = [
+        Feature("user_words_2d", agg.approx_count_distinct("word"), window="2d", dtype=INT),
+        Feature("user_ns_all_time", agg.approx_count_distinct("n"), window="all_time", dtype=INT),
+    ]
+    source = BatchSource("events", table="raw.events", event_timestamp="ts", schema=SCHEMA)
+    group = FeatureGroup("user_many", entity=USER, owner="team:test", source=source, features=features)
+    rows = [
+        {"user_id": "u", "ts": from_micros(START + i * DAY // 1000), "word": f"é{i % 1900}", "n": i % 2500}
+        for i in range(4000)
+    ]
+    plan, span = build_plan(group), Span(START, START + 4 * DAY)
+    found = in_spark(quick, plan, {"events": rows}, span)
+    assert_same_rows(found, run_reference(plan, {"events": rows}, span), "user_id")
+    last = max(found, key=lambda row: row["feature_timestamp"])
+    assert last["user_words_2d"] == pytest.approx(1900, rel=0.1)
+    assert last["user_ns_all_time"] == pytest.approx(2500, rel=0.1)
+
+
+@settings(IN_SPARK, max_examples=10)
+@given(vectors=st.lists(st.tuples(*[st.lists(st.floats(-4, 4, width=32), min_size=3, max_size=3)] * 2), max_size=9))
+def test_vectors(quick: SparkSession, vectors: list[tuple[list[float], list[float]]]) -> None:
+    schema = {"item_id": STRING, "a": EMBEDDING(3), "b": EMBEDDING(3), "at": TIMESTAMP}
+    group = FeatureGroup(
+        "item_vectors", entity=Entity("item", join_key="item_id"), owner="team:test",
+        query="SELECT item_id, a AS item_a, b AS item_b FROM styles",
+        sources=[BatchSource("styles", table="raw.styles", event_timestamp="at", schema=schema)],
+        features=[Feature("item_a", dtype=EMBEDDING(3)), Feature("item_b", dtype=EMBEDDING(3))],
+        derived={"item_dot": "dot(item_a, item_b)", "item_norm": "norm(item_a)", "item_cos": "cosine(item_a, item_b)"},
+    )  # fmt: skip
+    rows = [{"item_id": str(i), "a": a, "b": b, "at": from_micros(START - 1)} for i, (a, b) in enumerate(vectors)]
+    found = in_spark(quick, build_plan(group), {"styles": rows}, Span(START - DAY, START))
+    assert len(found) == len(rows)
+    for row in found:
+        a, b = vectors[int(row["item_id"])]
+        dot, lengths = sum(x * y for x, y in zip(a, b, strict=True)), math.hypot(*a) * math.hypot(*b)
+        assert row["item_dot"] == pytest.approx(dot, abs=1e-12)
+        assert row["item_norm"] == pytest.approx(math.hypot(*a))
+        assert row["item_cos"] == (None if lengths == 0 else pytest.approx(dot / lengths, abs=1e-9))

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from feature_store.compile.flink_expressions import FUNCTIONS, flink_sql, flink_type
 from feature_store.compile.reference_expressions import IntOverflowError, evaluate
 from feature_store.dtypes import FLOAT, to_micros
-from feature_store.plan.expressions import Expression, finite, parse_expression
+from feature_store.plan.expression_nodes import Expression, finite
+from feature_store.plan.expressions import parse_expression
 from feature_store.settings import Settings
 from tests.unit.compile.test_polars_expressions import ROWS, SCHEMA, texts
 

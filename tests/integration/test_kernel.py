@@ -308,6 +308,17 @@ def test_of_simultaneous_events_the_value_decides_by_its_utf8_bytes(
     assert newest_rows(plan, answer)["u", START + SECOND] == {f"{n}_30m": value for n, (_, value) in wanted.items()}
 
 
+def test_more_values_than_hashes_are_kept_are_estimated_alike(harness: KernelHarness) -> None:
+    features = [Feature("user_words_1h", agg.approx_count_distinct("word"), window="1h", dtype=INT)]
+    plan = build_plan(replace(LONG, features=features))
+    rows = [{"user_id": "u", "ts": from_micros(START + i * SECOND), "amount": 1.0, "n": 0, "word": f"é{i}", "id": i}
+            for i in range(2500)]  # fmt: skip
+    found = newest_rows(plan, play(harness, plan, [Arrival(row) for row in rows]).answer)
+    for at in (START + 900 * SECOND, START + 1024 * SECOND, START + 2500 * SECOND, START + 5000 * SECOND):
+        wanted = expected_rows(plan, rows, Span(at - plan.slide, at, first=True))
+        assert_same({("u", at): found["u", at]}, wanted)
+
+
 def test_an_entity_of_old_has_a_row_where_history_begins(harness: KernelHarness) -> None:
     """Its last event is long before all that is kept as tiles."""
     features = [LONG.features[0], LONG.features[5]]

@@ -31,6 +31,8 @@ abstract class Partial {
             case "mean" -> new NumberPartials.Mean();
             case "stddev" -> new NumberPartials.Spread(true);
             case "variance" -> new NumberPartials.Spread(false);
+            case "percentile" -> new SortedNumbers(measure.share());
+            case "approx_count_distinct" -> new LeastHashes();
             case "min" -> new ValuePartials.Extreme(measure.type(), -1);
             case "max" -> new ValuePartials.Extreme(measure.type(), 1);
             case "count_distinct" -> new ValuePartials.Distinct(measure.type(), false);

@@ -56,12 +56,13 @@ public final class Spec {
     }
 
     /** A function over one input; -1 stands for no condition, no value, no weight. */
-    record Measure(String function, ValueType type, int value, ValueType weightType, int weight, int pass, int limit) {
+    record Measure(String function, ValueType type, int value, ValueType weightType, int weight, int pass, int limit,
+            double share) {
         /** Type of the results, of one element for lists. */
         ValueType resultType() {
             return switch (function) {
-                case "count", "count_distinct" -> ValueType.INT;
-                case "mean", "stddev", "variance" -> ValueType.FLOAT;
+                case "count", "count_distinct", "approx_count_distinct" -> ValueType.INT;
+                case "mean", "stddev", "variance", "percentile" -> ValueType.FLOAT;
                 default -> type;
             };
         }
@@ -159,7 +160,8 @@ public final class Spec {
     private static Measure measureOf(JsonNode feature) {
         return new Measure(feature.get("function").asText(), typeOf(feature, "type"), indexOf(feature, "value"),
                 typeOf(feature, "weight_type"), indexOf(feature, "weight"), indexOf(feature, "pass"),
-                feature.hasNonNull("k") ? feature.get("k").asInt() : 0);
+                feature.hasNonNull("k") ? feature.get("k").asInt() : 0,
+                feature.hasNonNull("q") ? feature.get("q").asDouble() : 0);
     }
 
     private static int indexOf(JsonNode feature, String field) {

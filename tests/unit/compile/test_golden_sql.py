@@ -9,6 +9,7 @@ import pytest
 
 from feature_store import (
     BOOL,
+    EMBEDDING,
     FLOAT,
     INT,
     LIST,
@@ -20,6 +21,8 @@ from feature_store import (
     FeatureGroup,
     StreamSource,
     agg,
+    bucketed,
+    one_hot,
     session,
 )  # fmt: skip
 from feature_store.compile.span import Span
@@ -80,6 +83,31 @@ CASES = {
     "variance_and_sets": group(
         Feature("user_variance_7d", agg.variance("amount"), window="7d", dtype=FLOAT, where="ok"),
         Feature("user_words_7d", agg.collect_set("word"), window="7d", dtype=LIST(STRING)),
+    ),
+    "percentiles_and_sketches": group(
+        Feature("user_p95_7d", agg.percentile("amount", 0.95), window="7d", dtype=FLOAT),
+        Feature("user_words_7d", agg.approx_count_distinct("word"), window="7d", dtype=INT, where="ok"),
+    ),
+    "buckets_times_and_encodings": group(
+        *bucketed(Feature("user_{value}_n_7d", agg.count(), window="7d", dtype=INT, where="ok"), "word", ["a", "B b"]),
+        Feature("user_last_7d", agg.last("word"), window="7d", dtype=STRING),
+        Feature("user_last_at_7d", agg.max("ts"), window="7d", dtype=TIMESTAMP),
+        Feature("user_nights_7d", agg.count(), window="7d", dtype=INT, where="hour_of_day(ts) < 6"),
+        Feature("user_large_7d", agg.sum("size"), window="7d", dtype=INT),
+        columns={"size": "bucketize(amount, 10, 100)"},
+        derived={
+            **one_hot("user_last_7d", ["a", "B b"]),
+            "user_last_weekday": "iso_weekday(user_last_at_7d)",
+            "user_days_old": "days_between(TIMESTAMP '2026-01-01T00:00:00Z', user_last_at_7d)",
+        },
+    ),
+    "vectors_of_a_query": group(
+        Feature("user_taste", dtype=EMBEDDING(3)),
+        Feature("user_style", dtype=EMBEDDING(3)),
+        source=None,
+        sources=[EVENTS],
+        query="SELECT user_id, array(0.0, 1.0, 2.0) AS user_taste, array(1.0, 1.0, 1.0) AS user_style FROM clicks",
+        derived={"user_fit": "cosine(user_taste, user_style)", "user_strength": "norm(user_taste)"},
     ),
     "computed_where_derived": group(
         Feature("user_net_1d", agg.sum("net"), window="1d", dtype=FLOAT),

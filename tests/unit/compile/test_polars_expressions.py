@@ -16,7 +16,8 @@ from feature_store import BOOL, FLOAT, INT, STRING, TIMESTAMP
 from feature_store.compile.polars_expressions import clean, constant_columns, lower
 from feature_store.compile.reference_expressions import IntOverflowError, evaluate
 from feature_store.dtypes import INT_MAX, INT_MIN, DType
-from feature_store.plan.expressions import finite, parse_expression
+from feature_store.plan.expression_nodes import finite
+from feature_store.plan.expressions import parse_expression
 from feature_store.plan.polars_types import polars_type
 
 SCHEMA = {"i": INT, "j": INT, "x": FLOAT, "y": FLOAT, "s": STRING, "t": STRING, "b": BOOL, "c": BOOL,
@@ -65,9 +66,13 @@ def texts(draw: st.DrawFn, kind: str, depth: int) -> str:
     if kind == "INT":
         forms += [lambda: f"({part('INT')} % {part('INT')})", lambda: f"length({part('STRING')})",
                   lambda: f"({part('TIMESTAMP')} - {part('TIMESTAMP')})",
+                  lambda: f"{draw(st.sampled_from(['hour_of_day', 'iso_weekday']))}({part('TIMESTAMP')})",
+                  lambda: f"ordinal({part('STRING')}, 'é', 'a', ' ')", lambda: f"ordinal({part('INT')}, 7, 0)",
+                  lambda: f"bucketize({part('FLOAT')}, -2, 0.1, 1.5)", lambda: f"bucketize({part('INT')}, 0, 2)",
                   lambda: f"hash_bucket({part('STRING')}, {draw(st.sampled_from([1, 7, 1000]))})"]  # fmt: skip
     if kind == "FLOAT":
         forms += [lambda: f"({part('FLOAT')} / {part('FLOAT')})", lambda: f"({part('INT')} / {part('INT')})",
+                  lambda: f"days_between({part('TIMESTAMP')}, {part('TIMESTAMP')})",
                   lambda: f"({part('INT')} * {part('FLOAT')})"]  # fmt: skip
     if kind == "STRING":
         forms += [lambda: f"{draw(st.sampled_from(['lower', 'upper', 'trim']))}({part('STRING')})",

@@ -1,0 +1,41 @@
+WITH grid AS (
+  SELECT explode(sequence(1728086400000000L, 1728172800000000L, 86400000000L)) AS t
+),
+`clicks` AS (
+  WITH cleaned AS (
+    SELECT * FROM (
+      SELECT `user_id`,
+        `id`,
+        CASE WHEN abs(`amount`) < double('Infinity') THEN `amount` + 0D END AS `amount`,
+        `n`,
+        `word`,
+        `ok`,
+        `ts`,
+        unix_micros(`ts`) AS _at,
+        row_number() OVER (PARTITION BY `id` ORDER BY `ts`) AS _copy
+      FROM `clicks`
+      WHERE `ts` < timestamp_micros(1728172800000000)
+    )
+    WHERE _copy = 1 OR `id` IS NULL
+  )
+  SELECT cleaned.* EXCEPT (_at), timestamp_micros(grid.t) AS as_of
+  FROM grid JOIN cleaned ON cleaned._at < grid.t
+),
+answers AS (
+  SELECT user_id, ARRAY(0.0, 1.0, 2.0) AS user_taste, ARRAY(1.0, 1.0, 1.0) AS user_style, clicks.as_of AS as_of FROM clicks
+),
+vectors AS (
+  SELECT `user_id`,
+    unix_micros(as_of) AS t,
+    CAST(`user_taste` AS array<float>) AS `user_taste`,
+    CAST(`user_style` AS array<float>) AS `user_style`
+  FROM answers
+  WHERE `user_id` IS NOT NULL
+)
+SELECT `user_id`,
+  timestamp_micros(t) AS feature_timestamp,
+  `user_taste`,
+  `user_style`,
+  CASE WHEN abs((aggregate(zip_with(`user_taste`, `user_style`, (a, b) -> CAST(a AS DOUBLE) * b), 0D, (sum, p) -> sum + p) / nullif((sqrt(aggregate(zip_with(`user_taste`, `user_taste`, (a, b) -> CAST(a AS DOUBLE) * b), 0D, (sum, p) -> sum + p)) * sqrt(aggregate(zip_with(`user_style`, `user_style`, (a, b) -> CAST(a AS DOUBLE) * b), 0D, (sum, p) -> sum + p))), 0D))) < double('Infinity') THEN (aggregate(zip_with(`user_taste`, `user_style`, (a, b) -> CAST(a AS DOUBLE) * b), 0D, (sum, p) -> sum + p) / nullif((sqrt(aggregate(zip_with(`user_taste`, `user_taste`, (a, b) -> CAST(a AS DOUBLE) * b), 0D, (sum, p) -> sum + p)) * sqrt(aggregate(zip_with(`user_style`, `user_style`, (a, b) -> CAST(a AS DOUBLE) * b), 0D, (sum, p) -> sum + p))), 0D)) + 0D END AS `user_fit`,
+  CASE WHEN abs(sqrt(aggregate(zip_with(`user_taste`, `user_taste`, (a, b) -> CAST(a AS DOUBLE) * b), 0D, (sum, p) -> sum + p))) < double('Infinity') THEN sqrt(aggregate(zip_with(`user_taste`, `user_taste`, (a, b) -> CAST(a AS DOUBLE) * b), 0D, (sum, p) -> sum + p)) + 0D END AS `user_strength`
+FROM vectors
