@@ -37,7 +37,7 @@ from feature_store.duration import DAY, MINUTE
 from feature_store.offline.tables import arrow_schema, ensure_table
 from feature_store.pit.dataset import TrainingDataset, build_in
 from feature_store.pit.planning import open_table
-from feature_store.plan.schema import Column, GroupSchema, ViewSchema
+from feature_store.plan.schema import Column, GroupSchema, ViewedSchema, ViewSchema
 
 DAYS = 15
 START = 1_735_689_600_000_000  # 2025-01-01
@@ -65,9 +65,9 @@ def main() -> None:
         view = _view(size.key)
         started = time.perf_counter()
         labels = _labels(size)
-        for group in view.groups:
+        for group in _groups(view):
             _fill(catalog, group, size)
-        files = {group.name: _files(catalog, group) for group in view.groups}
+        files = {group.name: _files(catalog, group) for group in _groups(view)}
         print(
             f"{size.labels:,} labels, {GROUPS} groups of {size.rows:,} rows and {FEATURES} features, "
             f"{size.key.dtype} keys, {sum(map(len, files.values()))} files, {os.cpu_count()} cores "
@@ -112,7 +112,7 @@ def _compare(
 
 def _sorted_by_duckdb(view: ViewSchema, files: dict[str, list[str]]) -> None:
     with _duckdb() as connection:
-        for group in view.groups:
+        for group in _groups(view):
             connection.execute(
                 f"create or replace temp table t as select {_columns(group)} from read_parquet({files[group.name]!r}) "
                 f"order by {group.keys[0].name}, feature_timestamp"
@@ -120,7 +120,7 @@ def _sorted_by_duckdb(view: ViewSchema, files: dict[str, list[str]]) -> None:
 
 
 def _sorted_by_polars(view: ViewSchema, files: dict[str, list[str]]) -> None:
-    for group in view.groups:
+    for group in _groups(view):
         columns = _columns(group).split(", ")
         pl.scan_parquet(files[group.name]).select(columns).sort(columns[:2]).collect()
 
@@ -130,7 +130,7 @@ def _joined_by_duckdb(view: ViewSchema, files: dict[str, list[str]], labels: pa.
     key = view.keys[0].name
     joined, ctes = "labels", []
     recent = f"epoch_us(r.feature_timestamp) >= epoch_us(l.label_timestamp) - {TTL}"
-    for group in view.groups:
+    for group in _groups(view):
         name, source = group.name, f"read_parquet({files[group.name]!r})"
         features = [feature.name for feature in group.features]
         ctes += [
@@ -163,7 +163,11 @@ def _view(key: Column) -> ViewSchema:
         features = tuple(Column(f"g{number}_feature_{n}", FLOAT) for n in range(FEATURES))
         return GroupSchema(f"g{number}", 1, (key,), features, TTL, 0, DAY, buckets=16)
 
-    return ViewSchema("bench", 1, tuple(group(number) for number in range(GROUPS)))
+    return ViewSchema("bench", 1, tuple(ViewedSchema(group(number)) for number in range(GROUPS)))
+
+
+def _groups(view: ViewSchema) -> list[GroupSchema]:
+    return [viewed.group for viewed in view.groups]
 
 
 def _labels(size: Size) -> pa.Table:

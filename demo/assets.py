@@ -19,7 +19,7 @@ LABEL_SPAN = timedelta(days=60)
 def demo_assets() -> list[dg.AssetsDefinition]:
     """The training set over the view repurchase@1."""
     view = load_project("feature_defs").view("repurchase@1")
-    return [_training_asset([offline_key(group) for group in view.groups])]
+    return [_training_asset(list(dict.fromkeys(offline_key(role.group) for role in view.viewed)))]
 
 
 def demo_jobs() -> list[AssetJob]:

@@ -186,6 +186,4 @@ class FeatureStore:
         state = self.registry.state()
         entities = {entity.name: entity for entity in state.entities}
         groups = {group.id: group for group in state.groups}
-        members = [groups[group_id] for group_id in record.groups]
-        definitions = [member.group(entities[member.entity]).to_json() for member in members]
-        return FeatureView.from_json({**record.definition, "groups": definitions})
+        return record.view({group: groups[group].group(entities[groups[group].entity]) for group in record.groups})

@@ -28,9 +28,10 @@ def run_query(plan: GroupPlan, queried: QueriedRows, rows: dict[str, list[Row]],
                 known = [r for r in clean_events(source, rows[source.name]) if r[source.event_timestamp] < instant]
                 connection.register(source.name, _table(source, known, instant))
             for row in connection.sql(text).to_arrow_table().to_pylist():
-                if row[plan.keys[0]] is not None:
+                keys = {key: row[key] for key in plan.keys}
+                if None not in keys.values():
                     features = {feature.name: row[feature.name] for feature in plan.group.features}
-                    found.append({plan.keys[0]: row[plan.keys[0]], "feature_timestamp": instant, **features})
+                    found.append({**keys, "feature_timestamp": instant, **features})
     return found
 
 

@@ -21,15 +21,15 @@ def run_windows(plan: GroupPlan, windowed: WindowedRows, rows: Sequence[Row], sp
     for row in clean_events(windowed.source, rows):
         for name, expression in windowed.computed:
             row[name] = evaluate(expression, row)
-        key = row[plan.keys[0]]
-        if key is not None and (windowed.where is None or evaluate(windowed.where, row) is True):
+        key = tuple(row[name] for name in plan.keys)
+        if None not in key and (windowed.where is None or evaluate(windowed.where, row) is True):
             row["_at"] = to_micros(row[windowed.source.event_timestamp])
             by_entity[key].append(row)
     found = []
     for key, events in by_entity.items():
         for at in range(span.after + plan.slide, span.until + 1, plan.slide):
             if _is_due(plan, windowed, events, at, span):
-                row = {plan.keys[0]: key, "feature_timestamp": from_micros(at)}
+                row = {**dict(zip(plan.keys, key, strict=True)), "feature_timestamp": from_micros(at)}
                 row |= {a.name: _value(a, _in_window(a, events, at)) for a in windowed.aggregates}
                 found.append(row)
     return found

@@ -50,7 +50,7 @@ def events_after(plan: GroupPlan, span: Span) -> int | None:
 
 
 def _windowed(plan: GroupPlan, rows: WindowedRows, span: Span) -> list[Step]:
-    key = quote(plan.keys[0])
+    key = ", ".join(map(quote, plan.keys))
     lowered = [lower_aggregate(aggregate) for aggregate in rows.aggregates]
     sessions = sessions_of(rows)
     partials = [partial for feature in lowered for partial in feature.partials]
@@ -105,9 +105,10 @@ def _tiles(key: str, slide: int, rows: WindowedRows, partials: list[tuple[str, s
     """One row per entity and slide step in which something happened that a feature looks at."""
     hits = [f"count_if({_seen_by(rows, window)}) AS {_hits(window)}" for window in rows.windows]
     computed = [f"{sql} AS {name}" for name, sql in partials]
+    end = f"_at - pmod(_at, {slide}L) + {slide}L"
     return (
-        f"SELECT {_list([key, f'_at - pmod(_at, {slide}L) + {slide}L AS tile_end', *hits, *computed])}\n"
-        f"FROM events\nWHERE {_seen(a.where for a in rows.aggregates)}\nGROUP BY 1, 2"
+        f"SELECT {_list([key, f'{end} AS tile_end', *hits, *computed])}\n"
+        f"FROM events\nWHERE {_seen(a.where for a in rows.aggregates)}\nGROUP BY {key}, {end}"
     )
 
 
@@ -137,13 +138,13 @@ def _moves(key: str, slide: int, rows: WindowedRows, partials: list[str], span: 
 def _points(key: str, partials: list[str]) -> str:
     """The moves of one entity at one instant as one row: at most one tile enters there."""
     merged = [f"first(CASE WHEN enters THEN {name} END, TRUE) AS {name}" for name in partials]
-    return f"SELECT {_list([key, 't', *merged])}\nFROM moves\nGROUP BY 1, 2"
+    return f"SELECT {_list([key, 't', *merged])}\nFROM moves\nGROUP BY {key}, t"
 
 
 def _grid(key: str, slide: int, span: Span) -> str:
     """Every instant of the span for every entity that has been seen by then."""
     first = f"greatest(min(tile_end), {span.after + slide}L)"
-    return f"SELECT {key}, explode(sequence({first}, {span.until}L, {slide}L)) AS t\nFROM tiles\nGROUP BY 1"
+    return f"SELECT {key}, explode(sequence({first}, {span.until}L, {slide}L)) AS t\nFROM tiles\nGROUP BY {key}"
 
 
 def _points_of_grid(key: str, partials: list[str]) -> str:
@@ -152,7 +153,7 @@ def _points_of_grid(key: str, partials: list[str]) -> str:
     return (
         f"SELECT {_list([key, 't', *merged])}\nFROM (\n"
         f"  SELECT {key}, tile_end AS t{''.join(f', {name}' for name in partials)} FROM tiles\n"
-        f"  UNION ALL SELECT {key}, t{''.join(f', {none}' for none in nothing)} FROM grid\n)\nGROUP BY 1, 2"
+        f"  UNION ALL SELECT {key}, t{''.join(f', {none}' for none in nothing)} FROM grid\n)\nGROUP BY {key}, t"
     )
 
 
@@ -184,12 +185,12 @@ def _queried(plan: GroupPlan, rows: QueriedRows, span: Span) -> list[Step]:
         cleaned = _cleaned(source, (), None, span.until)
         steps.append((quote(source.name), f"WITH cleaned AS (\n{_indent(cleaned)}\n)\n{known}"))
     steps.append(("answers", rows.lifted))
-    key = quote(plan.keys[0])
-    columns = [key, f"unix_micros({AS_OF}) AS t"]
+    columns = [*map(quote, plan.keys), f"unix_micros({AS_OF}) AS t"]
     for feature in plan.group.features:
         value = f"CAST({quote(feature.name)} AS {spark_type(feature.dtype)})"
         columns.append(f"{finite_sql(value) if feature.dtype == FLOAT else value} AS {quote(feature.name)}")
-    steps.append(("vectors", f"SELECT {_list(columns)}\nFROM answers\nWHERE {key} IS NOT NULL"))
+    with_keys = [f"{quote(key)} IS NOT NULL" for key in plan.keys]
+    steps.append(("vectors", f"SELECT {_list(columns)}\nFROM answers\nWHERE {_all(with_keys)}"))
     return steps
 
 

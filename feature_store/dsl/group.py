@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY
 from datetime import datetime
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 from pydantic.dataclasses import dataclass
@@ -15,6 +15,9 @@ from feature_store.dsl.entity import Entity
 from feature_store.dsl.feature import Feature
 from feature_store.dsl.source import BatchSource, SourceField, StreamSource
 from feature_store.duration import DAY, HOUR, MINUTE, SECOND, Duration, parse_duration
+
+if TYPE_CHECKING:
+    from feature_store.dsl.viewed_group import ViewedGroup
 
 Cadence = Literal["daily", "hourly"]
 CADENCE_SIZE: dict[str, int] = {"daily": DAY, "hourly": HOUR}
@@ -96,6 +99,29 @@ class FeatureGroup(Definition):
         from feature_store.compile.trial import run_group  # above this layer: a convenience for authors
 
         return run_group(self, rows, as_of)
+
+    def select(self, *features: str) -> ViewedGroup:
+        """The group with some of its features only, in this order, to be read by a view."""
+        return self._viewed().select(*features)
+
+    def keyed_by(self, *key: str, prefix: str = "") -> ViewedGroup:
+        """The group in a role of its own, to be read by a view.
+
+        Args:
+            key: for each column of the join key what holds it in the view: a column of the rows that a reader gives, or
+                a feature of another group of the view.
+            prefix: put before the names of the group and its features in what the view gives; a view that reads a group
+                twice needs one.
+
+        Example:
+            >>> FeatureView("matching", groups=[user_orders, user_orders.keyed_by("seller_id", prefix="seller_")], ...)
+        """
+        return self._viewed().keyed_by(*key, prefix=prefix)
+
+    def _viewed(self) -> ViewedGroup:
+        from feature_store.dsl.viewed_group import ViewedGroup  # which refers to this module
+
+        return ViewedGroup(self)
 
     @property
     def id(self) -> str:

@@ -8,9 +8,8 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from feature_store.dsl.definition import STRICT, Definition
-from feature_store.dsl.entity import Entity
-from feature_store.dsl.group import FeatureGroup
 from feature_store.dsl.on_demand import OnDemand
+from feature_store.dsl.viewed_group import GroupField, ViewedGroup, as_viewed
 from feature_store.dtypes import DTypeField
 
 
@@ -19,6 +18,7 @@ class FeatureView(Definition):
     """The features of several groups, joined by entity, as one model reads them in training and in serving.
 
     Args:
+        groups: what is read: groups, or roles of them (`group.select(...)`, `group.keyed_by(...)`).
         on_demand: features computed when the view is read; one may use those before it.
         request: values that a caller gives with a request, and label rows as columns: name to type.
     """
@@ -26,7 +26,7 @@ class FeatureView(Definition):
     name: str
     _: KW_ONLY
     version: int = 1
-    groups: tuple[FeatureGroup, ...]
+    groups: tuple[GroupField, ...]
     owner: str
     description: str = ""
     on_demand: tuple[OnDemand, ...] = ()
@@ -38,6 +38,6 @@ class FeatureView(Definition):
         return f"{self.name}@{self.version}"
 
     @property
-    def entities(self) -> tuple[Entity, ...]:
-        """The entities whose keys a reader gives, each once, in order of the groups."""
-        return tuple({group.entity.join_key: group.entity for group in self.groups}.values())
+    def viewed(self) -> tuple[ViewedGroup, ...]:
+        """The roles in which groups are read, in order."""
+        return tuple(as_viewed(group) for group in self.groups)

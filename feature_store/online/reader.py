@@ -1,5 +1,8 @@
 """Online reads: the vectors of many entities over all groups of a view, in one round trip to Redis.
 
+Groups keyed by features of others are read in a second round trip, those keyed by features of these in a third, and so
+on. Such a key is the feature's value as the vector has it, default included; NULL is no key.
+
 What a row's status says of a group:
 
     PRESENT    a usable row; a feature that is NULL and has no default is None
@@ -15,7 +18,7 @@ On-demand features are computed from these values, defaults filled in; statuses 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Self, cast
@@ -29,7 +32,7 @@ from feature_store.online.layout import Layout, check_types, layout_of, load_lay
 from feature_store.online.progress import LastUpdated, parse_last_updated
 from feature_store.online.vectors import GroupVectors, OnlineVectors, Status
 from feature_store.online.writer import is_expired
-from feature_store.plan.schema import GroupSchema, ViewSchema
+from feature_store.plan.schema import GroupSchema, ViewedSchema, ViewSchema
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -60,7 +63,7 @@ class OnlineReader:
 
     def __init__(self, redis: str | Redis) -> None:
         self._redis = connect(redis) if isinstance(redis, str) else redis
-        self._decoders: dict[str, _GroupDecoder] = {}
+        self._decoders: dict[tuple[str, int], _GroupDecoder] = {}
         self._on_demand: dict[str, OnlineOnDemand] = {}
 
     def __enter__(self) -> Self:
@@ -100,30 +103,32 @@ class OnlineReader:
             raise InputError(f"now={now.isoformat()} has no time zone", remedy="add an offset, such as +00:00")
         instant = to_micros(now or datetime.now(UTC))
         given = self._request_values(view, rows, request or {})
-        tags = _tags(view, rows)
-        keys = [last_updated_key(group) for group in view.groups]
-        places: list[list[int]] = []
-        for group in view.groups:
-            prefix = f"{group.id}:"
-            present = [(i, tag) for i, tag in enumerate(tags[_key_names(group)]) if tag is not None]
-            places.append([i for i, _ in present])
-            keys += [prefix + tag for _, tag in present]
-        values = self._fetch(keys)
-
-        updated = [parse_last_updated(values[i], keys[i]) for i in range(len(view.groups))]
-        vectors = []
-        start = len(view.groups)
-        for group, places_of_group in zip(view.groups, places, strict=True):
-            end = start + len(places_of_group)
-            found = zip(places_of_group, keys[start:end], values[start:end], strict=True)
-            vectors.append(self._decoder(group).decode(len(rows), found, instant))
-            start = end
+        view_id = view.id
+        fetch = self._fetch if view.is_plain else _each_once(self._fetch)
+        freshness = [last_updated_key(viewed.group) for viewed in view.groups]
+        updated: list[LastUpdated | None] = []
+        read: dict[int, GroupVectors] = {}
+        for round_ in view.rounds:
+            groups = [view.groups[i] for i in round_]
+            keys, places = _entity_keys(groups, _with_features(rows, groups, read.values()) if read else rows)
+            asked = keys if read else freshness + keys
+            values = fetch(asked) if asked else []
+            if not read:
+                updated = [parse_last_updated(value, key) for value, key in zip(values, freshness, strict=False)]
+                values = values[len(freshness) :]
+            start = 0
+            for i, places_of_group in zip(round_, places, strict=True):
+                end = start + len(places_of_group)
+                found = zip(places_of_group, keys[start:end], values[start:end], strict=True)
+                read[i] = self._decoder(view_id, i, view.groups[i]).decode(len(rows), found, instant)
+                start = end
+        vectors = [read[i] for i in range(len(view.groups))]
         computed = self._on_demand_of(view).compute(rows, vectors, given, instant) if view.on_demand else ()
         return OnlineVectors(
             view=view,
             rows=tuple(rows),
             groups=tuple(vectors),
-            stale={g.id: _is_stale(g, u, instant) for g, u in zip(view.groups, updated, strict=True)},
+            stale={g.id: _is_stale(g.group, u, instant) for g, u in zip(view.groups, updated, strict=True)},
             updated_at={g.id: from_micros(u.wall) if u else None for g, u in zip(view.groups, updated, strict=True)},
             on_demand=computed,
         )
@@ -151,18 +156,19 @@ class OnlineReader:
         with redis_errors(self._redis):
             return cast("list[bytes | None]", fetch(keys))
 
-    def _decoder(self, group: GroupSchema) -> _GroupDecoder:
-        decoder = self._decoders.get(group.id)
-        if decoder is None or decoder.group != group:  # a definition of the group that this reader has not met
-            decoder = self._decoders[group.id] = _GroupDecoder(self._redis, group)
+    def _decoder(self, view_id: str, place: int, viewed: ViewedSchema) -> _GroupDecoder:
+        decoder = self._decoders.get((view_id, place))
+        if decoder is None or decoder.viewed != viewed:  # a definition of the view that this reader has not met
+            decoder = self._decoders[view_id, place] = _GroupDecoder(self._redis, viewed)
         return decoder
 
 
 class _GroupDecoder:
-    """Decodes the values of one group as one definition of it sees them; keeps the layouts it has met."""
+    """Decodes the values of one group as one view sees them; keeps the layouts it has met."""
 
-    def __init__(self, redis: Redis, group: GroupSchema) -> None:
-        self.group = group
+    def __init__(self, redis: Redis, viewed: ViewedSchema) -> None:
+        self.viewed = viewed
+        self.group = group = viewed.group
         self._redis = redis
         self._defaults = [wire_round_trip(feature.dtype, feature.default) for feature in group.features]
         self._fillable = [(i, default) for i, default in enumerate(self._defaults) if default is not None]
@@ -191,7 +197,7 @@ class _GroupDecoder:
                     status = Status.DEFAULTED
             values[place] = row
             statuses[place] = status
-        return GroupVectors(self.group, values, statuses, timestamps)
+        return GroupVectors(self.viewed, values, statuses, timestamps)
 
     def _look_up(self, number: int, key: str) -> _Known:
         """The layout of a value whose number was not met before; all layouts are read again."""
@@ -216,14 +222,52 @@ def _known(group: GroupSchema, number: int, layout: Layout) -> _Known:
     return _Known(Codec(layout, number), tuple(places.get(feature.name) for feature in group.features))
 
 
-def _key_names(group: GroupSchema) -> tuple[str, ...]:
-    return tuple(key.name for key in group.keys)
+def _key_names(viewed: ViewedSchema) -> tuple[str, ...]:
+    return tuple(key.name for key in viewed.keys)
 
 
-def _tags(view: ViewSchema, rows: Sequence[Mapping[str, Any]]) -> dict[tuple[str, ...], list[str | None]]:
-    """The encoded entity of every row, for each combination of key columns that groups of the view have."""
-    keys = {_key_names(group): group.keys for group in view.groups}
-    return {names: [entity_tag(columns, row, i) for i, row in enumerate(rows)] for names, columns in keys.items()}
+def _entity_keys(
+    groups: Sequence[ViewedSchema], rows: Sequence[Mapping[str, Any]]
+) -> tuple[list[str], list[list[int]]]:
+    """The keys of the rows in every group, one group after the other, and of each group the rows that have one."""
+    columns = {_key_names(viewed): viewed.keys for viewed in groups}
+    tags = {names: [entity_tag(keys, row, i) for i, row in enumerate(rows)] for names, keys in columns.items()}
+    found: list[str] = []
+    places: list[list[int]] = []
+    for viewed in groups:
+        prefix = f"{viewed.group.id}:"
+        present = [(i, tag) for i, tag in enumerate(tags[_key_names(viewed)]) if tag is not None]
+        places.append([i for i, _ in present])
+        found += [prefix + tag for _, tag in present]
+    return found, places
+
+
+def _with_features(
+    rows: Sequence[Mapping[str, Any]], groups: Sequence[ViewedSchema], read: Iterable[GroupVectors]
+) -> list[dict[str, Any]]:
+    """The rows with those features that hold keys of some groups."""
+    names = {key.name for viewed in groups for key in viewed.keys}
+    columns = {
+        feature.name: [values[i] for values in part.values]
+        for part in read
+        for i, feature in enumerate(part.group.features)
+        if feature.name in names
+    }
+    found = (dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True))
+    return [{**row, **features} for row, features in zip(rows, found, strict=True)]
+
+
+def _each_once(fetch: Callable[[list[str]], list[bytes | None]]) -> Callable[[list[str]], list[bytes | None]]:
+    """Asks for every key once, however often and in however many round trips it is wanted."""
+    known: dict[str, bytes | None] = {}
+
+    def fetch_new(keys: list[str]) -> list[bytes | None]:
+        new = [key for key in dict.fromkeys(keys) if key not in known]
+        if new:
+            known.update(zip(new, fetch(new), strict=True))
+        return [known[key] for key in keys]
+
+    return fetch_new
 
 
 def _is_stale(group: GroupSchema, updated: LastUpdated | None, now: int) -> bool:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from feature_store.dtypes import Value, arrow_type
 from feature_store.errors import InputError
-from feature_store.plan.schema import GroupSchema, ViewSchema
+from feature_store.plan.schema import ViewedSchema, ViewSchema
 
 if TYPE_CHECKING:
     import numpy as np
@@ -30,7 +30,7 @@ class Status(StrEnum):
 class GroupVectors:
     """One group's part of the vectors: per row its values in order of the group's features, defaults filled in."""
 
-    group: GroupSchema
+    group: ViewedSchema
     values: Sequence[Sequence[Value]]
     statuses: Sequence[Status]
     timestamps: Sequence[datetime | None]
@@ -39,6 +39,8 @@ class GroupVectors:
 @dataclass(frozen=True)
 class OnlineVectors:
     """The vectors of a view for some rows, in their order.
+
+    A group is called by its id; one read in a role with a prefix has the prefix before it: "seller_user_orders@1".
 
     Attributes:
         rows: the rows that were asked for.

@@ -21,10 +21,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pyiceberg.catalog import Catalog
+from pyiceberg.table import Table
 
 from feature_store.errors import InputError
 from feature_store.offline.catalog import open_catalog
-from feature_store.pit.join import join_labels
+from feature_store.pit.join import join_view
 from feature_store.pit.labels import read_labels
 from feature_store.pit.on_demand import with_on_demand
 from feature_store.pit.planning import GroupPlan, current_snapshot_id, open_table, plan_group
@@ -136,7 +137,7 @@ def build_in(
     _check(view, name, known_by, snapshots or {})
     rows = read_labels(labels, view)
     plans = _plans(catalog, view, rows.table, snapshots or {})
-    joined = with_on_demand(view, rows.table, join_labels(rows.table, plans, known_by))
+    joined = with_on_demand(view, rows.table, join_view(rows.table, view, plans, known_by))
     dataset_id = f"{created:%Y%m%dT%H%M%SZ}-{uuid.uuid4().hex[:8]}"
     path = folder / name / dataset_id
     with _appearing(path) as unfinished:
@@ -166,12 +167,13 @@ def _check(view: ViewSchema, name: str, known_by: object, snapshots: Mapping[str
         )
     if known_by not in (None, "label"):
         raise InputError(f"{known_by!r} is not a cut-off", where="known_by", remedy="leave it out, or give 'label'")
-    unknown = sorted(set(snapshots) - {group.id for group in view.groups})
+    groups = dict.fromkeys(viewed.group.id for viewed in view.groups)
+    unknown = sorted(set(snapshots) - set(groups))
     if unknown:
         raise InputError(
             f"view {view.id} has no group {', '.join(unknown)}",
             where="snapshots",
-            remedy=f"its groups are {', '.join(group.id for group in view.groups)}",
+            remedy=f"its groups are {', '.join(groups)}",
         )
 
 
@@ -180,11 +182,13 @@ def _plans(
 ) -> list[GroupPlan]:
     times = pc.min_max(labels[LABEL_TIMESTAMP].cast(pa.int64()))
     label_times = (times["min"].as_py(), times["max"].as_py()) if labels.num_rows else None
+    tables: dict[str, Table] = {}  # one for all roles of a group: they see the same rows
     plans = []
-    for group in view.groups:
-        table = open_table(catalog, group)
+    for viewed in view.groups:
+        group = viewed.group
+        table = tables.get(group.id) or tables.setdefault(group.id, open_table(catalog, group))
         snapshot_id = snapshots[group.id] if group.id in snapshots else current_snapshot_id(table)
-        plans.append(plan_group(table, group, snapshot_id, label_times))
+        plans.append(plan_group(table, viewed, snapshot_id, label_times))
     return plans
 
 

@@ -17,6 +17,7 @@ from feature_store.pit.output import OutputColumn, output_column
 from feature_store.pit.planning import GroupPlan, PlannedFile, bucket_numbers
 from feature_store.pit.reading import read_rows
 from feature_store.pit.semantics import LABEL_TIMESTAMP, KnownBy
+from feature_store.plan.schema import ViewSchema
 
 Int64s = NDArray[np.int64]
 
@@ -40,16 +41,38 @@ class _Part:
     inputs: tuple[tuple[GroupPlan, tuple[PlannedFile, ...]], ...]
 
 
+def join_view(labels: pa.Table, view: ViewSchema, plans: Sequence[GroupPlan], known_by: KnownBy) -> Joined:
+    """The features of a view for each label, in their order.
+
+    A group keyed by a feature of another is joined after that one, by the value that holds at the label's own time.
+
+    Args:
+        labels: label rows as `read_labels` gives them.
+        plans: one for each group of the view, in order.
+    """
+    keys = {key.name for group in view.groups for key in group.keys}
+    columns: dict[str, pa.ChunkedArray] = {}
+    missing: dict[str, int] = {}
+    for places in view.rounds:
+        joined = join_labels(labels, [plans[place] for place in places], known_by)
+        columns |= dict(zip(joined.features.column_names, joined.features.columns, strict=True))
+        missing |= joined.missing
+        for name in keys.intersection(joined.missing):
+            labels = labels.append_column(name, columns[name])
+    names = [feature.name for feature in view.features]
+    return Joined(pa.table({name: columns[name] for name in names}), {name: missing[name] for name in names})
+
+
 def join_labels(labels: pa.Table, plans: Sequence[GroupPlan], known_by: KnownBy, workers: int | None = None) -> Joined:
     """The features of the planned groups for each label, in order of the plans.
 
     Threads are enough: what takes time here (reading, sorting, searching, gathering) runs outside Python's lock.
 
     Args:
-        labels: label rows as `read_labels` gives them.
+        labels: label rows with all the keys of these groups, as `read_labels` gives them.
         workers: parts joined at the same time; as many as there are cores if not given.
     """
-    features = [feature for plan in plans for feature in plan.group.features]
+    features = [feature for plan in plans for feature in plan.viewed.features]
     outputs = {feature.name: output_column(feature, labels.num_rows) for feature in features}
     with ThreadPoolExecutor(workers or os.cpu_count()) as pool:
         for _ in pool.map(lambda part: _join_part(labels, part, known_by, outputs), list(_parts(labels, plans))):
@@ -62,11 +85,11 @@ def join_labels(labels: pa.Table, plans: Sequence[GroupPlan], known_by: KnownBy,
 
 
 def _parts(labels: pa.Table, plans: Sequence[GroupPlan]) -> Iterator[_Part]:
-    """The work, cut so that parts need nothing of each other: groups of one entity and number of buckets together."""
+    """The work, cut so that parts need nothing of each other: groups of one key and number of buckets together."""
     together: dict[tuple[tuple[str, ...], int], list[GroupPlan]] = {}
     for plan in plans:
         if plan.files:
-            together.setdefault((tuple(key.name for key in plan.group.keys), plan.buckets), []).append(plan)
+            together.setdefault((tuple(key.name for key in plan.viewed.keys), plan.buckets), []).append(plan)
     for members in together.values():
         yield from _parts_of_entity(labels, members)
 
@@ -90,10 +113,10 @@ def _parts_of_entity(labels: pa.Table, plans: Sequence[GroupPlan]) -> Iterator[_
 
 def _buckets_of_labels(labels: pa.Table, plan: GroupPlan) -> Int64s:
     """The bucket of each label; none where the key is NULL, for then it is missing everywhere."""
-    keys = labels[plan.bucket_key]
+    keys = labels[plan.bucket_key.name]
     if plan.buckets == 1:
         return np.where(pc.is_null(keys).to_numpy(), _NO_BUCKET, 0)
-    numbers: Int64s = pc.fill_null(bucket_numbers(keys, plan.group.keys[0].dtype, plan.buckets), _NO_BUCKET).to_numpy()
+    numbers: Int64s = pc.fill_null(bucket_numbers(keys, plan.bucket_key.dtype, plan.buckets), _NO_BUCKET).to_numpy()
     return numbers
 
 
@@ -105,7 +128,7 @@ def _number_of_parts(buckets: int, rows: int) -> int:
 def _join_part(labels: pa.Table, part: _Part, known_by: KnownBy, outputs: dict[str, OutputColumn]) -> None:
     """Joins the labels of one part with every group that has rows for them."""
     positions = pa.array(part.positions)
-    keys = [_taken(labels[key.name], positions) for key in part.inputs[0][0].group.keys]
+    keys = [_taken(labels[key.name], positions) for key in part.inputs[0][0].viewed.keys]
     times = _taken(labels[LABEL_TIMESTAMP], positions).cast(pa.int64()).to_numpy()
     encoded = encode_labels(keys, times)
     for plan, files in part.inputs:
@@ -119,7 +142,7 @@ def _join_part(labels: pa.Table, part: _Part, known_by: KnownBy, outputs: dict[s
         matched = np.flatnonzero(found != NO_ROW)
         positions_matched, row_numbers = part.positions[matched], pa.array(found[matched])
         for name, values in rows.features.items():
-            outputs[name].put(positions_matched, values.take(row_numbers))
+            outputs[f"{plan.viewed.prefix}{name}"].put(positions_matched, values.take(row_numbers))
 
 
 def _taken(column: pa.ChunkedArray, positions: pa.Array) -> pa.Array:

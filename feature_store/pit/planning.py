@@ -27,7 +27,7 @@ from pyiceberg.types import LongType, PrimitiveType, StringType, TimestamptzType
 
 from feature_store.dtypes import TIMESTAMP, DType, arrow_type
 from feature_store.errors import ConflictError, NotFoundError
-from feature_store.plan.schema import CREATED_TIMESTAMP, FEATURE_TIMESTAMP, GroupSchema
+from feature_store.plan.schema import CREATED_TIMESTAMP, FEATURE_TIMESTAMP, Column, GroupSchema, ViewedSchema
 
 _BUCKETED_TYPES: dict[str, PrimitiveType] = {"STRING": StringType(), "INT": LongType(), "TIMESTAMP": TimestamptzType()}
 
@@ -52,7 +52,7 @@ class PlannedFile:
 
 @dataclass(frozen=True)
 class GroupPlan:
-    """What to read of one group.
+    """What to read of one group in one role of a view.
 
     Attributes:
         snapshot_id: the snapshot read; None for a table that nothing was written to.
@@ -63,7 +63,7 @@ class GroupPlan:
         same_columns_by_name: whether every file has these columns under these names and types, or lacks them.
     """
 
-    group: GroupSchema
+    viewed: ViewedSchema
     snapshot_id: int | None
     files: tuple[PlannedFile, ...]
     buckets: int
@@ -73,9 +73,14 @@ class GroupPlan:
     io: FileIO
 
     @property
-    def bucket_key(self) -> str:
-        """The key column whose value decides the bucket."""
-        return self.group.keys[0].name
+    def group(self) -> GroupSchema:
+        """The group as its table has it, with the features to read."""
+        return self.viewed.group
+
+    @property
+    def bucket_key(self) -> Column:
+        """The column of the labels whose value decides the bucket."""
+        return self.viewed.keys[0]
 
     @property
     def rows(self) -> int:
@@ -107,9 +112,9 @@ def current_snapshot_id(table: Table) -> int | None:
 
 
 def plan_group(
-    table: Table, group: GroupSchema, snapshot_id: int | None, label_times: tuple[int, int] | None
+    table: Table, viewed: ViewedSchema, snapshot_id: int | None, label_times: tuple[int, int] | None
 ) -> GroupPlan:
-    """The files of one group that can hold rows for the labels.
+    """The files of one group of a view that can hold rows for the labels.
 
     Args:
         snapshot_id: the snapshot to read; None reads the table as it was before anything was written.
@@ -119,13 +124,14 @@ def plan_group(
         NotFoundError: if the snapshot is gone.
         ConflictError: if the table does not fit the group, or rows were deleted by delete files.
     """
+    group = viewed.group
     columns = _columns(table.schema(), group)
     snapshot = _snapshot(table, group, snapshot_id)
     files: tuple[PlannedFile, ...] = ()
     if snapshot is not None and label_times is not None:
         files = _files(table, group, snapshot, label_times)
     return GroupPlan(
-        group=group,
+        viewed=viewed,
         snapshot_id=snapshot_id,
         files=files,
         buckets=gcd(*(file.buckets for file in files)) or 1,

@@ -12,6 +12,9 @@ the greatest created_timestamp, so a row that was written again corrects the one
 table. No row kept: every feature of the group is missing. A missing value and a NULL one become the feature's default,
 or NULL.
 
+A key column is a column of the label, or a feature of another group of the view: then its value is the one that group
+gives the label, default included, and the rows looked at are those of the label's own time all the same.
+
 Labels keep their order, their duplicates and all their columns: as many rows come out as went in.
 """
 
@@ -21,7 +24,7 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 from feature_store.dtypes import to_micros
-from feature_store.plan.schema import CREATED_TIMESTAMP, FEATURE_TIMESTAMP, GroupSchema
+from feature_store.plan.schema import CREATED_TIMESTAMP, FEATURE_TIMESTAMP, GroupSchema, ViewedSchema
 
 LABEL_TIMESTAMP = "label_timestamp"
 
@@ -32,33 +35,36 @@ Row = dict[str, Any]
 
 
 def reference_join(
-    labels: Sequence[Row], groups: Sequence[tuple[GroupSchema, Sequence[Row]]], known_by: KnownBy = None
+    labels: Sequence[Row], groups: Sequence[tuple[ViewedSchema, Sequence[Row]]], known_by: KnownBy = None
 ) -> list[Row]:
     """The labels with the features of every group, by plain loops over Python values (times are aware datetimes)."""
     joined = []
     for label in labels:
-        result = dict(label)
-        for group, rows in groups:
-            row = _row_at(label, group, rows, known_by)
-            for feature in group.features:
-                value = None if row is None else row.get(feature.name)
+        result, waiting = dict(label), list(groups)
+        while waiting:
+            ready = (i for i, (viewed, _) in enumerate(waiting) if all(key.name in result for key in viewed.keys))
+            viewed, rows = waiting.pop(next(ready))
+            row = _row_at(result, viewed, rows, known_by)
+            for feature, stored in zip(viewed.features, viewed.group.features, strict=True):
+                value = None if row is None else row.get(stored.name)
                 result[feature.name] = feature.default if value is None else value
         joined.append(result)
     return joined
 
 
-def _row_at(label: Row, group: GroupSchema, rows: Sequence[Row], known_by: KnownBy) -> Row | None:
+def _row_at(label: Row, viewed: ViewedSchema, rows: Sequence[Row], known_by: KnownBy) -> Row | None:
     best: Row | None = None
     for row in rows:
-        if not _is_entity(label, row, group) or not _is_usable(label, row, group, known_by):
+        if not _is_entity(label, row, viewed) or not _is_usable(label, row, viewed.group, known_by):
             continue
         if best is None or _recency(row) >= _recency(best):
             best = row
     return best
 
 
-def _is_entity(label: Row, row: Row, group: GroupSchema) -> bool:
-    return all(label[key.name] is not None and label[key.name] == row[key.name] for key in group.keys)
+def _is_entity(label: Row, row: Row, viewed: ViewedSchema) -> bool:
+    keys = zip(viewed.keys, viewed.group.keys, strict=True)
+    return all(label[key.name] is not None and label[key.name] == row[stored.name] for key, stored in keys)
 
 
 def _is_usable(label: Row, row: Row, group: GroupSchema, known_by: KnownBy) -> bool:

@@ -28,10 +28,10 @@ from feature_store.plan.naming import (
     suggested_name,
 )
 from feature_store.plan.nodes import Aggregate, GroupPlan, QueriedRows, WindowedRows
-from feature_store.plan.on_demand import plan_view
 from feature_store.plan.query import AS_OF, QueryError, lift_query
 from feature_store.plan.schema import Column, GroupSchema, ViewSchema
 from feature_store.plan.stream import settings_problems, stream_problems
+from feature_store.plan.view import plan_view
 
 T = TypeVar("T")
 _TAKEN_SOURCES = frozenset(["cleaned", "grid", "answers", "vectors"])  # names of steps in the compiled SQL
@@ -54,9 +54,9 @@ def view_schema(view: FeatureView) -> ViewSchema:
     """The groups of a view as readers see them.
 
     Raises:
-        DefinitionErrors: if one of its groups is wrong, or one of its on-demand features.
+        DefinitionErrors: if one of its groups is wrong, or how it reads them, or one of its on-demand features.
     """
-    return plan_view(view, [build_plan(group).schema for group in view.groups])
+    return plan_view(view, [build_plan(role.group).schema for role in view.viewed])
 
 
 class _Builder:
@@ -102,10 +102,6 @@ class _Builder:
             self.refuse("owner", f"owner {group.owner!r} is not an owner", "write 'team:name' or an e-mail address")
         if group.version < 1 or group.version > 9999:
             self.refuse("version", f"version {group.version} is not a version", "count versions from 1")
-        if group.entity.join_key in TAKEN_KEYS | TAKEN_COLUMNS:
-            self.refuse("reserved-name", f"{group.entity.join_key!r} is a reserved name", "rename the join key")
-        if group.entity.dtype.kind not in ("STRING", "INT", "TIMESTAMP"):  # what Iceberg can put into buckets
-            self.refuse("key-type", f"a key cannot be {group.entity.dtype}", "use STRING, INT or TIMESTAMP")
         if not group.features:
             self.refuse("no-feature", "the group has no features", "add at least one Feature")
         if not 1 <= group.buckets <= 4096:
@@ -120,8 +116,16 @@ class _Builder:
                 f"slide {group.slide!r} does not divide a {group.refresh} partition",
                 f"use a slide that fits a whole number of times into {format_duration(group.partition_size)}",
             )
+        self._check_keys()
         self._check_ttl()
         self._check_sources()
+
+    def _check_keys(self) -> None:
+        for key, dtype in self.group.entity.keys.items():
+            if key in TAKEN_KEYS | TAKEN_COLUMNS:
+                self.refuse("reserved-name", f"{key!r} is a reserved name", "rename the join key")
+            if dtype.kind not in ("STRING", "INT", "TIMESTAMP"):  # what Iceberg can put into buckets
+                self.refuse("key-type", f"a key cannot be {dtype}", "use STRING, INT or TIMESTAMP")
 
     def _check_sources(self) -> None:
         group, stream = self.group, self.group.stream
@@ -165,15 +169,14 @@ class _Builder:
         for name in sorted(taken & source.schema.keys()):
             self.refuse("reserved-name", f"{where}: {name!r} is a name that the compiled SQL uses itself",
                         "leave the column out, or rename it in the source")  # fmt: skip
-        if self.group.source is not None:
-            key = source.schema.get(self.group.entity.join_key)
-            if key is None:
-                self.refuse("join-key", f"{where} has no column {self.group.entity.join_key!r}, the join key of "
-                            f"{self.group.entity.name}", "add it to the source's schema")  # fmt: skip
-            elif key != self.group.entity.dtype:
-                self.refuse("join-key", f"{where}: {self.group.entity.join_key!r} is {key}, as the join key of "
-                            f"{self.group.entity.name} it is {self.group.entity.dtype}",
-                            "make the types equal")  # fmt: skip
+        for key, dtype in self.group.entity.keys.items() if self.group.source is not None else ():
+            found = source.schema.get(key)
+            if found is None:
+                self.refuse("join-key", f"{where} has no column {key!r}, the join key of {self.group.entity.name}",
+                            "add it to the source's schema")  # fmt: skip
+            elif found != dtype:
+                self.refuse("join-key", f"{where}: {key!r} is {found}, as the join key of {self.group.entity.name} "
+                            f"it is {dtype}", "make the types equal")  # fmt: skip
 
     def _check_names(self) -> None:
         entity = self.group.entity
@@ -181,7 +184,7 @@ class _Builder:
         for name in [*(f.name for f in self.group.features), *self.group.derived]:
             if name in seen:
                 self.refuse("duplicate-name", f"the name {name!r} is used twice", "give each feature its own", name)
-            if name in RESERVED or name == entity.join_key:
+            if name in RESERVED or name in entity.keys:
                 self.refuse("reserved-name", f"{name!r} is a reserved name", "choose another name", name)
             seen.add(name)
         for feature in self.group.features:
@@ -282,7 +285,7 @@ class _Builder:
         if lifted is None:
             return None
         given = set(lifted.named_selects)
-        for name in [group.entity.join_key, *(f.name for f in group.features)]:
+        for name in [*group.entity.keys, *(f.name for f in group.features)]:
             if name not in given:
                 self.refuse(
                     "query",
@@ -301,13 +304,13 @@ class _Builder:
         return tuple(derived)
 
     def _schema(self, derived: tuple[tuple[str, Expression], ...]) -> GroupSchema:
-        group = self.group
+        group, entity = self.group, self.group.entity
         features = [Column(f.name, f.dtype, f.default, f.description, f.expect) for f in group.features]
         features += [Column(name, e.dtype, description=group.derived[name]) for name, e in derived]
         return GroupSchema(
             name=group.name,
             version=group.version,
-            keys=(Column(group.entity.join_key, group.entity.dtype, description=group.entity.description),),
+            keys=tuple(Column(name, dtype, description=entity.description) for name, dtype in entity.keys.items()),
             features=tuple(features),
             ttl=group.ttl_size,
             availability_delay=parse_duration(group.availability_delay),

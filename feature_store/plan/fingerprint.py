@@ -17,7 +17,7 @@ def fingerprint_of(
 ) -> str:
     """16 hex digits; equal for definitions that compute the same values, however they are spelt or ordered."""
     computed: dict[str, Any] = {
-        "entity": [group.entity.join_key, str(group.entity.dtype)],
+        "entity": [text for key, dtype in group.entity.keys.items() for text in (key, str(dtype))],
         "sources": sorted(json.dumps(_source(source)) for source in group.all_sources),
         "slide": group.slide_size,
         "emit": group.emits,
@@ -38,7 +38,7 @@ def state_fingerprint_of(group: FeatureGroup, rows: WindowedRows) -> str:
     """16 hex digits; equal for definitions whose Flink jobs can take up each other's state."""
     source, read = rows.source, rows.columns_read
     kept = {
-        "entity": [group.entity.join_key, str(group.entity.dtype)],
+        "entity": [text for key, dtype in group.entity.keys.items() for text in (key, str(dtype))],
         "source": sorted([name, str(dtype)] for name, dtype in source.schema.items() if name in read),
         "event_timestamp": source.event_timestamp,
         "event_id": source.event_id,

@@ -12,7 +12,7 @@ from feature_store.plan.expression_nodes import Expression, finite
 from feature_store.plan.expressions import ExpressionError, parse_expression
 from feature_store.plan.naming import RESERVED, is_snake_case
 from feature_store.plan.on_demand_function import OnDemandError, function_expression, import_function
-from feature_store.plan.schema import Column, GroupSchema, OnDemandColumn, ViewSchema
+from feature_store.plan.schema import OnDemandColumn, ViewedSchema, ViewSchema
 
 REQUEST_TIME = "request_time"
 """The instant of a request; in training the label's."""
@@ -21,8 +21,8 @@ _SCALARS = ("STRING", "INT", "FLOAT", "BOOL", "TIMESTAMP")
 _COMPARISONS = ("eq", "ne", "lt", "le", "gt", "ge", "nullif")
 
 
-def plan_view(view: FeatureView, groups: Sequence[GroupSchema]) -> ViewSchema:
-    """A view over the schemas of its groups.
+def plan_on_demand(view: FeatureView, groups: Sequence[ViewedSchema]) -> tuple[OnDemandColumn, ...]:
+    """The on-demand features of a view over its groups.
 
     Raises:
         DefinitionErrors: with everything that is wrong in its request values and on-demand features.
@@ -33,13 +33,16 @@ def plan_view(view: FeatureView, groups: Sequence[GroupSchema]) -> ViewSchema:
     planner.check_use(on_demand)
     if planner.errors:
         raise DefinitionErrors(planner.errors)
-    request = tuple(Column(name, dtype) for name, dtype in view.request.items())
-    return ViewSchema(view.name, view.version, tuple(groups), on_demand, request)
+    return on_demand
 
 
 def on_demand_lineage(view: ViewSchema) -> dict[str, tuple[tuple[str, str], ...]]:
     """For each on-demand feature the stored features it depends on, as pairs of group id and name, sorted."""
-    stored = {feature.name: {(group.id, feature.name)} for group in view.groups for feature in group.features}
+    stored = {
+        feature.name: {(role.group.id, origin.name)}
+        for role in view.groups
+        for feature, origin in zip(role.features, role.group.features, strict=True)
+    }
     found: dict[str, set[tuple[str, str]]] = {}
     for column in view.on_demand:
         origins = (stored.get(name, found.get(name, set())) for name in column.inputs)
@@ -50,15 +53,15 @@ def on_demand_lineage(view: ViewSchema) -> dict[str, tuple[tuple[str, str], ...]
 class _Planner:
     """Collects the errors of one view; `known` are the columns that the next on-demand feature may read."""
 
-    def __init__(self, view: FeatureView, groups: Sequence[GroupSchema]) -> None:
+    def __init__(self, view: FeatureView, groups: Sequence[ViewedSchema]) -> None:
         self.view = view
         self.errors: list[DefinitionError] = []
         self.known: dict[str, DType] = {}
         self.taken: dict[str, str] = {}
+        for key in (key for group in groups for key in group.keys):
+            self.know(key.name, key.dtype, "a key of the view")
         for group in groups:
-            for key in group.keys:
-                self.know(key.name, key.dtype, "a key of the view")
-            for feature in group.features:
+            for feature in group.features:  # which may hold the key of another group
                 self.know(feature.name, feature.dtype, f"a feature of {group.id}")
         self.known[REQUEST_TIME] = TIMESTAMP
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -14,8 +13,8 @@ from feature_store.errors import DefinitionError, DefinitionErrors
 from feature_store.plan.build import build_plan
 from feature_store.plan.naming import is_owner, is_snake_case
 from feature_store.plan.nodes import GroupPlan
-from feature_store.plan.on_demand import plan_view
 from feature_store.plan.schema import ViewSchema
+from feature_store.plan.view import plan_view
 
 
 @dataclass(frozen=True)
@@ -44,11 +43,11 @@ def compile_project(project: Project) -> CompiledProject:
             errors.extend(error.errors)
     views: dict[str, ViewSchema] = {}
     for view in project.views:
-        problems = _view_errors(view, {group.id for group in project.groups})
-        errors.extend(problems)
-        if not problems and all(group.id in groups for group in view.groups):
+        errors += _view_errors(view, {group.id for group in project.groups})
+        read = [role.group.id for role in view.viewed]
+        if all(group in groups for group in read):
             try:
-                views[view.id] = plan_view(view, [groups[group.id].schema for group in view.groups])
+                views[view.id] = plan_view(view, [groups[group].schema for group in read])
             except DefinitionErrors as error:
                 errors.extend(error.errors)
     if errors:
@@ -93,34 +92,15 @@ def _different_streams(groups: Sequence[FeatureGroup]) -> list[DefinitionError]:
 def _view_errors(view: FeatureView, defined: set[str]) -> list[DefinitionError]:
     """What is wrong in a view itself; its groups speak for themselves."""
     found: list[tuple[str, str, str]] = []
-    for group in view.groups:
-        if group.id not in defined:
+    for group in dict.fromkeys(role.group.id for role in view.viewed):
+        if group not in defined:
             remedy = "assign the group to a variable of a module in feature_defs"
-            found.append(("unknown-group", f"the group {group.id} it reads is not defined by itself", remedy))
+            found.append(("unknown-group", f"the group {group} it reads is not defined by itself", remedy))
     if not is_snake_case(view.name):
         found.append(("name", f"the name {view.name!r} is not snake_case", "use lower case letters, digits and _"))
     if not is_owner(view.owner):
         found.append(("owner", f"owner {view.owner!r} is not an owner", "write 'team:name' or an e-mail address"))
     if not view.groups:
         found.append(("no-group", "the view has no groups", "add at least one FeatureGroup"))
-    found += _clashes(view)
     where = f"{view.place}: view {view.id}" if view.place else f"view {view.id}"
     return [DefinitionError(message, where=where, remedy=remedy, code=code) for code, message, remedy in found]
-
-
-def _clashes(view: FeatureView) -> list[tuple[str, str, str]]:
-    """Names that two of a view's groups use differently."""
-    found: list[tuple[str, str, str]] = []
-    names = Counter(name for group in view.groups for name in [*(f.name for f in group.features), *group.derived])
-    for name, count in names.items():
-        if count > 1:
-            found.append(("duplicate-name", f"{count} of its groups have a feature {name!r}", "leave one group out"))
-    key_types: dict[str, set[str]] = {}
-    for group in view.groups:
-        key_types.setdefault(group.entity.join_key, set()).add(str(group.entity.dtype))
-    for key, types in key_types.items():
-        if len(types) > 1:
-            found.append(("key-type", f"the key {key!r} is {' and '.join(sorted(types))}", "make the entities agree"))
-        if key in names:
-            found.append(("duplicate-name", f"{key!r} is a key and a feature", "rename the feature"))
-    return found

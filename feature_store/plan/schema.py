@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from feature_store.dsl.feature import Expectation
@@ -75,6 +76,39 @@ class OnDemandColumn(Column):
 
 
 @dataclass(frozen=True)
+class ViewedSchema:
+    """A group in one role of a view.
+
+    Attributes:
+        group: the group as its stores have it, with the features that are read.
+        key_names: what the view calls the group's key columns; empty: as the group does.
+        prefix: put before the names of the group and its features.
+    """
+
+    group: GroupSchema
+    key_names: tuple[str, ...] = ()
+    prefix: str = ""
+
+    @cached_property
+    def id(self) -> str:
+        """What the view calls it: "user_orders@1", with the prefix before it."""
+        return f"{self.prefix}{self.group.id}"
+
+    @cached_property
+    def keys(self) -> tuple[Column, ...]:
+        """The group's key columns as the view calls them: columns that a reader gives, or features of the view."""
+        names = self.key_names or (key.name for key in self.group.keys)
+        return tuple(replace(key, name=name) for key, name in zip(self.group.keys, names, strict=True))
+
+    @cached_property
+    def features(self) -> tuple[Column, ...]:
+        """The group's features as the view calls them."""
+        if not self.prefix:
+            return self.group.features
+        return tuple(replace(feature, name=f"{self.prefix}{feature.name}") for feature in self.group.features)
+
+
+@dataclass(frozen=True)
 class ViewSchema:
     """What one model reads: the stored features of its groups in order, then the on-demand features over them.
 
@@ -83,7 +117,7 @@ class ViewSchema:
 
     name: str
     version: int
-    groups: tuple[GroupSchema, ...]
+    groups: tuple[ViewedSchema, ...]
     on_demand: tuple[OnDemandColumn, ...] = ()
     request: tuple[Column, ...] = ()
 
@@ -92,12 +126,14 @@ class ViewSchema:
         """The identity: "ranking@1"."""
         return f"{self.name}@{self.version}"
 
-    @property
+    @cached_property
     def keys(self) -> tuple[Column, ...]:
-        """The key columns a reader gives, each once, in order of the groups."""
-        return tuple({key.name: key for group in self.groups for key in group.keys}.values())
+        """The key columns a reader gives, each once, in order of the groups: all that are no features of the view."""
+        features = {feature.name for feature in self.features}
+        keys = {key.name: key for group in self.groups for key in group.keys}
+        return tuple(key for name, key in keys.items() if name not in features)
 
-    @property
+    @cached_property
     def features(self) -> tuple[Column, ...]:
         """All stored features in order of the groups."""
         return tuple(column for group in self.groups for column in group.features)
@@ -106,3 +142,24 @@ class ViewSchema:
     def outputs(self) -> tuple[Column, ...]:
         """What a model gets: the stored features, then the on-demand features."""
         return (*self.features, *self.on_demand)
+
+    @cached_property
+    def rounds(self) -> tuple[tuple[int, ...], ...]:
+        """The places of the groups in the order in which they can be read.
+
+        First the groups keyed by what a reader gives, then those keyed by features of groups before them, and so on;
+        groups keyed by each other's features are in none.
+        """
+        unknown = {feature.name for feature in self.features}
+        waiting = list(range(len(self.groups)))
+        rounds = []
+        while ready := [i for i in waiting if not any(key.name in unknown for key in self.groups[i].keys)]:
+            rounds.append(tuple(ready))
+            unknown -= {feature.name for i in ready for feature in self.groups[i].features}
+            waiting = [i for i in waiting if i not in ready]
+        return tuple(rounds)
+
+    @cached_property
+    def is_plain(self) -> bool:
+        """Whether every group is read in one role only, keyed by what a reader gives."""
+        return len(self.rounds) == 1 and len({viewed.group.id for viewed in self.groups}) == len(self.groups)

@@ -9,6 +9,7 @@ from typing import Any
 from feature_store.dsl.entity import Entity
 from feature_store.dsl.group import FeatureGroup
 from feature_store.dsl.view import FeatureView
+from feature_store.dsl.viewed_group import ViewedGroup
 from feature_store.duration import SECOND
 from feature_store.errors import DefinitionError
 from feature_store.plan.nodes import GroupPlan
@@ -46,7 +47,8 @@ def _entities(groups: list[FeatureGroup]) -> tuple[EntityRecord, ...]:
 
 
 def _entity(entity: Entity) -> EntityRecord:
-    return EntityRecord(entity.name, entity.join_key, str(entity.dtype), entity.description, entity.to_json())
+    names, types = ", ".join(entity.keys), ", ".join(map(str, entity.keys.values()))
+    return EntityRecord(entity.name, names, types, entity.description, entity.to_json())
 
 
 def _group(plan: GroupPlan) -> GroupRecord:
@@ -70,12 +72,11 @@ def _group(plan: GroupPlan) -> GroupRecord:
 
 
 def _view(view: FeatureView) -> ViewRecord:
-    ids = tuple(group.id for group in view.groups)
-    definition = {**view.to_json(), "groups": list(ids)}
+    definition = {**view.to_json(), "groups": [_reading(group) for group in view.groups]}
     return ViewRecord(
         name=view.name,
         version=view.version,
-        groups=ids,
+        groups=tuple(role.group.id for role in view.viewed),
         owner=view.owner,
         description=view.description,
         definition=definition,
@@ -83,11 +84,22 @@ def _view(view: FeatureView) -> ViewRecord:
     )
 
 
+def _reading(group: FeatureGroup | ViewedGroup) -> str | dict[str, Any]:
+    """How a view reads a group: its id, and what a role says besides."""
+    return group.id if isinstance(group, FeatureGroup) else {**group.to_json(), "group": group.group.id}
+
+
 def _view_fingerprint(definition: dict[str, Any]) -> str:
-    """16 hex digits of what a model reads; the order of groups is not part of it, as features are read by name."""
+    """16 hex digits of what a model reads; the order of groups and features is no part of it: they are read by name."""
     computed = {key: value for key, value in definition.items() if key not in ("owner", "description")}
-    computed["groups"] = sorted(computed["groups"])
+    computed["groups"] = sorted(map(_unordered, computed["groups"]), key=json.dumps)
     if "on_demand" in computed:
         features = [{k: v for k, v in feature.items() if k != "description"} for feature in computed["on_demand"]]
         computed["on_demand"] = sorted(features, key=lambda feature: str(feature["name"]))
     return hashlib.sha256(json.dumps(computed, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _unordered(reading: str | dict[str, Any]) -> str | dict[str, Any]:
+    if isinstance(reading, str) or "features" not in reading:
+        return reading
+    return {**reading, "features": sorted(reading["features"])}

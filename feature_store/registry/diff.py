@@ -78,7 +78,7 @@ def _summary(record: Record) -> str:
         count = len(record.features)
         return f"{count} feature{'' if count == 1 else 's'} of {record.entity}, owner {record.owner}"
     computes = f", computes {', '.join(f['name'] for f in record.on_demand)} on demand" if record.on_demand else ""
-    return f"reads {', '.join(record.groups)}{computes}, owner {record.owner}"
+    return f"reads {', '.join(map(str, record.readings))}{computes}, owner {record.owner}"
 
 
 def _remedy(record: Record, known: Iterable[Record]) -> str:
@@ -94,7 +94,8 @@ def _entity_details(old: EntityRecord, new: EntityRecord) -> list[Detail]:
 
 def _view_details(old: ViewRecord, new: ViewRecord) -> list[Detail]:
     found = _differences(view_facts(old), view_facts(new))
-    found += _reordered("order of groups", old.groups, new.groups)
+    read = (tuple(reading.id for reading in view.readings) for view in (old, new))
+    found += _reordered("order of groups", *read)
     names = (tuple(feature["name"] for feature in view.on_demand) for view in (old, new))
     return [*found, *_reordered("order of on-demand features", *names)]
 

@@ -14,6 +14,8 @@ from feature_store.duration import format_duration, parse_duration
 from feature_store.registry.records import EntityRecord, ViewRecord
 
 NONE = "none"
+ALL = "all"
+OWN_KEY = "the entity's"
 _PARTS = ("name", "version", "entity", "source", "sources", "features", "derived", "columns", "tags")
 
 
@@ -36,10 +38,13 @@ def entity_facts(entity: EntityRecord) -> dict[Fact, str]:
 
 
 def view_facts(view: ViewRecord) -> dict[Fact, str]:
-    """Every field of a view that is set, the groups it reads, its request values and its on-demand features."""
+    """Every field of a view that is set, how it reads its groups, its request values and its on-demand features."""
     known = ("name", "version", "groups", "request", "on_demand")
     facts = {Fact("view", "", name): _shown(value) for name, value in view.definition.items() if name not in known}
-    facts |= {Fact("group", group, ""): "read" for group in view.groups}
+    for reading in view.readings:
+        facts[Fact("group", reading.id, "")] = "read"
+        facts[Fact("group", reading.id, "features")] = ALL if reading.features is None else ", ".join(reading.features)
+        facts[Fact("group", reading.id, "key")] = OWN_KEY if reading.key is None else ", ".join(reading.key)
     facts |= {Fact("request value", name, ""): dtype for name, dtype in view.definition.get("request", {}).items()}
     for feature in view.on_demand:
         facts |= {

@@ -25,7 +25,7 @@ def render_all(groups: tuple[GroupRecord, ...], views: tuple[ViewRecord, ...]) -
         _add(group_table, group.id, group.entity, count, _ttl(group), group.owner, group.status, since)
     view_table = _table("Feature view", "Reads", "Owner", "Status", "Since")
     for view in views:
-        _add(view_table, view.id, ", ".join(view.groups), view.owner, view.status, _day(view.created_at))
+        _add(view_table, view.id, ", ".join(map(str, view.readings)), view.owner, view.status, _day(view.created_at))
     return Group(*(table for table, found in ((group_table, groups), (view_table, views)) if found))
 
 
@@ -39,11 +39,13 @@ def render_group(group: GroupRecord) -> RenderableType:
 
 
 def render_view(view: ViewRecord, groups: tuple[GroupRecord, ...], usage: tuple[UsageRecord, ...]) -> RenderableType:
-    """One view: what is known of it, the features it reads, and the models that use it."""
+    """One view: what is known of it, the features it reads, its models; `groups` has one for each of its readings."""
     features = _table("Feature", "Type", "Default", "Feature group")
-    for group in groups:
-        for feature in group.features:
-            _add(features, feature.name, feature.dtype, _json(feature.default), group.id)
+    for reading, group in zip(view.readings, groups, strict=True):
+        columns = {feature.name: feature for feature in group.features}
+        for name in columns if reading.features is None else reading.features:
+            feature = columns[name]
+            _add(features, f"{reading.prefix}{name}", feature.dtype, _json(feature.default), reading.id)
     parts = [*_head(view.id, "feature view", view.description, _view_facts(view)), features]
     if view.on_demand:
         computed = _table("On-demand feature", "Type", "Default", "Computed as")
@@ -61,7 +63,8 @@ def render_view(view: ViewRecord, groups: tuple[GroupRecord, ...], usage: tuple[
 
 def _view_facts(view: ViewRecord) -> list[tuple[str, str]]:
     request = ", ".join(f"{name} {dtype}" for name, dtype in view.definition.get("request", {}).items())
-    return [*([("request values", request)] if request else []), *_circumstances(view)]
+    reads = ", ".join(map(str, view.readings))
+    return [("reads", reads), *([("request values", request)] if request else []), *_circumstances(view)]
 
 
 def _head(title: str, kind: str, description: str, facts: list[tuple[str, str]]) -> list[RenderableType]:

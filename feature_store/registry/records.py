@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
 from typing import Any, Literal
 
 from feature_store.dsl.group import FeatureGroup
+from feature_store.dsl.view import FeatureView
 from feature_store.errors import NotFoundError
 from feature_store.registry.tables import Status
 
@@ -79,8 +80,32 @@ class GroupRecord:
 
 
 @dataclass(frozen=True)
+class Reading:
+    """How a recorded view reads a group: in which role, keyed by what, which features; None where it does not say."""
+
+    group: str
+    features: tuple[str, ...] | None
+    key: tuple[str, ...] | None
+    prefix: str
+
+    @property
+    def id(self) -> str:
+        """What the view calls the group: "user_orders@1", with the prefix before it."""
+        return f"{self.prefix}{self.group}"
+
+    def __str__(self) -> str:
+        """For people: "seller_user_orders@1 (user_orders@1 keyed by seller_id)"."""
+        said = [self.group] if self.prefix else []
+        said += [f"keyed by {', '.join(self.key)}"] if self.key is not None else []
+        return f"{self.id} ({' '.join(said)})" if said else self.id
+
+
+@dataclass(frozen=True)
 class ViewRecord:
-    """A recorded version of a feature view; `definition` is `FeatureView.to_json()` with the groups by their ids."""
+    """A recorded version of a feature view; `definition` is `FeatureView.to_json()` with the groups by their ids.
+
+    `groups` are the ids of what it reads, one for each role.
+    """
 
     name: str
     version: int
@@ -98,6 +123,29 @@ class ViewRecord:
     def id(self) -> str:
         """The identity: "ranking@1"."""
         return f"{self.name}@{self.version}"
+
+    @property
+    def readings(self) -> tuple[Reading, ...]:
+        """How it reads each of its groups, in order."""
+        given = [{"group": one} if isinstance(one, str) else one for one in self.definition["groups"]]
+        return tuple(
+            Reading(
+                group=one["group"],
+                features=tuple(one["features"]) if "features" in one else None,
+                key=tuple(one["key"]) if "key" in one else None,
+                prefix=one.get("prefix", ""),
+            )
+            for one in given
+        )
+
+    def view(self, groups: Mapping[str, FeatureGroup]) -> FeatureView:
+        """The definition as a value again; `groups` are those it reads, by id."""
+        whole = {group: groups[group].to_json() for group in self.groups}
+        given = [
+            whole[one] if isinstance(one, str) else {**one, "group": whole[one["group"]]}
+            for one in self.definition["groups"]
+        ]
+        return FeatureView.from_json({**self.definition, "groups": given})
 
     @property
     def on_demand(self) -> list[dict[str, Any]]:

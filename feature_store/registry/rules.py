@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from feature_store.registry.facts import Fact
+from feature_store.registry.facts import ALL, Fact
 
 
 @dataclass(frozen=True)
@@ -51,6 +51,7 @@ CHANGED = {
     ("entity", "description"): _DOCS,
     ("entity", "join_key"): _KEY,
     ("entity", "dtype"): _KEY,
+    ("group", "key"): Rule(True, "values would be those of another entity"),
     ("view", "owner"): _DOCS,
     ("view", "description"): _DOCS,
     ("request value", ""): _CALLERS,
@@ -119,7 +120,19 @@ def changed_rule(fact: Fact, old: str, new: str) -> Rule:
         if new < old:
             return Rule(False, "adds partitions before the first one")
         return Rule(True, "rows before it would not be computed again")
+    if (fact.scope, fact.field) == ("group", "features"):
+        return _chosen_rule(old, new)
     return CHANGED.get((fact.scope, fact.field), _UNKNOWN)
+
+
+def _chosen_rule(old: str, new: str) -> Rule:
+    """The verdict on which features of a group a view reads."""
+    before, after = set(old.split(", ")), set(new.split(", "))
+    if before == after:
+        return REORDERED
+    if new == ALL or before < after:
+        return Rule(False, "the recorded ones are read as before")
+    return Rule(True, "readers would miss features")
 
 
 def added_rule(scope: str, default: str | None) -> Rule:

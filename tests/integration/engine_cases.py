@@ -26,6 +26,8 @@ from feature_store.dtypes import LIST, DType, from_micros
 from feature_store.duration import DAY, HOUR, SECOND
 
 USER = Entity("user", join_key="user_id")
+USER_WORD = Entity("user", join_key=("user_id", "word"))
+USER_N_WORD = Entity("user", join_key=("user_id", "n", "word"), dtype=(STRING, INT, STRING))
 SCHEMA = {"user_id": STRING, "ts": TIMESTAMP, "amount": FLOAT, "n": INT, "word": STRING, "ok": BOOL, "id": INT}
 START = 1_767_225_600_000_000  # 2026-01-01T00:00:00Z
 
@@ -110,7 +112,8 @@ def groups(draw: st.DrawFn) -> FeatureGroup:
     event_id = draw(st.sampled_from([None, "id"]))
     source = BatchSource("events", table="raw.events", event_timestamp="ts", schema=SCHEMA, event_id=event_id)
     emit = draw(st.sampled_from(["changes", "changes", "changes", "snapshot"]))
-    return _group(draw, source, slide, windows, emit)
+    entity = draw(st.sampled_from([USER, USER, USER_WORD, USER_N_WORD]))
+    return _group(draw, source, slide, windows, emit, entity)
 
 
 @st.composite
@@ -155,7 +158,12 @@ def group_of_everything(shift: int) -> FeatureGroup:
 
 
 def _group(
-    draw: st.DrawFn, source: BatchSource | StreamSource, slide: str, windows: list[str], emit: str
+    draw: st.DrawFn,
+    source: BatchSource | StreamSource,
+    slide: str,
+    windows: list[str],
+    emit: str,
+    entity: Entity = USER,
 ) -> FeatureGroup:
     one = st.tuples(st.sampled_from(_AGGREGATIONS), st.sampled_from(windows), st.sampled_from(_CONDITIONS))
     chosen = draw(st.lists(one, min_size=1, max_size=6))
@@ -167,7 +175,7 @@ def _group(
     derived = {"user_ratio": f"{numeric[0]} / nullif({numeric[-1]} - 1, 0)"} if numeric else {}
     return FeatureGroup(
         "user_random",
-        entity=USER,
+        entity=entity,
         source=source,
         owner="team:test",
         columns=_COLUMNS,

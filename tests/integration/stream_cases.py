@@ -263,13 +263,11 @@ def compare(
     everything: dict[Any, Row] = {}
     table = store.catalog.load_table(plan.schema.table).scan().to_arrow().sort_by("created_timestamp")
     for row in table.to_pylist():
-        everything[row["user_id"], to_micros(row["feature_timestamp"])] = row
+        everything[_place(plan, row)] = row
     stored = {place: row for place, row in everything.items() if place[1] > spans[0][0]}
     events = {plan.sources[0].name: counted_events(store, plan, anew)}
     wanted = {
-        (row["user_id"], to_micros(row["feature_timestamp"])): row
-        for after, until in spans
-        for row in run_reference(plan, events, Span(after, until))
+        _place(plan, row): row for after, until in spans for row in run_reference(plan, events, Span(after, until))
     }
     names = [feature.name for feature in plan.schema.features]
     return Comparison(
@@ -286,6 +284,11 @@ def compare(
     )
 
 
+def _place(plan: GroupPlan, row: Row) -> tuple[tuple[Any, ...], int]:
+    """Entity and feature timestamp (microseconds) of a row."""
+    return tuple(row[key] for key in plan.keys), to_micros(row["feature_timestamp"])
+
+
 def counted_events(store: FeatureStore, plan: GroupPlan, anew: datetime | None = None) -> list[Row]:
     """The events of the log that the group did not refuse, since it was begun anew."""
     assert plan.stream is not None
@@ -297,22 +300,22 @@ def counted_events(store: FeatureStore, plan: GroupPlan, anew: datetime | None =
 
 def _online_differences(store: FeatureStore, plan: GroupPlan, stored: dict[Any, Row]) -> Iterator[Any]:
     """Entities whose vector in Redis is not that of their newest stored row."""
-    newest: dict[str, int] = {}
-    for user, at in stored:
-        newest[user] = max(at, newest.get(user, 0))
+    newest: dict[Any, int] = {}
+    for entity, at in stored:
+        newest[entity] = max(at, newest.get(entity, 0))
     with connect(store.settings.redis_url) as redis:
         codecs = {number: Codec(layout, number) for number, layout in load_layouts(redis, plan.schema).items()}
-        for user, at in newest.items():
-            key = str(entity_key(plan.schema, {"user_id": user}))
+        for entity, at in newest.items():
+            key = str(entity_key(plan.schema, dict(zip(plan.keys, entity, strict=True))))
             value = redis.get(key)
             if not isinstance(value, bytes):
-                yield user, "not there"
+                yield entity, "not there"
                 continue
             layout, online_at = unpack_header(value, key)
             values = dict(zip((n for n, _ in codecs[layout].layout), codecs[layout].decode(value, key), strict=True))
-            row = stored[user, at]
+            row = stored[entity, at]
             if online_at != at or not all(close(values[name], row[name]) for name in values):
-                yield user, online_at - at, values, row
+                yield entity, online_at - at, values, row
 
 
 def close(one: Any, other: Any) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -24,6 +25,7 @@ from tests.integration.engine_cases import (
     SCHEMA,
     START,
     USER,
+    USER_WORD,
     chained_events,
     events,
     group_of_everything,
@@ -65,9 +67,9 @@ def in_spark(spark: SparkSession, plan: GroupPlan, rows: dict[str, list[Row]], s
     return found
 
 
-def assert_same_rows(found: list[Row], expected: list[Row], key: str) -> None:
+def assert_same_rows(found: list[Row], expected: list[Row], keys: Sequence[str]) -> None:
     def order(row: Row) -> Any:
-        return row["feature_timestamp"], str(row[key])
+        return row["feature_timestamp"], [str(row[key]) for key in keys]
 
     found, expected = sorted(found, key=order), sorted(expected, key=order)
     assert [order(row) for row in found] == [order(row) for row in expected]
@@ -85,7 +87,7 @@ def test_windows(quick: SparkSession, group: FeatureGroup, rows: list[Row], firs
     plan = build_plan(group)
     span = Span(START + day * DAY, START + (day + 3) * DAY, first)
     assert_same_rows(
-        in_spark(quick, plan, {"events": rows}, span), run_reference(plan, {"events": rows}, span), "user_id"
+        in_spark(quick, plan, {"events": rows}, span), run_reference(plan, {"events": rows}, span), plan.keys
     )
 
 
@@ -97,14 +99,14 @@ def test_windows_of_streams_by_the_second(
     plan = build_plan(group)
     start = START + 2 * begin * SECOND
     span, log = Span(start, start + 60 * SECOND, first), {"events_log": rows}
-    assert_same_rows(in_spark(quick, plan, log, span), run_reference(plan, log, span), "user_id")
+    assert_same_rows(in_spark(quick, plan, log, span), run_reference(plan, log, span), plan.keys)
 
 
 @pytest.mark.parametrize("seed", range(5))
 def test_every_aggregation_over_many_events(quick: SparkSession, seed: int) -> None:
     plan, log = build_plan(group_of_everything(seed)), {"events_log": chained_events(seed)}
     span = Span(START + 10 * SECOND, START + 60 * SECOND, first=True)
-    assert_same_rows(in_spark(quick, plan, log, span), run_reference(plan, log, span), "user_id")
+    assert_same_rows(in_spark(quick, plan, log, span), run_reference(plan, log, span), plan.keys)
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -112,7 +114,7 @@ def test_sessions_to_the_microsecond(quick: SparkSession, seed: int) -> None:
     plan, log = build_plan(session_group(["1s", "3s"])), {"events_log": chained_events(seed)}
     for begin, first in ((-2, True), (20, True), (33, False)):
         span = Span(START + begin * SECOND, START + (begin + 120) * SECOND, first)
-        assert_same_rows(in_spark(quick, plan, log, span), run_reference(plan, log, span), "user_id")
+        assert_same_rows(in_spark(quick, plan, log, span), run_reference(plan, log, span), plan.keys)
 
 
 @settings(IN_SPARK, max_examples=15)
@@ -125,7 +127,7 @@ def test_a_backfill_in_parts_is_the_backfill_at_once(
     whole = in_spark(quick, plan, {"events": rows}, Span(start, end, first=True))
     parts = in_spark(quick, plan, {"events": rows[::-1]}, Span(start, middle, first=True))
     parts += in_spark(quick, plan, {"events": rows[::-1]}, Span(middle, end))
-    assert_same_rows(parts, whole, "user_id")
+    assert_same_rows(parts, whole, plan.keys)
 
 
 def condition_group(condition: str) -> FeatureGroup:
@@ -184,7 +186,7 @@ ATOMS = [
 def test_expressions(quick: SparkSession, condition: str, rows: list[Row]) -> None:
     plan, span = build_plan(condition_group(condition)), Span(START - 10 * DAY, START + 10 * DAY)
     assert_same_rows(
-        in_spark(quick, plan, {"events": rows}, span), run_reference(plan, {"events": rows}, span), "user_id"
+        in_spark(quick, plan, {"events": rows}, span), run_reference(plan, {"events": rows}, span), plan.keys
     )
 
 
@@ -237,7 +239,30 @@ def test_queries_at_every_instant(quick: SparkSession, data: st.DataObject, quer
     )  # fmt: skip
     plan, span = build_plan(group), Span(START - 2 * HOUR, START + 3 * HOUR)
     rows = {"products": products, "categories": categories}
-    assert_same_rows(in_spark(quick, plan, rows, span), run_reference(plan, rows, span), "product_id")
+    assert_same_rows(in_spark(quick, plan, rows, span), run_reference(plan, rows, span), plan.keys)
+
+
+def test_a_query_with_a_composite_key(quick: SparkSession) -> None:
+    group = FeatureGroup(
+        "user_words", entity=USER_WORD, owner="team:test",
+        query="SELECT user_id, word, sum(n) AS user_x FROM events GROUP BY user_id, word",
+        sources=[BatchSource("events", table="raw.events", event_timestamp="ts", schema=SCHEMA)],
+        features=[Feature("user_x", dtype=INT)],
+    )  # fmt: skip
+    plan, span = build_plan(group), Span(START, START + 3 * DAY)
+    given = [("u", "a", 1), ("u", "b", 2), ("v", "a", 4), (None, "a", 8), ("u", None, 16), ("u", "a", 32)]
+    rows = [
+        {"user_id": user, "word": word, "n": n, "ts": from_micros(START + i * DAY // 2)}
+        for i, (user, word, n) in enumerate(given)
+    ]
+    found = in_spark(quick, plan, {"events": rows}, span)
+    assert_same_rows(found, run_reference(plan, {"events": rows}, span), plan.keys)
+    last = {
+        (row["user_id"], row["word"]): row["user_x"]
+        for row in found
+        if row["feature_timestamp"] == from_micros(span.until)
+    }
+    assert last == {("u", "a"): 33, ("u", "b"): 2, ("v", "a"): 4}
 
 
 def test_int_overflow_fails_the_run_in_spark_too(quick: SparkSession) -> None:

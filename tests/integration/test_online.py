@@ -32,7 +32,7 @@ from feature_store.online.progress import LastUpdated, last_updated
 from feature_store.online.reader import OnlineReader
 from feature_store.online.vectors import Status
 from feature_store.online.writer import ROWS_PER_CALL, GuardedWriter, Written
-from feature_store.plan.schema import Column, GroupSchema, ViewSchema
+from feature_store.plan.schema import Column, GroupSchema, ViewedSchema, ViewSchema
 from feature_store.settings import Settings
 
 NOW = to_micros(datetime.now(UTC))
@@ -54,7 +54,7 @@ def new_group(
 
 
 def view_of(*groups: GroupSchema) -> ViewSchema:
-    return ViewSchema("ranking", 1, groups)
+    return ViewSchema("ranking", 1, tuple(map(ViewedSchema, groups)))
 
 
 def put(redis: Redis, group: GroupSchema, key: Any, timestamp: int, *values: Value, now: int = NOW) -> Written:

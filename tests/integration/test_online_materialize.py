@@ -30,7 +30,7 @@ from feature_store.online.progress import LastUpdated, last_updated
 from feature_store.online.reader import OnlineReader
 from feature_store.online.vectors import Status
 from feature_store.online.writer import GuardedWriter
-from feature_store.plan.schema import FEATURE_TIMESTAMP, Column, GroupSchema, ViewSchema
+from feature_store.plan.schema import FEATURE_TIMESTAMP, Column, GroupSchema, ViewedSchema, ViewSchema
 from feature_store.settings import Settings
 
 if TYPE_CHECKING:
@@ -102,7 +102,9 @@ def reader(stack: Settings) -> Iterator[OnlineReader]:
 
 def online(reader: OnlineReader, group: GroupSchema, now: int, entities: Any = ENTITIES) -> dict[Any, int | None]:
     """The usable value of every entity that has one."""
-    vectors = reader.read(ViewSchema("v", 1, (group,)), [{"user_id": e} for e in entities], from_micros(now))
+    vectors = reader.read(
+        ViewSchema("v", 1, (ViewedSchema(group),)), [{"user_id": e} for e in entities], from_micros(now)
+    )
     found = zip(entities, vectors.to_dicts(), vectors.statuses, strict=True)
     usable = (Status.PRESENT, Status.DEFAULTED)
     return {entity: row["n"] for entity, row, statuses in found if statuses[group.id] in usable}
@@ -406,7 +408,7 @@ def test_a_feature_is_added(catalog: Catalog, redis: Redis, reader: OnlineReader
     assert (report.full, report.written) == (False, 1)
     for full in (False, True):
         materialize(catalog, redis, wider, full=full)
-        rows = reader.read(ViewSchema("v", 1, (wider,)), [{"user_id": 0}, {"user_id": 1}]).to_dicts()
+        rows = reader.read(ViewSchema("v", 1, (ViewedSchema(wider),)), [{"user_id": 0}, {"user_id": 1}]).to_dicts()
         assert rows == [{"user_id": 0, "n": 2, "m": "x"}, {"user_id": 1, "n": 1, "m": "new"}]
 
 
@@ -428,7 +430,7 @@ def test_every_type_arrives(catalog: Catalog, redis: Redis, reader: OnlineReader
     ensure_table(catalog, group).append(pa.Table.from_pylist(rows, schema=arrow_schema(group)))
     report = materialize(catalog, redis, group)
     assert (report.entities, report.written) == (2, 2)
-    vectors = reader.read(ViewSchema("v", 1, (group,)), [full, null, nobody])
+    vectors = reader.read(ViewSchema("v", 1, (ViewedSchema(group),)), [full, null, nobody])
     assert vectors.to_dicts() == [full, null, nobody]
     assert [row[group.id] for row in vectors.statuses] == [Status.PRESENT, Status.PRESENT, Status.NOT_FOUND]
 
@@ -467,5 +469,5 @@ def test_a_run_that_failed_is_made_up_for(catalog: Catalog, redis: Redis, reader
     append(START + 2, {"u0": [6.0, 7.0]})
     report = materialize(catalog, redis, group)
     assert report.from_snapshot == first.to_snapshot
-    vectors = reader.read(ViewSchema("v", 1, (group,)), [{"user_id": f"u{i}"} for i in range(20)])
+    vectors = reader.read(ViewSchema("v", 1, (ViewedSchema(group),)), [{"user_id": f"u{i}"} for i in range(20)])
     assert [row["v"] for row in vectors.to_dicts()] == [[6.0, 7.0], *[[3.0, 4.0]] * 19]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from feature_store import INT, Feature, agg
+from feature_store import INT, STRING, Entity, Feature, agg
 from feature_store.client import FeatureStore
 from feature_store.compile.flink import Start
 from feature_store.dtypes import from_micros
@@ -215,6 +215,24 @@ def test_a_group_with_another_feature_is_begun_anew(
 def _views(seconds: int) -> Feature:
     name, window = f"user_view_count_{seconds}s", f"{seconds}s"
     return Feature(name, agg.count(), window=window, where="kind = 'view'", dtype=INT, default=0)
+
+
+def test_a_composite_key(store: FeatureStore, streaming_stack: Settings) -> None:
+    """One of its columns is an INT, and often NULL: then the event is nobody's."""
+    steps = source("steps")
+    group = activity(steps, entity=Entity("user", join_key=("user_id", "step"), dtype=(STRING, INT)))
+    running = deploy(store, group)
+    try:
+        sender = Sender(store.settings.kafka_servers, steps.topic, seed=3, users=3)
+        sender.send(seconds=4, rate=60)
+        found = compare_when_settled(store, sender, group)
+        assert found.is_equal, found
+        assert found.rows > 30
+        reasons = Counter(read_dead_letters(store.catalog, steps.name)["reason"].to_pylist())
+        assert reasons["no key"] > sender.nobody
+    finally:
+        for name in running.wanted:
+            running.stop(name)
 
 
 def test_stream_and_batch_meet_at_the_cut(

@@ -23,10 +23,10 @@ from feature_store.duration import DAY, HOUR
 from feature_store.errors import ConflictError, InputError, NotFoundError
 from feature_store.offline.tables import ensure_table
 from feature_store.pit.dataset import TrainingDataset, build_training_dataset
-from feature_store.pit.semantics import LABEL_TIMESTAMP, KnownBy, Row, reference_join
+from feature_store.pit.semantics import LABEL_TIMESTAMP, KnownBy, Row
 from feature_store.plan.schema import Column, GroupSchema
 from feature_store.settings import Settings
-from tests.unit.pit.pit_cases import ITEM, NOON, USER, at, cases, group, label, row, rows_table, view
+from tests.unit.pit.pit_cases import ITEM, NOON, USER, at, cases, group, label, reference, row, rows_table, view
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -72,7 +72,7 @@ def test_a_training_dataset_is_what_the_reference_says(
         write(catalog, schema, rows[cut:])
     ranking = view(*(schema for schema, _ in groups))
     dataset = build_training_dataset(stack, ranking, labels, name="reference", known_by=known_by)
-    expected = reference_join(labels, groups, known_by)
+    expected = reference(labels, groups, known_by)
     assert dataset.table.to_pylist() == expected
     assert dataset.row_count == len(labels)
 
@@ -279,7 +279,7 @@ def test_rows_written_by_spark(
     spark.createDataFrame(rows_table(schema, rows)).writeTo(f"fs.{schema.table}").append()
     labels = [label(day * DAY + 1, user=one["user_id"]) for day in (2, 0, -1) for one in rows[:24]]
     dataset = build_training_dataset(stack, view(schema), labels, name="spark")
-    assert dataset.table.to_pylist() == reference_join(labels, [(schema, rows)])
+    assert dataset.table.to_pylist() == reference(labels, [(schema, rows)])
 
 
 def test_rows_deleted_by_delete_files_are_refused(

@@ -161,6 +161,21 @@ def test_other_mistakes() -> None:
         wrong.run([], as_of="2026-01-04")
 
 
+def test_a_key_of_two_columns() -> None:
+    bought = FeatureGroup(
+        "user_orders",
+        entity=Entity("user", join_key=("user_id", "status")),
+        source=ORDERS,
+        owner="team:test",
+        features=[Feature("user_order_count_all_time", agg.count(), window="all_time", dtype=INT)],
+    )
+    assert bought.run(ROWS, as_of="2026-01-15") == [
+        {"user_id": "u1", "status": "completed", "user_order_count_all_time": 2},
+        {"user_id": "u1", "status": "returned", "user_order_count_all_time": 1},
+        {"user_id": "u2", "status": "completed", "user_order_count_all_time": 1},
+    ]
+
+
 DAYS = st.integers(0, 9).flatmap(lambda day: st.integers(-1, 1).map(lambda micros: (day, micros)))
 
 

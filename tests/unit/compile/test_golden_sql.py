@@ -118,6 +118,23 @@ CASES = {
     "snapshot_of_windows": group(
         Feature("user_n_1h", agg.count(), window="1h", dtype=INT), emit="snapshot", slide="1h", ttl="1d"
     ),
+    "composite_key": group(
+        Feature("pair_n_7d", agg.count(), window="7d", dtype=INT),
+        Feature("pair_session_n", agg.count(), window=session("1d"), dtype=INT),
+        entity=Entity("pair", join_key=("user_id", "n"), dtype=(STRING, INT)),
+    ),
+    "composite_key_snapshot": group(
+        Feature("pair_n_7d", agg.count(), window="7d", dtype=INT),
+        entity=Entity("pair", join_key=("user_id", "n"), dtype=(STRING, INT)),
+        emit="snapshot",
+    ),
+    "composite_key_query": group(
+        Feature("pair_total", dtype=FLOAT),
+        entity=Entity("pair", join_key=("user_id", "n"), dtype=(STRING, INT)),
+        source=None,
+        sources=[EVENTS],
+        query="SELECT user_id, n, sum(amount) AS pair_total FROM clicks GROUP BY user_id, n",
+    ),
     "query_with_join": group(
         Feature("user_share", dtype=FLOAT),
         source=None,

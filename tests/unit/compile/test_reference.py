@@ -235,3 +235,22 @@ def test_int_overflow_fails_the_run() -> None:
     total = Feature("user_s_1d", agg.sum("n"), window="1d", dtype=INT)
     with pytest.raises(IntOverflowError):
         rows([total], [{"ts": at(1), "n": 2**63 - 1}, {"ts": at(2), "n": 1}])
+
+
+def test_an_entity_of_two_columns_is_each_pair_and_none_with_a_null() -> None:
+    given = [("u", "a"), ("u", "b"), ("u", "a"), ("v", "a"), ("u", None), (None, "a")]
+    group = FeatureGroup(
+        "user_events",
+        entity=Entity("user", join_key=("user_id", "word")),
+        source=SOURCE,
+        owner="team:t",
+        features=[Feature("user_n_all_time", agg.count(), window="all_time", dtype=INT)],
+    )
+    events = [{"user_id": user, "word": word, "ts": at(1)} for user, word in given]
+    start = to_micros(DAY0)
+    found = run_reference(build_plan(group), {"events": events}, Span(start, start + to_micros(at(24)) - start))
+    assert [(row["user_id"], row["word"], row["user_n_all_time"]) for row in found] == [
+        ("u", "a", 2),
+        ("u", "b", 1),
+        ("v", "a", 1),
+    ]

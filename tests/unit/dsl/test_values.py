@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 
@@ -30,7 +31,7 @@ from feature_store.dsl.collect import load_project
 from feature_store.dsl.window import Window, parse_window
 from feature_store.dtypes import DType, from_micros, parse_dtype, to_micros
 from feature_store.duration import format_duration, parse_duration
-from feature_store.errors import NotFoundError
+from feature_store.errors import DefinitionError, NotFoundError
 
 
 def test_every_shop_definition_survives_json() -> None:
@@ -41,6 +42,40 @@ def test_every_shop_definition_survives_json() -> None:
         assert hash(copy) == hash(group)
     for view in project.views:
         assert FeatureView.from_json(json.loads(json.dumps(view.to_json()))) == view
+
+
+@pytest.mark.parametrize(
+    ("entity", "keys"),
+    [
+        (Entity("user", join_key="user_id"), {"user_id": STRING}),
+        (Entity("user", join_key="user_id", dtype=INT), {"user_id": INT}),
+        (Entity("pair", join_key=("a", "b")), {"a": STRING, "b": STRING}),
+        (Entity("pair", join_key=("b", "a"), dtype=(STRING, INT)), {"b": STRING, "a": INT}),
+        (Entity("pair", join_key=["b", "a"], dtype=INT), {"b": INT, "a": INT}),  # type: ignore[arg-type]
+    ],
+)
+def test_an_entity_has_one_key_column_or_several(entity: Entity, keys: dict[str, DType]) -> None:
+    assert list(entity.keys.items()) == list(keys.items())
+    assert Entity.from_json(json.loads(json.dumps(entity.to_json()))) == entity
+
+
+def test_the_order_of_key_columns_matters() -> None:
+    assert Entity("pair", join_key=("a", "b")) != Entity("pair", join_key=("b", "a"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"join_key": ()}, "join_key needs one column, or several different ones"),
+        ({"join_key": ("a", "a")}, "join_key needs one column, or several different ones"),
+        ({"join_key": ("a", "b"), "dtype": (STRING,)}, "join_key has 2 columns, dtype has 1 types"),
+        ({"join_key": "a", "dtype": (STRING, INT)}, "join_key has 1 columns, dtype has 2 types"),
+        ({"join_key": ("a", "b"), "dtype": ("STRING", "TEXT")}, "'TEXT' is not a type"),
+    ],
+)
+def test_a_wrong_key_is_told(arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(DefinitionError, match=message):
+        Entity("pair", **arguments)
 
 
 _SCHEMA = {"user_id": STRING, "ts": TIMESTAMP, "n": INT}

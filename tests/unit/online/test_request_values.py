@@ -13,14 +13,14 @@ from feature_store.dtypes import DType
 from feature_store.errors import InputError
 from feature_store.online.on_demand import request_values
 from feature_store.online.reader import OnlineReader
-from feature_store.plan.schema import Column, ViewSchema
+from feature_store.plan.schema import Column, ViewedSchema, ViewSchema
 from tests.unit.pit.pit_cases import group
 
 NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
 
 
 def asking(**request: DType) -> ViewSchema:
-    return ViewSchema("ranking", 1, (group(),), request=tuple(Column(n, t) for n, t in request.items()))
+    return ViewSchema("ranking", 1, (ViewedSchema(group()),), request=tuple(Column(n, t) for n, t in request.items()))
 
 
 def test_a_row_s_own_value_comes_first() -> None:

@@ -11,8 +11,15 @@ from hypothesis import strategies as st
 
 from feature_store.dtypes import BOOL, EMBEDDING, FLOAT, INT, LIST, STRING, TIMESTAMP, DType, arrow_type
 from feature_store.duration import DAY
-from feature_store.pit.semantics import LABEL_TIMESTAMP, Row
-from feature_store.plan.schema import CREATED_TIMESTAMP, FEATURE_TIMESTAMP, Column, GroupSchema, ViewSchema
+from feature_store.pit.semantics import LABEL_TIMESTAMP, KnownBy, Row, reference_join
+from feature_store.plan.schema import (
+    CREATED_TIMESTAMP,
+    FEATURE_TIMESTAMP,
+    Column,
+    GroupSchema,
+    ViewedSchema,
+    ViewSchema,
+)
 
 NOON = datetime(2025, 3, 1, 12, tzinfo=UTC)
 USER, ITEM = Column("user_id", STRING), Column("item_id", INT)
@@ -47,8 +54,22 @@ def group(
     return GroupSchema(name, 1, keys, features, ttl, delay, DAY, buckets)
 
 
-def view(*groups: GroupSchema) -> ViewSchema:
-    return ViewSchema("ranking", 1, groups)
+def view(*groups: GroupSchema | ViewedSchema) -> ViewSchema:
+    """A view of roles, and of groups that stand for themselves."""
+    return ViewSchema("ranking", 1, tuple(map(viewed, groups)))
+
+
+def viewed(group: GroupSchema | ViewedSchema) -> ViewedSchema:
+    return group if isinstance(group, ViewedSchema) else ViewedSchema(group)
+
+
+def reference(
+    labels: Sequence[Row],
+    groups: Sequence[tuple[GroupSchema | ViewedSchema, Sequence[Row]]],
+    known_by: KnownBy = None,
+) -> list[Row]:
+    """What the reference joins to the labels."""
+    return reference_join(labels, [(viewed(group), rows) for group, rows in groups], known_by)
 
 
 def row(

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 
 from feature_store.dtypes import INT, STRING, arrow_type
 from feature_store.pit.kernel import NO_ROW, NULL_TIME, CandidateRows, encode_labels, match_rows
-from feature_store.pit.semantics import LABEL_TIMESTAMP, KnownBy, Row, reference_join
+from feature_store.pit.semantics import LABEL_TIMESTAMP, KnownBy, Row
 from feature_store.pit.visibility import last_at_most
 from feature_store.plan.schema import CREATED_TIMESTAMP, FEATURE_TIMESTAMP, Column, GroupSchema
-from tests.unit.pit.pit_cases import ITEM, USER, at, cases, group, label, row, rows_table
+from tests.unit.pit.pit_cases import ITEM, USER, at, cases, group, label, reference, row, rows_table
 
 THIRD = Column("shop_id", STRING)
 
@@ -43,7 +43,7 @@ def reference_rows(labels: list[Row], schema: GroupSchema, rows: list[Row], know
         schema.name, 1, schema.keys, (Column("number", INT),), schema.ttl, schema.availability_delay, 0, 1
     )
     rows = [{**row, "number": number} for number, row in enumerate(rows)]
-    return [joined["number"] for joined in reference_join(labels, [(numbered, rows)], known_by)]
+    return [joined["number"] for joined in reference(labels, [(numbered, rows)], known_by)]
 
 
 @settings(max_examples=300, deadline=None)

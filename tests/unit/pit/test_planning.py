@@ -20,9 +20,9 @@ from feature_store.offline.tables import ensure_table
 from feature_store.pit.join import _parts, join_labels
 from feature_store.pit.labels import read_labels
 from feature_store.pit.planning import GroupPlan, PlannedFile, current_snapshot_id, open_table, plan_group
-from feature_store.pit.semantics import Row, reference_join
+from feature_store.pit.semantics import Row
 from feature_store.plan.schema import Column, GroupSchema
-from tests.unit.pit.pit_cases import ITEM, group, label, row, rows_table, view
+from tests.unit.pit.pit_cases import ITEM, group, label, reference, row, rows_table, view, viewed
 
 EVER = (-(10**15), 10**16)
 NOON_MICROS = 1_740_830_400_000_000
@@ -43,19 +43,19 @@ def written(catalog: SqlCatalog, schema: GroupSchema, *batches: Sequence[Row]) -
 
 
 def planned(table: Table, schema: GroupSchema, label_times: tuple[int, int] = EVER) -> GroupPlan:
-    return plan_group(table, schema, current_snapshot_id(table), label_times)
+    return plan_group(table, viewed(schema), current_snapshot_id(table), label_times)
 
 
 def joined(labels: list[Row], *plans: GroupPlan) -> list[Row]:
     """The features of the labels, by the real path."""
-    table = read_labels(labels, view(*(plan.group for plan in plans))).table
+    table = read_labels(labels, view(*(plan.viewed for plan in plans))).table
     return join_labels(table, plans, None).features.to_pylist()
 
 
 def expected(labels: list[Row], *groups: tuple[GroupSchema, Sequence[Row]]) -> list[Row]:
     """The features of the labels, by the reference."""
     names = [feature.name for schema, _ in groups for feature in schema.features]
-    return [{name: found[name] for name in names} for found in reference_join(labels, groups)]
+    return [{name: found[name] for name in names} for found in reference(labels, groups)]
 
 
 def users(count: int) -> list[str]:
@@ -77,7 +77,7 @@ def test_a_table_that_nothing_was_written_to(catalog: SqlCatalog) -> None:
 
 def test_no_labels_read_nothing(catalog: SqlCatalog) -> None:
     table = written(catalog, group(), [row(0)])
-    plan = plan_group(table, group(), current_snapshot_id(table), None)
+    plan = plan_group(table, viewed(group()), current_snapshot_id(table), None)
     assert plan.files == ()
     assert joined([], plan) == []
 
@@ -124,10 +124,10 @@ def test_a_snapshot_is_read_as_it_was(catalog: SqlCatalog) -> None:
     before = current_snapshot_id(table)
     table.append(rows_table(group(), [row(1, 2)]))
     assert joined([label(5)], planned(table, group())) == [{"orders_value": 2}]
-    assert joined([label(5)], plan_group(table, group(), before, EVER)) == [{"orders_value": 1}]
-    assert joined([label(5)], plan_group(table, group(), None, EVER)) == [{"orders_value": None}]
+    assert joined([label(5)], plan_group(table, viewed(group()), before, EVER)) == [{"orders_value": 1}]
+    assert joined([label(5)], plan_group(table, viewed(group()), None, EVER)) == [{"orders_value": None}]
     with pytest.raises(NotFoundError, match="no snapshot 99"):
-        plan_group(table, group(), 99, EVER)
+        plan_group(table, viewed(group()), 99, EVER)
 
 
 def test_rows_of_many_files_and_parts(catalog: SqlCatalog, monkeypatch: pytest.MonkeyPatch) -> None:

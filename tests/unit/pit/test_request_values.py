@@ -13,7 +13,7 @@ from feature_store import BOOL, FLOAT, INT, STRING, TIMESTAMP
 from feature_store.dtypes import DType, arrow_type
 from feature_store.errors import InputError
 from feature_store.pit.labels import LabelSource, read_labels
-from feature_store.plan.schema import Column, OnDemandColumn, ViewSchema
+from feature_store.plan.schema import Column, OnDemandColumn, ViewedSchema, ViewSchema
 from tests.unit.pit.pit_cases import NOON, group
 
 LABEL = {"user_id": "a", "label_timestamp": NOON}
@@ -21,7 +21,9 @@ LABEL = {"user_id": "a", "label_timestamp": NOON}
 
 def asking(**request: DType) -> ViewSchema:
     on_demand = (OnDemandColumn("computed", FLOAT),)
-    return ViewSchema("ranking", 1, (group(),), on_demand, tuple(Column(n, t) for n, t in request.items()))
+    return ViewSchema(
+        "ranking", 1, (ViewedSchema(group()),), on_demand, tuple(Column(n, t) for n, t in request.items())
+    )
 
 
 @pytest.mark.parametrize(

@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 
 from feature_store.dtypes import INT
-from feature_store.pit.semantics import KnownBy, Row, reference_join
+from feature_store.pit.semantics import KnownBy, Row
 from feature_store.plan.schema import Column, GroupSchema
-from tests.unit.pit.pit_cases import group, label, row
+from tests.unit.pit.pit_cases import group, label, reference, row
 
 
 def value(labels: Row, schema: GroupSchema, rows: list[Row], known_by: KnownBy = None) -> object:
-    return reference_join([labels], [(schema, rows)], known_by)[0]["orders_value"]
+    return reference([labels], [(schema, rows)], known_by)[0]["orders_value"]
 
 
 @pytest.mark.parametrize(("micros", "expected"), [(-1, None), (0, 1), (1, 1)])

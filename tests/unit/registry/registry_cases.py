@@ -7,6 +7,7 @@ from typing import Any
 from feature_store.dsl.collect import Project
 from feature_store.dsl.group import FeatureGroup
 from feature_store.dsl.view import FeatureView
+from feature_store.dsl.viewed_group import ViewedGroup
 from feature_store.plan.project import CompiledProject, compile_project
 
 USER = {"name": "user", "join_key": "user_id"}
@@ -89,7 +90,7 @@ def source(**changes: Any) -> dict[str, Any]:
     return altered(ORDERS, **changes)
 
 
-def view(name: str, *groups: FeatureGroup, **changes: Any) -> FeatureView:
+def view(name: str, *groups: FeatureGroup | ViewedGroup, **changes: Any) -> FeatureView:
     """A view of groups."""
     return FeatureView(name, groups=groups, **{"owner": "team:ranking", **changes})
 
@@ -98,5 +99,5 @@ def compiled(*definitions: FeatureGroup | FeatureView) -> CompiledProject:
     """A project of these definitions and of the groups that its views read."""
     views = tuple(each for each in definitions if isinstance(each, FeatureView))
     groups = {each.id: each for each in definitions if isinstance(each, FeatureGroup)}
-    read = {each.id: each for each_view in views for each in each_view.groups}
+    read = {role.group.id: role.group for each_view in views for role in each_view.viewed}
     return compile_project(Project(tuple({**read, **groups}.values()), views, {}))

@@ -33,7 +33,7 @@ tiles AS (
     sum(`size`) AS `user_large_7d:sum`
   FROM events
   WHERE TRUE
-  GROUP BY 1, 2
+  GROUP BY `user_id`, _at - pmod(_at, 86400000000L) + 86400000000L
 ),
 moves AS (
   SELECT `user_id`,
@@ -62,7 +62,7 @@ points AS (
     first(CASE WHEN enters THEN `user_nights_7d:n` END, TRUE) AS `user_nights_7d:n`,
     first(CASE WHEN enters THEN `user_large_7d:sum` END, TRUE) AS `user_large_7d:sum`
   FROM moves
-  GROUP BY 1, 2
+  GROUP BY `user_id`, t
 ),
 frames AS (
   SELECT `user_id`,

@@ -29,7 +29,7 @@ tiles AS (
     sum(`net`) AS `user_net_1d:sum`
   FROM events
   WHERE TRUE
-  GROUP BY 1, 2
+  GROUP BY `user_id`, _at - pmod(_at, 86400000000L) + 86400000000L
 ),
 moves AS (
   SELECT `user_id`,
@@ -48,7 +48,7 @@ points AS (
     t,
     first(CASE WHEN enters THEN `user_net_1d:sum` END, TRUE) AS `user_net_1d:sum`
   FROM moves
-  GROUP BY 1, 2
+  GROUP BY `user_id`, t
 ),
 frames AS (
   SELECT `user_id`,

@@ -32,7 +32,7 @@ tiles AS (
     count(`amount`) AS `user_amount_all_time:n`
   FROM events
   WHERE TRUE
-  GROUP BY 1, 2
+  GROUP BY `user_id`, _at - pmod(_at, 86400000000L) + 86400000000L
 ),
 moves AS (
   SELECT `user_id`,
@@ -60,7 +60,7 @@ points AS (
     first(CASE WHEN enters THEN `user_amount_all_time:sum` END, TRUE) AS `user_amount_all_time:sum`,
     first(CASE WHEN enters THEN `user_amount_all_time:n` END, TRUE) AS `user_amount_all_time:n`
   FROM moves
-  GROUP BY 1, 2
+  GROUP BY `user_id`, t
 ),
 frames AS (
   SELECT `user_id`,

@@ -28,7 +28,7 @@ tiles AS (
     collect_list(CASE WHEN `word` IS NOT NULL AND `amount` IS NOT NULL THEN struct(`word` AS value, `amount` AS weight) END) AS `user_top_7d:entries`
   FROM events
   WHERE TRUE
-  GROUP BY 1, 2
+  GROUP BY `user_id`, _at - pmod(_at, 86400000000L) + 86400000000L
 ),
 moves AS (
   SELECT `user_id`,
@@ -49,7 +49,7 @@ points AS (
     first(CASE WHEN enters THEN `user_words_all_time:set` END, TRUE) AS `user_words_all_time:set`,
     first(CASE WHEN enters THEN `user_top_7d:entries` END, TRUE) AS `user_top_7d:entries`
   FROM moves
-  GROUP BY 1, 2
+  GROUP BY `user_id`, t
 ),
 frames AS (
   SELECT `user_id`,

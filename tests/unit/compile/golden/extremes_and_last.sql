@@ -29,7 +29,7 @@ tiles AS (
     max(CASE WHEN `word` IS NOT NULL AND (`n` > 0L) THEN struct(_at AS at, `word` AS value) END) AS `user_last_7d:last`
   FROM events
   WHERE TRUE
-  GROUP BY 1, 2
+  GROUP BY `user_id`, _at - pmod(_at, 86400000000L) + 86400000000L
 ),
 moves AS (
   SELECT `user_id`,
@@ -52,7 +52,7 @@ points AS (
     first(CASE WHEN enters THEN `user_max_7d:max` END, TRUE) AS `user_max_7d:max`,
     first(CASE WHEN enters THEN `user_last_7d:last` END, TRUE) AS `user_last_7d:last`
   FROM moves
-  GROUP BY 1, 2
+  GROUP BY `user_id`, t
 ),
 frames AS (
   SELECT `user_id`,

@@ -28,7 +28,7 @@ tiles AS (
     slice(sort_array(collect_set(CAST(conv(substr(md5(CASE WHEN `ok` THEN CAST(CAST(`word` AS STRING) AS BINARY) END), 1, 15), 16, 10) AS BIGINT))), 1, 1024) AS `user_words_7d:least`
   FROM events
   WHERE TRUE
-  GROUP BY 1, 2
+  GROUP BY `user_id`, _at - pmod(_at, 86400000000L) + 86400000000L
 ),
 moves AS (
   SELECT `user_id`,
@@ -49,7 +49,7 @@ points AS (
     first(CASE WHEN enters THEN `user_p95_7d:values` END, TRUE) AS `user_p95_7d:values`,
     first(CASE WHEN enters THEN `user_words_7d:least` END, TRUE) AS `user_words_7d:least`
   FROM moves
-  GROUP BY 1, 2
+  GROUP BY `user_id`, t
 ),
 frames AS (
   SELECT `user_id`,

@@ -34,7 +34,7 @@ tiles AS (
     max(CASE WHEN `ok` THEN _at END) AS `session_5m_2:last`
   FROM events
   WHERE TRUE
-  GROUP BY 1, 2
+  GROUP BY `user_id`, _at - pmod(_at, 1000000L) + 1000000L
 ),
 moves AS (
   SELECT `user_id`,
@@ -68,7 +68,7 @@ points AS (
     first(CASE WHEN enters THEN `session_5m_2:first` END, TRUE) AS `session_5m_2:first`,
     first(CASE WHEN enters THEN `session_5m_2:last` END, TRUE) AS `session_5m_2:last`
   FROM moves
-  GROUP BY 1, 2
+  GROUP BY `user_id`, t
 ),
 sessions AS (
   SELECT *,

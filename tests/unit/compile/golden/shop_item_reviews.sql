@@ -25,7 +25,7 @@ tiles AS (
     count(1) AS `item_review_count_all_time:n`
   FROM events
   WHERE TRUE
-  GROUP BY 1, 2
+  GROUP BY `product_id`, _at - pmod(_at, 3600000000L) + 3600000000L
 ),
 moves AS (
   SELECT `product_id`,
@@ -47,7 +47,7 @@ points AS (
     first(CASE WHEN enters THEN `item_rating_mean_all_time:n` END, TRUE) AS `item_rating_mean_all_time:n`,
     first(CASE WHEN enters THEN `item_review_count_all_time:n` END, TRUE) AS `item_review_count_all_time:n`
   FROM moves
-  GROUP BY 1, 2
+  GROUP BY `product_id`, t
 ),
 frames AS (
   SELECT `product_id`,

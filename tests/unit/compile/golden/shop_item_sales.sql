@@ -24,7 +24,7 @@ tiles AS (
     count(1) AS `item_purchase_count_7d:n`
   FROM events
   WHERE TRUE
-  GROUP BY 1, 2
+  GROUP BY `product_id`, _at - pmod(_at, 3600000000L) + 3600000000L
 ),
 moves AS (
   SELECT `product_id`,
@@ -43,7 +43,7 @@ points AS (
     t,
     first(CASE WHEN enters THEN `item_purchase_count_7d:n` END, TRUE) AS `item_purchase_count_7d:n`
   FROM moves
-  GROUP BY 1, 2
+  GROUP BY `product_id`, t
 ),
 frames AS (
   SELECT `product_id`,

@@ -21,7 +21,7 @@ tiles AS (
     sum(`seconds`) AS `user_browsing_seconds_sum_90d:sum`
   FROM events
   WHERE TRUE
-  GROUP BY 1, 2
+  GROUP BY `user_id`, _at - pmod(_at, 86400000000L) + 86400000000L
 ),
 moves AS (
   SELECT `user_id`,
@@ -42,7 +42,7 @@ points AS (
     first(CASE WHEN enters THEN `user_preferred_categories_top3_90d:entries` END, TRUE) AS `user_preferred_categories_top3_90d:entries`,
     first(CASE WHEN enters THEN `user_browsing_seconds_sum_90d:sum` END, TRUE) AS `user_browsing_seconds_sum_90d:sum`
   FROM moves
-  GROUP BY 1, 2
+  GROUP BY `user_id`, t
 ),
 frames AS (
   SELECT `user_id`,

@@ -38,7 +38,7 @@ tiles AS (
     max(_at) AS `session_30m_1:last`
   FROM events
   WHERE TRUE
-  GROUP BY 1, 2
+  GROUP BY `user_id`, _at - pmod(_at, 1000000L) + 1000000L
 ),
 moves AS (
   SELECT `user_id`,
@@ -72,7 +72,7 @@ points AS (
     first(CASE WHEN enters THEN `session_30m_1:first` END, TRUE) AS `session_30m_1:first`,
     first(CASE WHEN enters THEN `session_30m_1:last` END, TRUE) AS `session_30m_1:last`
   FROM moves
-  GROUP BY 1, 2
+  GROUP BY `user_id`, t
 ),
 sessions AS (
   SELECT *,

@@ -26,7 +26,7 @@ tiles AS (
     count(CASE WHEN (`status` = 'completed') THEN `amount` END) AS `user_order_value_mean_90d:n`
   FROM events
   WHERE (`status` = 'completed') OR (`status` = 'returned')
-  GROUP BY 1, 2
+  GROUP BY `user_id`, _at - pmod(_at, 86400000000L) + 86400000000L
 ),
 moves AS (
   SELECT `user_id`,
@@ -51,7 +51,7 @@ points AS (
     first(CASE WHEN enters THEN `user_order_value_mean_90d:sum` END, TRUE) AS `user_order_value_mean_90d:sum`,
     first(CASE WHEN enters THEN `user_order_value_mean_90d:n` END, TRUE) AS `user_order_value_mean_90d:n`
   FROM moves
-  GROUP BY 1, 2
+  GROUP BY `user_id`, t
 ),
 frames AS (
   SELECT `user_id`,

@@ -26,12 +26,12 @@ tiles AS (
     count(1) AS `user_n_1h:n`
   FROM events
   WHERE TRUE
-  GROUP BY 1, 2
+  GROUP BY `user_id`, _at - pmod(_at, 3600000000L) + 3600000000L
 ),
 grid AS (
   SELECT `user_id`, explode(sequence(greatest(min(tile_end), 1728003600000000L), 1728172800000000L, 3600000000L)) AS t
   FROM tiles
-  GROUP BY 1
+  GROUP BY `user_id`
 ),
 points AS (
   SELECT `user_id`,
@@ -41,7 +41,7 @@ points AS (
     SELECT `user_id`, tile_end AS t, `user_n_1h:n` FROM tiles
     UNION ALL SELECT `user_id`, t, NULL AS `user_n_1h:n` FROM grid
   )
-  GROUP BY 1, 2
+  GROUP BY `user_id`, t
 ),
 frames AS (
   SELECT `user_id`,

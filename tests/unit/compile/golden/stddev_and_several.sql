@@ -30,7 +30,7 @@ tiles AS (
     slice(sort_array(collect_list(CASE WHEN `amount` IS NOT NULL THEN struct(_at AS at, `amount` AS value) END), false), 1, 5) AS `user_last_1d:last_n`
   FROM events
   WHERE TRUE
-  GROUP BY 1, 2
+  GROUP BY `user_id`, _at - pmod(_at, 86400000000L) + 86400000000L
 ),
 moves AS (
   SELECT `user_id`,
@@ -54,7 +54,7 @@ points AS (
     first(CASE WHEN enters THEN `user_first_7d:first_n` END, TRUE) AS `user_first_7d:first_n`,
     first(CASE WHEN enters THEN `user_last_1d:last_n` END, TRUE) AS `user_last_1d:last_n`
   FROM moves
-  GROUP BY 1, 2
+  GROUP BY `user_id`, t
 ),
 frames AS (
   SELECT `user_id`,

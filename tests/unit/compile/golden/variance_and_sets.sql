@@ -28,7 +28,7 @@ tiles AS (
     collect_set(`word`) AS `user_words_7d:set`
   FROM events
   WHERE TRUE
-  GROUP BY 1, 2
+  GROUP BY `user_id`, _at - pmod(_at, 86400000000L) + 86400000000L
 ),
 moves AS (
   SELECT `user_id`,
@@ -49,7 +49,7 @@ points AS (
     first(CASE WHEN enters THEN `user_variance_7d:moments` END, TRUE) AS `user_variance_7d:moments`,
     first(CASE WHEN enters THEN `user_words_7d:set` END, TRUE) AS `user_words_7d:set`
   FROM moves
-  GROUP BY 1, 2
+  GROUP BY `user_id`, t
 ),
 frames AS (
   SELECT `user_id`,

@@ -1,0 +1,40 @@
+WITH grid AS (
+  SELECT explode(sequence(1728086400000000L, 1728172800000000L, 86400000000L)) AS t
+),
+`clicks` AS (
+  WITH cleaned AS (
+    SELECT * FROM (
+      SELECT `user_id`,
+        `id`,
+        CASE WHEN abs(`amount`) < double('Infinity') THEN `amount` + 0D END AS `amount`,
+        `n`,
+        `word`,
+        `ok`,
+        `ts`,
+        unix_micros(`ts`) AS _at,
+        row_number() OVER (PARTITION BY `id` ORDER BY `ts`) AS _copy
+      FROM `clicks`
+      WHERE `ts` < timestamp_micros(1728172800000000)
+    )
+    WHERE _copy = 1 OR `id` IS NULL
+  )
+  SELECT cleaned.* EXCEPT (_at), timestamp_micros(grid.t) AS as_of
+  FROM grid JOIN cleaned ON cleaned._at < grid.t
+),
+answers AS (
+  SELECT user_id, n, SUM(amount) AS pair_total, clicks.as_of AS as_of FROM clicks GROUP BY user_id, n, clicks.as_of
+),
+vectors AS (
+  SELECT `user_id`,
+    `n`,
+    unix_micros(as_of) AS t,
+    CASE WHEN abs(CAST(`pair_total` AS double)) < double('Infinity') THEN CAST(`pair_total` AS double) + 0D END AS `pair_total`
+  FROM answers
+  WHERE `user_id` IS NOT NULL
+    AND `n` IS NOT NULL
+)
+SELECT `user_id`,
+  `n`,
+  timestamp_micros(t) AS feature_timestamp,
+  `pair_total`
+FROM vectors
