@@ -9,7 +9,9 @@ from demo.load import read_shop_anchor
 from demo.shop import build_shop
 from feature_assets.jobs import AssetJob
 from feature_assets.keys import offline_key
+from feature_assets.metadata import training_metadata
 from feature_store.dsl.collect import load_project
+from feature_store.dsl.view import FeatureView
 from resources.store import FeatureStoreResource
 
 TRAINING_KEY = dg.AssetKey(["training", "repurchase"])
@@ -18,8 +20,7 @@ LABEL_SPAN = timedelta(days=60)
 
 def demo_assets() -> list[dg.AssetsDefinition]:
     """The training set over the view repurchase@1."""
-    view = load_project("feature_defs").view("repurchase@1")
-    return [_training_asset(list(dict.fromkeys(offline_key(role.group) for role in view.viewed)))]
+    return [_training_asset(load_project("feature_defs").view("repurchase@1"))]
 
 
 def demo_jobs() -> list[AssetJob]:
@@ -33,10 +34,11 @@ def demo_jobs() -> list[AssetJob]:
     ]
 
 
-def _training_asset(deps: list[dg.AssetKey]) -> dg.AssetsDefinition:
+def _training_asset(view: FeatureView) -> dg.AssetsDefinition:
     @dg.asset(
         key=TRAINING_KEY,
-        deps=deps,
+        deps=list(dict.fromkeys(offline_key(role.group) for role in view.viewed)),
+        metadata=training_metadata(view),
         group_name="shop/training",
         owners=["team:recommendations"],
         kinds={"polars", "parquet"},
@@ -49,8 +51,7 @@ def _training_asset(deps: list[dg.AssetKey]) -> dg.AssetsDefinition:
         shop = build_shop(anchor)
         until = shop.purchases_end - LABEL_WINDOW
         labels = repurchase_labels(shop, until - LABEL_SPAN, until)
-        data = store.client.training_dataset("repurchase@1", labels, name="repurchase").wait()
-        store.client.registry.record_usage("repurchase@1", "repurchase_demo", "training")
+        data = store.client.training_dataset("repurchase@1", labels, name="repurchase", model="repurchase_demo").wait()
         context.log.info(f"{data.row_count:,} of {labels.height:,} labels joined in {data.seconds:.2f} s")
         return dg.MaterializeResult(
             metadata={

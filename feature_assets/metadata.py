@@ -8,13 +8,16 @@ from typing import Any
 import dagster as dg
 
 from feature_assets.distribution import distribution_plot
-from feature_assets.keys import source_key
+from feature_assets.keys import offline_key, source_key
+from feature_store.dsl.view import FeatureView
 from feature_store.dtypes import TIMESTAMP, DType
 from feature_store.offline.materialize import Materialization
 from feature_store.offline.profile import Profile
 from feature_store.offline.reconcile import Consistency
+from feature_store.plan.build import view_schema
 from feature_store.plan.lineage import feature_lineage
 from feature_store.plan.nodes import GroupPlan
+from feature_store.plan.on_demand import on_demand_lineage
 from feature_store.plan.schema import CREATED_TIMESTAMP, FEATURE_TIMESTAMP
 from feature_store.streaming.freshness import OVERDUE, Freshness
 
@@ -44,6 +47,37 @@ def table_metadata(plan: GroupPlan) -> Mapping[str, Any]:
         "emit": plan.group.emits,
         "defaults": {feature.name: feature.default for feature in plan.group.features if feature.default is not None},
     }
+
+
+def vector_metadata(plan: GroupPlan) -> Mapping[str, Any]:
+    """The columns of a group's vectors in Redis; each is that of the offline table."""
+    schema, offline = plan.schema, offline_key(plan.group)
+    columns = [
+        *(_column(key.name, key.dtype, "Key. " + key.description, nullable=False) for key in schema.keys),
+        *(_column(f.name, f.dtype, f.description, nullable=True) for f in schema.features),
+    ]
+    names = [column.name for column in columns]
+    lineage = {name: [dg.TableColumnDep(asset_key=offline, column_name=name)] for name in names}
+    return {
+        "dagster/column_schema": dg.TableSchema(columns=columns),
+        "dagster/column_lineage": dg.TableColumnLineage(lineage),
+    }
+
+
+def training_metadata(view: FeatureView) -> Mapping[str, Any]:
+    """For an asset that is a training dataset of a view: the stored features that each of its columns comes from."""
+    tables = {role.group.id: offline_key(role.group) for role in view.viewed}
+    schema = view_schema(view)
+    origins = {
+        feature.name: ((role.group.id, stored.name),)
+        for role in schema.groups
+        for feature, stored in zip(role.features, role.group.features, strict=True)
+    }
+    lineage = {
+        column: [dg.TableColumnDep(asset_key=tables[group], column_name=name) for group, name in found]
+        for column, found in {**origins, **on_demand_lineage(schema)}.items()
+    }
+    return {"dagster/column_lineage": dg.TableColumnLineage(lineage)}
 
 
 def run_metadata(done: Materialization) -> Mapping[str, Any]:

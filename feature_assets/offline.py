@@ -10,6 +10,7 @@ from feature_assets.checks import check_results, check_specs
 from feature_assets.keys import offline_key, op_name, source_key
 from feature_assets.metadata import run_metadata, table_metadata
 from feature_assets.partitions import partitions_of
+from feature_store.dsl.group import FeatureGroup
 from feature_store.duration import SECOND
 from feature_store.errors import QualityError
 from feature_store.offline.materialize import materialize_span
@@ -29,7 +30,7 @@ def table_facts(plan: GroupPlan, domain: str) -> dict[str, Any]:
     """What an asset says of a group's offline table, whichever engine writes it."""
     group = plan.group
     return {
-        "description": group.description,
+        "description": described(group),
         "group_name": f"{domain}/{group.name}",
         "owners": [group.owner],
         "code_version": plan.fingerprint,
@@ -39,8 +40,17 @@ def table_facts(plan: GroupPlan, domain: str) -> dict[str, Any]:
 
 
 def table_tags(plan: GroupPlan, cadence: str) -> dict[str, str]:
-    """The tags of a group's offline table; `cadence` is how often it is written."""
-    return {**plan.group.tags, "entity": plan.group.entity.name, "cadence": cadence}
+    """The tags of a group's tables; `cadence` is how often they are written."""
+    status = "active" if plan.group.deprecated is None else "deprecated"
+    return {**plan.group.tags, "entity": plan.group.entity.name, "cadence": cadence, "status": status}
+
+
+def described(group: FeatureGroup) -> str:
+    """The group's description, and first of all what comes after it, if it is deprecated."""
+    if group.deprecated is None:
+        return group.description
+    note = str(group.deprecated)
+    return f"{note[0].upper()}{note[1:]}. {group.description}".strip()
 
 
 def offline_asset(plan: GroupPlan, domain: str) -> dg.AssetsDefinition:

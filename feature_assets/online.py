@@ -3,8 +3,8 @@
 import dagster as dg
 
 from feature_assets.keys import offline_key, online_key, op_name
-from feature_assets.metadata import freshness_metadata
-from feature_assets.offline import freshness_policy
+from feature_assets.metadata import freshness_metadata, vector_metadata
+from feature_assets.offline import described, freshness_policy, table_tags
 from feature_store.plan.nodes import GroupPlan
 from feature_store.streaming.freshness import Freshness
 from resources.store import FeatureStoreResource
@@ -19,12 +19,13 @@ def online_asset(plan: GroupPlan, domain: str) -> dg.AssetsDefinition:
     spec = dg.AssetSpec(
         key,
         deps=[offline_key(group)],
-        description=f"The newest vector of every {group.entity.name} in Redis. {group.description}",
+        description=f"The newest vector of every {group.entity.name} in Redis. {described(group)}",
         group_name=f"{domain}/{group.name}",
         owners=[group.owner],
-        tags={**group.tags, "entity": group.entity.name, "cadence": group.refresh},
+        tags=table_tags(plan, group.refresh),
         kinds={"redis"},
         code_version=plan.fingerprint,
+        metadata=vector_metadata(plan),
         freshness_policy=freshness_policy(plan),
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from feature_store.dsl.aggregation import agg
+from feature_store.dsl.deprecation import Deprecated
 from feature_store.dsl.entity import Entity
 from feature_store.dsl.expansion import bucketed, one_hot
 from feature_store.dsl.feature import Expectation, Feature
@@ -27,6 +28,7 @@ __all__ = [
     "STRING",
     "TIMESTAMP",
     "BatchSource",
+    "Deprecated",
     "Entity",
     "Expectation",
     "Feature",

@@ -136,7 +136,14 @@ def demo() -> None:
     importlib.import_module("demo.run").main()
 
 
-for command in (registry_commands.plan, registry_commands.apply, registry_commands.get, stream_commands.stream):
+for command in (
+    registry_commands.plan,
+    registry_commands.apply,
+    registry_commands.get,
+    registry_commands.lineage,
+    registry_commands.retire,
+    stream_commands.stream,
+):
     main.add_command(command)
 
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from feature_store.pit.labels import LabelSource
     from feature_store.pit.semantics import KnownBy
     from feature_store.registry.changes import RegistryPlan
-    from feature_store.registry.records import AppliedPlan
+    from feature_store.registry.records import AppliedPlan, TrainingRecord
     from feature_store.registry.store import Registry
 
 
@@ -79,7 +79,8 @@ class FeatureStore:
 
         Raises:
             DefinitionErrors: if a definition is wrong.
-            ConflictError: if a change would alter what is recorded under a name and version.
+            ConflictError: if a change would alter what is recorded under a name and version, or a new view reads what
+                is deprecated.
         """
         applied = self.registry.apply(self.plan(definitions), by)
         self._views.clear()
@@ -90,6 +91,7 @@ class FeatureStore:
 
         Raises:
             NotFoundError: if it is not recorded.
+            ConflictError: if it is retired.
         """
         if view_id not in self._views:
             self._views[view_id] = view_schema(self._recorded_view(view_id))
@@ -124,6 +126,7 @@ class FeatureStore:
         labels: LabelSource,
         *,
         name: str,
+        model: str = "",
         known_by: KnownBy = None,
         snapshots: Mapping[str, int | None] | None = None,
     ) -> TrainingJob:
@@ -134,19 +137,30 @@ class FeatureStore:
             labels: a DataFrame (polars, pandas), Arrow table, list of dicts or Parquet path with the view's key
                 columns, its request values, `label_timestamp` and any others.
             name: what to call the dataset.
+            model: what is trained on it; recorded with the dataset, and as a user of the view.
             known_by: "label" to see only rows that had been written by the time of the label.
             snapshots: table snapshots by group id, from an earlier dataset's record, to make it again.
 
         Raises:
             NotFoundError: if the view is not recorded.
+            ConflictError: if the view or a group it reads is deprecated, unless `model` is recorded as a user of the
+                view; it goes on with a warning. If one of them is retired.
         """
         from feature_store.pit.dataset import build_training_dataset
+        from feature_store.registry.lifecycle import check_training
 
-        view = self.view(view_id)
+        registry, view = self.registry, self.view(view_id)
+        check_training(*registry.readable(view_id), registry.usage(view_id), model)
+
+        def build() -> TrainingDataset:
+            made = build_training_dataset(
+                self.settings, view, labels, name=name, known_by=known_by, snapshots=snapshots
+            )
+            registry.record_training(_training_record(made, model))
+            return made
+
         executor = ThreadPoolExecutor(1, thread_name_prefix=f"training-{name}")
-        future = executor.submit(
-            build_training_dataset, self.settings, view, labels, name=name, known_by=known_by, snapshots=snapshots
-        )
+        future = executor.submit(build)
         executor.shutdown(wait=False)
         return TrainingJob(future)
 
@@ -182,8 +196,29 @@ class FeatureStore:
 
     def _recorded_view(self, view_id: str) -> FeatureView:
         """The definition of a view, put together from the records of the view, its groups and their entities."""
-        record = self.registry.view(view_id)
-        state = self.registry.state()
-        entities = {entity.name: entity for entity in state.entities}
-        groups = {group.id: group for group in state.groups}
-        return record.view({group: groups[group].group(entities[groups[group].entity]) for group in record.groups})
+        from feature_store.registry.lifecycle import retired_error
+        from feature_store.registry.tables import Status
+
+        record, members = self.registry.readable(view_id)
+        if record.status is Status.RETIRED:
+            raise retired_error(record)
+        entities = {entity.name: entity for entity in self.registry.entities()}
+        return record.view({member.id: member.group(entities[member.entity]) for member in members})
+
+
+def _training_record(made: TrainingDataset, model: str) -> TrainingRecord:
+    from feature_store.registry.records import TrainingRecord
+
+    return TrainingRecord(
+        id=made.id,
+        name=made.name,
+        view=made.view.id,
+        model=model or None,
+        row_count=made.row_count,
+        snapshots=made.snapshots,
+        labels_hash=made.labels_hash,
+        engine=made.engine,
+        known_by=made.known_by,
+        path=str(made.path),
+        created_at=made.created,
+    )

@@ -11,6 +11,7 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from feature_store.dsl.definition import STRICT, Definition
+from feature_store.dsl.deprecation import Deprecated
 from feature_store.dsl.entity import Entity
 from feature_store.dsl.feature import Feature
 from feature_store.dsl.source import BatchSource, SourceField, StreamSource
@@ -49,6 +50,7 @@ class FeatureGroup(Definition):
         buckets: hash buckets of the entity in the offline table.
         commit_interval: of a stream: how often its rows are committed to the offline table, "1s" to "1h".
         parallelism: of a stream: of its Flink job.
+        deprecated: what to use instead of this version, and when it may go.
     """
 
     name: str
@@ -75,6 +77,7 @@ class FeatureGroup(Definition):
     commit_interval: Duration = "5m"
     parallelism: int = 2
     tags: dict[str, str] = Field(default_factory=dict)
+    deprecated: Deprecated | None = None
 
     def _check(self) -> None:
         if (self.source is None) == (self.query is None):

@@ -8,6 +8,7 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from feature_store.dsl.definition import STRICT, Definition
+from feature_store.dsl.deprecation import Deprecated
 from feature_store.dsl.on_demand import OnDemand
 from feature_store.dsl.viewed_group import GroupField, ViewedGroup, as_viewed
 from feature_store.dtypes import DTypeField
@@ -21,6 +22,7 @@ class FeatureView(Definition):
         groups: what is read: groups, or roles of them (`group.select(...)`, `group.keyed_by(...)`).
         on_demand: features computed when the view is read; one may use those before it.
         request: values that a caller gives with a request, and label rows as columns: name to type.
+        deprecated: what to use instead of this version, and when it may go.
     """
 
     name: str
@@ -31,6 +33,7 @@ class FeatureView(Definition):
     description: str = ""
     on_demand: tuple[OnDemand, ...] = ()
     request: dict[str, DTypeField] = Field(default_factory=dict)
+    deprecated: Deprecated | None = None
 
     @property
     def id(self) -> str:

@@ -36,6 +36,7 @@ def compile_project(project: Project) -> CompiledProject:
     groups: dict[str, GroupPlan] = {}
     errors += _duplicates("feature group", project.groups) + _duplicates("feature view", project.views)
     errors += _different_streams(project.groups)
+    errors += _wrong_successors("feature group", project.groups) + _wrong_successors("feature view", project.views)
     for group in project.groups:
         try:
             groups[group.id] = build_plan(group)
@@ -70,6 +71,29 @@ def _duplicates(kind: str, definitions: Sequence[FeatureGroup] | Sequence[Featur
         for id_, where in places.items()
         if len(where) > 1
     ]
+
+
+def _wrong_successors(kind: str, definitions: Sequence[FeatureGroup] | Sequence[FeatureView]) -> list[DefinitionError]:
+    """An error for each deprecated definition whose successor is not there to move to."""
+    defined = {definition.id: definition for definition in definitions}
+    errors = []
+    for definition in definitions:
+        if definition.deprecated is None:
+            continue
+        name = definition.deprecated.successor
+        successor = defined.get(name)
+        if successor is not None and successor.deprecated is None:
+            continue
+        fault = "is not defined" if successor is None else "is deprecated itself"
+        errors.append(
+            DefinitionError(
+                f"the successor {name!r} of the deprecated {kind} {definition.id} {fault}",
+                where=definition.place,
+                remedy="name a version that is defined and stays, as 'name@version'",
+                code="successor",
+            )
+        )
+    return errors
 
 
 def _different_streams(groups: Sequence[FeatureGroup]) -> list[DefinitionError]:

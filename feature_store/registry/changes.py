@@ -13,7 +13,10 @@ Subject = Literal["entity", "feature group", "feature view"]
 
 @dataclass(frozen=True)
 class Detail:
-    """One difference between what is recorded (`old`, None if there was nothing) and what is defined (`new`)."""
+    """One difference between what is recorded (`old`, None if there was nothing) and what is defined (`new`).
+
+    Without both it is a fault of something new.
+    """
 
     what: str
     old: str | None
@@ -22,7 +25,9 @@ class Detail:
     reason: str
 
     def __str__(self) -> str:
-        if self.old is None:
+        if self.old is None and self.new is None:
+            said = self.what
+        elif self.old is None:
             said = f"{self.what} added: {self.new}"
         elif self.new is None:
             said = f"{self.what} removed: {self.old}"
@@ -32,10 +37,27 @@ class Detail:
 
 
 @dataclass(frozen=True)
+class Impact:
+    """What reads a definition, recorded or defined, directly or through others: ids, and names of models."""
+
+    groups: tuple[str, ...] = ()
+    views: tuple[str, ...] = ()
+    models: tuple[str, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.groups or self.views or self.models)
+
+    def to_json(self) -> dict[str, list[str]]:
+        """The kinds that there are, each with its names."""
+        return {kind: list(names) for kind, names in vars(self).items() if names}
+
+
+@dataclass(frozen=True)
 class Change:
     """One entity, group or view to be recorded for the first time or anew; `record` is what will be written.
 
-    `summary` describes what is created; `details` say how what is updated differs; `remedy` is for a breaking change.
+    `summary` describes what is created; `details` say how what is updated differs, or why something new is refused;
+    `remedy` is for a breaking change; `impact` is what an update touches downstream.
     """
 
     action: Action
@@ -43,6 +65,7 @@ class Change:
     summary: str = ""
     details: tuple[Detail, ...] = ()
     remedy: str = ""
+    impact: Impact = Impact()
 
     @property
     def subject(self) -> Subject:
@@ -58,13 +81,14 @@ class Change:
 
     @property
     def breaking(self) -> bool:
-        """Whether the change would alter what is served under a recorded identity."""
+        """Whether `apply` refuses it: it would alter what is served under a recorded identity, or read what is left."""
         return any(detail.breaking for detail in self.details)
 
     def to_json(self) -> dict[str, Any]:
         """The change as kept in `applied_plans`."""
         said = [str(detail) for detail in self.details] or [self.summary]
-        return {"action": self.action, "subject": self.subject, "id": self.id, "details": said}
+        impact = {"impact": self.impact.to_json()} if self.impact else {}
+        return {"action": self.action, "subject": self.subject, "id": self.id, "details": said, **impact}
 
 
 @dataclass(frozen=True)
@@ -74,18 +98,20 @@ class RegistryPlan:
     Args:
         state_fingerprint: of the recorded state; `apply` refuses the plan when the registry has moved on.
         unchanged: number of definitions recorded as they are.
-        no_longer_defined: ids that are recorded but not defined; they are left as they are.
+        no_longer_defined: ids that are recorded but not defined, nor retired; they are left as they are.
+        outdated: what recorded views still read although it is deprecated, a line each.
     """
 
     state_fingerprint: str
     changes: tuple[Change, ...] = ()
     unchanged: int = 0
     no_longer_defined: tuple[str, ...] = ()
+    outdated: tuple[str, ...] = ()
 
     @property
     def creating(self) -> tuple[Change, ...]:
         """What is recorded for the first time."""
-        return tuple(change for change in self.changes if change.action == "create")
+        return tuple(change for change in self.changes if change.action == "create" and not change.breaking)
 
     @property
     def safe(self) -> tuple[Change, ...]:
@@ -94,7 +120,7 @@ class RegistryPlan:
 
     @property
     def breaking(self) -> tuple[Change, ...]:
-        """Updates that `apply` refuses."""
+        """What `apply` refuses."""
         return tuple(change for change in self.changes if change.breaking)
 
     def __str__(self) -> str:

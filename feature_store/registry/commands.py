@@ -1,4 +1,4 @@
-"""`fs plan`, `fs apply` and `fs get`; the command line adds them to its own, so they import what they need when run."""
+"""`fs plan`, `apply`, `get`, `lineage` and `retire`; they import what they need when run, as the command line does."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import click
 
 if TYPE_CHECKING:
     from feature_store.plan.project import CompiledProject
-    from feature_store.registry.store import Registry
+    from feature_store.registry.store import Kind, Registry
 
 DEFINITIONS = "feature_defs"
 DATABASE = "registry"
@@ -74,6 +74,40 @@ def get(definition: str | None) -> None:
             remedy=f"recorded are: {', '.join(near)}" if near else "nothing is recorded yet: run ./fs apply",
             code="not-recorded",
         )
+
+
+@click.command("lineage")
+@click.argument("subject", metavar="NAME")
+def lineage(subject: str) -> None:
+    """Show what something comes from and what comes from it, down to the models.
+
+    NAME is a feature (user_orders@1/user_order_count_30d), a group or view (ranking@1), a source (orders) or one of its
+    columns (orders.amount).
+    """
+    from rich.console import Console
+
+    from feature_store.registry.listing import render_lineage
+
+    Console().print(render_lineage(_registry().lineage(subject)))
+
+
+@click.command("retire")
+@click.argument("definition", metavar="NAME@VERSION")
+@click.option("--view", "kind", flag_value="view", default="group", help="It is a view, not a group.")
+@click.option("--unused-for", default="90d", show_default=True, help="How long no model must have used it.")
+@click.option("--by", help="Who retires it; your user name unless given.")
+def retire(definition: str, kind: Kind, unused_for: str, by: str | None) -> None:
+    """Record a deprecated group (or view) as gone for good, once its removal date has passed and nothing reads it."""
+    from feature_store.duration import parse_duration
+
+    project = _compiled().project
+    defined = [each.id for each in (project.views if kind == "view" else project.groups)]
+    try:
+        unused = parse_duration(unused_for)
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--unused-for") from None
+    done = _registry().retire(definition, by or _user_name(), kind=kind, defined=defined, unused_for=unused)
+    click.echo(f"retired {definition}, recorded as plan #{done.plan_id}; its rows stay where they are")
 
 
 def _registry() -> Registry:

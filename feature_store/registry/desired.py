@@ -12,9 +12,13 @@ from feature_store.dsl.view import FeatureView
 from feature_store.dsl.viewed_group import ViewedGroup
 from feature_store.duration import SECOND
 from feature_store.errors import DefinitionError
+from feature_store.plan.lineage import feature_lineage
 from feature_store.plan.nodes import GroupPlan
+from feature_store.plan.on_demand import on_demand_lineage
 from feature_store.plan.project import CompiledProject
+from feature_store.plan.schema import ViewSchema
 from feature_store.registry.records import EntityRecord, FeatureRecord, GroupRecord, RegistryState, ViewRecord
+from feature_store.registry.tables import Status
 
 
 def desired_state(compiled: CompiledProject) -> RegistryState:
@@ -28,7 +32,7 @@ def desired_state(compiled: CompiledProject) -> RegistryState:
     return RegistryState(
         entities=_entities([plan.group for plan in groups]),
         groups=tuple(_group(plan) for plan in groups),
-        views=tuple(_view(view) for view in views),
+        views=tuple(_view(view, compiled.views[view.id]) for view in views),
     )
 
 
@@ -68,10 +72,12 @@ def _group(plan: GroupPlan) -> GroupRecord:
             for column in schema.features
         ),
         fingerprint=plan.fingerprint,
+        status=_status(group),
+        origins={feature: origins for feature, origins in feature_lineage(plan).items() if origins},
     )
 
 
-def _view(view: FeatureView) -> ViewRecord:
+def _view(view: FeatureView, schema: ViewSchema) -> ViewRecord:
     definition = {**view.to_json(), "groups": [_reading(group) for group in view.groups]}
     return ViewRecord(
         name=view.name,
@@ -81,6 +87,8 @@ def _view(view: FeatureView) -> ViewRecord:
         description=view.description,
         definition=definition,
         fingerprint=_view_fingerprint(definition),
+        status=_status(view),
+        origins={feature: origins for feature, origins in on_demand_lineage(schema).items() if origins},
     )
 
 
@@ -89,9 +97,13 @@ def _reading(group: FeatureGroup | ViewedGroup) -> str | dict[str, Any]:
     return group.id if isinstance(group, FeatureGroup) else {**group.to_json(), "group": group.group.id}
 
 
+def _status(definition: FeatureGroup | FeatureView) -> Status:
+    return Status.ACTIVE if definition.deprecated is None else Status.DEPRECATED
+
+
 def _view_fingerprint(definition: dict[str, Any]) -> str:
     """16 hex digits of what a model reads; the order of groups and features is no part of it: they are read by name."""
-    computed = {key: value for key, value in definition.items() if key not in ("owner", "description")}
+    computed = {key: value for key, value in definition.items() if key not in ("owner", "description", "deprecated")}
     computed["groups"] = sorted(map(_unordered, computed["groups"]), key=json.dumps)
     if "on_demand" in computed:
         features = [{k: v for k, v in feature.items() if k != "description"} for feature in computed["on_demand"]]

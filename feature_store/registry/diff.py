@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import replace
 from typing import TypeVar
 
@@ -13,14 +13,25 @@ from feature_store.plan.project import CompiledProject
 from feature_store.registry.changes import Change, Detail, RegistryPlan
 from feature_store.registry.desired import desired_state
 from feature_store.registry.facts import NONE, Fact, entity_facts, group_facts, view_facts
-from feature_store.registry.records import EntityRecord, GroupRecord, Record, RegistryState, ViewRecord
+from feature_store.registry.impact import Downstream
+from feature_store.registry.lifecycle import refused_reads, successors
+from feature_store.registry.records import (
+    EntityRecord,
+    GroupRecord,
+    Record,
+    RegistryState,
+    UsageRecord,
+    ViewRecord,
+)
 from feature_store.registry.rules import REORDERED, SAME_MEANING, Rule, added_rule, changed_rule, removed_rule
+from feature_store.registry.tables import Status
 
 R = TypeVar("R", EntityRecord, GroupRecord, ViewRecord)
+_RETIRED = Detail("status", Status.RETIRED, "defined again", True, "what is retired stays retired")
 
 
-def plan_changes(recorded: RegistryState, compiled: CompiledProject) -> RegistryPlan:
-    """The changes that would make the registry say what the project says.
+def plan_changes(recorded: RegistryState, compiled: CompiledProject, usage: Iterable[UsageRecord] = ()) -> RegistryPlan:
+    """The changes that would make the registry say what the project says; `usage` is by models, for their impact.
 
     Raises:
         DefinitionError: if the project's definitions do not fit together.
@@ -32,18 +43,37 @@ def plan_changes(recorded: RegistryState, compiled: CompiledProject) -> Registry
     def group_details(old: GroupRecord, new: GroupRecord) -> list[Detail]:
         return _group_details(old, old_entities[old.entity], new, new_entities[new.entity])
 
+    groups = {group.id: group for group in desired.groups}
+    known_groups = {group.id for group in recorded.groups}
     compared = [
         *_compared(recorded.entities, desired.entities, _entity_details),
         *_compared(recorded.groups, desired.groups, group_details),
-        *_compared(recorded.views, desired.views, _view_details),
+        *(
+            _may_be_new(change, groups, known_groups)
+            for change in _compared(recorded.views, desired.views, _view_details)
+        ),
     ]
-    changes = tuple(change for change in compared if change.action == "create" or change.details)
+    downstream = Downstream((recorded, desired), usage)
+    changes = tuple(
+        change if change.action == "create" else replace(change, impact=downstream.of(change.record))
+        for change in compared
+        if change.action == "create" or change.details
+    )
+    refused = {change.id for change in changes if change.breaking and change.subject == "feature view"}
     defined = {(type(record), record.id) for record in desired}
     return RegistryPlan(
         state_fingerprint=recorded.fingerprint,
         changes=changes,
         unchanged=len(compared) - len(changes),
-        no_longer_defined=tuple(record.id for record in recorded if (type(record), record.id) not in defined),
+        no_longer_defined=tuple(
+            record.id for record in recorded if (type(record), record.id) not in defined and not _is_retired(record)
+        ),
+        outdated=tuple(
+            f"{view.id} reads {groups[name].id}: {groups[name].deprecated}"
+            for view in desired.views
+            for name in dict.fromkeys(view.groups)
+            if view.id not in refused and groups[name].status is Status.DEPRECATED
+        ),
     )
 
 
@@ -57,18 +87,30 @@ def _compared(
             yield Change("create", new, summary=_summary(new))
     for new in desired:
         if new.id in known:
-            found = tuple(details(known[new.id], new))
-            remedy = _remedy(new, [*recorded, *desired]) if any(detail.breaking for detail in found) else ""
+            retired = _is_retired(known[new.id])
+            found = (_RETIRED,) if retired else tuple(details(known[new.id], new))
+            breaking = any(detail.breaking for detail in found)
+            remedy = _remedy(new, [*recorded, *desired], retired=retired) if breaking else ""
             yield Change("update", _kept(known[new.id], new), details=found, remedy=remedy)
+
+
+def _may_be_new(change: Change, groups: dict[str, GroupRecord], recorded: Collection[str]) -> Change:
+    """A view's change, with what stands against it if it is new."""
+    if change.action != "create" or not isinstance(change.record, ViewRecord):
+        return change
+    details = refused_reads(change.record, groups, recorded)
+    return replace(change, details=details, remedy=f"read {successors(change.record, groups)}") if details else change
+
+
+def _is_retired(record: Record) -> bool:
+    return not isinstance(record, EntityRecord) and record.status is Status.RETIRED
 
 
 def _kept(old: R, new: R) -> R:
     """The new record with what the old one knows besides its definition."""
     if isinstance(old, EntityRecord) or isinstance(new, EntityRecord):
         return new
-    return replace(
-        new, status=old.status, created_by=old.created_by, created_at=old.created_at, updated_at=old.updated_at
-    )
+    return replace(new, created_by=old.created_by, created_at=old.created_at, updated_at=old.updated_at)
 
 
 def _summary(record: Record) -> str:
@@ -81,10 +123,12 @@ def _summary(record: Record) -> str:
     return f"reads {', '.join(map(str, record.readings))}{computes}, owner {record.owner}"
 
 
-def _remedy(record: Record, known: Iterable[Record]) -> str:
+def _remedy(record: Record, known: Iterable[Record], *, retired: bool) -> str:
     if isinstance(record, EntityRecord):
         return "undo it, or declare an entity of another name and new versions of its groups"
     versions = [other.version for other in known if not isinstance(other, EntityRecord) and other.name == record.name]
+    if retired:
+        return f"take it out of the definitions, or define it with version={max(versions) + 1}"
     return f"undo it, or keep {record.id} as recorded and define the change with version={max(versions) + 1}"
 
 
@@ -97,14 +141,15 @@ def _view_details(old: ViewRecord, new: ViewRecord) -> list[Detail]:
     read = (tuple(reading.id for reading in view.readings) for view in (old, new))
     found += _reordered("order of groups", *read)
     names = (tuple(feature["name"] for feature in view.on_demand) for view in (old, new))
-    return [*found, *_reordered("order of on-demand features", *names)]
+    found += _reordered("order of on-demand features", *names)
+    return found or _origins(old, new)
 
 
 def _group_details(
     old: GroupRecord, old_entity: EntityRecord, new: GroupRecord, new_entity: EntityRecord
 ) -> list[Detail]:
     if (old.definition, old.columns, old.fingerprint) == (new.definition, new.columns, new.fingerprint):
-        return []
+        return _origins(old, new)
     same_meaning = _same_meaning(old, new, new_entity)
     old_facts = group_facts(old.group(old_entity), old.columns)
     new_facts = group_facts(new.group(new_entity), new.columns)
@@ -115,6 +160,17 @@ def _group_details(
         reason = "the same definition, compiled by another version of the feature store"
         found.append(Detail("fingerprint", old.fingerprint, new.fingerprint, False, reason))
     return found
+
+
+def _origins(old: GroupRecord | ViewRecord, new: GroupRecord | ViewRecord) -> list[Detail]:
+    """A detail if the recorded lineage is not that of the definition: never recorded, or told otherwise by now."""
+    if old.origins == new.origins:
+        return []
+    return [Detail("lineage", _told(old), _told(new), False, "where values come from, not what they are")]
+
+
+def _told(record: GroupRecord | ViewRecord) -> str:
+    return ", ".join(sorted({".".join(origin) for each in record.origins.values() for origin in each})) or NONE
 
 
 def _same_meaning(old: GroupRecord, new: GroupRecord, entity: EntityRecord) -> bool:

@@ -12,7 +12,9 @@ from rich.table import Table
 from rich.text import Text
 
 from feature_store.duration import SECOND, format_duration
+from feature_store.registry.lineage import Lineage
 from feature_store.registry.records import GroupRecord, UsageRecord, ViewRecord
+from feature_store.registry.tables import Status
 
 
 def render_all(groups: tuple[GroupRecord, ...], views: tuple[ViewRecord, ...]) -> RenderableType:
@@ -22,10 +24,11 @@ def render_all(groups: tuple[GroupRecord, ...], views: tuple[ViewRecord, ...]) -
     group_table = _table("Feature group", "Entity", "Features", "TTL", "Owner", "Status", "Since")
     for group in groups:
         count, since = str(len(group.features)), _day(group.created_at)
-        _add(group_table, group.id, group.entity, count, _ttl(group), group.owner, group.status, since)
+        _add(group_table, group.id, group.entity, count, _ttl(group), group.owner, _short_status(group), since)
     view_table = _table("Feature view", "Reads", "Owner", "Status", "Since")
     for view in views:
-        _add(view_table, view.id, ", ".join(map(str, view.readings)), view.owner, view.status, _day(view.created_at))
+        reads = ", ".join(map(str, view.readings))
+        _add(view_table, view.id, reads, view.owner, _short_status(view), _day(view.created_at))
     return Group(*(table for table, found in ((group_table, groups), (view_table, views)) if found))
 
 
@@ -46,7 +49,7 @@ def render_view(view: ViewRecord, groups: tuple[GroupRecord, ...], usage: tuple[
         for name in columns if reading.features is None else reading.features:
             feature = columns[name]
             _add(features, f"{reading.prefix}{name}", feature.dtype, _json(feature.default), reading.id)
-    parts = [*_head(view.id, "feature view", view.description, _view_facts(view)), features]
+    parts = [*_head(view.id, "feature view", view.description, _view_facts(view, groups)), features]
     if view.on_demand:
         computed = _table("On-demand feature", "Type", "Default", "Computed as")
         for each in view.on_demand:
@@ -61,10 +64,32 @@ def render_view(view: ViewRecord, groups: tuple[GroupRecord, ...], usage: tuple[
     return Group(*parts)
 
 
-def _view_facts(view: ViewRecord) -> list[tuple[str, str]]:
+def render_lineage(lineage: Lineage) -> RenderableType:
+    """What something comes from and what comes from it, from the source to the models."""
+    training = (
+        f"{made.id}: {made.name}, {made.row_count:,} rows, {_day(made.created_at)}" for made in lineage.training
+    )
+    parts = {
+        "source columns": lineage.columns,
+        "features": lineage.features,
+        "on-demand features": lineage.on_demand,
+        "views": lineage.views,
+        "training sets": tuple(training),
+        "models": lineage.models,
+    }
+    grid = Table.grid(padding=(0, 2))
+    for kind, names in parts.items():
+        if names:
+            grid.add_row(Text(kind, style="dim"), Text("\n".join(names)))
+    return Group(Text(lineage.subject, style="bold"), Text(), grid)
+
+
+def _view_facts(view: ViewRecord, groups: tuple[GroupRecord, ...]) -> list[tuple[str, str]]:
     request = ", ".join(f"{name} {dtype}" for name, dtype in view.definition.get("request", {}).items())
     reads = ", ".join(map(str, view.readings))
-    return [("reads", reads), *([("request values", request)] if request else []), *_circumstances(view)]
+    facts = [("reads", reads), *([("request values", request)] if request else []), *_circumstances(view)]
+    outdated = {group.id: _status(group) for group in groups if group.status is not Status.ACTIVE}
+    return [*facts, *((f"reads {group}", status) for group, status in outdated.items())]
 
 
 def _head(title: str, kind: str, description: str, facts: list[tuple[str, str]]) -> list[RenderableType]:
@@ -78,11 +103,26 @@ def _head(title: str, kind: str, description: str, facts: list[tuple[str, str]])
 def _circumstances(record: GroupRecord | ViewRecord) -> list[tuple[str, str]]:
     return [
         ("owner", record.owner),
-        ("status", record.status),
+        ("status", _status(record)),
         ("fingerprint", record.fingerprint),
         ("created", f"{_instant(record.created_at)} by {record.created_by}"),
         ("updated", _instant(record.updated_at)),
     ]
+
+
+def _short_status(record: GroupRecord | ViewRecord) -> str:
+    """The status with the day from which it may be retired: "DEPRECATED until 2027-01-31"."""
+    if record.status is not Status.DEPRECATED or record.deprecated is None:
+        return record.status
+    return f"{record.status} until {record.deprecated.removal}"
+
+
+def _status(record: GroupRecord | ViewRecord) -> str:
+    """The status with what comes after it and why."""
+    if record.deprecated is None:
+        return record.status
+    reason = f": {record.deprecated.reason}" if record.deprecated.reason else ""
+    return f"{_short_status(record)}, successor {record.deprecated.successor}{reason}"
 
 
 def _table(first: str, *others: str) -> Table:

@@ -10,10 +10,14 @@ from datetime import datetime
 from functools import cached_property
 from typing import Any, Literal
 
+from feature_store.dsl.deprecation import Deprecated
 from feature_store.dsl.group import FeatureGroup
 from feature_store.dsl.view import FeatureView
 from feature_store.errors import NotFoundError
 from feature_store.registry.tables import Status
+
+Origins = dict[str, tuple[tuple[str, str], ...]]
+"""For each feature what it is computed from, sorted: source and column, or of an on-demand one group and feature."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +51,8 @@ class GroupRecord:
     """A recorded version of a feature group.
 
     `definition` is `FeatureGroup.to_json()` with the entity by its name; `features` are all columns in order,
-    derived ones included. Who recorded it and when is known once it is recorded, and is no part of the state.
+    derived ones included. Who recorded it and when is known once it is recorded, and is no part of the state; nor are
+    `origins`, the source columns of each feature that has any, which follow from the definition.
     """
 
     name: str
@@ -60,6 +65,7 @@ class GroupRecord:
     features: tuple[FeatureRecord, ...]
     fingerprint: str
     status: Status = Status.ACTIVE
+    origins: Origins = field(default_factory=dict, compare=False)
     created_by: str = field(default="", compare=False)
     created_at: datetime | None = field(default=None, compare=False)
     updated_at: datetime | None = field(default=None, compare=False)
@@ -73,6 +79,11 @@ class GroupRecord:
     def columns(self) -> dict[str, str]:
         """The type of each feature, in order."""
         return {feature.name: feature.dtype for feature in self.features}
+
+    @property
+    def deprecated(self) -> Deprecated | None:
+        """What comes after it and when it may go, if it is to be left behind."""
+        return _deprecated(self.definition)
 
     def group(self, entity: EntityRecord) -> FeatureGroup:
         """The definition as a value again."""
@@ -104,7 +115,8 @@ class Reading:
 class ViewRecord:
     """A recorded version of a feature view; `definition` is `FeatureView.to_json()` with the groups by their ids.
 
-    `groups` are the ids of what it reads, one for each role.
+    `groups` are the ids of what it reads, one for each role; `origins` the stored features of each on-demand feature
+    that has any.
     """
 
     name: str
@@ -115,6 +127,7 @@ class ViewRecord:
     definition: dict[str, Any]
     fingerprint: str
     status: Status = Status.ACTIVE
+    origins: Origins = field(default_factory=dict, compare=False)
     created_by: str = field(default="", compare=False)
     created_at: datetime | None = field(default=None, compare=False)
     updated_at: datetime | None = field(default=None, compare=False)
@@ -153,6 +166,11 @@ class ViewRecord:
         found: list[dict[str, Any]] = self.definition.get("on_demand", [])
         return found
 
+    @property
+    def deprecated(self) -> Deprecated | None:
+        """What comes after it and when it may go, if it is to be left behind."""
+        return _deprecated(self.definition)
+
 
 Record = EntityRecord | GroupRecord | ViewRecord
 
@@ -168,6 +186,23 @@ class UsageRecord:
     first_used_at: datetime
     last_used_at: datetime
     uses: int
+
+
+@dataclass(frozen=True)
+class TrainingRecord:
+    """A training dataset that was made of a view for a model (None: not said), with what makes it again."""
+
+    id: str
+    name: str
+    view: str
+    model: str | None
+    row_count: int
+    snapshots: dict[str, int | None]
+    labels_hash: str
+    engine: str
+    known_by: str | None
+    path: str
+    created_at: datetime
 
 
 @dataclass(frozen=True)
@@ -204,7 +239,11 @@ class RegistryState:
         yield from self.views
 
 
-_CIRCUMSTANCES = ("created_by", "created_at", "updated_at")
+_CIRCUMSTANCES = ("origins", "created_by", "created_at", "updated_at")
+
+
+def _deprecated(definition: dict[str, Any]) -> Deprecated | None:
+    return Deprecated.from_json(definition["deprecated"]) if "deprecated" in definition else None
 
 
 def name_and_version(definition_id: str) -> tuple[str, int]:

@@ -11,11 +11,12 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from feature_store.registry.changes import Change, Detail, RegistryPlan
+from feature_store.registry.changes import Change, Detail, Impact, RegistryPlan
 
 _STYLES = {"+": "green", "~": "yellow", "!": "bold red"}
 _LINE_STYLES = {"-": "red", "+": "green", " ": "dim"}
 _HEADINGS = {"entity": "Entities", "feature group": "Feature groups", "feature view": "Feature views"}
+_NAMED = 10  # so many of what a change touches are named, the others counted
 _BESIDE = 60  # characters of two values that still read well side by side
 
 
@@ -24,6 +25,12 @@ def render_plan(plan: RegistryPlan) -> RenderableType:
     parts: list[RenderableType] = []
     for subject, changes in groupby(plan.changes, key=lambda change: change.subject):
         parts += [Text(_HEADINGS[subject], style="bold"), *_change_lines(list(changes)), Text()]
+    if plan.outdated:
+        parts += [
+            Text("Still read, though deprecated", style="bold"),
+            *(Padding(Text(line, style=_STYLES["~"]), (0, 0, 0, 4)) for line in plan.outdated),
+            Text(),
+        ]
     if plan.no_longer_defined:
         ids = Text(", ".join(plan.no_longer_defined))
         parts += [
@@ -35,14 +42,14 @@ def render_plan(plan: RegistryPlan) -> RenderableType:
 
 
 def _change_lines(changes: list[Change]) -> Iterator[RenderableType]:
-    created = [change for change in changes if change.action == "create"]
+    created = [change for change in changes if change.action == "create" and not change.breaking]
     if created:
         table = _indented(2, columns=3)
         for change in created:
             table.add_row(_sign("+"), Text(f"{change.id} ", style=_STYLES["+"]), Text(change.summary))
         yield table
     for change in changes:
-        if change.action == "update":
+        if change not in created:
             sign = "!" if change.breaking else "~"
             yield Text.assemble("  ", _sign(sign), " ", (change.id, _STYLES[sign]))
             yield _details(change)
@@ -53,9 +60,20 @@ def _details(change: Change) -> RenderableType:
     for detail in change.details:
         sign = "!" if detail.breaking else "+" if detail.old is None else "~"
         table.add_row(_sign(sign), _difference(detail))
+    if change.impact:
+        table.add_row("", Text(f"touches {_touched(change.impact)}"))
     if change.breaking:
         table.add_row("", Text(f"-> {change.remedy}", style="italic"))
     return table
+
+
+def _touched(impact: Impact) -> str:
+    """What is downstream, in a line or two: "views ranking@1, search@1; model ranker"."""
+    parts = []
+    for kind, names in impact.to_json().items():
+        more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+        parts.append(f"{kind if len(names) > 1 else kind[:-1]} {', '.join(names[:_NAMED])}{more}")
+    return "; ".join(parts)
 
 
 def _difference(detail: Detail) -> Text:

@@ -9,17 +9,20 @@ from sqlalchemy import ColumnElement, delete, func, insert, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.orm import Session
 
+from feature_store.registry.lineage import feature_origins, on_demand_origins
 from feature_store.registry.records import (
     EntityRecord,
     FeatureRecord,
     GroupRecord,
     RegistryState,
+    UsageRecord,
     ViewRecord,
 )
 from feature_store.registry.tables import (
     EntityTypeRow,
     FeatureGroupRow,
     FeatureRow,
+    FeatureUsageRow,
     FeatureViewGroupRow,
     FeatureViewRow,
 )
@@ -27,13 +30,14 @@ from feature_store.registry.tables import (
 
 def read_state(session: Session) -> RegistryState:
     """Everything that is recorded."""
-    entities = session.scalars(select(EntityTypeRow).order_by(EntityTypeRow.name))
-    return RegistryState(
-        entities=tuple(
-            EntityRecord(row.name, row.join_key_column, row.dtype, row.description, row.definition) for row in entities
-        ),
-        groups=read_groups(session),
-        views=read_views(session),
+    return RegistryState(read_entities(session), read_groups(session), read_views(session))
+
+
+def read_entities(session: Session) -> tuple[EntityRecord, ...]:
+    """All entities, by name."""
+    rows = session.scalars(select(EntityTypeRow).order_by(EntityTypeRow.name))
+    return tuple(
+        EntityRecord(row.name, row.join_key_column, row.dtype, row.description, row.definition) for row in rows
     )
 
 
@@ -47,6 +51,7 @@ def read_groups(session: Session, *where: ColumnElement[bool]) -> tuple[GroupRec
             float(row.default_value) if row.dtype == "FLOAT" and row.default_value is not None else row.default_value
         )
         features.setdefault(row.group_id, []).append(FeatureRecord(row.name, row.dtype, default, row.description))
+    origins = feature_origins(session, *where)
     groups = session.scalars(
         select(FeatureGroupRow).where(*where).order_by(FeatureGroupRow.name, FeatureGroupRow.version)
     )
@@ -62,6 +67,7 @@ def read_groups(session: Session, *where: ColumnElement[bool]) -> tuple[GroupRec
             features=tuple(features.get(row.group_id, ())),
             fingerprint=row.fingerprint,
             status=row.status,
+            origins=origins.get(row.group_id, {}),
             created_by=row.created_by,
             created_at=row.created_at,
             updated_at=row.updated_at,
@@ -82,6 +88,7 @@ def read_views(session: Session, *where: ColumnElement[bool]) -> tuple[ViewRecor
     )
     for view_id, name, version in session.execute(read):
         groups.setdefault(view_id, []).append(f"{name}@{version}")
+    origins = on_demand_origins(session, *where)
     views = session.scalars(select(FeatureViewRow).where(*where).order_by(FeatureViewRow.name, FeatureViewRow.version))
     return tuple(
         ViewRecord(
@@ -93,11 +100,37 @@ def read_views(session: Session, *where: ColumnElement[bool]) -> tuple[ViewRecor
             definition=row.definition,
             fingerprint=row.fingerprint,
             status=row.status,
+            origins=origins.get(row.view_id, {}),
             created_by=row.created_by,
             created_at=row.created_at,
             updated_at=row.updated_at,
         )
         for row in views
+    )
+
+
+def read_usage(session: Session, *where: ColumnElement[bool]) -> tuple[UsageRecord, ...]:
+    """What models said they read, as a condition on `FeatureUsageRow` selects, the latest first."""
+    found = (
+        select(
+            FeatureUsageRow, FeatureGroupRow.name, FeatureGroupRow.version, FeatureViewRow.name, FeatureViewRow.version
+        )
+        .outerjoin(FeatureGroupRow, FeatureUsageRow.group_id == FeatureGroupRow.group_id)
+        .outerjoin(FeatureViewRow, FeatureUsageRow.view_id == FeatureViewRow.view_id)
+        .where(*where)
+        .order_by(FeatureUsageRow.last_used_at.desc())
+    )
+    return tuple(
+        UsageRecord(
+            used=f"{view}@{view_version}" if group is None else f"{group}@{group_version}",
+            kind="view" if group is None else "group",
+            model=row.model_name,
+            purpose=row.purpose,
+            first_used_at=row.first_used_at,
+            last_used_at=row.last_used_at,
+            uses=row.uses,
+        )
+        for row, group, group_version, view, view_version in session.execute(found)
     )
 
 
@@ -185,10 +218,20 @@ def _group_row(record: GroupRecord) -> dict[str, Any]:
         "batch_source_config": {key: record.definition[key] for key in sources if key in record.definition},
         "streaming_source_config": None,
         "ttl_seconds": record.ttl_seconds,
+        **_status(record),
         "owner": record.owner,
         "description": record.description,
         "definition": record.definition,
         "fingerprint": record.fingerprint,
+    }
+
+
+def _status(record: GroupRecord | ViewRecord) -> dict[str, Any]:
+    deprecated = record.deprecated
+    return {
+        "status": record.status,
+        "successor": None if deprecated is None else deprecated.successor,
+        "removal_date": None if deprecated is None else deprecated.removal_date,
     }
 
 
@@ -208,6 +251,7 @@ def _view_row(record: ViewRecord) -> dict[str, Any]:
     return {
         "name": record.name,
         "version": record.version,
+        **_status(record),
         "owner": record.owner,
         "description": record.description,
         "definition": record.definition,

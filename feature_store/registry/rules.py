@@ -27,6 +27,7 @@ _READ = Rule(True, "a model would read other features than it was trained on")
 _WRITTEN = Rule(False, "how events are written, not what they say")
 _WHEN = Rule(False, "when rows are written, not what they say")
 _CALLERS = Rule(True, "callers give what was recorded")
+_STATUS = Rule(False, "values stay; new views and new training use the successor")
 _UNKNOWN = Rule(True, "may alter values")
 
 REORDERED = Rule(False, "features are read by name")
@@ -36,6 +37,7 @@ SAME_MEANING = "another spelling, the same values"
 CHANGED = {
     ("group", "owner"): _DOCS,
     ("group", "description"): _DOCS,
+    ("group", "deprecated"): _STATUS,
     ("group", "freshness"): Rule(False, "a service level, not a value"),
     ("group", "entity"): Rule(True, "values would describe another entity"),
     ("group", "query"): _EXPRESSION,
@@ -54,6 +56,7 @@ CHANGED = {
     ("group", "key"): Rule(True, "values would be those of another entity"),
     ("view", "owner"): _DOCS,
     ("view", "description"): _DOCS,
+    ("view", "deprecated"): Rule(False, "values stay; new training uses the successor"),
     ("request value", ""): _CALLERS,
     ("on-demand feature", "description"): _DOCS,
     ("on-demand feature", "expression"): _VALUES,

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Literal, TypeVar
+from collections.abc import Collection
+from typing import Any, Literal, TypeVar
 
-from sqlalchemy import Engine, func, insert, select
+from sqlalchemy import Engine, func, insert, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.orm import Session
 
@@ -13,18 +14,38 @@ from feature_store.plan.project import CompiledProject
 from feature_store.registry.changes import RegistryPlan
 from feature_store.registry.database import open_engine, service_errors, take_turn
 from feature_store.registry.diff import plan_changes
+from feature_store.registry.lifecycle import UNUSED_FOR, check_retirement
+from feature_store.registry.lineage import Lineage, read_lineage, read_training, write_lineage
 from feature_store.registry.migrate import upgrade
 from feature_store.registry.records import (
     AppliedPlan,
     EntityRecord,
     GroupRecord,
     RegistryState,
+    TrainingRecord,
     UsageRecord,
     ViewRecord,
     name_and_version,
 )
-from feature_store.registry.rows import read_groups, read_state, read_views, write_entities, write_groups, write_views
-from feature_store.registry.tables import AppliedPlanRow, FeatureGroupRow, FeatureUsageRow, FeatureViewRow
+from feature_store.registry.rows import (
+    read_entities,
+    read_groups,
+    read_state,
+    read_usage,
+    read_views,
+    write_entities,
+    write_groups,
+    write_views,
+)
+from feature_store.registry.tables import (
+    AppliedPlanRow,
+    FeatureGroupRow,
+    FeatureUsageRow,
+    FeatureViewGroupRow,
+    FeatureViewRow,
+    Status,
+    TrainingDatasetRow,
+)
 
 R = TypeVar("R", EntityRecord, GroupRecord, ViewRecord)
 Kind = Literal["view", "group"]
@@ -60,7 +81,10 @@ class Registry:
         Raises:
             DefinitionError: if the project's definitions do not fit together.
         """
-        return plan_changes(self.state(), compiled)
+        with service_errors(self.engine), Session(self.engine) as session:
+            session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
+            recorded, usage = read_state(session), read_usage(session)
+        return plan_changes(recorded, compiled, usage)
 
     def apply(self, plan: RegistryPlan, applied_by: str) -> AppliedPlan | None:
         """Records all changes of a plan or none; None if there are none, and then nothing is written.
@@ -82,8 +106,9 @@ class Registry:
             write_entities(session, _records(plan, EntityRecord))
             write_groups(session, *_created_and_updated(plan, GroupRecord), by=applied_by)
             write_views(session, *_created_and_updated(plan, ViewRecord), by=applied_by)
+            write_lineage(session, _records(plan, GroupRecord), _records(plan, ViewRecord))
             session.expire_all()
-            return _record_plan(session, plan, applied_by)
+            return _record_changes(session, [change.to_json() for change in plan.changes], applied_by)
 
     def groups(self) -> tuple[GroupRecord, ...]:
         """All recorded groups, by name and version."""
@@ -113,6 +138,24 @@ class Registry:
         with service_errors(self.engine), Session(self.engine) as session:
             return read_views(session, FeatureViewRow.view_id == _row_id(session, view_id, "view"))[0]
 
+    def readable(self, view_id: str) -> tuple[ViewRecord, tuple[GroupRecord, ...]]:
+        """The recorded view "name@version" and the groups it reads, in its order.
+
+        Raises:
+            NotFoundError: if there is none.
+        """
+        with service_errors(self.engine), Session(self.engine) as session:
+            key = _row_id(session, view_id, "view")
+            (view,) = read_views(session, FeatureViewRow.view_id == key)
+            read = select(FeatureViewGroupRow.group_id).where(FeatureViewGroupRow.view_id == key)
+            groups = {group.id: group for group in read_groups(session, FeatureGroupRow.group_id.in_(read))}
+            return view, tuple(groups[name] for name in view.groups)
+
+    def entities(self) -> tuple[EntityRecord, ...]:
+        """All recorded entities, by name."""
+        with service_errors(self.engine), Session(self.engine) as session:
+            return read_entities(session)
+
     def record_usage(self, used: str, model: str, purpose: str, *, kind: Kind = "view") -> None:
         """Notes that a model reads a view (or a group) for a purpose, such as "training" or "serving".
 
@@ -124,14 +167,43 @@ class Registry:
         """
         key = "view_id" if kind == "view" else "group_id"
         with service_errors(self.engine), Session(self.engine) as session, session.begin():
-            used_id = _row_id(session, used, kind)
-            noted = upsert(FeatureUsageRow).values({key: used_id, "model_name": model, "purpose": purpose})
-            session.execute(
-                noted.on_conflict_do_update(
-                    index_elements=[key, "model_name", "purpose"],
-                    set_={"last_used_at": func.clock_timestamp(), "uses": FeatureUsageRow.uses + 1},
-                )
-            )
+            _note_usage(session, key, _row_id(session, used, kind), model, purpose)
+
+    def record_training(self, made: TrainingRecord) -> None:
+        """Records a training dataset; its model, if it has one, as a user of its view.
+
+        Raises:
+            NotFoundError: if the view is not recorded.
+        """
+        with service_errors(self.engine), Session(self.engine) as session, session.begin():
+            view_id = _row_id(session, made.view, "view")
+            values = {name: value for name, value in vars(made).items() if name not in ("id", "view", "model")}
+            row = {**values, "dataset_id": made.id, "view_id": view_id, "model_name": made.model}
+            session.execute(insert(TrainingDatasetRow).values(row))
+            if made.model is not None:
+                _note_usage(session, "view_id", view_id, made.model, "training")
+
+    def training_datasets(self, view_id: str) -> tuple[TrainingRecord, ...]:
+        """The training datasets that were made of a view, the latest first.
+
+        Raises:
+            NotFoundError: if the view is not recorded.
+        """
+        with service_errors(self.engine), Session(self.engine) as session:
+            return read_training(session, TrainingDatasetRow.view_id == _row_id(session, view_id, "view"))
+
+    def lineage(self, subject: str) -> Lineage:
+        """What something comes from, and what comes from it, down to the models.
+
+        Args:
+            subject: a feature "user_orders@1/user_order_count_30d" (or an on-demand one of a view), a group or view
+                "name@version", a source "orders" or one of its columns "orders.amount".
+
+        Raises:
+            NotFoundError: if nothing of this name is recorded.
+        """
+        with service_errors(self.engine), Session(self.engine) as session:
+            return read_lineage(session, subject)
 
     def usage(self, used: str, *, kind: Kind = "view") -> tuple[UsageRecord, ...]:
         """The models that said they read a view (or a group), the latest first.
@@ -141,11 +213,51 @@ class Registry:
         """
         column = FeatureUsageRow.view_id if kind == "view" else FeatureUsageRow.group_id
         with service_errors(self.engine), Session(self.engine) as session:
-            rows = select(FeatureUsageRow).where(column == _row_id(session, used, kind))
-            return tuple(
-                UsageRecord(used, kind, row.model_name, row.purpose, row.first_used_at, row.last_used_at, row.uses)
-                for row in session.scalars(rows.order_by(FeatureUsageRow.last_used_at.desc()))
-            )
+            return read_usage(session, column == _row_id(session, used, kind))
+
+    def retire(
+        self,
+        retired: str,
+        by: str,
+        *,
+        kind: Kind = "group",
+        defined: Collection[str] = (),
+        unused_for: int = UNUSED_FOR,
+    ) -> AppliedPlan:
+        """Records a deprecated group or view as gone, for good: nothing trains on it or reads it any more.
+
+        Its rows, offline and online, stay where they are.
+
+        Args:
+            retired: the group or view "name@version".
+            defined: ids of what the project still defines.
+            unused_for: how long no model must have said that it reads it (microseconds).
+
+        Raises:
+            NotFoundError: if it is not recorded.
+            ConflictError: with what stands against it: a date to come, a view or a model that reads it.
+        """
+        with service_errors(self.engine), Session(self.engine) as session, session.begin():
+            take_turn(session.connection(), self.patience)
+            key = _row_id(session, retired, kind)
+            record: GroupRecord | ViewRecord
+            if kind == "view":
+                (record,) = read_views(session, FeatureViewRow.view_id == key)
+                readers: tuple[ViewRecord, ...] = ()
+                used = read_usage(session, FeatureUsageRow.view_id == key)
+                gone = update(FeatureViewRow).where(FeatureViewRow.view_id == key)
+            else:
+                (record,) = read_groups(session, FeatureGroupRow.group_id == key)
+                reading = select(FeatureViewGroupRow.view_id).where(FeatureViewGroupRow.group_id == key)
+                readers = read_views(session, FeatureViewRow.view_id.in_(reading))
+                by_view = FeatureUsageRow.view_id.in_(reading)
+                used = read_usage(session, (FeatureUsageRow.group_id == key) | by_view)
+                gone = update(FeatureGroupRow).where(FeatureGroupRow.group_id == key)
+            check_retirement(record, readers, used, defined=retired in defined, unused_for=unused_for)
+            session.execute(gone.values(status=Status.RETIRED, updated_at=func.now()))
+            session.expire_all()
+            act = {"action": "retire", "subject": f"feature {kind}", "id": retired, "details": [str(record.deprecated)]}
+            return _record_changes(session, [act], by)
 
     def applied(self) -> tuple[AppliedPlan, ...]:
         """The plans that were applied, the latest first."""
@@ -164,8 +276,18 @@ def _refuse_breaking(plan: RegistryPlan) -> None:
         if detail.breaking
     ]
     raise ConflictError(
-        f"the plan would alter what is recorded under a name and version; nothing was applied:{''.join(lines)}",
+        f"the plan has breaking changes; nothing was applied:{''.join(lines)}",
         code="breaking-change",
+    )
+
+
+def _note_usage(session: Session, key: str, used_id: int, model: str, purpose: str) -> None:
+    noted = upsert(FeatureUsageRow).values({key: used_id, "model_name": model, "purpose": purpose})
+    session.execute(
+        noted.on_conflict_do_update(
+            index_elements=[key, "model_name", "purpose"],
+            set_={"last_used_at": func.clock_timestamp(), "uses": FeatureUsageRow.uses + 1},
+        )
     )
 
 
@@ -179,10 +301,10 @@ def _created_and_updated(plan: RegistryPlan, kind: type[R]) -> tuple[list[R], li
     return _records(plan, kind, "create"), _records(plan, kind, "update")
 
 
-def _record_plan(session: Session, plan: RegistryPlan, applied_by: str) -> AppliedPlan:
+def _record_changes(session: Session, changes: list[dict[str, Any]], applied_by: str) -> AppliedPlan:
     values = {
         "applied_by": applied_by,
-        "changes": [change.to_json() for change in plan.changes],
+        "changes": changes,
         "state_fingerprint": read_state(session).fingerprint,
     }
     row = session.scalars(insert(AppliedPlanRow).values(values).returning(AppliedPlanRow)).one()

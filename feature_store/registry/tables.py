@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import date, datetime
 from enum import StrEnum
 from typing import Any, ClassVar
 
@@ -53,6 +53,7 @@ class Base(DeclarativeBase):
 
 
 _STATUS = Enum(Status, name="definition_status")
+_DEPRECATION = "status = 'ACTIVE' OR (successor IS NOT NULL AND removal_date IS NOT NULL)"
 
 
 class EntityTypeRow(Base):
@@ -78,6 +79,7 @@ class FeatureGroupRow(Base):
         UniqueConstraint("name", "version"),
         CheckConstraint("version >= 1", name="version"),
         CheckConstraint("ttl_seconds >= 0", name="ttl_seconds"),
+        CheckConstraint(_DEPRECATION, name="deprecation"),
     )
 
     group_id: Mapped[int] = mapped_column(Identity(), primary_key=True)
@@ -88,6 +90,8 @@ class FeatureGroupRow(Base):
     streaming_source_config: Mapped[Json | None] = mapped_column(JSONB(none_as_null=True))
     ttl_seconds: Mapped[int | None]
     status: Mapped[Status] = mapped_column(_STATUS, server_default=Status.ACTIVE)
+    successor: Mapped[str | None]
+    removal_date: Mapped[date | None]
     owner: Mapped[str]
     description: Mapped[str] = mapped_column(server_default="")
     definition: Mapped[Json]
@@ -122,12 +126,15 @@ class FeatureViewRow(Base):
     __table_args__ = (
         UniqueConstraint("name", "version"),
         CheckConstraint("version >= 1", name="version"),
+        CheckConstraint(_DEPRECATION, name="deprecation"),
     )
 
     view_id: Mapped[int] = mapped_column(Identity(), primary_key=True)
     name: Mapped[str]
     version: Mapped[int]
     status: Mapped[Status] = mapped_column(_STATUS, server_default=Status.ACTIVE)
+    successor: Mapped[str | None]
+    removal_date: Mapped[date | None]
     owner: Mapped[str]
     description: Mapped[str] = mapped_column(server_default="")
     definition: Mapped[Json]
@@ -167,6 +174,47 @@ class FeatureUsageRow(Base):
     first_used_at: Mapped[datetime] = mapped_column(server_default=func.now())
     last_used_at: Mapped[datetime] = mapped_column(server_default=func.now())
     uses: Mapped[int] = mapped_column(server_default=text("1"))
+
+
+class FeatureLineageRow(Base):
+    """A source's column that a feature is computed from."""
+
+    __tablename__ = "feature_lineage"
+    __table_args__ = (Index(None, "source", "column_name"),)
+
+    feature_id: Mapped[int] = mapped_column(ForeignKey("features.feature_id", ondelete="CASCADE"), primary_key=True)
+    source: Mapped[str] = mapped_column(primary_key=True)
+    column_name: Mapped[str] = mapped_column(primary_key=True)
+
+
+class OnDemandLineageRow(Base):
+    """A stored feature that an on-demand feature of a view is computed from."""
+
+    __tablename__ = "on_demand_lineage"
+
+    view_id: Mapped[int] = mapped_column(ForeignKey("feature_views.view_id", ondelete="CASCADE"), primary_key=True)
+    name: Mapped[str] = mapped_column(primary_key=True)
+    feature_id: Mapped[int] = mapped_column(
+        ForeignKey("features.feature_id", ondelete="CASCADE"), primary_key=True, index=True
+    )
+
+
+class TrainingDatasetRow(Base):
+    """A training dataset that was made: of which view, from which snapshots, for which model."""
+
+    __tablename__ = "training_datasets"
+
+    dataset_id: Mapped[str] = mapped_column(primary_key=True)
+    name: Mapped[str]
+    view_id: Mapped[int] = mapped_column(ForeignKey("feature_views.view_id", ondelete="CASCADE"), index=True)
+    model_name: Mapped[str | None]
+    row_count: Mapped[int]
+    snapshots: Mapped[dict[str, int | None]] = mapped_column(JSONB)
+    labels_hash: Mapped[str]
+    engine: Mapped[str]
+    known_by: Mapped[str | None]
+    path: Mapped[str]
+    created_at: Mapped[datetime]
 
 
 class AppliedPlanRow(Base):

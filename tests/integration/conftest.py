@@ -1,4 +1,4 @@
-"""What the integration tests share beside the stack: one Spark session and the catalog."""
+"""What the integration tests share beside the stack: one Spark session, the catalog, a registry of their own."""
 
 from __future__ import annotations
 
@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 from pyiceberg.catalog import Catalog
+from sqlalchemy import create_engine, text
 
 from feature_store.offline.catalog import open_catalog
 from feature_store.offline.session import spark_session
+from feature_store.registry.store import Registry
 from feature_store.settings import Settings
 from tests.integration.kernel_harness import KernelHarness, start_harness
+from tests.integration.registry_setting import OWN_DATABASE
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -38,3 +41,19 @@ def harness(tmp_path_factory: pytest.TempPathFactory, jars_folder: Path) -> Iter
     yield running
     running.close()
     print(f"{running.streams} streams went through the window kernel")  # noqa: T201 - for pytest -s
+
+
+@pytest.fixture
+def registry(stack: Settings) -> Iterator[Registry]:
+    """A registry in an empty database of these tests' own, migrated."""
+    server = create_engine(stack.database_url("postgres"), isolation_level="AUTOCOMMIT")
+    with server.connect() as connection:
+        connection.execute(text(f"DROP DATABASE IF EXISTS {OWN_DATABASE} WITH (FORCE)"))
+        connection.execute(text(f"CREATE DATABASE {OWN_DATABASE}"))
+    registry = Registry(stack.database_url(OWN_DATABASE))
+    registry.upgrade()
+    yield registry
+    registry.engine.dispose()
+    with server.connect() as connection:
+        connection.execute(text(f"DROP DATABASE {OWN_DATABASE} WITH (FORCE)"))
+    server.dispose()

@@ -1,112 +1,27 @@
-"""The registry on a real PostgreSQL: tables, plan and apply, two writers at once, accidents, use, and the commands."""
+"""The registry on a real PostgreSQL: tables, plan and apply, two writers at once, accidents and use."""
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
-from click.testing import CliRunner, Result
 from sqlalchemy import Engine, create_engine, text
 
-from feature_store import FLOAT, INT, STRING, BatchSource, Entity, Feature, FeatureGroup, FeatureView, agg
-from feature_store.dsl.collect import Project
+from feature_store import FLOAT, INT, STRING, Entity, Feature, FeatureGroup, FeatureView, agg
 from feature_store.errors import ConflictError, NotFoundError, StackError
-from feature_store.plan.project import CompiledProject, compile_project
-from feature_store.registry import commands
 from feature_store.registry.database import take_turn
 from feature_store.registry.migrate import VERSION_TABLE, upgrade
 from feature_store.registry.records import AppliedPlan
 from feature_store.registry.store import Registry
 from feature_store.registry.tables import Base, Status
-
-if TYPE_CHECKING:
-    from feature_store.settings import Settings
-
-OWN_DATABASE = "registry_of_registry_tests"
-USER = Entity("user", join_key="user_id", dtype=STRING)
-ITEM = Entity("item", join_key="item_id", dtype=INT)
-ORDERS = BatchSource(
-    "orders",
-    table="raw.orders",
-    event_timestamp="order_ts",
-    schema={"user_id": "STRING", "item_id": "INT", "amount": "FLOAT", "order_ts": "TIMESTAMP"},
-)
-
-
-@pytest.fixture
-def registry(stack: Settings) -> Iterator[Registry]:
-    """A registry in an empty database of these tests' own, migrated."""
-    server = create_engine(stack.database_url("postgres"), isolation_level="AUTOCOMMIT")
-    with server.connect() as connection:
-        connection.execute(text(f"DROP DATABASE IF EXISTS {OWN_DATABASE} WITH (FORCE)"))
-        connection.execute(text(f"CREATE DATABASE {OWN_DATABASE}"))
-    registry = Registry(stack.database_url(OWN_DATABASE))
-    registry.upgrade()
-    yield registry
-    registry.engine.dispose()
-    with server.connect() as connection:
-        connection.execute(text(f"DROP DATABASE {OWN_DATABASE} WITH (FORCE)"))
-    server.dispose()
-
-
-def orders_group(name: str = "user_orders", **changes: Any) -> FeatureGroup:
-    given: dict[str, Any] = {
-        "entity": USER,
-        "source": ORDERS,
-        "owner": "team:shop",
-        "description": "What a user bought.",
-        "features": [
-            Feature("user_order_count_30d", agg.count(), window="30d", dtype=INT, default=0, description="Orders."),
-            Feature("user_order_value_mean_90d", agg.mean("amount"), window="90d", dtype=FLOAT, default=1e30),
-        ],
-        # their order is the order of columns, and not that of the alphabet or of their length
-        "derived": {"user_zebra": "user_order_count_30d * 2", "user_ape_long_name": "user_order_count_30d * 3"},
-    }
-    return FeatureGroup(name, **{**given, **changes})
-
-
-def project(*groups: FeatureGroup, views: tuple[FeatureView, ...] = ()) -> CompiledProject:
-    return compile_project(Project(groups, views, {}))
-
-
-def shop(**changes: Any) -> CompiledProject:
-    """Two groups and a view of both; the changes are of user_orders."""
-    orders = orders_group(**changes)
-    sales = FeatureGroup(
-        "item_sales",
-        entity=ITEM,
-        source=ORDERS,
-        owner="team:shop",
-        features=(Feature("item_sale_count_7d", agg.count(), window="7d", dtype=INT, default=0),),
-    )
-    return project(orders, sales, views=(FeatureView("ranking", groups=(orders, sales), owner="team:ranking"),))
-
-
-def applied(registry: Registry, definitions: CompiledProject, by: str = "ann") -> AppliedPlan | None:
-    return registry.apply(registry.plan(definitions), by)
-
-
-def rows(registry: Registry, table: str) -> int:
-    with registry.engine.connect() as connection:
-        return int(connection.execute(text(f"SELECT count(*) FROM {table}")).scalar_one())
-
-
-def written(registry: Registry) -> dict[str, int]:
-    """How many rows each table holds."""
-    return {table: rows(registry, table) for table in Base.metadata.tables}
-
-
-def run(registry: Registry, statement: str) -> None:
-    with registry.engine.begin() as connection:
-        connection.execute(text(statement))
+from tests.integration.registry_setting import applied, orders_group, project, rows, run, shop, written
 
 
 def differences(engine: Engine) -> list[Any]:
@@ -126,7 +41,7 @@ def test_every_time_has_a_zone(registry: Registry) -> None:
     statement = "SELECT count(*) FROM information_schema.columns WHERE table_schema = 'public' AND data_type = "
     with registry.engine.connect() as connection:
         assert connection.execute(text(statement + "'timestamp without time zone'")).scalar_one() == 0
-        assert connection.execute(text(statement + "'timestamp with time zone'")).scalar_one() == 11
+        assert connection.execute(text(statement + "'timestamp with time zone'")).scalar_one() == 12
 
 
 def test_migrating_again_or_at_once_from_many_sides_changes_nothing(registry: Registry) -> None:
@@ -192,7 +107,6 @@ def test_applying_nothing_writes_nothing(registry: Registry) -> None:
 
 def test_safe_changes_are_applied_in_place(registry: Registry) -> None:
     applied(registry, shop())
-    run(registry, "UPDATE feature_groups SET status = 'DEPRECATED' WHERE name = 'user_orders'")
     more = (
         Feature("user_order_value_max_7d", agg.max("amount"), window="7d", dtype=FLOAT, default=0.0),
         *orders_group().features,
@@ -202,7 +116,6 @@ def test_safe_changes_are_applied_in_place(registry: Registry) -> None:
     assert [change["id"] for change in done.changes] == ["user_orders@1"]
     record = registry.group("user_orders@1")
     assert (record.owner, record.description, record.created_by) == ("team:growth", "Purchases.", "ann")
-    assert record.status is Status.DEPRECATED
     assert record.created_at is not None
     assert record.updated_at is not None
     assert record.updated_at > record.created_at
@@ -357,6 +270,16 @@ def test_use_is_counted_per_model_and_purpose(registry: Registry) -> None:
             ask("user_orders@1")
 
 
+def test_a_plan_and_its_record_name_the_models_that_a_change_touches(registry: Registry) -> None:
+    applied(registry, shop())
+    registry.record_usage("ranking@1", "ranker", "serving")
+    registry.record_usage("user_orders@1", "churn", "training", kind="group")
+    done = applied(registry, shop(owner="team:growth"))
+    assert done is not None
+    assert done.changes[0]["impact"] == {"views": ["ranking@1"], "models": ["churn", "ranker"]}
+    assert registry.applied()[0] == done
+
+
 def test_use_noted_from_many_sides_at_once_is_counted_once_each(registry: Registry) -> None:
     applied(registry, shop())
     with ThreadPoolExecutor(4) as pool:
@@ -416,78 +339,3 @@ def test_five_hundred_groups_are_applied_in_seconds(registry: Registry) -> None:
     assert (unchanged.changes, unchanged.unchanged) == ((), 551)
     assert applying < 10
     assert planning < 3
-
-
-DEFINITIONS = """
-from feature_store import FLOAT, INT, BatchSource, Entity, Feature, FeatureGroup, FeatureView, agg
-
-user = Entity("user", join_key="user_id")
-orders = BatchSource("orders", table="raw.orders", event_timestamp="ts",
-    schema={"user_id": "STRING", "ts": "TIMESTAMP"})
-user_orders = FeatureGroup("user_orders", entity=user, source=orders, owner="OWNER", availability_delay="DELAY",
-    features=[Feature("user_order_count_30d", agg.count(), window="30d", dtype=INT, default=0)])
-ranking = FeatureView("ranking", groups=[user_orders], owner="team:ranking")
-"""
-
-
-class CommandLine:
-    """The commands on definitions in a folder of their own, each state of them a package of its own."""
-
-    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.folder, self.monkeypatch, self.packages = folder, monkeypatch, 0
-        monkeypatch.syspath_prepend(str(folder))
-
-    def define(self, owner: str = "team:shop", delay: str = "0s") -> None:
-        self.packages += 1
-        name = f"definitions_of_command_tests_{self.packages}"
-        (self.folder / f"{name}.py").write_text(DEFINITIONS.replace("OWNER", owner).replace("DELAY", delay))
-        self.monkeypatch.setattr(commands, "DEFINITIONS", name)
-
-    def __call__(self, command: str, *arguments: str) -> Result:
-        return CliRunner().invoke(getattr(commands, command), arguments, env={"COLUMNS": "100"})
-
-
-@pytest.fixture
-def fs(registry: Registry, stack: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> CommandLine:
-    run(registry, "DROP SCHEMA public CASCADE; CREATE SCHEMA public")
-    monkeypatch.setenv("FS_PG_URL", stack.pg_url)
-    monkeypatch.setenv("FS_REDIS_URL", stack.redis_url)
-    monkeypatch.setattr(commands, "DATABASE", OWN_DATABASE)
-    return CommandLine(tmp_path, monkeypatch)
-
-
-def test_plan_apply_and_get_from_an_empty_database(fs: CommandLine) -> None:
-    fs.define()
-    assert "Nothing is recorded yet" in fs("get").output
-    planned = fs("plan")
-    assert (planned.exit_code, planned.output.splitlines()[-1]) == (
-        0,
-        "3 to create, 0 to change safely, 0 breaking, 0 unchanged",
-    )
-    assert fs("apply", "--by", "ann").output.splitlines()[-1] == "applied plan #1"
-    assert fs("apply").output.splitlines() == [
-        "0 to create, 0 to change safely, 0 breaking, 3 unchanged",
-        "nothing to apply",
-    ]
-    listed = fs("get").output
-    assert all(name in listed for name in ("user_orders@1", "ranking@1"))
-    shown = fs("get", "user_orders@1").output
-    assert all(part in shown for part in ("by ann", "user_order_count_30d", "INT"))
-    assert "feature view" in fs("get", "ranking@1").output
-    missing = fs("get", "user_orders@2")
-    assert isinstance(missing.exception, NotFoundError)
-    assert "recorded are: user_orders@1" in str(missing.exception)
-
-
-def test_plan_tells_breaking_changes_by_its_exit_code_and_apply_refuses_them(fs: CommandLine) -> None:
-    fs.define()
-    fs("apply")
-    fs.define(owner="team:growth")
-    assert fs("plan").exit_code == 0
-    fs.define(owner="team:growth", delay="2h")
-    planned = fs("plan")
-    assert planned.exit_code == 2
-    assert "! availability_delay: 0s -> 2h" in planned.output
-    refused = fs("apply")
-    assert isinstance(refused.exception, ConflictError)
-    assert "team:growth" not in fs("get", "user_orders@1").output

@@ -13,6 +13,11 @@ import dagster as dg
 import pytest
 
 import definitions
+from feature_assets.offline import offline_asset
+from feature_assets.online import online_asset
+from feature_store import FeatureGroup
+from feature_store.dsl.collect import load_project
+from feature_store.plan.build import build_plan, view_schema
 
 SNAPSHOT = Path(__file__).parent / "asset_graph.json"
 HEAVY = ("pyspark", "great_expectations", "scipy", "confluent_kafka", "redis")
@@ -105,3 +110,47 @@ def test_columns_and_lineage_are_shown(group: str) -> None:
     deps = lineage.value.deps_by_column if hasattr(lineage, "value") else lineage.deps_by_column
     assert set(deps) <= set(columns)
     assert all(deps.values())
+
+
+@pytest.mark.parametrize("group", ["user_orders", "user_interactions"])
+def test_a_vector_comes_column_by_column_from_the_table(group: str) -> None:
+    specs = {tuple(spec.key.path): spec for spec in definitions.defs.resolve_all_asset_specs()}
+    lineage = specs["online", group, "v1"].metadata["dagster/column_lineage"].deps_by_column
+    table = specs["offline", group, "v1"].metadata
+    stored = {column.name for column in table["dagster/column_schema"].columns}
+    assert set(table["dagster/column_lineage"].deps_by_column) < set(lineage)
+    for name, deps in lineage.items():
+        assert [(dep.asset_key.path, dep.column_name) for dep in deps] == [(["offline", group, "v1"], name)]
+        assert name in stored
+
+
+def test_a_stream_comes_column_by_column_from_its_event_log() -> None:
+    specs = {tuple(spec.key.path): spec for spec in definitions.defs.resolve_all_asset_specs()}
+    spec = specs["offline", "user_interactions", "v1"]
+    deps = spec.metadata["dagster/column_lineage"].deps_by_column["user_clicks_last_30min"]
+    log = specs["source", "interactions_log"].metadata["dagster/column_schema"]
+    assert {tuple(dep.asset_key.path) for dep in deps} == {("source", "interactions_log")}
+    assert {dep.column_name for dep in deps} <= {column.name for column in log.columns}
+
+
+def test_a_training_set_comes_column_by_column_from_the_tables_of_its_view() -> None:
+    specs = {tuple(spec.key.path): spec for spec in definitions.defs.resolve_all_asset_specs()}
+    lineage = specs["training", "repurchase"].metadata["dagster/column_lineage"].deps_by_column
+    view = load_project("feature_defs").view("repurchase@1")
+    assert set(lineage) == {column.name for column in view_schema(view).outputs}
+    for deps in lineage.values():
+        for dep in deps:
+            stored = specs[tuple(dep.asset_key.path)].metadata["dagster/column_schema"].columns
+            assert dep.column_name in {column.name for column in stored}
+
+
+def test_a_deprecated_group_says_so_in_dagster() -> None:
+    left = {"successor": "user_orders@2", "removal": "2027-01-31", "reason": "counted returns"}
+    group = load_project("feature_defs").group("user_orders@1")
+    plan = build_plan(FeatureGroup.from_json({**group.to_json(), "deprecated": left}))
+    for made in (offline_asset(plan, "shop"), online_asset(plan, "shop")):
+        (spec,) = made.specs
+        assert spec.tags["status"] == "deprecated"
+        assert "Deprecated, successor user_orders@2, removal on 2027-01-31: counted returns." in str(spec.description)
+    (spec,) = offline_asset(build_plan(group), "shop").specs
+    assert (spec.tags["status"], spec.description) == ("active", group.description)

@@ -1,0 +1,1 @@
+"""How fast many definitions are loaded and recorded: `python -m benchmarks.registry.apply`."""
