@@ -76,7 +76,12 @@ class Dagster:
         params = {"selector": selector, "mode": "default", "executionMetadata": {"tags": tags}}
         answer = self._ask(_LAUNCH, params=params)["launchRun"]
         if "run" not in answer:
-            raise StackError(f"Dagster does not start {job}: {answer}", where=self.url, remedy="look at ./fs logs")
+            raise StackError(
+                f"Dagster does not start {job}: {answer}",
+                where=self.url,
+                remedy="look at ./fs logs",
+                code="dagster-refused",
+            )
         return str(answer["run"]["runId"])
 
     def state(self, run_id: str) -> RunState:
@@ -104,7 +109,7 @@ class Dagster:
         if state.status != "SUCCESS":
             reasons = "; ".join(self._failures(run_id)) or state.status.lower()
             remedy = "open the run, correct the cause, run ./fs demo again"
-            raise StackError(reasons, where=self.run_url(run_id), remedy=remedy)
+            raise StackError(reasons, where=self.run_url(run_id), remedy=remedy, code="run-failed")
 
     def has_partitions(self, asset: Iterable[str], first: str, last: str) -> bool:
         """Whether an asset is materialized in all partitions of a range."""
@@ -138,7 +143,7 @@ class Dagster:
         found = self._ask(_LOCATION)["repositoriesOrError"].get("nodes") or []
         if not found:
             remedy = "open its page: Deployment says why"
-            raise StackError("Dagster has loaded no definitions", where=self.url, remedy=remedy)
+            raise StackError("Dagster has loaded no definitions", where=self.url, remedy=remedy, code="dagster-empty")
         repository: dict[str, Any] = found[0]
         return repository
 
@@ -149,8 +154,12 @@ class Dagster:
             with urllib.request.urlopen(request, timeout=60) as response:
                 answer = json.load(response)
         except (urllib.error.URLError, TimeoutError) as error:
-            raise StackError(f"Dagster does not answer: {error}", where=self.url, remedy="run ./fs status") from error
+            raise StackError(
+                f"Dagster does not answer: {error}", where=self.url, remedy="run ./fs status", code="dagster-down"
+            ) from error
         if answer.get("errors"):
-            raise StackError(f"Dagster refuses: {answer['errors'][0]['message']}", where=self.url)
+            raise StackError(
+                f"Dagster refuses: {answer['errors'][0]['message']}", where=self.url, code="dagster-refused"
+            )
         data: dict[str, Any] = answer["data"]
         return data

@@ -30,12 +30,15 @@ def repurchase_labels(shop: Shop, since: datetime, until: datetime) -> pl.DataFr
     for name, moment in (("since", since), ("until", until)):
         if moment.utcoffset() is None:
             where = f"repurchase_labels({name}=)"
-            raise InputError("a time without a zone", where=where, remedy="give an aware datetime")
+            raise InputError(
+                "a time without a zone", where=where, remedy="give an aware datetime", code="naive-timestamp"
+            )
     if until > shop.purchases_end - LABEL_WINDOW:
         raise InputError(
             f"purchases are known up to {shop.purchases_end:%Y-%m-%d} only: later labels would miss some of their days",
             where="repurchase_labels(until=)",
             remedy=f"use at most {shop.purchases_end - LABEL_WINDOW:%Y-%m-%d}",
+            code="label-window",
         )
     completed = shop.order_events.filter(pl.col("status") == "completed").select("user_id", "event_ts")
     following = (

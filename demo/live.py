@@ -68,6 +68,7 @@ def await_stream(console: Console, store: FeatureStore, project: Project) -> Str
                     f"the Flink jobs do not run after {START_SECONDS:.0f} s",
                     where=store.settings.flink_url,
                     remedy="look at ./fs stream status and ./fs logs flink-jobmanager, then run ./fs demo again",
+                    code="job-failing",
                 )
             time.sleep(1.0)
     for state in job_states(streams):
@@ -121,7 +122,11 @@ def show_dead_letters(console: Console, store: FeatureStore, since: datetime) ->
         rows = read_dead_letters(store.catalog, SOURCE, since=since).to_pylist()
         while len({row["reason"] for row in rows}) < 2:
             if time.monotonic() > deadline:
-                raise StackError("the bad events did not become dead letters", remedy="look at ./fs stream status")
+                raise StackError(
+                    "the bad events did not become dead letters",
+                    remedy="look at ./fs stream status",
+                    code="no-dead-letters",
+                )
             time.sleep(1.0)
             rows = read_dead_letters(store.catalog, SOURCE, since=since).to_pylist()
     table = Table(box=None, header_style="bold", pad_edge=False)

@@ -267,7 +267,9 @@ def _connect(settings: Settings) -> Iterator[Connection]:
     except OperationalError as error:
         where = engine.url.render_as_string(hide_password=True)
         cause = str(error.orig).strip().splitlines()[0]
-        raise StackError(f"Postgres refused: {cause}", where=where, remedy="run ./fs up") from error
+        raise StackError(
+            f"Postgres refused: {cause}", where=where, remedy="run ./fs up", code="postgres-down"
+        ) from error
 
 
 @contextmanager

@@ -147,6 +147,26 @@ for command in (
     main.add_command(command)
 
 
+@main.command()
+@click.argument("code", required=False)
+def errors(code: str | None) -> None:
+    """Explain an error CODE, the word in brackets behind an error; without one, list them all."""
+    from feature_store.explanations.catalogue import explanation_of
+    from feature_store.explanations.render import render_areas, render_explanation
+
+    console = _console()
+    found = render_areas() if code is None else render_explanation(explanation_of(code.strip("[]")))
+    console.print(found, width=min(console.width, 80))
+
+
+@main.command()
+def schema() -> None:
+    """Print the JSON schema of definitions; docs/definitions.schema.json is a copy."""
+    from feature_store.dsl.json_schema import schema_text
+
+    click.echo(schema_text(), nl=False)
+
+
 @main.command(context_settings={"ignore_unknown_options": True, "help_option_names": []})
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def test(arguments: tuple[str, ...]) -> None:
@@ -167,16 +187,18 @@ def lock() -> None:
 
 def _defines_streams(note: Callable[[str], None]) -> bool:
     """Whether a defined group reads a stream. Definitions with a mistake do not keep the stack from starting."""
-    from feature_store.dsl.collect import load_project
+    from feature_store.dsl.collect import Project, load_project
     from feature_store.dsl.source import StreamSource
     from feature_store.errors import DefinitionError
 
     try:
-        groups = load_project(registry_commands.DEFINITIONS).groups
+        project = load_project(registry_commands.DEFINITIONS)
     except DefinitionError as error:
-        note(f"whether streams are wanted is unknown; ./fs up --streams starts Kafka and Flink ({error})")
-        return False
-    return any(isinstance(group.source, StreamSource) for group in groups)
+        project = Project(groups=(), views=(), domains={}, errors=(error,))
+    streams = any(isinstance(group.source, StreamSource) for group in project.groups)
+    if project.errors and not streams:
+        note(f"whether streams are wanted is unknown; ./fs up --streams starts Kafka and Flink ({project.errors[0]})")
+    return streams
 
 
 def _console() -> Console:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import BeforeValidator, PlainSerializer
+from pydantic import BeforeValidator, PlainSerializer, WithJsonSchema
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -96,7 +96,25 @@ def parse_dtype(text: str | DType) -> DType:
     raise ValueError(f"{text!r} is not a type: use {', '.join(_SCALARS)}, EMBEDDING(n) or LIST(type)")
 
 
-DTypeField = Annotated[DType, BeforeValidator(parse_dtype), PlainSerializer(str, return_type=str)]
+_SCALAR = "|".join(_SCALARS)
+_WRITTEN = rf"^({_SCALAR}|EMBEDDING\([1-9]\d*\)|LIST\(({_SCALAR})\))$"
+DTYPE_JSON: dict[str, Any] = {"type": "string", "pattern": _WRITTEN}
+DTypeField = Annotated[
+    DType, BeforeValidator(parse_dtype), PlainSerializer(str, return_type=str), WithJsonSchema(DTYPE_JSON)
+]
+
+
+def read_value(dtype: str, value: Any) -> Any:
+    """A value of a type out of its JSON form, which has no instants; what is not of the type is left as it is.
+
+    Raises:
+        ValueError: if a text that stands for an instant is not one.
+    """
+    if dtype == "TIMESTAMP" and isinstance(value, str):
+        return datetime.fromisoformat(value)
+    if dtype == "LIST(TIMESTAMP)" and isinstance(value, list):
+        return [read_value("TIMESTAMP", item) for item in value]
+    return value
 
 
 def to_micros(instant: datetime) -> int:

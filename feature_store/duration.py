@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Annotated
 
-from pydantic import AfterValidator
+from pydantic import AfterValidator, WithJsonSchema
 
 MILLISECOND = 1_000
 SECOND = 1000 * MILLISECOND
@@ -44,4 +44,6 @@ def _checked(text: str) -> str:
     return text
 
 
-Duration = Annotated[str, AfterValidator(_checked)]
+Duration = Annotated[
+    str, AfterValidator(_checked), WithJsonSchema({"type": "string", "pattern": f"^{_PATTERN.pattern}$"})
+]

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import copyreg
+import difflib
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 
 class FeatureStoreError(Exception):
@@ -12,10 +15,10 @@ class FeatureStoreError(Exception):
         message: what is wrong, in one sentence.
         where: the place: file:line, group, feature, column or service.
         remedy: what the reader can do about it.
-        code: a short stable name of this kind of error.
+        code: a short stable name of this kind of error, which `./fs errors CODE` explains.
     """
 
-    def __init__(self, message: str, *, where: str = "", remedy: str = "", code: str = "") -> None:
+    def __init__(self, message: str, *, code: str, where: str = "", remedy: str = "") -> None:
         self.message = message
         self.where = where
         self.remedy = remedy
@@ -25,7 +28,20 @@ class FeatureStoreError(Exception):
     def __str__(self) -> str:
         place = f"{self.where}: " if self.where else ""
         remedy = f" -> {self.remedy}" if self.remedy else ""
-        return f"{place}{self.message}{remedy}"
+        code = f" [{self.code}]" if self.code else ""
+        return f"{place}{self.message}{remedy}{code}"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Errors cross from one process to another; their keyword arguments would be lost on the way."""
+        return copyreg.__newobj__, (type(self), *self.args), self.__dict__  # type: ignore[attr-defined]
+
+
+def choices(wanted: str, known: Iterable[str], noun: str = "columns") -> str:
+    """The remedy for a name that is not there: the one that was probably meant, and all there are."""
+    names = sorted(known)
+    near = difflib.get_close_matches(wanted, names, n=1)
+    meant = f"did you mean {near[0]!r}? " if near else ""
+    return f"{meant}{noun} are: {', '.join(names) or 'none'}"
 
 
 class DefinitionError(FeatureStoreError):
@@ -39,7 +55,7 @@ class DefinitionErrors(DefinitionError):  # noqa: N818 - it is many
         self.errors = tuple(errors)
         noun = "problem" if len(self.errors) == 1 else "problems"
         lines = "\n".join(f"  {error}" for error in self.errors)
-        super().__init__(f"{len(self.errors)} {noun} in the definitions:\n{lines}")
+        super().__init__(f"{len(self.errors)} {noun} in the definitions:\n{lines}", code="")  # each has its own
 
 
 class InputError(FeatureStoreError):

@@ -71,6 +71,7 @@ class KafkaAddress:
                 f"is not the address of a Kafka: {wrong}",
                 where="FS_KAFKA",
                 remedy="write host:port,host:port or sasl_ssl://user:password@host:port?mechanism=SCRAM-SHA-512",
+                code="kafka-address",
             )
         return cls(servers, protocol, unquote(user), unquote(password), mechanism, ca)
 

@@ -111,7 +111,10 @@ class Settings:
         stack = _running_stack(home)
         if stack is None and not (pg_url and redis_url):
             raise StackError(
-                "no stack is running", where=str(home), remedy="run ./fs up, or set FS_PG_URL and FS_REDIS_URL"
+                "no stack is running",
+                where=str(home),
+                remedy="run ./fs up, or set FS_PG_URL and FS_REDIS_URL",
+                code="no-stack",
             )
         known_jars = stack.spark_jars if stack else ()
         jars = environ["FS_SPARK_JARS"].split(os.pathsep) if "FS_SPARK_JARS" in environ else known_jars
@@ -143,7 +146,10 @@ class Settings:
         """
         if not (self.kafka_servers and self.flink_url and self.kernel_jar.is_file()):
             raise StackError(
-                "the stack runs without Kafka and Flink", where=str(self.home), remedy="run ./fs up --streams"
+                "the stack runs without Kafka and Flink",
+                where=str(self.home),
+                remedy="run ./fs up --streams",
+                code="no-streams",
             )
 
     def database_url(self, name: str, driver: str = "postgresql+psycopg2") -> str:
@@ -284,7 +290,12 @@ def server_address(environ: Mapping[str, str], variable: str) -> str:
     address = environ.get(variable, "").strip().rstrip("/")
     parts = urlsplit(address)
     if address and (parts.scheme not in ("http", "https") or not parts.hostname):
-        raise StackError("is not the address of a web server", where=variable, remedy="write http://host:port")
+        raise StackError(
+            "is not the address of a web server",
+            where=variable,
+            remedy="write http://host:port",
+            code="service-address",
+        )
     return address
 
 
@@ -298,6 +309,7 @@ def _flink_clusters(environ: Mapping[str, str], stack: stack_file.Connections | 
             "application clusters need both a command and an address for each job",
             where="FS_FLINK_DEPLOY, FS_FLINK_URL",
             remedy=f"set both, with {JOB_PLACE} in the address; or set an address without it for a session cluster",
+            code="service-address",
         )
     return {"flink_url": url, "flink_deploy": deploy, "flink_kernel": environ.get("FS_FLINK_KERNEL", "")}
 
@@ -315,13 +327,17 @@ def server_url(environ: Mapping[str, str], variable: str) -> str:
     scheme = parts.scheme.partition("+")[0]
     if scheme not in ("postgresql", "postgres") or not parts.hostname:
         raise StackError(
-            "is not the URL of a PostgreSQL server", where=variable, remedy="write postgresql://user:password@host:port"
+            "is not the URL of a PostgreSQL server",
+            where=variable,
+            remedy="write postgresql://user:password@host:port",
+            code="service-address",
         )
     if parts.path.strip("/"):
         raise StackError(
             f"names the database {parts.path.strip('/')!r}, but the feature store keeps {len(DATABASES)} databases",
             where=variable,
             remedy="let the URL end after the port",
+            code="service-address",
         )
     return parts._replace(scheme="postgresql", path="").geturl()
 
@@ -337,5 +353,7 @@ def _folder(path: str | Path) -> Path:
 
 def _port(text: str) -> int:
     if not text.isdecimal() or not 1024 <= int(text) <= 65_000:
-        raise StackError(f"{text!r} is not a port", where="FS_PORT", remedy="write a number from 1024 to 65000")
+        raise StackError(
+            f"{text!r} is not a port", where="FS_PORT", remedy="write a number from 1024 to 65000", code="port"
+        )
     return int(text)

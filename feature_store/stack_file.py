@@ -68,7 +68,7 @@ class ServiceRecord:
 
 @dataclass(frozen=True)
 class StackRecord:
-    """The whole stack. `requested` are the settings it was started with; `error` and `remedy` tell why it failed.
+    """The whole stack. `requested` are the settings it was started with; `error`, `remedy`, `code` tell why it failed.
 
     `dagster` and `streams` (Kafka, Flink) say whether these belong to it.
     """
@@ -83,6 +83,7 @@ class StackRecord:
     notices: tuple[str, ...] = ()
     error: str = ""
     remedy: str = ""
+    code: str = ""
 
     def is_running(self) -> bool:
         """Whether its supervisor is alive; a record whose supervisor was killed describes the past."""

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from feature_store.local import flink_environment
@@ -15,6 +16,8 @@ from feature_store.local import stack as local_stack
 from feature_store.settings import Settings, StackSettings, state_folder
 from feature_store.stack_file import StackRecord
 
+hypothesis.settings.register_profile("any machine", deadline=None)
+hypothesis.settings.load_profile("any machine")
 os.environ.setdefault("JAVA_TOOL_OPTIONS", "-XX:TieredStopAtLevel=1")
 """Of all tests and what they start: the optimizing compiler takes a third of the time of a Java that soon ends."""
 

@@ -78,7 +78,7 @@ def accesses(harness: KernelHarness, plan: GroupPlan, load: Load) -> float:
     """Reads and writes of the kernel's state for each event, from the first one to when all windows are empty."""
     answer = harness.run(kernel_spec(plan), _steps(plan, load))
     if answer.error is not None:
-        raise StackError(f"the kernel says {answer.error}")
+        raise StackError(f"the kernel says {answer.error}", code="benchmark")
     return answer.state_accesses / load.events
 
 

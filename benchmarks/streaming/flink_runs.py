@@ -173,7 +173,7 @@ def run_python(bench: Workbench, wanted: Wanted, job: FlinkJob, load: Load, limi
         check=False,
     )
     if done.returncode:
-        raise StackError(f"PyFlink does not take the job: {done.stderr[-2000:]}")
+        raise StackError(f"PyFlink does not take the job: {done.stderr[-2000:]}", code="benchmark")
     return watch(bench, done.stdout.split()[-1], load, limit)
 
 
@@ -213,7 +213,7 @@ def _check_good(bench: Workbench, job: dict[str, Any]) -> None:
     entries = bench.cluster.get(f"/jobs/{job['jid']}/exceptions")["exceptionHistory"]["entries"]
     if entries or job["state"] not in ("INITIALIZING", "CREATED", "RUNNING"):
         cause = entries[0]["stacktrace"][:1500] if entries else "no reason given"
-        raise StackError(f"the job is {job['state']}: {cause}", where=job["name"])
+        raise StackError(f"the job is {job['state']}: {cause}", where=job["name"], code="benchmark")
 
 
 def _all_running_since(bench: Workbench, job: dict[str, Any]) -> int:

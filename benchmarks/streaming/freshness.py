@@ -91,7 +91,7 @@ def measure(bench: Workbench, plan: GroupPlan, prefix: str, rate: float, seconds
             for key in [key for key, there in zip(waiting, found, strict=True) if there]:
                 waiting.pop(key).seen = now
             if time.monotonic() > deadline:
-                raise StackError(f"{len(waiting)} of {taken} events do not arrive in Redis")
+                raise StackError(f"{len(waiting)} of {taken} events do not arrive in Redis", code="benchmark")
             time.sleep(POLL_SECONDS)
     sending.join()
     return sent

@@ -167,7 +167,7 @@ class Workbench:
             if number % 10_000 == 0:
                 producer.poll(0)
         if producer.flush(PATIENCE_SECONDS):
-            raise StackError("Kafka did not take all events", where=stream.topic)
+            raise StackError("Kafka did not take all events", where=stream.topic, code="benchmark")
         return time.perf_counter() - began
 
     def record(self, plan: GroupPlan) -> StreamJob:
@@ -266,7 +266,7 @@ def until(holds: Callable[[], bool], problem: str, seconds: float = PATIENCE_SEC
     deadline = time.monotonic() + seconds
     while not holds():
         if time.monotonic() > deadline:
-            raise StackError(f"{problem} (waited {seconds:.0f} s)", remedy="see ./fs logs")
+            raise StackError(f"{problem} (waited {seconds:.0f} s)", remedy="see ./fs logs", code="benchmark")
         time.sleep(0.1)
 
 

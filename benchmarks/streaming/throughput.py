@@ -91,7 +91,9 @@ def measure_real(bench: Workbench, stream: StreamSource, load: Load, version: in
     stored = int((snapshot.summary["total-records"] if snapshot and snapshot.summary else None) or 0)
     users = len(set(load.columns()[0]))
     if (stored, bench.entities_online(plan)) != (measured.written, users):
-        raise StackError(f"{measured.written} rows in Kafka, {stored} in Iceberg; not {users} entities in Redis")
+        raise StackError(
+            f"{measured.written} rows in Kafka, {stored} in Iceberg; not {users} entities in Redis", code="benchmark"
+        )
 
 
 def report(load: Load, measured: Measured) -> None:

@@ -10,7 +10,7 @@ import polars as pl
 from feature_store.compile.polars_expressions import Constant, clean, constant_columns, lower
 from feature_store.dtypes import TIMESTAMP, DType, to_micros
 from feature_store.errors import InputError
-from feature_store.plan.on_demand import REQUEST_TIME
+from feature_store.plan.clock import REQUEST_TIME
 from feature_store.plan.polars_types import polars_type
 from feature_store.plan.schema import OnDemandColumn, ViewSchema
 
@@ -102,7 +102,7 @@ class OnDemandKernel:
                 f"its function {step.column.function} fails on these values: {type(error).__name__}: {error}",
                 where=self._place(step),
                 remedy="give other values, or let the function return NULL for them",
-                code="function",
+                code="function-failed",
             ) from error
 
     def _refuse_overflow(self, step: _Step, overflow: pl.Series) -> None:

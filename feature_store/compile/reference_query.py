@@ -12,8 +12,8 @@ from feature_store.compile.reference_events import Row, clean_events
 from feature_store.compile.span import Span
 from feature_store.dsl.source import BatchSource
 from feature_store.dtypes import TIMESTAMP, arrow_type, from_micros
+from feature_store.plan.clock import AS_OF
 from feature_store.plan.nodes import GroupPlan, QueriedRows
-from feature_store.plan.query import AS_OF
 
 
 def run_query(plan: GroupPlan, queried: QueriedRows, rows: dict[str, list[Row]], span: Span) -> list[Row]:

@@ -17,9 +17,9 @@ from feature_store.compile.spark_sessions import Session, number_sessions, sessi
 from feature_store.dsl.source import BatchSource
 from feature_store.dtypes import FLOAT
 from feature_store.duration import format_duration
+from feature_store.plan.clock import AS_OF
 from feature_store.plan.expression_nodes import Expression
 from feature_store.plan.nodes import GroupPlan, QueriedRows, WindowedRows
-from feature_store.plan.query import AS_OF
 from feature_store.plan.schema import FEATURE_TIMESTAMP
 
 Step = tuple[str, str]

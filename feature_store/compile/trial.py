@@ -8,11 +8,12 @@ from datetime import UTC, datetime
 from typing import Any
 
 from feature_store.compile.reference import run_reference
+from feature_store.compile.reference_expressions import IntOverflowError
 from feature_store.compile.span import Span
 from feature_store.dsl.group import FeatureGroup
 from feature_store.dsl.source import BatchSource
 from feature_store.dtypes import TIMESTAMP, to_micros
-from feature_store.errors import InputError
+from feature_store.errors import InputError, choices
 from feature_store.plan.build import build_plan
 
 Rows = Sequence[Mapping[str, Any]]
@@ -33,7 +34,7 @@ def run_group(group: FeatureGroup, rows: Rows | Mapping[str, Rows], as_of: datet
 
     Raises:
         DefinitionErrors: if the group is wrong.
-        InputError: if a row has an unknown column or a value of another type, or a source is missing.
+        InputError: if a row has an unknown column or a value of another type, a source is missing, or an INT overflows.
     """
     plan = build_plan(group)
     given = _by_source(plan.sources, group, rows)
@@ -41,7 +42,11 @@ def run_group(group: FeatureGroup, rows: Rows | Mapping[str, Rows], as_of: datet
     at = to_micros(_instant(as_of, "as_of")) // plan.slide * plan.slide
     # What is known of an entity at an instant is its value there, whether or not it changed just then.
     everyone = replace(plan, group=replace(group, emit="snapshot"))
-    found = run_reference(everyone, read, Span(at - plan.slide, at))
+    try:
+        found = run_reference(everyone, read, Span(at - plan.slide, at))
+    except IntOverflowError as error:
+        remedy = "give other values, or compute it in FLOAT: multiply by 1.0 first"
+        raise InputError(str(error), where=f"group {group.id}", remedy=remedy, code="int-overflow") from error
     features = plan.schema.features
     return [
         {key: row[key] for key in plan.keys}
@@ -58,17 +63,27 @@ def _by_source(
         if len(sources) == 1:
             return {sources[0].name: rows}
         names = ", ".join(repr(source.name) for source in sources)
-        raise InputError("the group reads several sources", where=group.id, remedy=f"give rows by name: {names}")
+        raise InputError(
+            "the group reads several sources", where=group.id, remedy=f"give rows by name: {names}", code="run-rows"
+        )
     known = {source.name: source.name for source in sources}
     if group.stream is not None:
         known[group.stream.name] = sources[0].name
     if unknown := [name for name in rows if name not in known]:
         raise InputError(
-            f"{group.id} does not read {unknown[0]!r}", where="rows", remedy=f"it reads {', '.join(map(repr, known))}"
+            f"{group.id} does not read {unknown[0]!r}",
+            where="rows",
+            remedy=f"it reads {', '.join(map(repr, known))}",
+            code="run-rows",
         )
     given = {known[name]: found for name, found in rows.items()}
     if missing := [source.name for source in sources if source.name not in given]:
-        raise InputError(f"there are no rows of {missing[0]!r}", where="rows", remedy="give an empty list if so meant")
+        raise InputError(
+            f"there are no rows of {missing[0]!r}",
+            where="rows",
+            remedy="give an empty list if so meant",
+            code="run-rows",
+        )
     return given
 
 
@@ -80,13 +95,16 @@ def _typed(source: BatchSource, rows: Rows) -> list[dict[str, Any]]:
             where = f"row {number} of {source.name}, column {name}"
             if name not in source.schema:
                 raise InputError(
-                    f"there is no column {name!r}", where=where, remedy=f"it has {', '.join(source.schema)}"
+                    f"there is no column {name!r}",
+                    where=where,
+                    remedy=choices(name, source.schema),
+                    code="unknown-column",
                 )
             dtype = source.schema[name]
             if dtype == TIMESTAMP and value is not None:
                 row[name] = _instant(value, where)
             elif not dtype.accepts(value):
-                raise InputError(f"{value!r} is not a value of {dtype}", where=where)
+                raise InputError(f"{value!r} is not a value of {dtype}", where=where, code="wrong-type")
         typed.append(row)
     return typed
 
@@ -97,8 +115,12 @@ def _instant(value: Any, where: str) -> datetime:
         try:
             found = datetime.fromisoformat(value)
         except ValueError:
-            raise InputError(f"{value!r} is not an instant", where=where, remedy=remedy) from None
+            raise InputError(
+                f"{value!r} is not an instant", where=where, remedy=remedy, code="not-an-instant"
+            ) from None
         return found if found.tzinfo is not None else found.replace(tzinfo=UTC)
     if not isinstance(value, datetime) or value.tzinfo is None:
-        raise InputError(f"{value!r} is not an instant with a time zone", where=where, remedy=remedy)
+        raise InputError(
+            f"{value!r} is not an instant with a time zone", where=where, remedy=remedy, code="not-an-instant"
+        )
     return value

@@ -3,57 +3,78 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import pkgutil
 import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from types import ModuleType
 from typing import TypeVar
 
+from feature_store.dsl.definition import shown_place
 from feature_store.dsl.group import FeatureGroup
 from feature_store.dsl.view import FeatureView
-from feature_store.errors import DefinitionError, NotFoundError
+from feature_store.errors import DefinitionError, DefinitionErrors, NotFoundError, choices
+
+D = TypeVar("D", FeatureGroup, FeatureView)
 
 
 @dataclass(frozen=True)
 class Project:
     """All definitions of a code base, in the order of their names.
 
-    `domains` names for each group id the sub-package of `feature_defs` it was declared in.
+    `domains` names for each group id the sub-package of `feature_defs` it was declared in; `errors` tell what could not
+    be imported.
     """
 
     groups: tuple[FeatureGroup, ...]
     views: tuple[FeatureView, ...]
     domains: dict[str, str]
+    errors: tuple[DefinitionError, ...] = ()
 
     def group(self, group_id: str) -> FeatureGroup:
         """The group called "name@version".
 
         Raises:
             NotFoundError: if there is none.
+            DefinitionErrors: if there is none, and not all modules could be imported.
         """
-        return _find(self.groups, group_id, "feature group")
+        return self._find(self.groups, group_id, "feature group")
 
     def view(self, view_id: str) -> FeatureView:
         """The view called "name@version".
 
         Raises:
             NotFoundError: if there is none.
+            DefinitionErrors: if there is none, and not all modules could be imported.
         """
-        return _find(self.views, view_id, "feature view")
+        return self._find(self.views, view_id, "feature view")
+
+    def _find(self, found: tuple[D, ...], wanted: str, kind: str) -> D:
+        for definition in found:
+            if definition.id == wanted:
+                return definition
+        if self.errors:
+            raise DefinitionErrors(self.errors)
+        remedy = choices(wanted, [definition.id for definition in found], f"{kind}s")
+        raise NotFoundError(f"there is no {kind} {wanted!r}", remedy=remedy, code="not-defined")
 
 
 def load_project(package: ModuleType | str) -> Project:
     """The definitions found as module variables in a package, at any depth.
 
+    A module that cannot be imported does not hide the others: `Project.errors` has an error for each of them.
+
     Raises:
-        DefinitionError: if a module cannot be imported; names the file and line.
+        DefinitionError: if the package itself cannot be imported.
     """
     root = _imported(package) if isinstance(package, str) else package
     groups: dict[int, FeatureGroup] = {}
     views: dict[int, FeatureView] = {}
     domains: dict[str, str] = {}
-    for module in _modules(root):
+    errors: dict[str, DefinitionError] = {}
+    for module in _modules(root, errors):
         for value in vars(module).values():
             if isinstance(value, FeatureGroup):
                 groups[id(value)] = value
@@ -65,47 +86,61 @@ def load_project(package: ModuleType | str) -> Project:
         groups=tuple(sorted(groups.values(), key=lambda group: (group.name, group.version))),
         views=tuple(sorted(views.values(), key=lambda view: (view.name, view.version))),
         domains=domains,
+        errors=tuple(errors.values()),
     )
 
 
-def _modules(root: ModuleType) -> Iterator[ModuleType]:
+def _modules(root: ModuleType, errors: dict[str, DefinitionError]) -> Iterator[ModuleType]:
+    """The modules of a package; of those that fail, the error by its place.
+
+    A module that imports one that fails, fails at the same place: it has no error of its own.
+    """
     yield root
-    for info in pkgutil.walk_packages(getattr(root, "__path__", []), prefix=f"{root.__name__}."):
-        yield _imported(info.name)
+    paths = getattr(root, "__path__", [])
+    for info in pkgutil.walk_packages(paths, prefix=f"{root.__name__}.", onerror=lambda name: None):  # noqa: ARG005
+        try:
+            yield _imported(info.name)
+        except DefinitionError as error:
+            errors.setdefault(error.where, error)
 
 
 def _imported(name: str) -> ModuleType:
+    """The module.
+
+    Raises:
+        DefinitionError: if it cannot be imported; names the place in its package where that shows.
+    """
     try:
         return importlib.import_module(name)
     except DefinitionError:
         raise
     except SyntaxError as error:
-        raise _import_error(name, error, f"{error.filename}:{error.lineno}") from error
+        raise _import_error(name, error, (error.filename or "", error.lineno or 0)) from error
     except Exception as error:
-        frames = [f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith("<frozen")]
-        raise _import_error(name, error, f"{frames[-1].filename}:{frames[-1].lineno}") from error
+        places = [(frame.filename, frame.lineno or 0) for frame in traceback.extract_tb(error.__traceback__)]
+        inside = [place for place in places if place[0].startswith(_folder(name))]
+        raise _import_error(name, error, inside[-1] if inside else ("", 0)) from error
 
 
-def _import_error(name: str, error: Exception, where: str) -> DefinitionError:
+def _import_error(name: str, error: Exception, place: tuple[str, int]) -> DefinitionError:
+    file, folder = place[0], _folder(name)
+    if file.startswith(folder):  # of the module that fails, which may be one that `name` imports
+        parts = Path(file).relative_to(Path(folder).parent).with_suffix("").parts
+        name = ".".join(part for part in parts if part != "__init__")
     return DefinitionError(
         f"{name} cannot be imported: {type(error).__name__}: {error}",
-        where=where,
+        where=shown_place(*place),
         remedy=f"correct the file; python -c 'import {name}' shows the whole traceback",
         code="import",
     )
 
 
+def _folder(name: str) -> str:
+    """Where the package that a module belongs to lies."""
+    package = importlib.util.find_spec(name.partition(".")[0])
+    return next(iter(package.submodule_search_locations or ()), "\0") if package is not None else "\0"
+
+
 def _domain(root: ModuleType, module: ModuleType) -> str:
     parts = module.__name__.removeprefix(root.__name__).strip(".").split(".")
     return parts[0] or root.__name__
-
-
-D = TypeVar("D", FeatureGroup, FeatureView)
-
-
-def _find(found: tuple[D, ...], wanted: str, kind: str) -> D:
-    for definition in found:
-        if definition.id == wanted:
-            return definition
-    known = ", ".join(definition.id for definition in found) or "none"
-    raise NotFoundError(f"there is no {kind} {wanted!r}", remedy=f"defined are: {known}")

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import inspect
 import json
+import os
 from pathlib import Path
 from typing import Any, Self
 
+import pydantic
 from pydantic import ConfigDict, ModelWrapValidatorHandler, TypeAdapter, ValidationError, model_validator
 from pydantic.dataclasses import dataclass
 
 from feature_store.errors import DefinitionError
 
 STRICT = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
-_ENGINE = str(Path(__file__).parents[1])
+_NOT_USERS = (f"{Path(__file__).parents[1]}{os.sep}", f"{Path(pydantic.__file__).parent}{os.sep}", "<")
 
 
 @dataclass(frozen=True, eq=False, config=STRICT)
@@ -45,7 +47,7 @@ class Definition:
     @property
     def place(self) -> str:
         """file:line of the declaration, for messages; "" when it was read from JSON."""
-        return _shown(self.file, getattr(self, "_line", 0))
+        return shown_place(self.file, getattr(self, "_line", 0))
 
     def to_json(self) -> dict[str, Any]:
         """The definition as plain JSON values; `from_json` reads it back as an equal definition."""
@@ -76,13 +78,14 @@ def _calling_place() -> tuple[str, int]:
     frame = inspect.currentframe()
     while frame is not None:
         name = frame.f_code.co_filename
-        if not name.startswith((_ENGINE, "<")) and "pydantic" not in name:
+        if not name.startswith(_NOT_USERS):
             return name, frame.f_lineno
         frame = frame.f_back
     return "", 0
 
 
-def _shown(filename: str, line: int) -> str:
+def shown_place(filename: str, line: int) -> str:
+    """file:line for messages, relative to the current folder where it can be; "" without a file."""
     if not filename:
         return ""
     path = Path(filename)
@@ -102,7 +105,7 @@ def _definition_error(cls: type, data: Any, error: ValidationError) -> Definitio
     kind = cls.__name__
     return DefinitionError(
         f"{kind} {name!r} cannot be built: " + "; ".join(problems) if name else f"{kind}: " + "; ".join(problems),
-        where=_shown(*_calling_place()),
+        where=shown_place(*_calling_place()),
         remedy=f"correct the arguments of {kind}",
         code="wrong-argument",
     )

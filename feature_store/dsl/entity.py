@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, PlainSerializer
+from pydantic import BeforeValidator, PlainSerializer, WithJsonSchema
 from pydantic.dataclasses import dataclass
 
 from feature_store.dsl.definition import STRICT, Definition
-from feature_store.dtypes import STRING, DType, parse_dtype
+from feature_store.dtypes import DTYPE_JSON, STRING, DType, parse_dtype
 
 
 def _parse_types(given: Any) -> DType | tuple[DType, ...]:
@@ -19,7 +19,12 @@ def _written(types: DType | tuple[DType, ...]) -> str | list[str]:
     return list(map(str, types)) if isinstance(types, tuple) else str(types)
 
 
-KeyTypes = Annotated[DType | tuple[DType, ...], BeforeValidator(_parse_types), PlainSerializer(_written)]
+KeyTypes = Annotated[
+    DType | tuple[DType, ...],
+    BeforeValidator(_parse_types),
+    PlainSerializer(_written),
+    WithJsonSchema({"anyOf": [DTYPE_JSON, {"type": "array", "items": DTYPE_JSON, "minItems": 1}]}),
+]
 
 
 @dataclass(frozen=True, eq=False, config=STRICT)

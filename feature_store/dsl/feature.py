@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import KW_ONLY
-from datetime import datetime
 from typing import Any
 
 from pydantic import model_validator
@@ -12,7 +11,7 @@ from pydantic.dataclasses import dataclass
 from feature_store.dsl.aggregation import Aggregation
 from feature_store.dsl.definition import STRICT, Definition
 from feature_store.dsl.window import WindowField
-from feature_store.dtypes import DTypeField, Value
+from feature_store.dtypes import DTypeField, Value, read_value
 
 
 @dataclass(frozen=True, eq=False, kw_only=True, config=STRICT)
@@ -57,8 +56,8 @@ class Feature(Definition):
 
     @model_validator(mode="before")
     @classmethod
-    def _read_timestamp_default(cls, data: Any) -> Any:
-        """JSON has no instants: the default of a TIMESTAMP feature is read back from its ISO text."""
-        if isinstance(data, dict) and data.get("dtype") == "TIMESTAMP" and isinstance(data.get("default"), str):
-            return {**data, "default": datetime.fromisoformat(data["default"])}
+    def _read_default(cls, data: Any) -> Any:
+        """The default out of its JSON form."""
+        if isinstance(data, dict) and "default" in data and isinstance(data.get("dtype"), str):
+            return {**data, "default": read_value(data["dtype"], data["default"])}
         return data

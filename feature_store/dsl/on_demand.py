@@ -7,7 +7,6 @@ import hashlib
 import inspect
 from collections.abc import Callable
 from dataclasses import KW_ONLY
-from datetime import datetime
 from textwrap import dedent
 from typing import Annotated, Any
 
@@ -16,7 +15,7 @@ from pydantic.dataclasses import dataclass
 from pydantic_core import ArgsKwargs
 
 from feature_store.dsl.definition import STRICT, Definition
-from feature_store.dtypes import DTypeField, Value
+from feature_store.dtypes import DTypeField, Value, read_value
 
 
 def named_function(function: Any) -> Any:
@@ -84,13 +83,13 @@ class OnDemand(Definition):
     @model_validator(mode="before")
     @classmethod
     def _complete(cls, data: Any) -> Any:
-        """Reads a TIMESTAMP's default back from JSON, and notes what a function says."""
+        """Reads the default back from JSON, and notes what a function says."""
         if isinstance(data, ArgsKwargs):
             return ArgsKwargs(data.args, _with_code(data.kwargs or {}))
         if not isinstance(data, dict):
             return data
-        if data.get("dtype") == "TIMESTAMP" and isinstance(data.get("default"), str):
-            data = {**data, "default": datetime.fromisoformat(data["default"])}
+        if "default" in data and isinstance(data.get("dtype"), str):
+            data = {**data, "default": read_value(data["dtype"], data["default"])}
         return _with_code(data)
 
     def _check(self) -> None:

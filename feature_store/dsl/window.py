@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import Annotated
 
-from pydantic import BeforeValidator, PlainSerializer
+from pydantic import BeforeValidator, PlainSerializer, WithJsonSchema
 
 from feature_store.duration import format_duration, parse_duration
 
@@ -64,4 +64,7 @@ def _length(text: str) -> int:
     return size
 
 
-WindowField = Annotated[Window, BeforeValidator(parse_window), PlainSerializer(str, return_type=str)]
+_JSON = {"type": "string", "pattern": r"^(all_time|\d+(ms|[smhdw])|session\(\d+(ms|[smhdw])\))$"}
+WindowField = Annotated[
+    Window, BeforeValidator(parse_window), PlainSerializer(str, return_type=str), WithJsonSchema(_JSON)
+]

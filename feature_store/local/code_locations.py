@@ -91,7 +91,9 @@ def code_locations(
 
 def _read(workspace: Path) -> list[Any]:
     if not workspace.is_file():
-        raise StackError("there is no Dagster workspace", where=str(workspace), remedy="set FS_WORKSPACE")
+        raise StackError(
+            "there is no Dagster workspace", where=str(workspace), remedy="set FS_WORKSPACE", code="workspace"
+        )
     try:
         entries = yaml.safe_load(workspace.read_text(encoding="utf-8"))["load_from"]
         if not isinstance(entries, list):
@@ -101,6 +103,7 @@ def _read(workspace: Path) -> list[Any]:
             f"is no Dagster workspace: {' '.join(str(error).split())}",
             where=str(workspace),
             remedy="see workspace.yaml of the repository",
+            code="workspace",
         ) from error
     return entries
 

@@ -290,10 +290,15 @@ def check_cluster(url: str) -> None:
     try:
         version = str(overview(url)["flink-version"])
     except (OSError, ValueError, KeyError) as error:
-        raise StackError(f"the Flink cluster cannot be used ({error})", where="FS_FLINK_URL", remedy=remedy) from error
+        raise StackError(
+            f"the Flink cluster cannot be used ({error})", where="FS_FLINK_URL", remedy=remedy, code="flink-down"
+        ) from error
     if not version.startswith(f"{VERSION}."):
         raise StackError(
-            f"the cluster runs Flink {version}, and our jobs need {VERSION}", where="FS_FLINK_URL", remedy=remedy
+            f"the cluster runs Flink {version}, and our jobs need {VERSION}",
+            where="FS_FLINK_URL",
+            remedy=remedy,
+            code="flink-version",
         )
 
 
@@ -324,6 +329,9 @@ def _java_options(shipped: Path) -> str:
         line = re.search(r"^ +all: (--add.*)$", shipped.read_text(encoding="utf-8"), re.MULTILINE)
     except OSError as error:
         raise StackError(
-            f"the package pyflink has no configuration ({error})", where=str(shipped), remedy="install it again"
+            f"the package pyflink has no configuration ({error})",
+            where=str(shipped),
+            remedy="install it again",
+            code="flink-python",
         ) from error
     return " ".join(option for option in (line[1].split() if line else ()) if "jdk.compiler" not in option)

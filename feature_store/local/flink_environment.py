@@ -76,12 +76,15 @@ def package_of(python: Path) -> Path:
     try:
         done = subprocess.run([str(python), "-c", script], capture_output=True, text=True, check=False, cwd="/")
     except OSError as error:
-        raise StackError(f"it does not run ({error})", where=str(python), remedy="correct FS_FLINK_PYTHON") from error
+        raise StackError(
+            f"it does not run ({error})", where=str(python), remedy="correct FS_FLINK_PYTHON", code="flink-python"
+        ) from error
     if done.returncode:
         raise StackError(
             "this Python has no package pyflink",
             where=str(python),
             remedy="install apache-flink 2.1 there, or unset FS_FLINK_PYTHON to get an environment of our own",
+            code="flink-python",
         )
     return Path(done.stdout.strip())
 
@@ -97,7 +100,7 @@ def _uv(home: Path) -> str:
         try:
             bootstrap.install(REPOSITORY / "requirements" / "uv.txt", home / "bootstrap")
         except bootstrap.BootstrapError as error:
-            raise StackError(str(error)) from error
+            raise StackError(str(error), code="flink-environment") from error
         return find_uv(home)
 
 
@@ -140,4 +143,6 @@ def _run(command: Sequence[str], environment: dict[str, str], remedy: str) -> No
         words = [line.strip() for line in done.stderr.splitlines() if line.strip()]
         causes = [line for line in words if line.lower().startswith(("error: ", "cause: ", "caused by: "))]
         reason = (causes or words or [f"exit code {done.returncode}"])[-1]
-        raise StackError(f"the Python environment of Flink could not be made ({reason})", remedy=remedy)
+        raise StackError(
+            f"the Python environment of Flink could not be made ({reason})", remedy=remedy, code="flink-environment"
+        )

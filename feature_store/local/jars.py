@@ -104,7 +104,10 @@ def _parse(line: str, where: str) -> Jar:
         return Jar(group, artifact, version, sha256, int(size), frozenset(groups.split(",")))
     except ValueError as error:
         raise StackError(
-            "is not a line 'group:artifact:version sha256 size groups'", where=where, remedy="restore the file"
+            "is not a line 'group:artifact:version sha256 size groups'",
+            where=where,
+            remedy="restore the file",
+            code="jars-lock",
         ) from error
 
 
@@ -169,6 +172,7 @@ def _download(jar: Jar, folder: Path, repository: str, context: ssl.SSLContext, 
         f"{jar.file_name} could not be downloaded ({reason})",
         where=f"{jar.group}:{jar.artifact}:{jar.version}",
         remedy="check the network, or set FS_JAR_MIRROR to a Maven repository; what has arrived is kept",
+        code="download",
     )
 
 

@@ -60,12 +60,14 @@ def check_java_home(java_home: Path) -> Path:
     remedy = "name a Java 17 or 21, or unset the variable to use the embedded one"
     program = java_home / "bin" / "java"
     if not program.is_file():
-        raise StackError(f"there is no bin/java in {java_home}", where="FS_JAVA_HOME", remedy=remedy)
+        raise StackError(f"there is no bin/java in {java_home}", where="FS_JAVA_HOME", remedy=remedy, code="java")
     words = check_runs(program, option="-version", remedy=remedy)
     version = re.search(r'version "(\d+)', words)
     if version is None or int(version[1]) not in SUPPORTED:
         found = version[1] if version else "of unknown version"
-        raise StackError(f"Spark runs on Java 17 or 21, and this is Java {found}", where="FS_JAVA_HOME", remedy=remedy)
+        raise StackError(
+            f"Spark runs on Java 17 or 21, and this is Java {found}", where="FS_JAVA_HOME", remedy=remedy, code="java"
+        )
     return java_home
 
 

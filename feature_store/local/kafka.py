@@ -106,6 +106,7 @@ class EmbeddedKafka:
                 "the data folder of Kafka is damaged (no meta.properties)",
                 where=str(data),
                 remedy="put the folder back as it was, or start empty with ./fs reset",
+                code="damaged-data",
             )
         broker._configure(folder / "server.properties", data, controller_port)
         return broker
@@ -148,6 +149,7 @@ class EmbeddedKafka:
                 f"Kafka's data folder could not be made ({reason.strip()})",
                 where=str(self.folder),
                 remedy="free some disk space or set FS_HOME to another folder, or set FS_KAFKA to a Kafka",
+                code="data-folder",
             )
         half.rename(self.folder / "data")
         configuration.unlink()
@@ -189,4 +191,5 @@ def check_servers(servers: str) -> None:
             f"the Kafka cluster cannot be used ({reason})",
             where="FS_KAFKA",
             remedy="start it or correct host:port, or unset the variable to use the embedded broker",
+            code="kafka-down",
         ) from error

@@ -53,6 +53,7 @@ def build_kernel(java_home: Path, ecj: Path, classpath: Sequence[Path], sources:
                 f"the Java functions for Flink do not compile ({_first_error(done.stdout + done.stderr)})",
                 where=str(sources),
                 remedy="correct them, or take the sources of a release",
+                code="kernel-build",
             )
         half = Path(work) / jar.name
         _pack(classes, half)
@@ -70,7 +71,10 @@ def _name(sources: Path) -> str:
     files = _files(sources)
     if not files:
         raise StackError(
-            "there are no Java sources of the functions for Flink", where=str(sources), remedy="restore the folder"
+            "there are no Java sources of the functions for Flink",
+            where=str(sources),
+            remedy="restore the folder",
+            code="kernel-build",
         )
     digest = hashlib.sha256(" ".join(OPTIONS).encode())
     for file in files:

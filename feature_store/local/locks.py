@@ -44,7 +44,10 @@ def lock_all(home: Path, tell: Callable[[str], None]) -> None:
         command += ["--custom-compile-command", "./fs lock", "--quiet", "--output-file", lock.file]
         if subprocess.run(command, cwd=REPOSITORY, input=lock.requirements, text=True, check=False).returncode:
             raise StackError(
-                "uv could not resolve it (its reason is above)", where=lock.file, remedy="correct pyproject.toml"
+                "uv could not resolve it (its reason is above)",
+                where=lock.file,
+                remedy="correct pyproject.toml",
+                code="lock",
             )
 
 
@@ -57,5 +60,5 @@ def find_uv(home: Path) -> str:
     search = os.pathsep.join([os.environ.get("PATH", os.defpath), str(home / "bootstrap" / "bin")])
     program = shutil.which("uv", path=search)
     if program is None:
-        raise StackError("uv is not on PATH", remedy="install uv")
+        raise StackError("uv is not on PATH", remedy="install uv", code="lock")
     return program

@@ -23,7 +23,9 @@ def log_files(home: Path, service: str | None) -> dict[str, Path]:
         return present
     if service not in present:
         known = ", ".join(present) or "none yet; run ./fs up"
-        raise NotFoundError(f"there is no log of {service!r}", where=str(home / "logs"), remedy=f"logs: {known}")
+        raise NotFoundError(
+            f"there is no log of {service!r}", where=str(home / "logs"), remedy=f"logs: {known}", code="no-log"
+        )
     return {service: present[service]}
 
 

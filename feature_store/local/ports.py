@@ -45,10 +45,11 @@ def plan_ports(first: int, services: Sequence[str], offsets: Mapping[str, int], 
             raise StackError(
                 f"port {usual} for {service} is taken by {owner}",
                 remedy="stop that program, or set FS_PORT to another first port",
+                code="port",
             )
         other = next((port for port in spare if is_free(port)), None)
         if other is None:
-            raise StackError(f"no free port from {first} on", remedy="set FS_PORT to another first port")
+            raise StackError(f"no free port from {first} on", remedy="set FS_PORT to another first port", code="port")
         ports[service] = other
         notices.append(f"port {usual} is taken by {owner}; {service} uses {other}")
     return PortPlan(ports, tuple(notices))

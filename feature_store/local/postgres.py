@@ -61,6 +61,7 @@ class EmbeddedPostgres:
                     "the data folder of Postgres is damaged (no PG_VERSION)",
                     where=str(data),
                     remedy="put the folder back as it was, or start empty with ./fs reset",
+                    code="damaged-data",
                 )
             _remove_stale_lock(data)
             password = _known_password(folder) or _new_password(folder, program, account)
@@ -122,6 +123,7 @@ def ensure_databases(url: str) -> None:
             f"the user {urlsplit(url).username!r} may not create databases",
             where="FS_PG_URL",
             remedy=f"create {', '.join(DATABASES)} there, or grant CREATEDB",
+            code="postgres-privilege",
         ) from error
     finally:
         connection.close()
@@ -140,6 +142,7 @@ def check_server(url: str) -> None:
             f"the PostgreSQL server cannot be used ({error})",
             where="FS_PG_URL",
             remedy="start it or correct the URL, or unset the variable to use the embedded server",
+            code="postgres-down",
         ) from error
 
 
@@ -205,7 +208,10 @@ def _run(command: list[str], account: Account, what: str, text: str = "") -> Non
             (line for line in words if "error" in line or "FATAL" in line), (words or ["no reason given"])[-1]
         )
         raise StackError(
-            f"{what} ({reason})", where=command[0], remedy="free some disk space or set FS_HOME to another folder"
+            f"{what} ({reason})",
+            where=command[0],
+            remedy="free some disk space or set FS_HOME to another folder",
+            code="data-folder",
         )
 
 

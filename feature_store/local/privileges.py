@@ -71,6 +71,7 @@ def unprivileged_account(program: Path, folder: Path) -> Account:
         "Postgres refuses to run as root, there are no user namespaces here, and user nobody cannot use the folder",
         where=str(folder),
         remedy="run as a plain user, or set FS_HOME to a folder that every user can reach, or FS_PG_URL to a server",
+        code="root",
     )
 
 

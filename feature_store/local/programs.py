@@ -20,6 +20,7 @@ def package_folder(package: str) -> Path:
         raise StackError(
             f"the Python package {package} is not installed",
             remedy="start through ./fs, which installs requirements/main.txt",
+            code="missing-package",
         )
     return Path(spec.submodule_search_locations[0])
 
@@ -33,11 +34,16 @@ def check_runs(program: Path, *, option: str = "--version", remedy: str) -> str:
     try:
         done = subprocess.run([str(program), option], capture_output=True, text=True, check=False, timeout=60)
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise StackError(f"{program.name} does not run ({error})", where=str(program), remedy=remedy) from error
+        raise StackError(
+            f"{program.name} does not run ({error})", where=str(program), remedy=remedy, code="program"
+        ) from error
     words = done.stdout + done.stderr
     if done.returncode != 0:
         first = next((line for line in words.splitlines() if line.strip()), f"exit code {done.returncode}")
         raise StackError(
-            f"{program.name} does not run ({first.removeprefix(f'{program}: ')})", where=str(program), remedy=remedy
+            f"{program.name} does not run ({first.removeprefix(f'{program}: ')})",
+            where=str(program),
+            remedy=remedy,
+            code="program",
         )
     return words

@@ -182,10 +182,15 @@ def _launch(settings: StackSettings, dagster: bool, streams: bool) -> None:
             "another supervisor holds this state folder, perhaps in another container",
             where=str(home),
             remedy="stop it there, or set FS_HOME to another folder",
+            code="state-folder",
         )
     if done.returncode != 0:
         words = log.read_bytes()[start:].decode("utf-8", "replace").strip().splitlines()
-        raise StackError(f"the supervisor did not start ({words[-1] if words else 'no reason given'})", where=str(log))
+        raise StackError(
+            f"the supervisor did not start ({words[-1] if words else 'no reason given'})",
+            where=str(log),
+            code="supervisor",
+        )
 
 
 def _watch(home: Path, report: Reporter) -> StackRecord:
@@ -198,7 +203,9 @@ def _watch(home: Path, report: Reporter) -> StackRecord:
     while True:
         record = stack_file.read(home)
         if record is None:
-            raise StackError("the stack was stopped while it started", where=str(home), remedy="run ./fs up again")
+            raise StackError(
+                "the stack was stopped while it started", where=str(home), remedy="run ./fs up again", code="stopped"
+            )
         if record != shown:
             for notice in record.notices[len(shown.notices) if shown else 0 :]:
                 report.note(notice)
@@ -209,11 +216,12 @@ def _watch(home: Path, report: Reporter) -> StackRecord:
         if not record.is_running():
             if record.state == "failed":
                 (home / stack_file.FILE_NAME).unlink(missing_ok=True)
-                raise StackError(record.error, remedy=record.remedy)
+                raise StackError(record.error, remedy=record.remedy, code=record.code)
             raise StackError(
                 "the supervisor ended unexpectedly",
                 where=str(home / "logs" / "supervisor.log"),
                 remedy="run ./fs up again",
+                code="supervisor",
             )
         time.sleep(_POLL_SECONDS)
 

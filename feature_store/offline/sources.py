@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from feature_store.compile.spark_expressions import quote, spark_type
 from feature_store.dsl.source import BatchSource
 from feature_store.dtypes import FLOAT, TIMESTAMP, DType
-from feature_store.errors import InputError
+from feature_store.errors import InputError, choices
 from feature_store.offline.catalog import CATALOG
 from feature_store.settings import Settings
 
@@ -106,7 +106,7 @@ def _typed(source: BatchSource, raw: DataFrame, name: str, dtype: DType, text: b
     where = f"source {source.name}, column {name!r}"
     if name not in present:
         raise InputError(f"{source.location} has no such column", where=where,
-                         remedy=f"it has: {', '.join(present)}", code="unknown-column")  # fmt: skip
+                         remedy=choices(name, present), code="unknown-column")  # fmt: skip
     found = present[name]
     column = quote(name)
     if text:
@@ -121,5 +121,5 @@ def _typed(source: BatchSource, raw: DataFrame, name: str, dtype: DType, text: b
     if found.split("(")[0].split("<")[0] not in accepted:
         raise InputError(f"the type is {found}, the definition says {dtype}", where=where,
                          remedy=f"declare the type the column has, or store one of: {', '.join(accepted)}",
-                         code="type")  # fmt: skip
+                         code="source-type")  # fmt: skip
     return f"CAST({column} AS {spark_type(dtype)}) AS {quote(name)}"

@@ -106,7 +106,7 @@ class Codec:
             InputError: if a value is not of its feature's type.
         """
         if len(values) != len(self.layout):
-            raise InputError(f"{len(values)} values for {len(self.layout)} features")
+            raise InputError(f"{len(values)} values for {len(self.layout)} features", code="wrong-type")
         stored = [self._encode(i, value) for i, value in enumerate(values)]
         return pack_header(self.number, feature_timestamp) + _pack(stored)
 

@@ -25,12 +25,19 @@ def connect(redis_url: str) -> Redis:
     from redis.utils import HIREDIS_AVAILABLE
 
     if not HIREDIS_AVAILABLE:  # redis-py would fall back without a word, at a seventh of the speed
-        raise StackError("hiredis >= 3.2 is missing", remedy="run ./fs up, which installs the locked requirements")
+        raise StackError(
+            "hiredis >= 3.2 is missing",
+            remedy="run ./fs up, which installs the locked requirements",
+            code="missing-package",
+        )
     try:
         return Redis.from_url(redis_url, socket_timeout=TIMEOUT, socket_connect_timeout=TIMEOUT)
     except ValueError as error:
         raise StackError(
-            f"not a Redis URL: {error}", where="FS_REDIS_URL", remedy="set it to redis://host:port/0"
+            f"not a Redis URL: {error}",
+            where="FS_REDIS_URL",
+            remedy="set it to redis://host:port/0",
+            code="redis-address",
         ) from None
 
 

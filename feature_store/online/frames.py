@@ -103,6 +103,7 @@ def _embeddings(group: GroupSchema, feature: Column, values: pl.Series) -> list[
         raise InputError(
             f"an embedding of {len(wrong[0])} numbers in {feature.dtype}",
             where=f"group {group.id}, feature {feature.name!r}",
+            code="embedding",
         )
     numbers = present.explode().cast(pl.Float32).to_numpy() if len(present) else np.empty(0, np.float32)
     if not np.isfinite(numbers).all():
@@ -110,6 +111,7 @@ def _embeddings(group: GroupSchema, feature: Column, values: pl.Series) -> list[
             "an embedding holds NaN, an infinity or NULL",
             where=f"group {group.id}, feature {feature.name!r}",
             remedy="store NULL instead of the whole embedding",
+            code="embedding",
         )
     packed, step = numbers.astype("<f4").tobytes(), 4 * size
     vectors = iter([packed[i : i + step] for i in range(0, len(packed), step)])

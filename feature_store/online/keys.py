@@ -159,6 +159,7 @@ def _encoder(column: Column) -> Callable[[object], str]:
             f"{column.dtype} cannot be a key",
             where=f"key column {column.name!r}",
             remedy=f"use one of {', '.join(_ENCODERS)}",
+            code="key-type",
         )
     return encoder
 

@@ -57,6 +57,7 @@ def register_layout(redis: Redis, group: GroupSchema) -> int:
                 f"all {MAX_LAYOUT} layouts are used up",
                 where=f"group {group.id}",
                 remedy=f"give the group version {group.version + 1}",
+                code="layouts-used-up",
             )
         text = msgspec.json.encode([[name, str(dtype)] for name, dtype in wanted])
         if redis.hsetnx(layouts_key(group), str(number), text):  # else another writer took the number: look again
@@ -85,4 +86,6 @@ def _read(text: bytes | str, where: str) -> Layout:
         pairs = msgspec.json.decode(text, type=list[tuple[str, str]])
         return tuple((name, parse_dtype(dtype)) for name, dtype in pairs)
     except (msgspec.DecodeError, ValueError) as error:
-        raise StackError(f"{text!r} is not a layout: {error}", where=f"Redis hash {where}") from None
+        raise StackError(
+            f"{text!r} is not a layout: {error}", where=f"Redis hash {where}", code="unreadable-value"
+        ) from None

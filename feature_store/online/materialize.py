@@ -228,6 +228,7 @@ def _load_table(settings_or_catalog: Settings | Catalog, schema: GroupSchema) ->
             f"no offline table {schema.table}",
             where=f"group {schema.id}",
             remedy="run ./fs apply and backfill the group",
+            code="not-materialized",
         ) from error
     wanted = {column.name for column in (*schema.keys, *schema.features)}
     missing = sorted(wanted - set(table.schema().column_names))

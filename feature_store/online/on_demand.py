@@ -12,7 +12,7 @@ from feature_store.compile.on_demand import OnDemandKernel
 from feature_store.dtypes import TIMESTAMP, DType, Value, from_micros, to_micros
 from feature_store.errors import InputError
 from feature_store.online.vectors import GroupVectors
-from feature_store.plan.on_demand import REQUEST_TIME
+from feature_store.plan.clock import REQUEST_TIME
 from feature_store.plan.polars_types import polars_type
 from feature_store.plan.schema import Column, ViewSchema
 

@@ -60,7 +60,10 @@ def parse_last_updated(text: bytes | str | None, key: str) -> LastUpdated | None
         return LastUpdated(int(wall), int(newest) if newest else None)
     except ValueError:
         raise StackError(
-            f"{text!r} is not a time of materialization", where=f"Redis key {key!r}", remedy="delete it and materialize"
+            f"{text!r} is not a time of materialization",
+            where=f"Redis key {key!r}",
+            remedy="delete it and materialize",
+            code="unreadable-value",
         ) from None
 
 

@@ -100,7 +100,11 @@ class OnlineReader:
             ConflictError: if the view has a feature under another type than the online store.
         """
         if now is not None and now.tzinfo is None:
-            raise InputError(f"now={now.isoformat()} has no time zone", remedy="add an offset, such as +00:00")
+            raise InputError(
+                f"now={now.isoformat()} has no time zone",
+                remedy="add an offset, such as +00:00",
+                code="naive-timestamp",
+            )
         instant = to_micros(now or datetime.now(UTC))
         given = self._request_values(view, rows, request or {})
         view_id = view.id

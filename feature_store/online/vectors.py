@@ -99,7 +99,10 @@ class OnlineVectors:
         unknown = [name for name in wanted if name not in columns]
         if unknown:
             raise InputError(
-                f"no feature {', '.join(unknown)}", where=f"view {self.view.id}", remedy="see view.outputs"
+                f"no feature {', '.join(unknown)}",
+                where=f"view {self.view.id}",
+                remedy="see view.outputs",
+                code="not-in-view",
             )
         other = [f"{name} ({columns[name]})" for name in wanted if not columns[name].is_numeric]
         if other:

@@ -164,4 +164,5 @@ def _call(redis: Redis, function: str, keys: Sequence[str], arguments: Sequence[
     raise StackError(
         "another client keeps replacing the Redis Function library 'feature_store_online'",
         remedy="run one version of the feature store against this Redis",
+        code="redis-function",
     )

@@ -163,10 +163,15 @@ def build_in(
 def _check(view: ViewSchema, name: str, known_by: object, snapshots: Mapping[str, int | None]) -> None:
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name):
         raise InputError(
-            f"{name!r} cannot name a training dataset", where="name", remedy="use letters, digits, '_', '-' and '.'"
+            f"{name!r} cannot name a training dataset",
+            where="name",
+            remedy="use letters, digits, '_', '-' and '.'",
+            code="dataset-name",
         )
     if known_by not in (None, "label"):
-        raise InputError(f"{known_by!r} is not a cut-off", where="known_by", remedy="leave it out, or give 'label'")
+        raise InputError(
+            f"{known_by!r} is not a cut-off", where="known_by", remedy="leave it out, or give 'label'", code="known-by"
+        )
     groups = dict.fromkeys(viewed.group.id for viewed in view.groups)
     unknown = sorted(set(snapshots) - set(groups))
     if unknown:
@@ -174,6 +179,7 @@ def _check(view: ViewSchema, name: str, known_by: object, snapshots: Mapping[str
             f"view {view.id} has no group {', '.join(unknown)}",
             where="snapshots",
             remedy=f"its groups are {', '.join(groups)}",
+            code="snapshot-group",
         )
 
 

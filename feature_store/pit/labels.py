@@ -80,10 +80,13 @@ def _as_table(source: LabelSource, view: ViewSchema) -> pa.Table:
             f"labels cannot be read from {type(source).__name__}",
             where="labels",
             remedy="give a Polars or pandas DataFrame, a pyarrow Table, a list of dicts, or the path of a Parquet file",
+            code="unreadable-labels",
         )
     doubled = [name for name, count in Counter(table.column_names).items() if count > 1]
     if doubled:
-        raise InputError("more than one column has this name", where=f"labels column {doubled[0]!r}")
+        raise InputError(
+            "more than one column has this name", where=f"labels column {doubled[0]!r}", code="name-collision"
+        )
     return pa.table({name: _plain(table[name]) for name in table.column_names})
 
 
@@ -94,18 +97,24 @@ def _is_frame_of(library: str, source: object) -> bool:
 
 def _read_parquet(path: Path) -> pa.Table:
     if not path.is_file():
-        raise InputError("there is no such file", where=f"labels {path}", remedy="name a Parquet file")
+        raise InputError(
+            "there is no such file", where=f"labels {path}", remedy="name a Parquet file", code="unreadable-labels"
+        )
     try:
         return pq.ParquetFile(path).read()
     except pa.ArrowInvalid as error:
-        raise InputError(f"no Parquet file: {error}", where=f"labels {path}", remedy="name a Parquet file") from error
+        raise InputError(
+            f"no Parquet file: {error}", where=f"labels {path}", remedy="name a Parquet file", code="unreadable-labels"
+        ) from error
 
 
 def _from_rows(rows: Sequence[dict[str, Any]], view: ViewSchema) -> pa.Table:
     """Rows as columns; no rows at all are read as none of the columns that are needed."""
     for number, row in enumerate(rows):
         if not isinstance(row, dict):
-            raise InputError(f"it is a {type(row).__name__}, not a dict", where=f"labels row {number}")
+            raise InputError(
+                f"it is a {type(row).__name__}, not a dict", where=f"labels row {number}", code="unreadable-labels"
+            )
     names = dict.fromkeys(name for row in rows for name in row) or _needed(view)
     columns = {}
     for name in names:
@@ -114,7 +123,9 @@ def _from_rows(rows: Sequence[dict[str, Any]], view: ViewSchema) -> pa.Table:
         try:
             columns[name] = pa.array(values)
         except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OverflowError) as error:
-            raise InputError(f"its values have no common type: {error}", where=f"labels column {name!r}") from error
+            raise InputError(
+                f"its values have no common type: {error}", where=f"labels column {name!r}", code="wrong-type"
+            ) from error
     return pa.table(columns)
 
 
@@ -126,7 +137,7 @@ def _from_pandas(frame: pd.DataFrame, view: ViewSchema) -> pa.Table:
     try:
         return pa.Table.from_pandas(frame, preserve_index=False)
     except (pa.ArrowInvalid, pa.ArrowTypeError, ValueError) as error:
-        raise InputError(f"the DataFrame cannot be read: {error}", where="labels") from error
+        raise InputError(f"the DataFrame cannot be read: {error}", where="labels", code="unreadable-labels") from error
 
 
 def _needed(view: ViewSchema) -> dict[str, None]:
@@ -144,6 +155,7 @@ def _check_zones(name: str, values: Iterable[object]) -> None:
             f"{len(naive)} timestamps have no time zone, the first in row {naive[0]}",
             where=f"labels column {name!r}",
             remedy=_ADD_ZONE,
+            code="naive-timestamp",
         )
 
 
@@ -222,7 +234,10 @@ def _label_timestamps(column: pa.ChunkedArray) -> pa.ChunkedArray:
     where = f"labels column {LABEL_TIMESTAMP!r}"
     if column.null_count:
         raise InputError(
-            f"{column.null_count} of {len(column)} rows are NULL", where=where, remedy="drop these rows or fill them"
+            f"{column.null_count} of {len(column)} rows are NULL",
+            where=where,
+            remedy="drop these rows or fill them",
+            code="null-timestamp",
         )
     return column.cast(_INSTANT) if pa.types.is_null(column.type) else _instants(column, where)
 
@@ -235,7 +250,10 @@ def _instants(column: pa.ChunkedArray, where: str) -> pa.ChunkedArray:
         )
     if column.type.tz is None:
         raise InputError(
-            f"it is {column.type}: the timestamps have no time zone", where=where, remedy=_ADD_ZONE, code="naive"
+            f"it is {column.type}: the timestamps have no time zone",
+            where=where,
+            remedy=_ADD_ZONE,
+            code="naive-timestamp",
         )
     try:
         instants = column.cast(_INSTANT)

@@ -9,7 +9,7 @@ from feature_store.compile.on_demand import OnDemandKernel
 from feature_store.dtypes import arrow_type
 from feature_store.pit.join import Joined
 from feature_store.pit.semantics import LABEL_TIMESTAMP
-from feature_store.plan.on_demand import REQUEST_TIME
+from feature_store.plan.clock import REQUEST_TIME
 from feature_store.plan.polars_types import polars_type
 from feature_store.plan.schema import ViewSchema
 

@@ -161,7 +161,10 @@ def _columns(schema: Schema, group: GroupSchema) -> tuple[str, ...]:
     for name, dtype in wanted.items():
         if name in required and name not in present:
             raise ConflictError(
-                f"{group.table} has no column {name!r}", where=f"group {group.id}", remedy="materialize the group anew"
+                f"{group.table} has no column {name!r}",
+                where=f"group {group.id}",
+                remedy="materialize the group anew",
+                code="missing-columns",
             )
         if name in present and not _same_type(present[name].type, arrow_type(dtype)):
             raise ConflictError(

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 
 from feature_store.dsl.aggregation import Aggregation
 from feature_store.dtypes import FLOAT, INT, LIST, DType
+from feature_store.errors import choices
+from feature_store.plan.problems import RefusedError
 
 _SCALARS = ("STRING", "INT", "FLOAT", "BOOL", "TIMESTAMP")
 _TAKEN: dict[str, tuple[tuple[str, ...], str, str]] = {
@@ -23,28 +25,19 @@ _FIXED = {
 _LISTS = ("top_k", "first_n", "last_n", "collect_set")
 
 
-class AggregationError(ValueError):
-    """An aggregation that cannot be computed from the columns; says why, what to write, and under which code."""
-
-    def __init__(self, message: str, remedy: str, code: str = "type") -> None:
-        super().__init__(message)
-        self.remedy = remedy
-        self.code = code
-
-
 def result_type(function: Aggregation, columns: Mapping[str, DType]) -> DType:
     """The type of the values of an aggregation.
 
     Raises:
-        AggregationError: if a column is unknown or of a type that the function does not take, or a number out of range.
+        RefusedError: if a column is unknown or of a type that the function does not take, or a number out of range.
     """
     for name in (function.column, function.by):
         if name is not None and name not in columns:
-            known = f"columns are: {', '.join(sorted(columns))}"
-            raise AggregationError(f"{function} reads a column {name!r} that is not there", known, "unknown-column")
+            message = f"{function} reads a column {name!r} that is not there"
+            raise RefusedError("unknown-column", message, choices(name, columns))
     if function.by is not None and not columns[function.by].is_numeric:
         message = f"{function} weighs by {function.by!r}, which is {columns[function.by]}"
-        raise AggregationError(message, "weigh by an INT or FLOAT column")
+        raise RefusedError("type", message, "weigh by an INT or FLOAT column")
     _check_numbers(function)
     if function.function == "count":
         return INT
@@ -52,12 +45,12 @@ def result_type(function: Aggregation, columns: Mapping[str, DType]) -> DType:
     dtype = columns[function.column]
     kinds, called, remedy = _TAKEN.get(function.function, (_SCALARS, "a scalar", "aggregate a scalar column"))
     if dtype.kind not in kinds:
-        raise AggregationError(f"{function} needs {called}, {function.column!r} is {dtype}", remedy)
+        raise RefusedError("type", f"{function} needs {called}, {function.column!r} is {dtype}", remedy)
     return LIST(dtype) if function.function in _LISTS else _FIXED.get(function.function, dtype)
 
 
 def _check_numbers(function: Aggregation) -> None:
     if function.k is not None and not 1 <= function.k <= 1000:
-        raise AggregationError(f"{function} gives {function.k} values", "use 1 to 1000")
+        raise RefusedError("type", f"{function} gives {function.k} values", "use 1 to 1000")
     if function.q is not None and not 0 <= function.q <= 1:
-        raise AggregationError(f"{function} has a share of {function.q:g}", "use 0 to 1: q=0.95 is the 95th percentile")
+        raise RefusedError("type", f"{function} has a share of {function.q:g}", "q=0.95 is the 95th percentile")

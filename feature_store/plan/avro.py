@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
 from feature_store.dsl.source import StreamSource
 from feature_store.dtypes import DType
-
-Problem = tuple[str, str]
-"""What is wrong, and the remedy."""
+from feature_store.plan.problems import Problem
 
 _ACCEPTED = {
     "STRING": ("string",),
@@ -20,24 +19,26 @@ _ACCEPTED = {
 _INSTANTS = ("timestamp-millis", "timestamp-micros")
 
 
-def avro_problems(stream: StreamSource) -> list[Problem]:
+def avro_problems(stream: StreamSource) -> Iterator[Problem]:
     """What in the writer's schema does not fit the source; fields that the source does not read may be anything."""
+    where = f"source {stream.name!r}"
     try:
         schema = json.loads(stream.avro_schema or "")
     except ValueError as error:
-        return [(f"avro_schema is not JSON: {error}", "give the text of the .avsc file")]
+        yield Problem("avro-schema", f"{where}: avro_schema is not JSON: {error}", "give the text of the .avsc file")
+        return
     if not isinstance(schema, dict) or schema.get("type") != "record" or not isinstance(schema.get("fields"), list):
-        return [("avro_schema is not a record", 'write {"type": "record", "name": …, "fields": […]}')]
+        yield Problem("avro-schema", f"{where}: avro_schema is not a record",
+                      'write {"type": "record", "name": …, "fields": […]}')  # fmt: skip
+        return
     fields = {field.get("name"): field.get("type") for field in schema["fields"] if isinstance(field, dict)}
-    found = []
     for name, dtype in stream.schema.items():
         if name not in fields:
             known = ", ".join(str(field) for field in fields) or "none"
-            found.append((f"avro_schema has no field {name!r}", f"its fields are: {known}"))
+            yield Problem("avro-schema", f"{where}: avro_schema has no field {name!r}", f"its fields are: {known}")
         elif not _fits(fields[name], dtype, stream.time_format):
-            message = f"the Avro field {name!r} is {json.dumps(fields[name])}, its column is {dtype}"
-            found.append((message, _remedy(dtype)))
-    return found
+            message = f"{where}: the Avro field {name!r} is {json.dumps(fields[name])}, its column is {dtype}"
+            yield Problem("avro-schema", message, _remedy(dtype))
 
 
 def _fits(written: Any, dtype: DType, time_format: str) -> bool:

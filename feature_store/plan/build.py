@@ -3,38 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from datetime import date
 from typing import TypeVar
 
-from feature_store.dsl.aggregation import Aggregation
 from feature_store.dsl.feature import Feature
 from feature_store.dsl.group import FeatureGroup
-from feature_store.dsl.source import BatchSource, StreamSource
+from feature_store.dsl.source import BatchSource
 from feature_store.dsl.view import FeatureView
-from feature_store.dtypes import TIMESTAMP, DType
-from feature_store.duration import format_duration, parse_duration
-from feature_store.errors import DefinitionError, DefinitionErrors
-from feature_store.plan.aggregations import AggregationError, result_type
+from feature_store.dtypes import DType
+from feature_store.duration import parse_duration
+from feature_store.errors import DefinitionError, DefinitionErrors, choices
+from feature_store.plan.aggregations import result_type
+from feature_store.plan.checks import group_problems
+from feature_store.plan.clock import AS_OF
+from feature_store.plan.cycles import cycles_of
 from feature_store.plan.expression_nodes import Expression, finite
-from feature_store.plan.expressions import ExpressionError, parse_condition, parse_expression
+from feature_store.plan.expressions import columns_in, parse_condition, parse_expression
 from feature_store.plan.fingerprint import fingerprint_of, state_fingerprint_of
-from feature_store.plan.naming import (
-    LOG_COLUMNS,
-    RESERVED,
-    TAKEN_COLUMNS,
-    TAKEN_KEYS,
-    is_owner,
-    is_snake_case,
-    suggested_name,
-)
 from feature_store.plan.nodes import Aggregate, GroupPlan, QueriedRows, WindowedRows
-from feature_store.plan.query import AS_OF, QueryError, lift_query
+from feature_store.plan.problems import Problem, RefusedError
+from feature_store.plan.query import lift_query, unknown_columns
 from feature_store.plan.schema import Column, GroupSchema, ViewSchema
-from feature_store.plan.stream import settings_problems, stream_problems
 from feature_store.plan.view import plan_view
 
 T = TypeVar("T")
-_TAKEN_SOURCES = frozenset(["cleaned", "grid", "answers", "vectors"])  # names of steps in the compiled SQL
 
 
 def build_plan(group: FeatureGroup) -> GroupPlan:
@@ -60,21 +51,18 @@ def view_schema(view: FeatureView) -> ViewSchema:
 
 
 class _Builder:
-    """Collects the errors of one group while it builds the plan."""
+    """Collects the errors of one group while it builds the plan; what reads a `broken` column is not reported again."""
 
     def __init__(self, group: FeatureGroup) -> None:
         self.group = group
         self.errors: list[DefinitionError] = []
+        self.broken: set[str] = set()
 
-    def refuse(self, code: str, message: str, remedy: str, feature: str = "") -> None:
-        place = f"{self.group.place}: " if self.group.place else ""
-        part = f", feature {feature}" if feature else ""
-        where = f"{place}group {self.group.id}{part}"
-        self.errors.append(DefinitionError(message, where=where, remedy=remedy, code=code))
+    def refuse(self, code: str, message: str, remedy: str, subject: Feature | str = "") -> None:
+        self.errors.append(Problem(code, message, remedy, subject).error_in(self.group))
 
     def build(self) -> GroupPlan | None:
-        self._check_group()
-        self._check_names()
+        self.errors += [problem.error_in(self.group) for problem in group_problems(self.group)]
         rows = self._windowed(self.group.all_sources[0]) if self.group.query is None else self._queried()
         derived = self._derived()
         if rows is None or self.errors:
@@ -86,152 +74,62 @@ class _Builder:
         state = state_fingerprint_of(self.group, rows)
         return GroupPlan(self.group, schema, rows, derived, fingerprint, state)
 
-    def attempt(self, code: str, feature: str, action: Callable[[], T]) -> T | None:
+    def attempt(self, subject: Feature | str, action: Callable[[], T]) -> T | None:
         """The action's result, or None after its error was noted."""
         try:
             return action()
-        except (ExpressionError, QueryError) as error:
-            self.refuse(code, str(error), error.remedy, feature)
+        except RefusedError as error:
+            self.refuse(error.code, str(error), error.remedy, subject)
             return None
 
-    def _check_group(self) -> None:
-        group = self.group
-        if not is_snake_case(group.name):
-            self.refuse("name", f"the name {group.name!r} is not snake_case", "use lower case letters, digits and _")
-        if not is_owner(group.owner):
-            self.refuse("owner", f"owner {group.owner!r} is not an owner", "write 'team:name' or an e-mail address")
-        if group.version < 1 or group.version > 9999:
-            self.refuse("version", f"version {group.version} is not a version", "count versions from 1")
-        if not group.features:
-            self.refuse("no-feature", "the group has no features", "add at least one Feature")
-        if not 1 <= group.buckets <= 4096:
-            self.refuse("buckets", f"buckets={group.buckets} is out of range", "use 1 to 4096")
-        try:
-            date.fromisoformat(group.start)
-        except ValueError:
-            self.refuse("start", f"start={group.start!r} is not a date", "write it as 2026-01-31")
-        if group.slide_size == 0 or group.partition_size % group.slide_size:
-            self.refuse(
-                "slide",
-                f"slide {group.slide!r} does not divide a {group.refresh} partition",
-                f"use a slide that fits a whole number of times into {format_duration(group.partition_size)}",
-            )
-        self._check_keys()
-        self._check_ttl()
-        self._check_sources()
-
-    def _check_keys(self) -> None:
-        for key, dtype in self.group.entity.keys.items():
-            if key in TAKEN_KEYS | TAKEN_COLUMNS:
-                self.refuse("reserved-name", f"{key!r} is a reserved name", "rename the join key")
-            if dtype.kind not in ("STRING", "INT", "TIMESTAMP"):  # what Iceberg can put into buckets
-                self.refuse("key-type", f"a key cannot be {dtype}", "use STRING, INT or TIMESTAMP")
-
-    def _check_sources(self) -> None:
-        group, stream = self.group, self.group.stream
-        for source in group.all_sources:
-            if not is_snake_case(source.name) or source.name in _TAKEN_SOURCES:
-                self.refuse("source-name", f"source {source.name!r} cannot have this name",
-                            "use another snake_case name")  # fmt: skip
-            if stream is None:
-                self._check_columns(source)
-        if stream is not None:
-            self._check_columns(stream)
-        for code, message, remedy in settings_problems(group) if stream is None else stream_problems(group, stream):
-            self.refuse(code, message, remedy)
-
-    def _check_ttl(self) -> None:
-        """A change-emitting row holds until the next change, so a ttl within the window would erase true values."""
-        if self.group.emits != "changes" or self.group.ttl_size is None:
-            return
-        windows = [feature.window for feature in self.group.features if feature.window is not None]
-        longest = max((w for w in windows), key=lambda w: float("inf") if w.size is None else w.size, default=None)
-        if longest is not None and (longest.size is None or self.group.ttl_size <= longest.size):
-            self.refuse(
-                "ttl",
-                f"ttl {self.group.ttl!r} is not longer than the longest window ({longest}), and rows are written only "
-                "when a value changes: values that still hold would expire",
-                "use ttl=None, or emit='snapshot' to write every entity at every slide",
-            )
-
-    def _check_columns(self, source: BatchSource | StreamSource) -> None:
-        where = f"source {source.name!r}"
-        time = source.schema.get(source.event_timestamp)
-        if time is None:
-            self.refuse("event-timestamp", f"{where} has no column {source.event_timestamp!r} in its schema",
-                        f"add '{source.event_timestamp}': TIMESTAMP to the schema")  # fmt: skip
-        elif time != TIMESTAMP:
-            self.refuse("event-timestamp", f"{where}: {source.event_timestamp!r} is {time}, not TIMESTAMP",
-                        "declare the event time as TIMESTAMP")  # fmt: skip
-        if source.event_id is not None and source.event_id not in source.schema:
-            self.refuse("event-id", f"{where} has no column {source.event_id!r}", "add the event id to the schema")
-        taken = TAKEN_COLUMNS if isinstance(source, BatchSource) else TAKEN_COLUMNS | LOG_COLUMNS
-        for name in sorted(taken & source.schema.keys()):
-            self.refuse("reserved-name", f"{where}: {name!r} is a name that the compiled SQL uses itself",
-                        "leave the column out, or rename it in the source")  # fmt: skip
-        for key, dtype in self.group.entity.keys.items() if self.group.source is not None else ():
-            found = source.schema.get(key)
-            if found is None:
-                self.refuse("join-key", f"{where} has no column {key!r}, the join key of {self.group.entity.name}",
-                            "add it to the source's schema")  # fmt: skip
-            elif found != dtype:
-                self.refuse("join-key", f"{where}: {key!r} is {found}, as the join key of {self.group.entity.name} "
-                            f"it is {dtype}", "make the types equal")  # fmt: skip
-
-    def _check_names(self) -> None:
-        entity = self.group.entity
-        seen: set[str] = set()
-        for name in [*(f.name for f in self.group.features), *self.group.derived]:
-            if name in seen:
-                self.refuse("duplicate-name", f"the name {name!r} is used twice", "give each feature its own", name)
-            if name in RESERVED or name in entity.keys:
-                self.refuse("reserved-name", f"{name!r} is a reserved name", "choose another name", name)
-            seen.add(name)
-        for feature in self.group.features:
-            suggestion = suggested_name(feature, entity.name)
-            if feature.name != suggestion and not feature.rename_ok:
-                self.refuse(
-                    "feature-name",
-                    f"the name {feature.name!r} is not of the form {{entity}}_{{what}}_{{aggregation}}_{{window}}"
-                    + (", with the word session for the window" if _is_session(feature) else ""),
-                    f"name it {suggestion!r}, or say rename_ok='why'",
-                    feature.name,
-                )
-        for name in self.group.derived:
-            if not (is_snake_case(name) and name.startswith(f"{entity.name}_")):
-                self.refuse("feature-name", f"the name {name!r} does not start with {entity.name + '_'!r}",
-                            f"name it {entity.name + '_' + name!r}", name)  # fmt: skip
+    def refuse_cycles(self, expressions: Mapping[str, str], what: str) -> None:
+        for cycle in cycles_of(expressions):
+            self.broken |= set(cycle)
+            self.refuse("cycle", f"{' reads '.join([*cycle, cycle[0]])}: none of them can be computed first",
+                        "compute one of them from other columns", f"{what} {cycle[0]}")  # fmt: skip
 
     def _windowed(self, source: BatchSource) -> WindowedRows:
         columns: dict[str, DType] = dict(source.schema)
         computed: list[tuple[str, Expression]] = []
+        self.refuse_cycles({n: text for n, text in self.group.columns.items() if n not in columns}, "computed column")
         for name, text in self.group.columns.items():
+            subject = f"computed column {name}"
             if name in columns:
-                self.refuse("duplicate-name", f"the computed column {name!r} hides a column", "choose another name")
-            expression = self.attempt("expression", name, lambda text=text: parse_expression(text, columns))  # type: ignore[misc]
-            if expression is not None:
+                self.refuse("duplicate-name", f"{name!r} hides a column of the source", "choose another name", subject)
+            expression = None if name in self.broken else self._column(text, columns, subject)
+            if expression is None:
+                self.broken.add(name)
+            else:
                 columns[name] = expression.dtype
                 computed.append((name, finite(expression)))
-        where = self._condition(self.group.where, columns, "")
+        where = self._condition(self.group.where, columns, "where")
         aggregates = [self._aggregate(feature, columns) for feature in self.group.features]
         return WindowedRows(source, tuple(computed), where, tuple(a for a in aggregates if a is not None))
 
-    def _condition(self, text: str | None, columns: Mapping[str, DType], feature: str) -> Expression | None:
-        if text is None:
+    def _column(self, text: str, columns: Mapping[str, DType], subject: str) -> Expression | None:
+        """A computed column, typed; it may read those declared before it."""
+        reads = columns_in(text)
+        if reads & self.broken:
             return None
-        return self.attempt("expression", feature, lambda: parse_condition(text, columns))
+        if later := [name for name in self.group.columns if name in reads and name not in columns]:
+            self.refuse("unknown-column", f"it reads {later[0]!r}, which is computed after it",
+                        f"declare {later[0]!r} before it", subject)  # fmt: skip
+            return None
+        return self.attempt(subject, lambda: parse_expression(text, columns))
+
+    def _condition(self, text: str | None, columns: Mapping[str, DType], subject: Feature | str) -> Expression | None:
+        if text is None or (self.broken and columns_in(text) & self.broken):
+            return None
+        return self.attempt(subject, lambda: parse_condition(text, columns))
 
     def _aggregate(self, feature: Feature, columns: Mapping[str, DType]) -> Aggregate | None:
         function, window = feature.agg, feature.window
         if function is None or window is None:
             self.refuse("no-aggregation", "a feature of a source needs an aggregation and a window",
-                        "write Feature(name, agg.count(), window='30d', dtype=INT)", feature.name)  # fmt: skip
+                        "write Feature(name, agg.count(), window='30d', dtype=INT)", feature)  # fmt: skip
             return None
-        slide = self.group.slide_size
-        if window.size is not None and slide and window.size % slide:
-            self.refuse("slide", f"the slide {format_duration(slide)} does not divide the window {window}",
-                        "use a window that is a whole number of slides", feature.name)  # fmt: skip
-        result = self._result_type(feature.name, function, columns)
+        reads_broken = self.broken & {function.column, function.by}
+        result = None if reads_broken else self.attempt(feature, lambda: result_type(function, columns))
         self._check_value_types(feature, result)
         return Aggregate(
             name=feature.name,
@@ -242,32 +140,24 @@ class _Builder:
             by_dtype=columns.get(function.by or ""),
             k=function.k,
             q=function.q,
-            where=self._condition(feature.where, columns, feature.name),
+            where=self._condition(feature.where, columns, feature),
             window=window.size,
             session=window.session,
         )
 
-    def _result_type(self, feature: str, function: Aggregation, columns: Mapping[str, DType]) -> DType | None:
-        """The type the aggregation gives, or None after an error was noted."""
-        try:
-            return result_type(function, columns)
-        except AggregationError as error:
-            self.refuse(error.code, str(error), error.remedy, feature)
-            return None
-
     def _check_value_types(self, feature: Feature, result: DType | None) -> None:
         if result is not None and feature.dtype != result:
             self.refuse("type", f"{feature.agg} gives {result}, dtype says {feature.dtype}",
-                        f"declare dtype={result}", feature.name)  # fmt: skip
+                        f"declare dtype={result}", feature)  # fmt: skip
         if not feature.dtype.accepts(feature.default):
             self.refuse("default", f"the default {feature.default!r} is not a value of {feature.dtype}",
-                        f"give a default of type {feature.dtype}, or none", feature.name)  # fmt: skip
+                        f"give a default of type {feature.dtype}, or none", feature)  # fmt: skip
         bounds = feature.expect
         if bounds is not None and not feature.dtype.is_numeric and (bounds.min is not None or bounds.max is not None):
             self.refuse("expect", f"min and max need a number, the feature is {feature.dtype}",
-                        "expect a null_rate only", feature.name)  # fmt: skip
+                        "expect a null_rate only", feature)  # fmt: skip
         if bounds is not None and bounds.null_rate is not None and not 0 <= bounds.null_rate <= 1:
-            self.refuse("expect", f"null_rate={bounds.null_rate} is not a share", "use 0 to 1", feature.name)
+            self.refuse("expect", f"null_rate={bounds.null_rate} is not a share", "use 0 to 1", feature)
 
     def _queried(self) -> QueriedRows | None:
         group = self.group
@@ -277,31 +167,42 @@ class _Builder:
         for feature in group.features:
             if feature.agg is not None or feature.window is not None or feature.where is not None:
                 self.refuse("query", "a feature of a query has no aggregation, window or where",
-                            "let the query compute the column of this name", feature.name)  # fmt: skip
+                            "let the query compute the column of this name", feature)  # fmt: skip
             self._check_value_types(feature, None)
         assert group.query is not None
-        text, names = group.query, {source.name for source in group.sources}
-        lifted = self.attempt("query", "", lambda: lift_query(text, names))
+        text, schemas = group.query, {source.name: source.schema for source in group.sources}
+        lifted = self.attempt("query", lambda: lift_query(text, set(schemas)))
         if lifted is None:
             return None
-        given = set(lifted.named_selects)
-        for name in [*group.entity.keys, *(f.name for f in group.features)]:
-            if name not in given:
-                self.refuse(
-                    "query",
-                    f"the query returns no column {name!r}",
-                    f"it returns: {', '.join(sorted(given - {AS_OF}))}",
-                )
+        for column, known in unknown_columns(lifted, schemas):
+            self.refuse("unknown-column", f"there is no column {column!r}", choices(column, known), "query")
+        returned = set(lifted.named_selects) - {AS_OF}
+        subjects: list[tuple[str, Feature | str]] = [(key, "query") for key in group.entity.keys]
+        for name, subject in [*subjects, *((feature.name, feature) for feature in group.features)]:
+            if name not in returned:
+                self.refuse("query", f"the query returns no column {name!r}", choices(name, returned), subject)
         return QueriedRows(group.sources, text, lifted.sql(dialect="spark"))
 
     def _derived(self) -> tuple[tuple[str, Expression], ...]:
         features = {feature.name: feature.dtype for feature in self.group.features}
         derived: list[tuple[str, Expression]] = []
+        self.broken = set()
+        self.refuse_cycles({n: text for n, text in self.group.derived.items() if n not in features}, "derived feature")
         for name, text in self.group.derived.items():
-            expression = self.attempt("expression", name, lambda text=text: parse_expression(text, features))  # type: ignore[misc]
+            expression = None if name in self.broken else self._derive(name, text, features)
             if expression is not None:
                 derived.append((name, finite(expression)))
         return tuple(derived)
+
+    def _derive(self, name: str, text: str, features: Mapping[str, DType]) -> Expression | None:
+        subject = f"derived feature {name}"
+        others = sorted(columns_in(text) & self.group.derived.keys() - features.keys())
+        if others:
+            self.refuse("unknown-column", f"it reads the derived feature {others[0]!r}",
+                        f"a derived feature reads features only: write ({self.group.derived[others[0]]}) instead",
+                        subject)  # fmt: skip
+            return None
+        return self.attempt(subject, lambda: parse_expression(text, features))
 
     def _schema(self, derived: tuple[tuple[str, Expression], ...]) -> GroupSchema:
         group, entity = self.group, self.group.entity
@@ -317,7 +218,3 @@ class _Builder:
             freshness=group.freshness_size,
             buckets=group.buckets,
         )
-
-
-def _is_session(feature: Feature) -> bool:
-    return feature.window is not None and feature.window.session

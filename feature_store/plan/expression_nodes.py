@@ -43,3 +43,19 @@ def column(name: str, dtype: DType) -> Expression:
 def finite(expression: Expression) -> Expression:
     """The expression with NaN and infinities of a FLOAT turned to NULL."""
     return Expression("finite", FLOAT, (expression,)) if expression.dtype == FLOAT else expression
+
+
+def as_float(value: Expression) -> Expression:
+    """An INT, or a NULL of no type, as FLOAT."""
+    if value.dtype == NULL:
+        return Expression("literal", FLOAT)
+    if value.dtype == FLOAT:
+        return value
+    if value.op == "literal" and isinstance(value.value, int):
+        return Expression("literal", FLOAT, value=float(value.value))
+    return Expression("to_float", FLOAT, (value,))
+
+
+def comparable(value: Expression) -> Expression:
+    """Engines order NaN differently, so a computed FLOAT is compared only when finite."""
+    return value if value.op in ("column", "literal", "to_float", "finite") else finite(value)

@@ -1,15 +1,16 @@
-"""Short hashes: of everything that alters a group's values, and of what the state of its Flink job depends on."""
+"""Short hashes: of what alters a group's values, of what its Flink job's state depends on, of what a feature is."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from feature_store.dsl.group import FeatureGroup
 from feature_store.dsl.source import BatchSource
 from feature_store.plan.expression_nodes import Expression
-from feature_store.plan.nodes import Aggregate, QueriedRows, WindowedRows
+from feature_store.plan.nodes import Aggregate, GroupPlan, QueriedRows, WindowedRows
 
 
 def fingerprint_of(
@@ -64,3 +65,64 @@ def _aggregate(aggregate: Aggregate) -> list[str]:
                                     aggregate.k, aggregate.where, aggregate.window)]  # fmt: skip
     parts += [f"q={aggregate.q!r}"] if aggregate.q is not None else []
     return [*parts, "session"] if aggregate.session else parts
+
+
+def feature_fingerprints(plan: GroupPlan) -> dict[str, str]:
+    """For each feature and derived feature 16 hex digits; equal where the same value is computed, whatever its name.
+
+    A value is the same at every instant: of the same entity, from the same rows, on the same grid. How long it holds,
+    when it is known and what readers get instead of NULL is not part of it.
+    """
+    group, rows = plan.group, plan.rows
+    keys = [[name, str(dtype)] for name, dtype in group.entity.keys.items()]
+    shared: list[Any] = [keys, group.slide_size, group.emits]
+    if isinstance(rows, QueriedRows):
+        shared += [rows.lifted, sorted(json.dumps(_source(source)) for source in rows.sources)]
+        found = {feature.name: _digest([*shared, feature.name, str(feature.dtype)]) for feature in group.features}
+    else:
+        columns = {name: f"{name}:{dtype}" for name, dtype in rows.source.schema.items()}
+        for name, expression in rows.computed:
+            columns[name] = _digest(canonical(expression, columns))
+        source = rows.source
+        shared += [source.location, source.event_timestamp, source.event_id, _condition(rows.where, columns)]
+        found = {aggregate.name: _digest([*shared, *_computation(aggregate, columns)]) for aggregate in rows.aggregates}
+    of_features = dict(found)
+    for name, expression in plan.derived:
+        found[name] = _digest(["derived", *shared, canonical(expression, of_features)])
+    return found
+
+
+def canonical(expression: Expression, columns: Mapping[str, str]) -> str:
+    """The expression over other names of its columns, its operands sorted where their order has no effect."""
+    if expression.op == "column":
+        return columns[str(expression.value)]
+    if expression.op == "literal":
+        return str(expression)
+    args = [canonical(arg, columns) for arg in _operands(expression)]
+    return f"{expression.op}({', '.join(sorted(args) if expression.op in _COMMUTATIVE else args)})"
+
+
+_COMMUTATIVE = frozenset(["and", "or", "eq", "ne", "add", "mul"])
+_ASSOCIATIVE = frozenset(["and", "or"])  # sums and products of FLOATs are not
+
+
+def _operands(expression: Expression) -> Iterator[Expression]:
+    for arg in expression.args:
+        if arg.op == expression.op and arg.op in _ASSOCIATIVE:
+            yield from _operands(arg)
+        else:
+            yield arg
+
+
+def _computation(aggregate: Aggregate, columns: Mapping[str, str]) -> list[Any]:
+    read = [columns[name] if name is not None else None for name in (aggregate.column, aggregate.by)]
+    where = _condition(aggregate.where, columns)
+    return [aggregate.function, *read, aggregate.k, aggregate.q, where, aggregate.window, aggregate.session]
+
+
+def _condition(condition: Expression | None, columns: Mapping[str, str]) -> str | None:
+    return None if condition is None else canonical(condition, columns)
+
+
+def _digest(parts: Any) -> str:
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping
 import sqlglot
 from sqlglot import expressions as exp
 
+from feature_store.plan.clock import AS_OF
 from feature_store.plan.nodes import Aggregate, GroupPlan, QueriedRows, WindowedRows
-from feature_store.plan.query import AS_OF
 
 Origin = tuple[str, str]
 """A source's name and one of its columns."""

@@ -23,7 +23,9 @@ RESERVED = frozenset(
 TAKEN_COLUMNS = frozenset(["_at", "_copy", "_created", "_feature", "_offset", "_partition", "_payload", "_ts"])
 """Columns that the compiled SQL has beside those of a source."""
 TAKEN_KEYS = frozenset(["t", "tile_end", "enters"])
-"""Columns that it has beside the key."""
+"""Columns that it has beside the key and the features."""
+TAKEN_SOURCES = frozenset(["cleaned", "grid", "answers", "vectors"])
+"""Steps that it has beside the sources of a query."""
 LOG_COLUMNS = frozenset(["kafka_partition", "kafka_offset", "recorded_at"])
 """Columns that an event log has beside those of its stream."""
 

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from feature_store.dsl.on_demand import OnDemand
 from feature_store.dsl.view import FeatureView
 from feature_store.dtypes import TIMESTAMP, DType
 from feature_store.errors import DefinitionError, DefinitionErrors
-from feature_store.plan.expression_nodes import Expression, finite
-from feature_store.plan.expressions import ExpressionError, parse_expression
+from feature_store.plan.clock import REQUEST_TIME
+from feature_store.plan.cycles import cycles_of
+from feature_store.plan.expression_nodes import finite
+from feature_store.plan.expressions import columns_in, parse_expression
 from feature_store.plan.naming import RESERVED, is_snake_case
 from feature_store.plan.on_demand_function import OnDemandError, function_expression, import_function
+from feature_store.plan.problems import RefusedError
 from feature_store.plan.schema import OnDemandColumn, ViewedSchema, ViewSchema
 
-REQUEST_TIME = "request_time"
-"""The instant of a request; in training the label's."""
-
 _SCALARS = ("STRING", "INT", "FLOAT", "BOOL", "TIMESTAMP")
-_COMPARISONS = ("eq", "ne", "lt", "le", "gt", "ge", "nullif")
 
 
 def plan_on_demand(view: FeatureView, groups: Sequence[ViewedSchema]) -> tuple[OnDemandColumn, ...]:
@@ -29,6 +28,7 @@ def plan_on_demand(view: FeatureView, groups: Sequence[ViewedSchema]) -> tuple[O
     """
     planner = _Planner(view, groups)
     planner.check_request()
+    planner.check_cycles()
     on_demand = tuple(column for column in map(planner.plan, view.on_demand) if column is not None)
     planner.check_use(on_demand)
     if planner.errors:
@@ -58,6 +58,7 @@ class _Planner:
         self.errors: list[DefinitionError] = []
         self.known: dict[str, DType] = {}
         self.taken: dict[str, str] = {}
+        self.circular: set[str] = set()
         for key in (key for group in groups for key in group.keys):
             self.know(key.name, key.dtype, "a key of the view")
         for group in groups:
@@ -82,6 +83,15 @@ class _Planner:
                 self.refuse("type", f"a request value cannot be {dtype}", f"use one of {', '.join(_SCALARS)}", part)
             self.know(name, dtype, "a request value")
 
+    def check_cycles(self) -> None:
+        places = {feature.name: feature.place for feature in self.view.on_demand}
+        expressions = {f.name: f.expression for f in self.view.on_demand if f.expression and f.name not in self.taken}
+        for cycle in cycles_of(expressions):
+            self.circular |= set(cycle)
+            self.refuse("cycle", f"{' reads '.join([*cycle, cycle[0]])}: none of them can be computed first",
+                        "compute one of them from other columns", f"on-demand feature {cycle[0]}",
+                        places[cycle[0]])  # fmt: skip
+
     def plan(self, feature: OnDemand) -> OnDemandColumn | None:
         """The feature resolved, or None after its errors were noted."""
         part, place, errors = f"on-demand feature {feature.name}", feature.place, len(self.errors)
@@ -93,10 +103,9 @@ class _Planner:
                         f"give a default of type {feature.dtype}, or none", part, place)  # fmt: skip
         column = None
         try:
-            column = self._function(feature) if feature.expression is None else self._expression(feature)
-        except ExpressionError as error:
-            self.refuse("expression", str(error), self._or_before(feature, error.remedy), part, place)
-        except OnDemandError as error:
+            if feature.name not in self.circular:
+                column = self._function(feature) if feature.expression is None else self._expression(feature)
+        except RefusedError as error:
             self.refuse(error.code, str(error), self._or_before(feature, error.remedy), part, place)
         self.know(feature.name, feature.dtype, "an on-demand feature")
         return column if len(self.errors) == errors else None
@@ -123,15 +132,9 @@ class _Planner:
     def _expression(self, feature: OnDemand) -> OnDemandColumn:
         assert feature.expression is not None
         expression = parse_expression(feature.expression, self.known)
-        for node in _nodes(expression):
-            if node.op in _COMPARISONS and any(arg.dtype.kind not in (*_SCALARS, "NULL") for arg in node.args):
-                raise ExpressionError(
-                    f"in {feature.expression!r}: lists are compared", "compare scalars, or write function="
-                )
         if expression.dtype != feature.dtype:
-            raise OnDemandError(
-                f"it gives {expression.dtype}, dtype says {feature.dtype}", f"declare dtype={expression.dtype}", "type"
-            )
+            message = f"it gives {expression.dtype}, dtype says {feature.dtype}"
+            raise OnDemandError("type", message, f"declare dtype={expression.dtype}")
         return OnDemandColumn(
             name=feature.name,
             dtype=feature.dtype,
@@ -158,13 +161,6 @@ class _Planner:
     def _or_before(self, feature: OnDemand, remedy: str) -> str:
         """The remedy, with the one thing it cannot know: that a name may be that of a later on-demand feature."""
         names = [other.name for other in self.view.on_demand]
-        later = names[names.index(feature.name) + 1 :]
-        reads = feature.expression or ""
-        found = [name for name in later if name in reads]
+        reads = columns_in(feature.expression or "")
+        found = [name for name in names[names.index(feature.name) + 1 :] if name in reads]
         return f"{remedy}; declare {found[0]} before it" if found else remedy
-
-
-def _nodes(expression: Expression) -> Iterator[Expression]:
-    yield expression
-    for arg in expression.args:
-        yield from _nodes(arg)

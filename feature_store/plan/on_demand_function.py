@@ -9,19 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 from feature_store.dsl.on_demand import code_of
 from feature_store.dtypes import EPOCH, DType
+from feature_store.errors import choices
 from feature_store.plan.polars_types import converted, polars_type
+from feature_store.plan.problems import RefusedError
 
 if TYPE_CHECKING:
     import polars as pl
 
 
-class OnDemandError(ValueError):
-    """What cannot be an on-demand feature; `code` names the kind of error."""
-
-    def __init__(self, message: str, remedy: str, code: str = "function") -> None:
-        super().__init__(message)
-        self.remedy = remedy
-        self.code = code
+class OnDemandError(RefusedError):
+    """A function that cannot be an on-demand feature."""
 
 
 def import_function(text: str, code: str) -> Callable[..., Any]:
@@ -40,16 +37,17 @@ def import_function(text: str, code: str) -> Callable[..., Any]:
             function = getattr(function, part)
     except Exception as error:  # whatever a module raises while it is imported
         raise OnDemandError(
+            "function",
             f"{text} cannot be imported: {type(error).__name__}: {error}",
             "write it as module:name, and let every process that reads the view have the module",
         ) from error
     if not callable(function):
-        raise OnDemandError(f"{text} is a {type(function).__name__}, not a function", "name a function")
+        raise OnDemandError("function", f"{text} is a {type(function).__name__}, not a function", "name a function")
     if code and code_of(function) != code:
         raise OnDemandError(
+            "function-changed",
             f"{text} says something else than when it was declared: its values would be others",
             "keep the function as it was, and write the change as another function in a new version of the view",
-            code="function-changed",
         )
     return function  # type: ignore[no-any-return]
 
@@ -70,14 +68,15 @@ def function_expression(
     except _UnknownInputError as error:
         raise _unknown_input(error.args[0], known) from error
     except Exception as error:  # whatever the user's code raises
-        raise OnDemandError(f"it fails: {type(error).__name__}: {error}", "correct the function") from error
+        raise OnDemandError("function", f"it fails: {type(error).__name__}: {error}", "correct the function") from error
     if not isinstance(found, pl.Expr):
         raise OnDemandError(
+            "function",
             f"it returns a {type(found).__name__}, not a Polars expression",
             'return an expression over the columns, such as columns["a"] * 2',
         )
     if found.meta.has_multiple_outputs():
-        raise OnDemandError("it returns several columns", "return an expression of one column")
+        raise OnDemandError("function", "it returns several columns", "return an expression of one column")
     read = tuple(sorted(set(found.meta.root_names())))
     unknown = [name for name in read if name not in known]
     if unknown:
@@ -88,8 +87,7 @@ def function_expression(
 
 
 def _unknown_input(name: str, known: Mapping[str, DType]) -> OnDemandError:
-    message = f"it reads a column {name!r} that is not there"
-    return OnDemandError(message, f"columns are: {', '.join(sorted(known))}", "unknown-input")
+    return OnDemandError("unknown-column", f"it reads a column {name!r} that is not there", choices(name, known))
 
 
 class _UnknownInputError(KeyError):
@@ -123,13 +121,15 @@ def _of_type(expression: pl.Expr, read: Mapping[str, DType], dtype: DType) -> pl
     try:
         found = empty.select(expression.alias("value")).collect_schema()["value"]
     except pl.exceptions.PolarsError as error:
-        raise OnDemandError(f"it is no expression over these types: {error}", "correct the function") from error
+        raise OnDemandError(
+            "function", f"it is no expression over these types: {error}", "correct the function"
+        ) from error
     result = converted(expression, found, dtype)
     if result is None:
         raise OnDemandError(
+            "type",
             f"it gives {found!r}, dtype says {dtype}",
             f"end it with .cast(pl.{polars_type(dtype)!r}), or declare another dtype",
-            code="type",
         )
     return result
 
@@ -158,6 +158,7 @@ def _check_row_by_row(expression: pl.Expr, read: Mapping[str, DType]) -> None:
         return  # made-up values need not make sense to it; then nothing was learnt
     if not _same(together, pl.concat(alone)):
         raise OnDemandError(
+            "function",
             "a row's value depends on the other rows, which are others online than in training",
             "use operations on one row only: no sum, mean, rank, shift or over",
         )

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from feature_store.dsl.collect import Project
+from feature_store.dsl.entity import Entity
 from feature_store.dsl.group import FeatureGroup
-from feature_store.dsl.source import StreamSource
+from feature_store.dsl.source import BatchSource, StreamSource
 from feature_store.dsl.view import FeatureView
 from feature_store.errors import DefinitionError, DefinitionErrors
 from feature_store.plan.build import build_plan
 from feature_store.plan.naming import is_owner, is_snake_case
 from feature_store.plan.nodes import GroupPlan
+from feature_store.plan.problems import Problem
 from feature_store.plan.schema import ViewSchema
 from feature_store.plan.view import plan_view
 
@@ -32,10 +34,11 @@ def compile_project(project: Project) -> CompiledProject:
     Raises:
         DefinitionErrors: with everything that is wrong anywhere in it.
     """
-    errors: list[DefinitionError] = []
+    errors: list[DefinitionError] = [*project.errors]
     groups: dict[str, GroupPlan] = {}
     errors += _duplicates("feature group", project.groups) + _duplicates("feature view", project.views)
-    errors += _different_streams(project.groups)
+    errors += _different_entities(project.groups)
+    errors += _different_sources(project.groups) + _different_streams(project.groups)
     errors += _wrong_successors("feature group", project.groups) + _wrong_successors("feature view", project.views)
     for group in project.groups:
         try:
@@ -96,6 +99,39 @@ def _wrong_successors(kind: str, definitions: Sequence[FeatureGroup] | Sequence[
     return errors
 
 
+def _different_entities(groups: Sequence[FeatureGroup]) -> list[DefinitionError]:
+    """An error for each name that two different entities have."""
+    declared: dict[str, Entity] = {}
+    errors: dict[str, DefinitionError] = {}
+    for entity in [group.entity for group in groups]:
+        other = declared.setdefault(entity.name, entity)
+        if other != entity:
+            errors[entity.name] = DefinitionError(
+                f"entity {entity.name!r} is declared twice, differently",
+                where=", ".join(place for place in (other.place, entity.place) if place),
+                remedy="declare it once and import it where it is needed",
+                code="duplicate-name",
+            )
+    return list(errors.values())
+
+
+def _different_sources(groups: Sequence[FeatureGroup]) -> list[DefinitionError]:
+    """An error for each name under which sources are read from several places: they would be one asset in Dagster."""
+    declared: dict[str, BatchSource | StreamSource] = {}
+    errors: dict[str, DefinitionError] = {}
+    for source in [source for group in groups for source in (*group.all_sources, group.stream) if source is not None]:
+        other = declared.setdefault(source.name, source)
+        are_streams = isinstance(source, StreamSource) and isinstance(other, StreamSource)
+        if other.location != source.location and not are_streams:
+            errors[source.name] = DefinitionError(
+                f"two different sources have the name {source.name!r}: {other.location} and {source.location}",
+                where=", ".join(place for place in (other.place, source.place) if place),
+                remedy="rename one of them",
+                code="duplicate-name",
+            )
+    return list(errors.values())
+
+
 def _different_streams(groups: Sequence[FeatureGroup]) -> list[DefinitionError]:
     """An error for each name or event log that two different streams share: a log holds the events of one topic."""
     declared: dict[str, StreamSource] = {}
@@ -115,16 +151,21 @@ def _different_streams(groups: Sequence[FeatureGroup]) -> list[DefinitionError]:
 
 def _view_errors(view: FeatureView, defined: set[str]) -> list[DefinitionError]:
     """What is wrong in a view itself; its groups speak for themselves."""
-    found: list[tuple[str, str, str]] = []
+    where = f"{view.place}: view {view.id}" if view.place else f"view {view.id}"
+    problems = _view_problems(view, defined)
+    return [
+        DefinitionError(problem.message, where=where, remedy=problem.remedy, code=problem.code) for problem in problems
+    ]
+
+
+def _view_problems(view: FeatureView, defined: set[str]) -> Iterator[Problem]:
     for group in dict.fromkeys(role.group.id for role in view.viewed):
         if group not in defined:
-            remedy = "assign the group to a variable of a module in feature_defs"
-            found.append(("unknown-group", f"the group {group} it reads is not defined by itself", remedy))
+            yield Problem("unknown-group", f"the group {group} it reads is not defined by itself",
+                          "assign the group to a variable of a module in feature_defs")  # fmt: skip
     if not is_snake_case(view.name):
-        found.append(("name", f"the name {view.name!r} is not snake_case", "use lower case letters, digits and _"))
+        yield Problem("name", f"the name {view.name!r} is not snake_case", "use lower case letters, digits and _")
     if not is_owner(view.owner):
-        found.append(("owner", f"owner {view.owner!r} is not an owner", "write 'team:name' or an e-mail address"))
+        yield Problem("owner", f"owner {view.owner!r} is not an owner", "write 'team:name' or an e-mail address")
     if not view.groups:
-        found.append(("no-group", "the view has no groups", "add at least one FeatureGroup"))
-    where = f"{view.place}: view {view.id}" if view.place else f"view {view.id}"
-    return [DefinitionError(message, where=where, remedy=remedy, code=code) for code, message, remedy in found]
+        yield Problem("no-group", "the view has no groups", "add at least one FeatureGroup")

@@ -18,14 +18,17 @@ BREAKING = 2  # exit code of a plan that `apply` would refuse
 @click.command("plan")
 @click.pass_context
 def plan(context: click.Context) -> None:
-    """Show what `fs apply` would change in the registry. Exit code 2 if something is breaking."""
+    """Show what `fs apply` would change in the registry, and what is computed twice. Exit code 2 if it is breaking."""
     from rich.console import Console
 
-    from feature_store.registry.render import render_plan
+    from feature_store.plan.duplicates import duplicates_of
+    from feature_store.registry.render import render_duplicates, render_plan
 
-    definitions = _compiled()
+    definitions, console = _compiled(), Console()
     changes = _registry().plan(definitions)
-    Console().print(render_plan(changes))
+    console.print(render_plan(changes))
+    if duplicates := duplicates_of(definitions.groups.values()):
+        console.print(render_duplicates(duplicates))
     if changes.breaking:
         context.exit(BREAKING)
 

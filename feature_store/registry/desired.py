@@ -11,7 +11,6 @@ from feature_store.dsl.group import FeatureGroup
 from feature_store.dsl.view import FeatureView
 from feature_store.dsl.viewed_group import ViewedGroup
 from feature_store.duration import SECOND
-from feature_store.errors import DefinitionError
 from feature_store.plan.lineage import feature_lineage
 from feature_store.plan.nodes import GroupPlan
 from feature_store.plan.on_demand import on_demand_lineage
@@ -22,11 +21,7 @@ from feature_store.registry.tables import Status
 
 
 def desired_state(compiled: CompiledProject) -> RegistryState:
-    """The records of a project's entities, groups and views.
-
-    Raises:
-        DefinitionError: if two entities of one name differ.
-    """
+    """The records of a project's entities, groups and views."""
     groups = sorted(compiled.groups.values(), key=lambda plan: (plan.group.name, plan.group.version))
     views = sorted(compiled.project.views, key=lambda view: (view.name, view.version))
     return RegistryState(
@@ -37,16 +32,7 @@ def desired_state(compiled: CompiledProject) -> RegistryState:
 
 
 def _entities(groups: list[FeatureGroup]) -> tuple[EntityRecord, ...]:
-    declared: dict[str, Entity] = {}
-    for group in groups:
-        entity = declared.setdefault(group.entity.name, group.entity)
-        if entity != group.entity:
-            raise DefinitionError(
-                f"entity {entity.name!r} is declared twice, differently",
-                where=", ".join(place for place in (entity.place, group.entity.place) if place),
-                remedy="declare it once and import it where it is needed",
-                code="duplicate-name",
-            )
+    declared = {group.entity.name: group.entity for group in groups}
     return tuple(_entity(declared[name]) for name in sorted(declared))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import groupby
 
 from rich.console import Group, RenderableType
@@ -11,6 +11,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from feature_store.plan.duplicates import Duplicate
 from feature_store.registry.changes import Change, Detail, Impact, RegistryPlan
 
 _STYLES = {"+": "green", "~": "yellow", "!": "bold red"}
@@ -39,6 +40,12 @@ def render_plan(plan: RegistryPlan) -> RenderableType:
             Text(),
         ]
     return Group(*parts, Text(str(plan), style="bold"))
+
+
+def render_duplicates(duplicates: Sequence[Duplicate]) -> RenderableType:
+    """Notes on features that are computed twice."""
+    notes = [Padding(Text(f"note: {duplicate}", style="yellow"), (0, 0, 0, 2)) for duplicate in duplicates]
+    return Group(Text("\nComputed twice", style="bold"), *notes)
 
 
 def _change_lines(changes: list[Change]) -> Iterator[RenderableType]:

@@ -76,9 +76,16 @@ class FlinkCluster:
                 if "location" in operation:
                     return str(operation["location"])
                 cause = str(operation["failure-cause"]["stack-trace"]).splitlines()[0]
-                raise StackError(f"the savepoint failed: {cause}", where=f"job {job_id}", remedy="see ./fs logs")
+                raise StackError(
+                    f"the savepoint failed: {cause}", where=f"job {job_id}", remedy="see ./fs logs", code="savepoint"
+                )
             time.sleep(0.1)
-        raise StackError("the savepoint is not finished", where=f"job {job_id}", remedy="see the job in Flink's page")
+        raise StackError(
+            "the savepoint is not finished",
+            where=f"job {job_id}",
+            remedy="see the job in Flink's page",
+            code="savepoint",
+        )
 
     def cancel(self, job_id: str) -> None:
         """Ends a job at once; its last checkpoint stays."""
@@ -98,8 +105,10 @@ class FlinkCluster:
         except urllib.error.HTTPError as error:
             words = error.read().decode("utf-8", "replace")
             if error.code == HTTPStatus.NOT_FOUND:
-                raise NotFoundError(f"Flink has nothing at {path}", where=self.url) from error
-            raise StackError(f"Flink answers {error.code} to {path}: {words[:300]}", where=self.url) from error
+                raise NotFoundError(f"Flink has nothing at {path}", where=self.url, code="flink-refused") from error
+            raise StackError(
+                f"Flink answers {error.code} to {path}: {words[:300]}", where=self.url, code="flink-refused"
+            ) from error
         except (OSError, ValueError) as error:
             raise StackError(
                 f"Flink does not answer: {getattr(error, 'reason', error)}",

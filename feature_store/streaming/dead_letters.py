@@ -47,7 +47,9 @@ def replay(
 
     known = {wanted.stream.name: wanted.stream for wanted in streams.wanted.values()}
     if source not in known:
-        raise NotFoundError(f"there is no stream {source!r}", remedy=f"streams are: {', '.join(known) or 'none'}")
+        raise NotFoundError(
+            f"there is no stream {source!r}", remedy=f"streams are: {', '.join(known) or 'none'}", code="unknown-stream"
+        )
     letters = read_dead_letters(streams.catalog, source, reason, _instant(since))
     messages = {
         (row["kafka_topic"], row["kafka_partition"], row["kafka_offset"]): row["payload"]
@@ -62,7 +64,9 @@ def replay(
         producer.poll(0)
     left = producer.flush(SEND_SECONDS)
     if left:
-        raise StackError(f"Kafka did not take {left} of {len(messages)} messages", where=known[source].topic)
+        raise StackError(
+            f"Kafka did not take {left} of {len(messages)} messages", where=known[source].topic, code="kafka-refused"
+        )
     return len(messages)
 
 
@@ -74,5 +78,7 @@ def _instant(text: str | None) -> datetime | None:
     except ValueError:
         found = None
     if found is None or found.tzinfo is None:
-        raise InputError(f"{text!r} is not an instant", where="--since", remedy="write 2026-01-31T00:00:00Z")
+        raise InputError(
+            f"{text!r} is not an instant", where="--since", remedy="write 2026-01-31T00:00:00Z", code="not-an-instant"
+        )
     return found

@@ -134,6 +134,7 @@ class ApplicationClusters:
             f"the job has not come up within {START_SECONDS:.0f} s",
             where=self.cluster_of(job.name).url,
             remedy="see the logs of its cluster; if it runs, correct FS_FLINK_URL",
+            code="job-start",
         )
 
     def release(self, name: str, /) -> None:
@@ -165,8 +166,8 @@ def _run(command: list[str], spec: str, environment: Mapping[str, str], where: s
             command, input=spec, text=True, capture_output=True, env=environment, timeout=START_SECONDS, check=False
         )
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise StackError(f"{failure}: {error}", where=where, remedy="see ./fs logs") from None
+        raise StackError(f"{failure}: {error}", where=where, remedy="see ./fs logs", code="job-start") from None
     if done.returncode:
         reason = root_cause(done.stderr) or "no reason given"
-        raise StackError(f"{failure}: {reason}", where=where, remedy="see ./fs logs")
+        raise StackError(f"{failure}: {reason}", where=where, remedy="see ./fs logs", code="job-start")
     return done.stdout

@@ -24,7 +24,9 @@ def chosen(streams: Streams, names: Sequence[str]) -> Sequence[str]:
     for name in names:
         if name not in streams.wanted:
             known = ", ".join(repr(job) for job in streams.wanted)
-            raise NotFoundError(f"there is no stream job {name!r}", remedy=f"jobs are: {known or 'none'}")
+            raise NotFoundError(
+                f"there is no stream job {name!r}", remedy=f"jobs are: {known or 'none'}", code="unknown-job"
+            )
     return names or tuple(streams.wanted)
 
 

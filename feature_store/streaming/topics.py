@@ -62,7 +62,10 @@ class Topics:
             partitions = consumer.list_topics(topic, timeout=ANSWER_SECONDS).topics[topic].partitions
             if not partitions:
                 raise NotFoundError(
-                    f"Kafka has no topic {topic!r}", where=self.servers, remedy="create it, or correct topic="
+                    f"Kafka has no topic {topic!r}",
+                    where=self.servers,
+                    remedy="create it, or correct topic=",
+                    code="no-topic",
                 )
             found = {}
             for number in sorted(partitions):

@@ -157,6 +157,37 @@ def group_of_everything(shift: int) -> FeatureGroup:
     )
 
 
+SQL_WORDS = [
+    "all", "and", "as", "asc", "at", "between", "by", "case", "cast", "column", "cross", "current_date", "date",
+    "day", "desc", "distinct", "else", "end", "exists", "false", "filter", "first", "for", "from", "full",
+    "function", "group", "having", "hour", "if", "in", "index", "inner", "interval", "into", "is", "join", "key",
+    "last", "left", "like", "limit", "map", "natural", "no", "not", "null", "of", "on", "or", "order", "outer",
+    "over", "partition", "range", "row", "rows", "select", "session", "set", "some", "table", "then", "time",
+    "timestamp", "to", "true", "union", "unique", "user", "using", "value", "values", "when", "where", "window",
+    "with", "year",
+]  # fmt: skip
+
+
+def group_of_sql_words() -> FeatureGroup:
+    """Every column and feature, the source and the join key are words that SQL has a use for."""
+    schema = {"primary": STRING, "ts": TIMESTAMP, **dict.fromkeys(SQL_WORDS, INT)}
+    features = [
+        Feature(word, agg.sum(word), window="1d", dtype=INT, where=f'"{word}" > 0', rename_ok="a word of SQL")
+        for word in SQL_WORDS
+    ]
+    computed = {"analyze": " + ".join(f'"{word}"' for word in SQL_WORDS)}
+    total = Feature("returning", agg.sum("analyze"), window="1d", dtype=INT, rename_ok="a word of SQL")
+    return FeatureGroup(
+        "user_words",
+        entity=Entity("user", join_key="primary"),
+        source=BatchSource("table", table="raw.words", event_timestamp="ts", schema=schema),
+        owner="team:test",
+        columns=computed,
+        features=[*features, total],
+        derived={"user_select": " + ".join(f'"{word}"' for word in SQL_WORDS)},
+    )
+
+
 def _group(
     draw: st.DrawFn,
     source: BatchSource | StreamSource,

@@ -69,7 +69,7 @@ def test_nothing_is_written_where_redis_is_elsewhere(places: LoadedPlaces, belie
 
 def test_places_stay_when_the_rows_could_not_be_written(places: LoadedPlaces) -> None:
     with pytest.raises(StackError, match="rows"), places.moving({0: 5}, {0: 9}):
-        raise StackError("no rows")
+        raise StackError("no rows", code="redis-down")
     assert places.read([0]) == {0: 5}
 
 

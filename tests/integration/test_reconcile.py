@@ -300,7 +300,7 @@ def test_training_and_redis_see_the_corrected_values(clicks: Clicks) -> None:
 
 def test_rows_that_fail_an_expectation_are_not_added(clicks: Clicks) -> None:
     def audit(profile: Profile) -> None:
-        raise QualityError("no")
+        raise QualityError("no", code="expectation")
 
     with pytest.raises(QualityError):
         clicks.reconcile(0, audit=audit)

@@ -214,7 +214,7 @@ def test_a_taken_port_is_named_when_the_user_chose_it(local: LocalStack) -> None
             chosen.up()
         assert str(failure.value) == (
             f"port {local.settings.port + 1} for valkey is taken by {own_name} (pid {os.getpid()})"
-            " -> stop that program, or set FS_PORT to another first port"
+            " -> stop that program, or set FS_PORT to another first port [port]"
         )
         assert running_supervisor(local.home) is None
 

@@ -354,8 +354,13 @@ def test_unknown_names_are_told(project: Project) -> None:
     for command in ("start", "stop", "restart"):
         answer = fs(command, "nobody@1")
         assert answer.exit_code == 1
-        assert answer.stderr == "fs: there is no stream job 'nobody@1' -> jobs are: 'log of visits', 'guest_visits@1'\n"
-    assert fs("replay", "nothing").stderr == "fs: there is no stream 'nothing' -> streams are: visits\n"
+        assert (
+            answer.stderr
+            == "fs: there is no stream job 'nobody@1' -> jobs are: 'log of visits', 'guest_visits@1' [unknown-job]\n"
+        )
+    assert (
+        fs("replay", "nothing").stderr == "fs: there is no stream 'nothing' -> streams are: visits [unknown-stream]\n"
+    )
     assert "is not an instant" in fs("replay", "visits", "--since", "yesterday").stderr
     assert fs("replay", "visits", "--reason", "bad").exit_code == 2
     failed = project.run("stream_stop", names=["nobody@1"])

@@ -40,7 +40,7 @@ def test_an_error_is_one_line_and_no_traceback(home: Path, monkeypatch: pytest.M
     monkeypatch.setenv("FS_PORT", "eighty")
     answer = CliRunner().invoke(main, ["up"])
     assert answer.exit_code == 1
-    assert answer.stderr == "fs: FS_PORT: 'eighty' is not a port -> write a number from 1024 to 65000\n"
+    assert answer.stderr == "fs: FS_PORT: 'eighty' is not a port -> write a number from 1024 to 65000 [port]\n"
 
 
 def test_a_stack_that_is_not_running(home: Path) -> None:

@@ -68,7 +68,7 @@ def test_a_failure_is_one_line_and_the_next_attempt_starts_anew(uv: Path, tmp_pa
         install(tmp_path, lambda _: None)
     assert str(failure.value) == (
         "the Python environment of Flink could not be made (Caused by: connection refused)"
-        " -> install a Python 3.11 or 3.12, or set FS_FLINK_PYTHON"
+        " -> install a Python 3.11 or 3.12, or set FS_FLINK_PYTHON [flink-environment]"
     )
     Path(f"{uv}.fails").unlink()
     install(tmp_path, lambda _: None)

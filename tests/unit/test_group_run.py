@@ -132,7 +132,10 @@ def test_a_query_over_two_sources() -> None:
 @pytest.mark.parametrize(
     ("row", "said"),
     [
-        ({"user": "u1"}, "row 0 of orders, column user: there is no column 'user' -> it has user_id, amount"),
+        (
+            {"user": "u1"},
+            "row 0 of orders, column user: there is no column 'user' -> did you mean 'user_id'? columns are",
+        ),
         ({"amount": "9"}, "row 0 of orders, column amount: '9' is not a value of FLOAT"),
         ({"order_ts": "yesterday"}, "row 0 of orders, column order_ts: 'yesterday' is not an instant -> write"),
         ({"order_ts": datetime(2026, 1, 1)}, "is not an instant with a time zone"),  # noqa: DTZ001
@@ -143,6 +146,16 @@ def test_a_wrong_row_is_named(row: dict[str, Any], said: str) -> None:
     with pytest.raises(InputError) as failure:
         SPENT.run([row], as_of="2026-01-04")
     assert said in str(failure.value)
+
+
+def test_an_int_that_overflows_is_an_error() -> None:
+    source = BatchSource("counts", table="raw.c", event_timestamp="ts",
+                         schema={"user_id": STRING, "n": INT, "ts": TIMESTAMP})  # fmt: skip
+    total = Feature("user_n_sum_all_time", agg.sum("n"), window="all_time", dtype=INT)
+    group = FeatureGroup("user_counts", entity=USER, source=source, owner="team:test", features=[total])
+    rows = [{"user_id": "u", "n": 2**63 - 1, "ts": "2026-01-01"}, {"user_id": "u", "n": 1, "ts": "2026-01-01"}]
+    with pytest.raises(InputError, match=r"group user_counts@1: .* does not fit 64 bits .* \[int-overflow\]"):
+        group.run(rows, as_of="2026-01-04")
 
 
 def test_other_mistakes() -> None:

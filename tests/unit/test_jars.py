@@ -134,7 +134,7 @@ def test_another_file_than_was_locked_is_refused(tmp_path: Path, repository: Rep
     assert str(failure.value) == (
         "org.example:lib:1.0: lib-1.0.jar could not be downloaded"
         " (what arrived is not the file whose sha256 is in jars.lock)"
-        " -> check the network, or set FS_JAR_MIRROR to a Maven repository; what has arrived is kept"
+        " -> check the network, or set FS_JAR_MIRROR to a Maven repository; what has arrived is kept [download]"
     )
     assert not (tmp_path / "lib-1.0.jar").exists()
 

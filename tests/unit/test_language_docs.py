@@ -6,7 +6,7 @@ import re
 from typing import get_args
 
 from feature_store.dsl.aggregation import Function, agg
-from feature_store.plan.expressions import FUNCTIONS
+from feature_store.plan.expression_functions import FUNCTIONS
 from feature_store.settings import REPOSITORY
 
 _SECTIONS = (REPOSITORY / "docs" / "language.md").read_text(encoding="utf-8").split("\n## ")[1:]

@@ -106,7 +106,7 @@ def test_a_missing_library_is_named_in_the_loaders_words(tmp_path: Path) -> None
     program.chmod(0o755)
     with pytest.raises(StackError) as failure:
         check_runs(program, remedy="install it")
-    assert str(failure.value) == f"{program}: postgres does not run ({words}) -> install it"
+    assert str(failure.value) == f"{program}: postgres does not run ({words}) -> install it [program]"
 
 
 def test_a_package_that_is_not_installed_is_named() -> None:

@@ -136,8 +136,10 @@ def test_definitions_differ_by_content_only() -> None:
 
 
 def test_unknown_names_list_what_there_is() -> None:
-    with pytest.raises(NotFoundError, match="no feature view 'nope@1' -> defined are: ranking@1, repurchase@1"):
+    with pytest.raises(NotFoundError, match="no feature view 'nope@1' -> feature views are: ranking@1, repurchase@1"):
         load_project("feature_defs").view("nope@1")
+    with pytest.raises(NotFoundError, match="no feature group 'user_order@1' -> did you mean 'user_orders@1'"):
+        load_project("feature_defs").group("user_order@1")
 
 
 @pytest.mark.parametrize("dtype", [STRING, INT, FLOAT, EMBEDDING(3), LIST(STRING)])

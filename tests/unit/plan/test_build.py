@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -24,6 +25,7 @@ from feature_store.errors import DefinitionError, DefinitionErrors
 from feature_store.plan.build import build_plan
 from feature_store.plan.lineage import feature_lineage
 from feature_store.plan.project import compile_project
+from tests.integration.engine_cases import SQL_WORDS, group_of_sql_words
 
 USER = Entity("user", join_key="user_id")
 ORDERS = BatchSource(
@@ -71,7 +73,7 @@ def test_a_good_group_has_a_plan() -> None:
         ({"start": "yesterday"}, "start"),
         ({"slide": "7h"}, "slide"),
         ({"ttl": "30d"}, "ttl"),
-        ({"where": "stauts = 'x'"}, "expression"),
+        ({"where": "stauts = 'x'"}, "unknown-column"),
         ({"columns": {"amount": "fee"}}, "duplicate-name"),
         ({"features": [COUNT, COUNT]}, "duplicate-name"),
         ({"features": [feature(agg.count(), dtype=INT, name="count_30d")]}, "feature-name"),
@@ -87,15 +89,36 @@ def test_a_good_group_has_a_plan() -> None:
         ({"features": [feature(agg.count(), dtype=INT, window="36h", name="user_x_36h")]}, "slide"),
         ({"features": [Feature("user_x", dtype=INT)]}, "no-aggregation"),
         ({"derived": {"ratio": "user_order_count_30d / 2"}}, "feature-name"),
-        ({"derived": {"user_ratio": "amount / 2"}}, "expression"),
+        ({"derived": {"user_ratio": "amount / 2"}}, "unknown-column"),
+        ({"features": [feature(agg.count(), dtype=INT, name="t", rename_ok="short")]}, "reserved-name"),
+        ({"features": [feature(agg.count(), dtype=INT, name="user_id", rename_ok="short")]}, "reserved-name"),
+        ({"features": [feature(agg.count(), dtype=INT, name="User Count", rename_ok="old")]}, "feature-name"),
+        ({"columns": {"_at": "fee"}}, "reserved-name"),
+        ({"columns": {"Amount": "fee"}}, "duplicate-name"),
+        ({"derived": {"user_order_count_30d": "1"}}, "duplicate-name"),
+        ({"entity": Entity("User", join_key="user_id")}, "name"),
+        ({"where": "amount > 'a'"}, "expression-type"),
+        ({"where": "amount + status > 1"}, "expression-type"),
+        ({"where": "lower(amount) = 'a'"}, "expression-type"),
+        ({"where": "amount"}, "expression-type"),
+        ({"where": "amount >"}, "syntax"),
+        ({"where": "regexp_matches(status, 'a')"}, "unsupported-operation"),
+        ({"where": "status LIKE 'a%'"}, "unsupported-operation"),
+        ({"where": "CAST(amount AS INT) = 1"}, "unsupported-operation"),
+        ({"where": "ts > TIMESTAMP '2026-01-01'"}, "literal"),
+        ({"columns": {"net": "gross", "gross": "net"}}, "cycle"),
+        ({"derived": {"user_a": "user_b", "user_b": "user_a"}}, "cycle"),
+        ({"columns": {"net": "gross - 1", "gross": "amount"}}, "unknown-column"),
+        ({"derived": {"user_a": "user_order_count_30d / 2", "user_b": "user_a"}}, "unknown-column"),
         ({"entity": Entity("user", join_key="uid")}, "join-key"),
         ({"entity": Entity("user", join_key="user_id", dtype=FLOAT)}, "key-type"),
         ({"entity": Entity("user", join_key=("user_id", "item_id"))}, "join-key"),
         ({"entity": Entity("user", join_key=("user_id", "status"), dtype=(STRING, INT))}, "join-key"),
         ({"entity": Entity("user", join_key="user_id", dtype=INT)}, "join-key"),
         ({"source": None, "query": "SELECT user_id FROM orders", "sources": [ORDERS]}, "query"),
+        ({"source": None, "query": "SELECT user_id FROM orders", "sources": [ORDERS, ORDERS]}, "duplicate-name"),
         ({"source": None, "query": "SELECT user_id FROM orders LIMIT 1", "sources": [ORDERS],
-          "features": [Feature("user_x", dtype=INT)]}, "query"),
+          "features": [Feature("user_x", dtype=INT)]}, "unsupported-operation"),
     ],
 )  # fmt: skip
 def test_each_mistake_has_its_code(changes: dict[str, Any], code: str) -> None:
@@ -110,9 +133,132 @@ def test_a_key_of_several_columns() -> None:
     assert len({each.fingerprint for each in (plan, swapped, build_plan(group()))}) == 3
 
 
+@pytest.mark.parametrize(
+    "clock",
+    [
+        "now()", "current_timestamp", "current_timestamp()", "CURRENT_DATE", "current_time", "localtimestamp",
+        "today()", "age(user_last_all_time)", "get_current_timestamp()", "request_time", "as_of", "sysdate",
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("emit", ["changes", "snapshot"])
+def test_nothing_reads_the_clock(clock: str, emit: str) -> None:
+    """Rows of a change-emitting group are written at events; and no engine is at the same instant as another."""
+    last = Feature("user_last_all_time", agg.max("ts"), window="all_time", dtype=TIMESTAMP)
+    for changes in (
+        {"derived": {"user_age": f"{clock} - user_last_all_time"}},
+        {"where": f"ts < {clock.replace('user_last_all_time', 'ts')}"},
+        {"columns": {"age": clock.replace("user_last_all_time", "ts")}},
+    ):
+        with pytest.raises(DefinitionErrors) as caught:
+            build_plan(group(features=[last], emit=emit, **changes))
+        (error,) = caught.value.errors
+        assert error.code == "clock"
+        assert "make it an on-demand feature of a view, over a stored timestamp and request_time" in error.remedy
+        assert "or a group with query=, which writes a row for every instant, as_of" in error.remedy
+
+
+def test_a_column_may_have_the_name_of_a_clock() -> None:
+    source = BatchSource("events", table="raw.e", event_timestamp="ts", schema={
+        "user_id": STRING, "ts": TIMESTAMP, "now": INT, "today": INT, "request_time": TIMESTAMP})  # fmt: skip
+    build_plan(group(source=source, where="now = 1 and today = 2 and request_time < ts"))
+
+
+def test_words_of_sql_are_names_like_any_other() -> None:
+    (row,) = group_of_sql_words().run(
+        [{"primary": "a", "ts": "2026-01-01T12:00Z", **dict.fromkeys(SQL_WORDS, 1)}], as_of="2026-01-02"
+    )
+    assert row["user_select"] == row["returning"] == len(SQL_WORDS)
+    with pytest.raises(DefinitionErrors, match='a column whose name is a word of SQL stands in double quotes: "order"'):
+        build_plan(replace(group_of_sql_words(), where="case > 1"))
+
+
+def test_circles_are_named_and_what_reads_a_broken_column_is_not_reported_again() -> None:
+    def errors(**changes: Any) -> list[str]:
+        with pytest.raises(DefinitionErrors) as caught:
+            build_plan(group(**changes))
+        return [f"{error.where.partition(', ')[2]}: {error.code}: {error.message}" for error in caught.value.errors]
+
+    total = feature(agg.sum("d"), dtype=FLOAT)
+    columns = {"a": "b + 1", "b": "c", "c": "a", "d": "a + 1", "e": "e + 1", "good": "amount + 1"}
+    (first, second) = errors(columns=columns, features=[total], where="d > 1")
+    assert first == "computed column a: cycle: a reads b reads c reads a: none of them can be computed first"
+    assert second == "computed column e: cycle: e reads e: none of them can be computed first"
+    assert errors(columns={"d": "amuont + 1"}, features=[total], where="d > 1") == [
+        "computed column d: unknown-column: in 'amuont + 1': there is no column 'amuont'"
+    ]
+    assert errors(derived={"user_a": "user_b", "user_b": "user_a + user_order_count_30d"}) == [
+        "derived feature user_a: cycle: user_a reads user_b reads user_a: none of them can be computed first"
+    ]
+
+
+def test_unknown_columns_come_with_the_nearest_name() -> None:
+    def remedies(**changes: Any) -> list[str]:
+        with pytest.raises(DefinitionErrors) as caught:
+            build_plan(group(**changes))
+        return [error.remedy for error in caught.value.errors if error.code == "unknown-column"]
+
+    near = "did you mean 'amount'? columns are: amount, fee, status, ts, user_id"
+    assert remedies(where="amuont > 1") == [near]
+    assert remedies(columns={"net": "amont - fee"}) == [near]
+    assert remedies(features=[feature(agg.sum("amounts"), dtype=FLOAT)]) == [near]
+    assert remedies(features=[feature(agg.count(), dtype=INT, where="ammount > 1")]) == [near]
+    assert remedies(features=[feature(agg.top_k("status", 2, by="amoun"), dtype=LIST(STRING))]) == [near]
+    assert remedies(where="nothing_like_it > 1") == ["columns are: amount, fee, status, ts, user_id"]
+    assert remedies(derived={"user_half": "user_order_count_30 / 2"}) == [
+        "did you mean 'user_order_count_30d'? columns are: user_order_count_30d"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("query", "unknown"),
+    [
+        ("SELECT user_id, max(amuont) AS user_x FROM orders GROUP BY user_id", "amuont"),
+        ("SELECT o.user_id, o.amuont AS user_x FROM orders o", "o.amuont"),
+        ("SELECT user_id, p.amount AS user_x FROM orders o", "p.amount"),
+        ("SELECT user_id, amount AS user_x FROM orders WHERE amuont > 1", "amuont"),
+        ("WITH dear AS (SELECT user_id, amount AS a FROM orders) SELECT user_id, amount AS user_x FROM dear", "amount"),
+        ("SELECT o.user_id, o.fee AS user_x FROM orders o JOIN orders p ON p.user = o.user_id", "p.user"),
+        ("SELECT user_id, row_number() OVER (PARTITION BY stauts ORDER BY fee) AS user_x FROM orders", "stauts"),
+    ],
+)
+def test_unknown_columns_of_a_query(query: str, unknown: str) -> None:
+    definition = group(source=None, query=query, sources=[ORDERS], features=[Feature("user_x", dtype=FLOAT)])
+    with pytest.raises(DefinitionErrors) as caught:
+        build_plan(definition)
+    (error,) = caught.value.errors
+    assert (error.code, error.message) == ("unknown-column", f"there is no column {unknown!r}")
+
+
+def test_columns_that_a_query_does_have() -> None:
+    for query in (
+        "SELECT user_id, fee AS user_x FROM orders WHERE as_of > ts AND Amount > 1",
+        "SELECT user_id, fee AS part, part + 1 AS user_x FROM orders",
+        "SELECT O.user_id, named_struct('a', fee) AS s, s.a AS user_x FROM orders o",
+        "SELECT user_id, size(filter(array(fee, amount), x -> x > 1)) AS user_x FROM orders",
+        "WITH a AS (SELECT user_id, sum(fee) AS f FROM orders GROUP BY user_id), "
+        "b AS (SELECT a.user_id, a.f + o.fee AS g FROM a JOIN orders o ON o.user_id = a.user_id) "
+        "SELECT b.user_id, count(*) FILTER (WHERE g > 1) AS user_x FROM b GROUP BY b.user_id HAVING user_x > 1",
+    ):
+        build_plan(group(source=None, query=query, sources=[ORDERS], features=[Feature("user_x", dtype=FLOAT)]))
+
+
+def test_features_are_named_with_their_own_place() -> None:
+    with pytest.raises(DefinitionErrors) as caught:
+        build_plan(
+            group(
+                features=[
+                    Feature("user_a_30d", agg.sum("price"), window="30d", dtype=FLOAT),
+                    Feature("user_b_30d", agg.sum("price"), window="30d", dtype=FLOAT),
+                ]
+            )
+        )
+    first, second = (int(error.where.split(":")[1]) for error in caught.value.errors)
+    assert second == first + 1
+
+
 def test_all_mistakes_are_told_at_once() -> None:
     found = codes(group(name="X", owner="bob", where="nope", ttl="1d"))
-    assert found == ["name", "owner", "ttl", "expression"]
+    assert found == ["name", "owner", "ttl", "unknown-column"]
 
 
 def test_the_message_names_place_group_and_feature() -> None:
@@ -177,6 +323,23 @@ def project_errors(groups: list[FeatureGroup], *views: FeatureView) -> str:
     with pytest.raises(DefinitionErrors) as caught:
         compile_project(Project(tuple(groups), views, {}))
     return str(caught.value)
+
+
+def test_two_entities_of_one_name_are_told_with_the_other_errors() -> None:
+    other = group(name="copy", entity=Entity("user", join_key="user_id", description="another"), owner="bob")
+    text = project_errors([group(), other])
+    assert "entity 'user' is declared twice, differently -> declare it once" in text
+    assert "owner 'bob' is not an owner" in text
+
+
+def test_one_name_is_one_source() -> None:
+    other = BatchSource("orders", path="orders/*.csv", event_timestamp="ts", schema=ORDERS.schema)
+    text = project_errors([group(), group(name="copy", source=other)])
+    assert "two different sources have the name 'orders': table raw.orders and path orders/*.csv" in text
+    narrower = BatchSource(
+        "orders", table="raw.orders", event_timestamp="ts", schema={"user_id": STRING, "ts": TIMESTAMP}
+    )
+    compile_project(Project((group(), group(name="copy", source=narrower)), (), {}))
 
 
 def test_two_definitions_of_one_name_are_told_with_both_places() -> None:

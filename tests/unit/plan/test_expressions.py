@@ -101,7 +101,7 @@ def test_types_and_values(text: str, dtype: object, value: object) -> None:
         ("rand()", "the language does not have", "use columns"),
         ("sum(n)", "the language does not have", "use columns"),
         ("hash_bucket(n, 8)", "'n' is INT, STRING is needed", "type STRING"),
-        ("hash_bucket(status)", "hash_bucket does not take 1 arguments", "hash_bucket(text, 1000)"),
+        ("hash_bucket(status)", "hash_bucket does not take 1 argument", "hash_bucket(text, 1000)"),
         ("hour_of_day(n)", "'n' is INT, TIMESTAMP is needed", "type TIMESTAMP"),
         ("ordinal(status, 'a', 'a')", "has a value twice", "once"),
         ("ordinal(status, 1)", "do not go together", "same type"),

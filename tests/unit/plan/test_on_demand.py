@@ -59,25 +59,28 @@ def test_a_view_without_them_is_as_before() -> None:
     [
         (
             ("x", "prize * 2", FLOAT),
-            "expression",
-            "no column 'prize' -> columns are: country, is_home, price, pri",
+            "unknown-column",
+            "no column 'prize' -> did you mean 'price'? columns are: country, is_home, price, pri",
         ),
-        (("x", "price *", FLOAT), "expression", "is not a SQL expression"),
+        (("x", "price *", FLOAT), "syntax", "is not a SQL expression"),
         (("x", "price * 2", INT), "type", "it gives FLOAT, dtype says INT -> declare dtype=FLOAT"),
         (("x", "NULL", INT), "type", "it gives NULL, dtype says INT"),
         (("x", "user_categories_30d", LIST(STRING)), "type", "it cannot be LIST(STRING)"),
         (
             ("x", "user_categories_30d = user_categories_30d", BOOL),
-            "expression",
+            "unsupported-operation",
             "lists are compared -> compare scalars",
         ),
-        (("x", "later * 2", FLOAT), "expression", "no column 'later'"),
+        (("x", "later * 2", FLOAT), "unknown-column", "no column 'later'"),
         (("user_order_count_30d", "price", FLOAT), "duplicate-name", "is that of a feature of user_orders@1"),
         (("user_id", "price", FLOAT), "duplicate-name", "is that of a key of the view"),
         (("price", "price", FLOAT), "duplicate-name", "is that of a request value"),
         (("is_home", "price", FLOAT), "duplicate-name", "is that of an on-demand feature"),
         (("label_timestamp", "price", FLOAT), "reserved-name", "'label_timestamp' is a reserved name"),
         (("request_time", "price", FLOAT), "reserved-name", "'request_time' is a reserved name"),
+        (("x", "now() - user_last_at", INT), "clock", "NOW() reads the clock"),
+        (("x", "x + 1", INT), "cycle", "x reads x: none of them can be computed first"),
+        (("x", "country + 1", INT), "expression-type", "INT and STRING do not go together"),
         (("Price Ratio", "price", FLOAT), "name", "is not snake_case"),
     ],
 )
@@ -122,7 +125,7 @@ def test_refused_request_values(values: dict[str, Any], code: str, text: str) ->
 
 def test_all_mistakes_are_told_at_once() -> None:
     found = refusals(view(OnDemand("a", "b", dtype=INT), OnDemand("a", "price", dtype=INT, default="x")))
-    assert [code for code, _ in found] == ["expression", "duplicate-name", "default", "type"]
+    assert [code for code, _ in found] == ["unknown-column", "duplicate-name", "default", "type"]
 
 
 def test_lineage_goes_through_on_demand_features_to_stored_ones() -> None:
@@ -167,10 +170,10 @@ def test_functions_find_their_inputs(function: Any, dtype: Any, inputs: tuple[st
         (
             functions.unknown,
             FLOAT,
-            "unknown-input",
+            "unknown-column",
             "it reads a column 'nothing' that is not there -> columns are: cou",
         ),
-        (functions.smuggled, FLOAT, "unknown-input", "it reads a column 'feature_timestamp' that is not there"),
+        (functions.smuggled, FLOAT, "unknown-column", "it reads a column 'feature_timestamp' that is not there"),
         (functions.every, FLOAT, "function", "it returns several columns"),
         (functions.number, INT, "function", "it returns a int, not a Polars expression"),
         (functions.broken, FLOAT, "function", "it fails: RuntimeError: not today"),

@@ -119,8 +119,8 @@ def test_a_history_is_the_log_in_force() -> None:
         ({"source": stream(event_timestamp="n")}, "event-timestamp"),
         ({"source": stream(event_id="uuid")}, "event-id"),
         ({"entity": Entity("user", join_key="uid")}, "join-key"),
-        ({"source": log(table="raw.clicks"), "commit_interval": "1m", "slide": "1m"}, "commit-interval"),
-        ({"source": log(table="raw.clicks"), "parallelism": 4, "slide": "1m"}, "parallelism"),
+        ({"source": log(table="raw.clicks"), "commit_interval": "1m", "slide": "1m"}, "stream-setting"),
+        ({"source": log(table="raw.clicks"), "parallelism": 4, "slide": "1m"}, "stream-setting"),
     ],
 )
 def test_each_mistake_has_its_code(changes: dict[str, Any], code: str) -> None:

@@ -96,7 +96,7 @@ def test_on_demand_features_read_roles_and_come_from_groups() -> None:
         (view(USERS.keyed_by("buyer"), request={"buyer": STRING}), "duplicate-name", "is that of a key of the view"),
         (view(USERS.keyed_by("buyer"), on_demand=[OnDemand("buyer", "user_count", dtype=INT)]), "duplicate-name",
          "is that of a key of the view"),
-        (view(USERS, on_demand=[OnDemand("x", "buyer_user_count", dtype=FLOAT)]), "expression", "no column"),
+        (view(USERS, on_demand=[OnDemand("x", "buyer_user_count", dtype=FLOAT)]), "unknown-column", "no column"),
     ],
 )  # fmt: skip
 def test_a_mistake_is_told_with_its_remedy(reads: FeatureView, code: str, text: str) -> None:

@@ -9,12 +9,14 @@ from pathlib import Path
 
 from rich.console import Console, RenderableType
 
+from feature_store.plan.build import build_plan
+from feature_store.plan.duplicates import duplicates_of
 from feature_store.registry.changes import RegistryPlan
 from feature_store.registry.desired import desired_state
 from feature_store.registry.diff import plan_changes
 from feature_store.registry.listing import render_all, render_group, render_view
 from feature_store.registry.records import RegistryState, UsageRecord
-from feature_store.registry.render import render_plan
+from feature_store.registry.render import render_duplicates, render_plan
 from tests.unit.registry.registry_cases import COUNT, ITEM_RANK, LAST, MEAN, USER_ORDERS, altered, compiled, group, view
 
 SNAPSHOTS = Path(__file__).parent / "snapshots"
@@ -96,3 +98,13 @@ def test_the_list_has_a_line_for_each_group_and_view() -> None:
     assert re.search(r"ranking@1 +user_orders@1, item_rank@1 +team:ranking", text)
     empty = RegistryState()
     assert shown(render_all(empty.groups, empty.views)) == "Nothing is recorded yet: run ./fs apply\n"
+
+
+def test_what_is_computed_twice_is_a_note() -> None:
+    copy = group(USER_ORDERS, name="user_basket", owner="team:checkout")
+    notes = shown(render_duplicates(duplicates_of([build_plan(copy), build_plan(group(USER_ORDERS))])))
+    assert notes.startswith(
+        "\nComputed twice\n"
+        "  note: user_orders@1/user_order_count_30d computes what user_basket@1/user_order_count_30d\n"
+        "  (team:checkout) already computes\n"
+    )

@@ -1,0 +1,86 @@
+"""Errors of the registry."""
+
+from __future__ import annotations
+
+from feature_store.explanations.explanation import Explanation
+
+REGISTRY = (
+    Explanation(
+        "breaking-change",
+        "A changed definition would alter what is recorded under its version",
+        "Values or types that models rely on would become others, under the same name and version.",
+        "Undo the change, or define it with a new version; the old one can live beside it.",
+    ),
+    Explanation(
+        "deprecated",
+        "New training is refused on what is deprecated",
+        "A version that is to be removed must not get new models; those that use it go on.",
+        "Train with the successor, or give model= the name of a model that is recorded as a user of the view.",
+    ),
+    Explanation(
+        "retired",
+        "A version is retired, and cannot be read any more",
+        "Its removal date had passed and no model used it when it was retired; its rows stay where they are.",
+        "Use its successor.",
+    ),
+    Explanation(
+        "not-retired",
+        "A version cannot be retired yet",
+        "It is not deprecated, its date has not come, it is still defined, or a view or a model still reads it.",
+        "Deprecate it first, and retire it when its date has passed and nothing reads it.",
+    ),
+    Explanation(
+        "registry-moved",
+        "The registry has changed since the plan was made",
+        "Somebody else has applied in between; nothing was applied.",
+        "Plan again, look at it, then apply.",
+    ),
+    Explanation(
+        "registry-busy",
+        "Another process is changing the registry",
+        "Changes are made one at a time.",
+        "Try again when it is done.",
+    ),
+    Explanation(
+        "registry-conflict",
+        "The registry refuses a change",
+        "Another process has written the same thing first.",
+        "Plan again.",
+    ),
+    Explanation(
+        "registry-newer",
+        "The registry was made by a newer version of the feature store",
+        "Its tables have a form that this version does not know.",
+        "Update the feature store here.",
+    ),
+    Explanation(
+        "registry-down",
+        "The database of the registry does not answer",
+        "It is not running, or cannot be reached from here.",
+        "Run ./fs up; or correct FS_PG_URL.",
+    ),
+    Explanation(
+        "registry-failed",
+        "The database of the registry reports an error",
+        "The message has its reason.",
+        "Look at ./fs logs postgres.",
+    ),
+    Explanation(
+        "no-registry",
+        "The registry has no tables yet",
+        "Nothing was applied.",
+        "Run ./fs apply, which makes them.",
+    ),
+    Explanation(
+        "not-recorded",
+        "Nothing is recorded under this name",
+        "The registry knows what was applied, which may be less than what is defined.",
+        "Take one of those that the message lists, or run ./fs apply.",
+    ),
+    Explanation(
+        "id",
+        "A name does not say which version",
+        "Groups and views are identified by name and version.",
+        "Write name@version, such as user_orders@1.",
+    ),
+)
