@@ -23,12 +23,14 @@ from feature_store.plan.build import build_plan
 from feature_store.plan.nodes import GroupPlan
 from tests.integration.engine_cases import (
     SCHEMA,
+    SQL_WORDS,
     START,
     USER,
     USER_WORD,
     chained_events,
     events,
     group_of_everything,
+    group_of_sql_words,
     groups,
     quick_events,
     session_group,
@@ -263,6 +265,14 @@ def test_a_query_with_a_composite_key(quick: SparkSession) -> None:
         if row["feature_timestamp"] == from_micros(span.until)
     }
     assert last == {("u", "a"): 33, ("u", "b"): 2, ("v", "a"): 4}
+
+
+def test_words_of_sql_are_names_like_any_other(quick: SparkSession) -> None:
+    plan, span = build_plan(group_of_sql_words()), Span(START - DAY, START + DAY)
+    rows = {"table": [{"primary": "a", "ts": from_micros(START), **{word: i for i, word in enumerate(SQL_WORDS)}}]}
+    found = in_spark(quick, plan, rows, span)
+    assert_same_rows(found, run_reference(plan, rows, span), "primary")
+    assert found[0]["user_select"] == found[0]["returning"] == sum(range(len(SQL_WORDS)))
 
 
 def test_int_overflow_fails_the_run_in_spark_too(quick: SparkSession) -> None:
