@@ -261,8 +261,11 @@ def test_a_service_that_does_not_come_up_is_named_with_its_last_words(local: Loc
     local.up()
     local.down()
     (local.home / "valkey" / "appendonlydir" / "appendonly.aof.manifest").write_text("nonsense\n")
-    with pytest.raises(StackError, match=r"valkey ended with exit code 1: .* -> \./fs logs valkey shows more"):
+    with pytest.raises(
+        StackError, match=r"valkey ended with exit code 1: .* -> \./fs logs valkey shows more"
+    ) as failure:
         local.up()
+    assert failure.value.code == "service-failed"
     assert running_supervisor(local.home) is None
 
 
