@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from feature_store import INT, STRING, Entity, Feature, agg
+from feature_store import INT, STRING, Entity, Feature, agg, session
 from feature_store.client import FeatureStore
 from feature_store.compile.flink import Start
 from feature_store.dtypes import from_micros
@@ -220,7 +220,16 @@ def _views(seconds: int) -> Feature:
 def test_a_composite_key(store: FeatureStore, streaming_stack: Settings) -> None:
     """One of its columns is an INT, and often NULL: then the event is nobody's."""
     steps = source("steps")
-    group = activity(steps, entity=Entity("user", join_key=("user_id", "step"), dtype=(STRING, INT)))
+    group = activity(
+        steps,
+        entity=Entity("user_step", join_key=("user_id", "step"), dtype=(STRING, INT)),
+        features=[
+            Feature("user_step_count_2s", agg.count(), window="2s", dtype=INT, default=0),
+            Feature("user_step_category_last_all_time", agg.last("category"), window="all_time", dtype=STRING),
+            Feature("user_step_session_count", agg.count(), window=session("1s"), dtype=INT),
+        ],
+        derived={},
+    )
     running = deploy(store, group)
     try:
         sender = Sender(store.settings.kafka_servers, steps.topic, seed=3, users=3)
