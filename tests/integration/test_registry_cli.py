@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,16 +33,18 @@ ranking = FeatureView("ranking", version=2, groups=[next_orders], owner="team:ra
 """
 
 
+_packages = count()  # Python imports a package of one name once in a process
+
+
 class CommandLine:
     """The commands on definitions in a folder of their own, each state of them a package of its own."""
 
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.folder, self.monkeypatch, self.packages = folder, monkeypatch, 0
+        self.folder, self.monkeypatch = folder, monkeypatch
         monkeypatch.syspath_prepend(str(folder))
 
     def define(self, owner: str = "team:shop", delay: str = "0s", *, deprecated: str = "None", more: str = "") -> None:
-        self.packages += 1
-        name = f"definitions_of_{self.folder.name}_{self.packages}"
+        name = f"definitions_of_command_tests_{next(_packages)}"
         text = DEFINITIONS.replace("OWNER", owner).replace("DELAY", delay).replace("DEPRECATED", deprecated)
         (self.folder / f"{name}.py").write_text(text + more)
         self.monkeypatch.setattr(commands, "DEFINITIONS", name)
