@@ -44,8 +44,9 @@ def read_entities(session: Session) -> tuple[EntityRecord, ...]:
 def read_groups(session: Session, *where: ColumnElement[bool]) -> tuple[GroupRecord, ...]:
     """The groups that a condition on `FeatureGroupRow` selects, by name and version."""
     features: dict[int, list[FeatureRecord]] = {}
-    ordered = select(FeatureRow).join(FeatureGroupRow).where(*where).order_by(FeatureRow.group_id, FeatureRow.position)
-    for row in session.scalars(ordered):
+    columns = (FeatureRow.group_id, FeatureRow.name, FeatureRow.dtype, FeatureRow.default_value, FeatureRow.description)
+    read = select(*columns).join(FeatureGroupRow, FeatureRow.group_id == FeatureGroupRow.group_id).where(*where)
+    for row in session.execute(read.order_by(FeatureRow.group_id, FeatureRow.position)):
         # jsonb gives the float 1e30 back as an integer
         default = (
             float(row.default_value) if row.dtype == "FLOAT" and row.default_value is not None else row.default_value
@@ -159,7 +160,8 @@ def write_entities(session: Session, records: Sequence[EntityRecord]) -> None:
 def write_groups(session: Session, created: Sequence[GroupRecord], updated: Sequence[GroupRecord], by: str) -> None:
     """Records groups with their features; those of `updated` are known."""
     if created:
-        session.execute(insert(FeatureGroupRow), [{**_group_row(record), "created_by": by} for record in created])
+        new = [{**_group_row(record), "created_by": by} for record in created]
+        session.execute(insert(FeatureGroupRow), new, execution_options=_IN_BULK)
     ids = _group_ids(session)
     if updated:
         known = [ids[record.id] for record in updated]
@@ -176,13 +178,15 @@ def write_groups(session: Session, created: Sequence[GroupRecord], updated: Sequ
                 set_={key: written.excluded[key] for key in ("dtype", "default_value", "description", "position")},
             ),
             features,
+            execution_options=_IN_BULK,
         )
 
 
 def write_views(session: Session, created: Sequence[ViewRecord], updated: Sequence[ViewRecord], by: str) -> None:
     """Records views with the groups they read, which are recorded; those of `updated` are known."""
     if created:
-        session.execute(insert(FeatureViewRow), [{**_view_row(record), "created_by": by} for record in created])
+        new = [{**_view_row(record), "created_by": by} for record in created]
+        session.execute(insert(FeatureViewRow), new, execution_options=_IN_BULK)
     ids = {f"{name}@{version}": key for key, name, version in session.execute(_VIEW_IDS)}
     if updated:
         known = [ids[record.id] for record in updated]
@@ -201,6 +205,8 @@ def write_views(session: Session, created: Sequence[ViewRecord], updated: Sequen
         session.execute(insert(FeatureViewGroupRow), reads)
 
 
+# Without it a row with a NULL is a statement of its own beside rows without one: 10,000 features took 10 s.
+_IN_BULK = {"render_nulls": True}
 _GROUP_IDS = select(FeatureGroupRow.group_id, FeatureGroupRow.name, FeatureGroupRow.version)
 _VIEW_IDS = select(FeatureViewRow.view_id, FeatureViewRow.name, FeatureViewRow.version)
 
