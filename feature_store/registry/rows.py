@@ -205,7 +205,7 @@ def write_views(session: Session, created: Sequence[ViewRecord], updated: Sequen
         session.execute(insert(FeatureViewGroupRow), reads)
 
 
-# Without it a row with a NULL is a statement of its own beside rows without one: 10,000 features took 10 s.
+# Without it rows with and without NULLs are statements apart: 10,000 features were 5,000 of them.
 _IN_BULK = {"render_nulls": True}
 _GROUP_IDS = select(FeatureGroupRow.group_id, FeatureGroupRow.name, FeatureGroupRow.version)
 _VIEW_IDS = select(FeatureViewRow.view_id, FeatureViewRow.name, FeatureViewRow.version)
