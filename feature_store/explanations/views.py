@@ -49,7 +49,8 @@ VIEWS = (
         "Groups of a view are keyed by features of each other",
         "A key that is a feature is known when its group has been read, so one of them has to be read first.",
         "Key one of the groups by a column that readers give.",
-        'friend = Feature("user_friend_all_time", agg.last("status"), window="all_time", dtype=STRING)\n'
+        'friend = Feature("user_friend_all_time", agg.last("status"),\n'
+        '                 window="all_time", dtype=STRING)\n'
         'user_friends = FeatureGroup("user_friends", entity=user, source=orders,\n'
         '                            owner="team:shop", features=[friend])\n'
         'churn = FeatureView("churn", owner="team:shop",  # <-\n'
@@ -60,9 +61,10 @@ VIEWS = (
         "A deprecated version names a successor that is not there to move to",
         "Whoever reads the deprecated version is sent to its successor, which must be defined and stay.",
         "Name a version that is defined and not deprecated itself, as name@version.",
+        'left = Deprecated("user_orders@2", removal="2030-01-31")\n'
         'user_orders = FeatureGroup("user_orders", entity=user, source=orders,  # <-\n'
         '                           owner="team:shop", features=[order_count],\n'
-        '                           deprecated=Deprecated("user_orders@2", removal="2030-01-31"))',
+        "                           deprecated=left)",
     ),
     Explanation(
         "unused-request",
