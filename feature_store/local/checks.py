@@ -7,8 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, TemporaryFile
 from typing import IO
 
 from feature_store.settings import REPOSITORY
@@ -36,34 +35,29 @@ def run_checks(arguments: Sequence[str], tell: Callable[[str], None]) -> int:
     for name, command in _LINTERS.items():
         tell(f"-- {name}")
         failed[name] = _run(command)
-    with TemporaryDirectory() as folder:
-        failed |= _run_tests(Path(folder), tell)
+    failed |= _run_tests(tell)
     failed = {name: code for name, code in failed.items() if code}
     if failed:
         tell(f"failed: {', '.join(failed)}")
     return list(failed.values())[-1] if failed else 0
 
 
-def _run_tests(folder: Path, tell: Callable[[str], None]) -> dict[str, int]:
-    """Runs the unit tests beside the integration tests, which wait for services most of the time; both count."""
-    pytest = (*_PYTEST, "--cov=feature_store", "--cov-report=", "--cov-fail-under=0")
-    log, parts = folder / "output", [str(folder / name) for name in ("unit", "integration")]
-    with log.open("wb") as output, ThreadPoolExecutor() as pool:
-        unit = pool.submit(_run, (*pytest, "tests/unit"), output, COVERAGE_FILE=parts[0])
+def _run_tests(tell: Callable[[str], None]) -> dict[str, int]:
+    """Runs the unit tests beside the integration tests, which wait for services much of the time."""
+    with TemporaryFile() as log, ThreadPoolExecutor() as pool:
+        unit = pool.submit(_run, (*_PYTEST, "tests/unit"), log)
         tell("-- pytest tests/integration (tests/unit run beside them, and are shown after them)")
-        integration = _run((*pytest, "tests/integration"), COVERAGE_FILE=parts[1])
-    tell("-- pytest tests/unit")
-    tell(log.read_text(encoding="utf-8", errors="replace"))
-    tell("-- coverage")
-    data = f"--data-file={folder / 'both'}"
-    coverage = (_PYTHON, "-m", "coverage")
-    code = _run((*coverage, "combine", data, *parts)) or _run((*coverage, "report", data))
-    return {"integration tests": integration, "unit tests": unit.result(), "coverage": code}
+        integration = _run((*_PYTEST, "tests/integration"))
+        codes = {"integration tests": integration, "unit tests": unit.result()}
+        log.seek(0)
+        tell("-- pytest tests/unit")
+        tell(log.read().decode(errors="replace"))
+    return codes
 
 
-def _run(command: Sequence[str], output: IO[bytes] | None = None, **variables: str) -> int:
+def _run(command: Sequence[str], output: IO[bytes] | None = None) -> int:
     """Runs one check; Dagster gets an empty home, because its own settings name databases that need not run."""
     with TemporaryDirectory() as home:
-        environment = {**os.environ, "DAGSTER_HOME": home, **variables}
+        environment = {**os.environ, "DAGSTER_HOME": home}
         done = subprocess.run(command, cwd=REPOSITORY, env=environment, stdout=output, stderr=output, check=False)
         return done.returncode

@@ -130,7 +130,7 @@ def test_checks_go_on_after_a_failure_and_keep_its_exit_code(monkeypatch: pytest
     exits = {"first": 3, "second": 0}
     commands = {name: (sys.executable, "-c", f"raise SystemExit({code})") for name, code in exits.items()}
     monkeypatch.setattr(checks, "_LINTERS", commands)
-    monkeypatch.setattr(checks, "_run_tests", lambda folder, tell: {"unit tests": 0, "coverage": 0})
+    monkeypatch.setattr(checks, "_run_tests", lambda tell: {"unit tests": 0, "integration tests": 0})
     told: list[str] = []
     assert run_checks([], told.append) == 3
     assert told == ["-- first", "-- second", "failed: first"]
