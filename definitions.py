@@ -6,6 +6,7 @@ import dagster as dg
 
 from demo.assets import demo_assets, demo_jobs
 from feature_assets.jobs import cadence_jobs, cadence_schedules
+from feature_assets.maintenance import maintenance_asset, maintenance_job, maintenance_schedule
 from feature_assets.offline import offline_asset
 from feature_assets.online import fresh_check, online_asset
 from feature_assets.sources import source_specs
@@ -16,6 +17,7 @@ from feature_store.plan.project import compile_project
 from resources.spark import SparkResource
 from resources.store import FeatureStoreResource
 from sensors.freshness import freshness_sensors
+from sensors.late_rows import late_row_sensors
 from sensors.streams import stream_sensors
 
 project = load_project("feature_defs")
@@ -33,12 +35,13 @@ defs = dg.Definitions(
             for plan in streaming
             for make in (stream_asset, online_asset, reconcile_asset)
         ),
+        maintenance_asset(plans),
         *demo_assets(),
     ],
     asset_checks=[fresh_check(plan) for plan in streaming],
-    jobs=[*jobs, *stream_jobs(streaming), *demo_jobs()],
-    schedules=[*cadence_schedules(jobs), *stream_schedules(streaming)],
-    sensors=[*stream_sensors(streaming), *freshness_sensors(streaming)],
+    jobs=[*jobs, *stream_jobs(streaming), maintenance_job(), *demo_jobs()],
+    schedules=[*cadence_schedules(jobs), *stream_schedules(streaming), maintenance_schedule()],
+    sensors=[*late_row_sensors(batch), *stream_sensors(streaming), *freshness_sensors(streaming)],
     resources={"spark": SparkResource(), "store": FeatureStoreResource()},
     executor=dg.in_process_executor,  # the steps of a run share its Spark session
 )

@@ -28,6 +28,11 @@ def log_key(stream: StreamSource) -> AssetKey:
     return source_key(stream.log)
 
 
+def maintenance_key() -> AssetKey:
+    """The maintenance of all Iceberg tables that the store writes: maintenance/tables."""
+    return AssetKey(["maintenance", "tables"])
+
+
 def source_key(source: BatchSource | StreamSource) -> AssetKey:
     """What a group is computed from: source/orders."""
     return AssetKey(["source", source.name])

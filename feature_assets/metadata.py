@@ -10,7 +10,7 @@ import dagster as dg
 from feature_assets.distribution import distribution_plot
 from feature_assets.keys import offline_key, source_key
 from feature_store.dsl.view import FeatureView
-from feature_store.dtypes import TIMESTAMP, DType
+from feature_store.dtypes import TIMESTAMP, DType, from_micros
 from feature_store.offline.materialize import Materialization
 from feature_store.offline.profile import Profile
 from feature_store.offline.reconcile import Consistency
@@ -102,10 +102,20 @@ def run_metadata(done: Materialization) -> Mapping[str, Any]:
                 for counts in done.inputs
             ]
         ),
+        **_late_metadata(done),
         "snapshot_id": str(done.snapshot_id),
         "seconds": round(done.seconds, 2),
         "sql": dg.MetadataValue.md(f"```sql\n{done.sql}\n```"),
     }
+
+
+def _late_metadata(done: Materialization) -> Mapping[str, Any]:
+    """Which partitions late rows have touched, and of which sources nobody can tell; nothing if there is nothing."""
+    spans = [
+        f"{from_micros(after):%Y-%m-%d %H:%M} to {from_micros(until):%Y-%m-%d %H:%M}" for after, until in done.late
+    ]
+    found = {"touched by late rows": "; ".join(spans), "late rows unknown": ", ".join(done.unknown)}
+    return {name: text for name, text in found.items() if text}
 
 
 def consistency_metadata(found: Consistency) -> Mapping[str, Any]:

@@ -6,17 +6,15 @@ from typing import Any
 
 import dagster as dg
 
-from feature_assets.checks import check_results, check_specs
+from feature_assets.checks import RunAudit, check_specs
 from feature_assets.keys import offline_key, op_name, source_key
 from feature_assets.metadata import run_metadata, table_metadata
 from feature_assets.partitions import partitions_of
 from feature_store.dsl.group import FeatureGroup
 from feature_store.duration import SECOND
-from feature_store.errors import QualityError
+from feature_store.errors import ConflictError, QualityError
 from feature_store.offline.materialize import materialize_span
-from feature_store.offline.profile import Profile
 from feature_store.plan.nodes import GroupPlan
-from feature_store.quality.expectations import Verdict, judge, refuse_failures
 from resources.spark import SparkResource
 from resources.store import FeatureStoreResource
 
@@ -68,33 +66,28 @@ def offline_asset(plan: GroupPlan, domain: str) -> dg.AssetsDefinition:
     @dg.multi_asset(
         name=op_name(key),
         specs=[spec],
-        check_specs=check_specs(key, plan.schema),
+        check_specs=check_specs(key, plan),
         backfill_policy=dg.BackfillPolicy.single_run(),
         pool="spark",
     )
     def compute(
         context: dg.AssetExecutionContext, spark: SparkResource, store: FeatureStoreResource
     ) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
-        verdicts: list[Verdict] = []
-
-        def audit(profile: Profile) -> None:
-            verdicts.extend(judge(plan.schema, profile))
-            refuse_failures(plan.schema, tuple(verdicts))
-
+        audit = RunAudit(key, plan)
         window = context.partition_time_window
         try:
             done = materialize_span(
                 spark.session(), store.settings, store.catalog, plan, window.start, window.end, audit
             )
-        except QualityError as error:
-            yield from check_results(key, verdicts)
+        except (ConflictError, QualityError) as error:
+            yield from audit.results(error)
             raise dg.Failure(str(error), allow_retries=False) from error
         context.log.info(f"{done.profile.rows:,} rows of {done.profile.entities:,} entities in {done.seconds:.1f} s")
         yield dg.MaterializeResult(
             asset_key=key,
             metadata=run_metadata(done),
             data_version=dg.DataVersion(str(done.snapshot_id)),
-            check_results=list(check_results(key, verdicts)),
+            check_results=list(audit.results()),
         )
 
     return compute

@@ -5,17 +5,15 @@ from datetime import UTC, datetime
 
 import dagster as dg
 
-from feature_assets.checks import check_results, check_specs
+from feature_assets.checks import RunAudit, check_specs
 from feature_assets.keys import log_key, offline_key, op_name, reconcile_key, source_key
 from feature_assets.metadata import consistency_metadata, run_metadata, table_metadata
 from feature_assets.offline import table_facts, table_tags
 from feature_assets.partitions import partitions_of
 from feature_store.errors import ConflictError, QualityError
 from feature_store.offline.materialize import Materialization
-from feature_store.offline.profile import Profile
 from feature_store.offline.reconcile import Consistency, reconcile_span
 from feature_store.plan.nodes import GroupPlan
-from feature_store.quality.expectations import Verdict, judge, refuse_failures
 from resources.spark import SparkResource
 from resources.store import FeatureStoreResource
 
@@ -51,24 +49,24 @@ def stream_asset(plan: GroupPlan, domain: str) -> dg.AssetsDefinition:
     @dg.multi_asset(
         name=op_name(key),
         specs=[spec],
-        check_specs=check_specs(key, plan.schema),
+        check_specs=check_specs(key, plan),
         backfill_policy=dg.BackfillPolicy.single_run(),
         pool="spark",
     )
     def backfill(
         context: dg.AssetExecutionContext, spark: SparkResource, store: FeatureStoreResource
     ) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
-        verdicts: list[Verdict] = []
+        audit = RunAudit(key, plan)
         try:
-            done, found = _reconcile(context, plan, spark, store, verdicts)
-        except QualityError as error:
-            yield from check_results(key, verdicts)
+            done, found = _reconcile(context, plan, spark, store, audit)
+        except (ConflictError, QualityError) as error:
+            yield from audit.results(error)
             raise dg.Failure(str(error), allow_retries=False) from error
         yield dg.MaterializeResult(
             asset_key=key,
             metadata={**run_metadata(done), **consistency_metadata(found)},
             data_version=dg.DataVersion(str(done.snapshot_id)),
-            check_results=list(check_results(key, verdicts)),
+            check_results=list(audit.results()),
         )
 
     return backfill
@@ -107,7 +105,7 @@ def reconcile_asset(plan: GroupPlan, domain: str) -> dg.AssetsDefinition:
         window = context.partition_time_window
         try:
             store.require_log(plan, window.end)
-            done, found = _reconcile(context, plan, spark, store, [], now=datetime.now(UTC))
+            done, found = _reconcile(context, plan, spark, store, RunAudit(key, plan), now=datetime.now(UTC))
         except (ConflictError, QualityError) as error:
             raise dg.Failure(str(error), allow_retries=False) from error
         if found.corrected:
@@ -135,13 +133,9 @@ def _reconcile(
     plan: GroupPlan,
     spark: SparkResource,
     store: FeatureStoreResource,
-    verdicts: list[Verdict],
+    audit: RunAudit,
     now: datetime | None = None,
 ) -> tuple[Materialization, Consistency]:
-    def audit(profile: Profile) -> None:
-        verdicts.extend(judge(plan.schema, profile))
-        refuse_failures(plan.schema, tuple(verdicts))
-
     window = context.partition_time_window
     done, found = reconcile_span(
         spark.session(), store.settings, store.catalog, plan, window.start, window.end, audit, now=now

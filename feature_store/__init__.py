@@ -8,7 +8,8 @@ from feature_store.dsl.aggregation import agg
 from feature_store.dsl.deprecation import Deprecated
 from feature_store.dsl.entity import Entity
 from feature_store.dsl.expansion import bucketed, one_hot
-from feature_store.dsl.feature import Expectation, Feature
+from feature_store.dsl.expectation import Expectation, RowsExpectation, SourceExpectation
+from feature_store.dsl.feature import Feature
 from feature_store.dsl.group import FeatureGroup
 from feature_store.dsl.on_demand import OnDemand
 from feature_store.dsl.source import BatchSource, StreamSource
@@ -36,6 +37,8 @@ __all__ = [
     "FeatureStore",
     "FeatureView",
     "OnDemand",
+    "RowsExpectation",
+    "SourceExpectation",
     "StreamSource",
     "agg",
     "bucketed",

@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from feature_store.dsl.collect import Project, load_project
 from feature_store.dsl.view import FeatureView
-from feature_store.plan.build import view_schema
+from feature_store.plan.build import build_plan, view_schema
 from feature_store.plan.project import compile_project
 from feature_store.plan.schema import GroupSchema, ViewSchema
 from feature_store.settings import Settings
 
 if TYPE_CHECKING:
+    import pyarrow as pa
     from pyiceberg.catalog import Catalog
 
     from feature_store.online.materialize import MaterializeReport
@@ -163,6 +164,26 @@ class FeatureStore:
         future = executor.submit(build)
         executor.shutdown(wait=False)
         return TrainingJob(future)
+
+    def read_group(self, group_id: str, *, snapshot: int | str | None = None) -> pa.Table:
+        """The rows of a group's offline table: as it is now, or as it was.
+
+        Args:
+            group_id: "name@version".
+            snapshot: the id of a snapshot (a dataset's `snapshots` has some), or the name of a tag (a dataset's `tag`)
+                or of a branch (where a failed check has left its rows).
+
+        Raises:
+            NotFoundError: if the group is not recorded or was never computed, or if there is no such snapshot.
+        """
+        from feature_store.offline.refs import snapshot_of
+        from feature_store.pit.planning import open_table
+
+        record = self.registry.group(group_id)
+        entity = next(entity for entity in self.registry.state().entities if entity.name == record.entity)
+        table = open_table(self.catalog, build_plan(record.group(entity)).schema)
+        found = snapshot_of(table, snapshot, f"group {group_id}")
+        return table.scan(snapshot_id=None if found is None else found.snapshot_id).to_arrow()
 
     def materialize_online(self, group: GroupSchema, *, full: bool = False) -> MaterializeReport:
         """Brings the newest rows of a group's offline table to Redis; only what changed, unless `full`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -93,6 +94,34 @@ class FeatureStoreResource(dg.ConfigurableResource):  # type: ignore[type-arg]
         from feature_store.registry.streams import StreamJobs
 
         return StreamJobs(self.client.registry.engine).read().get(name)
+
+    def flink_jobs(self, names: Collection[str]) -> set[str]:
+        """Flink's ids of the jobs of some names, as far as they were ever started.
+
+        Raises:
+            StackError: if the registry does not answer.
+        """
+        if not names:
+            return set()
+        from feature_store.registry.streams import StreamJobs
+
+        recorded = StreamJobs(self.client.registry.engine).read()
+        return {recorded[name].flink_job_id for name in names if name in recorded and recorded[name].flink_job_id}
+
+    def needed_snapshots(self, group: GroupSchema | None) -> set[int]:
+        """The snapshot of a group's table from which the next materialization to Redis goes on.
+
+        Raises:
+            StackError: if Redis does not answer.
+        """
+        if group is None:
+            return set()
+        from feature_store.online.connection import connect
+        from feature_store.online.progress import load_progress
+
+        with connect(self.settings.redis_url) as redis:
+            progress = load_progress(redis, group)
+        return set() if progress is None else {progress.snapshot}
 
     def require_log(self, plan: GroupPlan, end: datetime) -> None:
         """For those who compute a streaming group from its event log: the log has all that can count before `end`.

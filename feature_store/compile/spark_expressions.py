@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from feature_store.compile.sql_templates import STANDARD, Template, function
-from feature_store.dtypes import DType, to_micros
+from feature_store.dtypes import DType, Value, to_micros
 from feature_store.plan.expression_nodes import Expression
 
 SPARK_TYPES = {"STRING": "string", "INT": "bigint", "FLOAT": "double", "BOOL": "boolean", "TIMESTAMP": "timestamp"}
@@ -39,10 +39,8 @@ def finite_sql(text: str) -> str:
     return f"CASE WHEN abs({text}) < double('Infinity') THEN {text} + 0D END"
 
 
-def _literal(expression: Expression) -> str:
-    value = expression.value
-    if value is None:
-        return f"CAST(NULL AS {SPARK_TYPES.get(expression.dtype.kind, 'void')})"
+def literal(value: Value) -> str:
+    """A value as a Spark SQL literal of the type it has in a feature."""
     if isinstance(value, bool):
         return "TRUE" if value else "FALSE"
     if isinstance(value, datetime):
@@ -52,6 +50,12 @@ def _literal(expression: Expression) -> str:
     if isinstance(value, float):
         return f"{value!r}D"
     return f"{value}L" if value != -(2**63) else "(-9223372036854775807L - 1L)"
+
+
+def _literal(expression: Expression) -> str:
+    if expression.value is None:
+        return f"CAST(NULL AS {SPARK_TYPES.get(expression.dtype.kind, 'void')})"
+    return literal(expression.value)
 
 
 _TEMPLATES: dict[str, Template] = STANDARD | {

@@ -10,22 +10,9 @@ from pydantic.dataclasses import dataclass
 
 from feature_store.dsl.aggregation import Aggregation
 from feature_store.dsl.definition import STRICT, Definition
+from feature_store.dsl.expectation import Expectations
 from feature_store.dsl.window import WindowField
 from feature_store.dtypes import DTypeField, Value, read_value
-
-
-@dataclass(frozen=True, eq=False, kw_only=True, config=STRICT)
-class Expectation(Definition):
-    """What the values of a feature must be for a run to be good; `None` expects nothing.
-
-    Args:
-        min, max: closed bounds of every non-NULL value.
-        null_rate: greatest share of NULLs, 0 to 1.
-    """
-
-    min: int | float | None = None
-    max: int | float | None = None
-    null_rate: int | float | None = None
 
 
 @dataclass(frozen=True, eq=False, config=STRICT)
@@ -39,7 +26,7 @@ class Feature(Definition):
         window: "all_time", a duration: the value at T is over events in `[T - window, T)`, or `session(gap)`.
         where: condition on a row (SQL) for it to count in this feature.
         default: given to readers when the value is missing or NULL; never stored.
-        expect: `Expectation` or a dict of its arguments.
+        expect: an `Expectation`, as a dict of its arguments, or a list of them, some of which may only warn.
         rename_ok: why the name breaks the naming convention.
     """
 
@@ -51,7 +38,7 @@ class Feature(Definition):
     where: str | None = None
     default: Value = None
     description: str = ""
-    expect: Expectation | None = None
+    expect: Expectations = ()
     rename_ok: str = ""
 
     @model_validator(mode="before")

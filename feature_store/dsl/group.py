@@ -13,6 +13,7 @@ from pydantic.dataclasses import dataclass
 from feature_store.dsl.definition import STRICT, Definition
 from feature_store.dsl.deprecation import Deprecated
 from feature_store.dsl.entity import Entity
+from feature_store.dsl.expectation import RowsExpectation, SourceExpectation
 from feature_store.dsl.feature import Feature
 from feature_store.dsl.source import BatchSource, SourceField, StreamSource
 from feature_store.duration import DAY, HOUR, MINUTE, SECOND, Duration, parse_duration
@@ -50,6 +51,8 @@ class FeatureGroup(Definition):
         buckets: hash buckets of the entity in the offline table.
         commit_interval: of a stream: how often its rows are committed to the offline table, "1s" to "1h".
         parallelism: of a stream: of its Flink job.
+        expect_rows: how many rows a partition must have, against those before it: a dict of `RowsExpectation`.
+        expect_source: how fresh the sources must be: a dict of `SourceExpectation`, such as {"max_age": "6h"}.
         deprecated: what to use instead of this version, and when it may go.
     """
 
@@ -76,6 +79,8 @@ class FeatureGroup(Definition):
     buckets: int = 4
     commit_interval: Duration = "5m"
     parallelism: int = 2
+    expect_rows: RowsExpectation | None = None
+    expect_source: SourceExpectation | None = None
     tags: dict[str, str] = Field(default_factory=dict)
     deprecated: Deprecated | None = None
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from feature_store.compile.spark_expressions import quote
-from feature_store.plan.schema import FEATURE_TIMESTAMP, GroupSchema
+from feature_store.compile.spark_expressions import literal, quote
+from feature_store.plan.schema import FEATURE_TIMESTAMP, Column, GroupSchema
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
@@ -16,7 +17,10 @@ BINS = 20
 
 @dataclass(frozen=True)
 class FeatureProfile:
-    """One feature over all rows of a run; bounds, mean and histogram (centre, count) of numeric features only."""
+    """One feature over all rows of a run; bounds, mean and histogram (centre, count) of numeric features only.
+
+    `strays` counts, for each set of expected values, the rows with a value that is not in it.
+    """
 
     name: str
     nulls: int
@@ -25,6 +29,7 @@ class FeatureProfile:
     maximum: float | None = None
     mean: float | None = None
     histogram: tuple[tuple[float, float], ...] = ()
+    strays: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -48,6 +53,8 @@ def profile_rows(rows: DataFrame, schema: GroupSchema) -> Profile:
         if feature.dtype.is_numeric:
             wanted += [f"min({column}) AS min{i}", f"max({column}) AS max{i}", f"avg({column}) AS mean{i}"]
             wanted.append(f"histogram_numeric(CAST({column} AS DOUBLE), {BINS}) AS bins{i}")
+        sets = [expected.values for expected in feature.expect if expected.values is not None]
+        wanted += [f"count_if({_is_stray(feature, values)}) AS strays{i}_{j}" for j, values in enumerate(sets)]
     values = _only_row(rows.selectExpr(*wanted))
     of_keys = rows.groupBy(*(quote(key.name) for key in schema.keys)).agg(
         count_distinct(col(FEATURE_TIMESTAMP)).alias("n")
@@ -57,8 +64,16 @@ def profile_rows(rows: DataFrame, schema: GroupSchema) -> Profile:
         rows=values["rows"],
         entities=keys["entities"],
         duplicates=values["rows"] - keys["instants"],
-        features=tuple(_feature(feature.name, i, values) for i, feature in enumerate(schema.features)),
+        features=tuple(_feature(feature, i, values) for i, feature in enumerate(schema.features)),
     )
+
+
+def _is_stray(feature: Column, values: Sequence[bool | int | str]) -> str:
+    """The condition that a value (of a list: an item) is none of some."""
+    among = ", ".join(literal(value) for value in values)
+    if feature.dtype.item is None:
+        return f"{quote(feature.name)} NOT IN ({among})"
+    return f"exists({quote(feature.name)}, item -> item NOT IN ({among}))"
 
 
 def _only_row(found: DataFrame) -> dict[str, Any]:
@@ -67,15 +82,17 @@ def _only_row(found: DataFrame) -> dict[str, Any]:
     return row.asDict()
 
 
-def _feature(name: str, i: int, values: dict[str, Any]) -> FeatureProfile:
+def _feature(feature: Column, i: int, values: dict[str, Any]) -> FeatureProfile:
     rows = values["rows"]
+    sets = sum(expected.values is not None for expected in feature.expect)
     nulls = rows - values[f"n{i}"]
     return FeatureProfile(
-        name=name,
+        name=feature.name,
         nulls=nulls,
         null_rate=nulls / rows if rows else 0.0,
         minimum=values.get(f"min{i}"),
         maximum=values.get(f"max{i}"),
         mean=values.get(f"mean{i}"),
         histogram=tuple((bar["x"], bar["y"]) for bar in values.get(f"bins{i}") or []),
+        strays=tuple(values[f"strays{i}_{j}"] for j in range(sets)),
     )

@@ -14,23 +14,17 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from pyiceberg.catalog import Catalog
-from pyiceberg.exceptions import CommitFailedException
-from pyiceberg.table import Table
 
 from feature_store.compile.span import Span
 from feature_store.compile.spark_expressions import quote
 from feature_store.dtypes import FLOAT, DType, to_micros
 from feature_store.errors import ConflictError
+from feature_store.offline.audit import Audit, evidence_of
 from feature_store.offline.catalog import CATALOG
-from feature_store.offline.materialize import (
-    Audit,
-    Materialization,
-    computed_rows,
-    inside,
-    materialization,
-    remember_first,
-    span_of,
-)
+from feature_store.offline.materialize import Materialization, compute_rows, materialization, span_of
+from feature_store.offline.profile import profile_rows
+from feature_store.offline.refs import commit
+from feature_store.offline.staging import inside, note_first
 from feature_store.offline.tables import ensure_table
 from feature_store.plan.nodes import GroupPlan
 from feature_store.plan.schema import CREATED_TIMESTAMP, FEATURE_TIMESTAMP, GroupSchema
@@ -41,8 +35,6 @@ if TYPE_CHECKING:
 
 TOLERANCE = 1e-9
 """How far two floats may be apart, relative to the greater: engines add in different orders."""
-_COMMITS = 10
-"""How often a change of the table's properties is tried while the stream commits to it."""
 
 
 @dataclass(frozen=True)
@@ -127,16 +119,26 @@ def reconcile_span(
         )
     table = ensure_table(catalog, plan.schema)
     span = span_of(table, plan, to_micros(start), to_micros(end))
-    with computed_rows(spark, settings, plan, span, audit) as computed:
+    computed = compute_rows(spark, settings, plan, span, {})
+    rows = computed.rows.persist()
+    try:
+        profile = profile_rows(rows, plan.schema)
+        if audit is not None:
+            audit(evidence_of(table, plan, span, profile, computed.inputs))
         columns = [field.name for field in table.schema().fields]
         if _has_rows(spark, plan.schema, span):
-            found = _correct(plan.schema, computed.rows, span, columns)
+            found = _correct(plan.schema, rows, span, columns)
         else:  # a backfill as a rule
-            found = _all_missing(plan.schema, computed.profile.rows)
+            found = _all_missing(plan.schema, profile.rows)
             if found.corrected:
-                _append(plan.schema, computed.rows, columns, "timestamp_micros({now})")
-    _remember(table, plan, span)
-    return materialization(plan, table, computed, began), found
+                _append(plan.schema, rows, columns, "timestamp_micros({now})")
+    finally:
+        rows.unpersist()
+    table.refresh()
+    commit(table, lambda transaction: note_first(transaction, plan, span))
+    snapshot = table.current_snapshot()
+    written = snapshot.snapshot_id if snapshot is not None else 0
+    return materialization(plan, written, profile, computed, began), found
 
 
 def _has_rows(spark: SparkSession, schema: GroupSchema, span: Span) -> bool:
@@ -164,18 +166,6 @@ def _correct(schema: GroupSchema, batch: DataFrame, span: Span, columns: Iterabl
     finally:
         compared.unpersist()
     return found
-
-
-def _remember(table: Table, plan: GroupPlan, span: Span) -> None:
-    """Notes where history begins; again if the stream committed at the same moment."""
-    for left in reversed(range(_COMMITS)):
-        table.refresh()
-        try:
-            remember_first(table, plan, span)
-            break
-        except CommitFailedException:
-            if not left:
-                raise
 
 
 def _stored(schema: GroupSchema, where: str) -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from feature_store.compile.spark_expressions import quote, spark_type
 from feature_store.dsl.source import BatchSource
 from feature_store.dtypes import FLOAT, TIMESTAMP, DType
+from feature_store.duration import SECOND
 from feature_store.errors import InputError, choices
 from feature_store.offline.catalog import CATALOG
 from feature_store.settings import Settings
@@ -28,26 +29,38 @@ _WITH_OFFSET = r"(Z|[+-]\\d{2}:?\\d{2})$"
 
 @dataclass(frozen=True)
 class InputCounts:
-    """What a run read from one source, and what of it did not count."""
+    """What a run read from one source, and what of it did not count.
+
+    `age` is how long (seconds) before the end of what was read its newest row is; None if there is no row at all.
+    """
 
     source: str
     rows: int
     null_timestamps: int
     null_keys: int
     non_finite: int
+    age: float | None
 
 
 def open_source(
-    spark: SparkSession, settings: Settings, source: BatchSource, keys: tuple[str, ...], after: int | None, until: int
+    spark: SparkSession,
+    settings: Settings,
+    source: BatchSource,
+    keys: tuple[str, ...],
+    after: int | None,
+    until: int,
+    snapshot: int | None = None,
 ) -> InputCounts:
     """Registers a source as a view of its name, with the rows of `[after, until)` (microseconds), and counts them.
+
+    Of an Iceberg table the rows are those of a snapshot, the newest unless given.
 
     The counts are an aggregate of their own: Spark's observations are lost where it finds a branch to be empty.
 
     Raises:
         InputError: if the source is not there, lacks a column, or has one of another type or without a time zone.
     """
-    raw = _read(spark, settings, source)
+    raw = _read(spark, settings, source, snapshot)
     text = source.path is not None and _is_csv(source.path)
     typed = raw.selectExpr(*(_typed(source, raw, name, dtype, text) for name, dtype in source.schema.items()))
     time = quote(source.event_timestamp)
@@ -63,15 +76,23 @@ def open_source(
         f"count_if({time} IS NULL) AS null_timestamps",
         f"count_if({unkeyed}) AS null_keys",
         f"coalesce(sum({odd}), 0) AS non_finite",
+        newest := f"unix_micros(max({time})) AS newest",
     ).first()
     assert counts is not None
-    return InputCounts(source=source.name, **counts.asDict())
+    found = counts.asDict()
+    if found["newest"] is None and after is not None:  # it may be older than all that counts
+        (found["newest"],) = typed.where(bounds[0]).selectExpr(newest).first() or (None,)
+    last = found.pop("newest")
+    return InputCounts(source=source.name, **found, age=None if last is None else (until - last) / SECOND)
 
 
-def _read(spark: SparkSession, settings: Settings, source: BatchSource) -> DataFrame:
+def _read(spark: SparkSession, settings: Settings, source: BatchSource, snapshot: int | None) -> DataFrame:
     try:
         if source.table is not None:
-            return spark.table(f"{CATALOG}.{source.table}")
+            table = f"{CATALOG}.{source.table}"
+            return (
+                spark.table(table) if snapshot is None else spark.sql(f"SELECT * FROM {table} VERSION AS OF {snapshot}")
+            )
         if source.path is not None:
             path = data_path(settings, source.path)
             return spark.read.csv(path, header=True) if _is_csv(source.path) else spark.read.parquet(path)

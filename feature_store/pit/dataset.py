@@ -8,7 +8,7 @@ import re
 import shutil
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -25,6 +25,7 @@ from pyiceberg.table import Table
 
 from feature_store.errors import InputError
 from feature_store.offline.catalog import open_catalog
+from feature_store.offline.refs import drop_tag, tag_snapshot
 from feature_store.pit.join import join_view
 from feature_store.pit.labels import read_labels
 from feature_store.pit.on_demand import with_on_demand
@@ -54,6 +55,7 @@ class TrainingDataset:
     Attributes:
         path: the folder of its Parquet files, whose names sort in the order of the rows, and of its record.
         snapshots: the snapshot of each group's table that was read, by group id; None: nothing was written to it yet.
+            They are tagged, and kept as long as the tag is.
         labels_hash: hash of the label rows.
         engine: what ran the join.
         seconds: how long it took, from reading the labels to the stored result.
@@ -73,6 +75,11 @@ class TrainingDataset:
     seconds: float
     null_rates: dict[str, float]
     created: datetime
+
+    @property
+    def tag(self) -> str:
+        """The tag of the snapshots that it read, in each group's table."""
+        return _tag(self.name, self.id)
 
     @cached_property
     def table(self) -> pa.Table:
@@ -136,11 +143,12 @@ def build_in(
     started, created = time.perf_counter(), datetime.now(UTC)
     _check(view, name, known_by, snapshots or {})
     rows = read_labels(labels, view)
-    plans = _plans(catalog, view, rows.table, snapshots or {})
-    joined = with_on_demand(view, rows.table, join_view(rows.table, view, plans, known_by))
+    tables = {viewed.group.id: open_table(catalog, viewed.group) for viewed in view.groups}
+    plans = _plans(tables, view, rows.table, snapshots or {})
     dataset_id = f"{created:%Y%m%dT%H%M%SZ}-{uuid.uuid4().hex[:8]}"
     path = folder / name / dataset_id
-    with _appearing(path) as unfinished:
+    with _tagged(tables, plans, _tag(name, dataset_id)), _appearing(path) as unfinished:
+        joined = with_on_demand(view, rows.table, join_view(rows.table, view, plans, known_by))
         _write_rows(unfinished, rows.table, joined.features)
         dataset = TrainingDataset(
             name=name,
@@ -184,18 +192,34 @@ def _check(view: ViewSchema, name: str, known_by: object, snapshots: Mapping[str
 
 
 def _plans(
-    catalog: Catalog, view: ViewSchema, labels: pa.Table, snapshots: Mapping[str, int | None]
+    tables: Mapping[str, Table], view: ViewSchema, labels: pa.Table, snapshots: Mapping[str, int | None]
 ) -> list[GroupPlan]:
     times = pc.min_max(labels[LABEL_TIMESTAMP].cast(pa.int64()))
     label_times = (times["min"].as_py(), times["max"].as_py()) if labels.num_rows else None
-    tables: dict[str, Table] = {}  # one for all roles of a group: they see the same rows
     plans = []
     for viewed in view.groups:
-        group = viewed.group
-        table = tables.get(group.id) or tables.setdefault(group.id, open_table(catalog, group))
+        group, table = viewed.group, tables[viewed.group.id]
         snapshot_id = snapshots[group.id] if group.id in snapshots else current_snapshot_id(table)
         plans.append(plan_group(table, viewed, snapshot_id, label_times))
     return plans
+
+
+def _tag(name: str, dataset_id: str) -> str:
+    return f"training-{name}-{dataset_id}"
+
+
+@contextmanager
+def _tagged(tables: Mapping[str, Table], plans: Sequence[GroupPlan], tag: str) -> Iterator[None]:
+    """Tags the snapshots that a dataset reads, so that they are never expired; not if the dataset fails."""
+    read = {plan.group.id: plan.snapshot_id for plan in plans if plan.snapshot_id is not None}
+    try:
+        for group, snapshot in read.items():
+            tag_snapshot(tables[group], snapshot, tag)
+        yield
+    except BaseException:
+        for group in read:
+            drop_tag(tables[group], tag)
+        raise
 
 
 @contextmanager

@@ -27,6 +27,7 @@ from pyiceberg.types import LongType, PrimitiveType, StringType, TimestamptzType
 
 from feature_store.dtypes import TIMESTAMP, DType, arrow_type
 from feature_store.errors import ConflictError, NotFoundError
+from feature_store.offline.refs import snapshot_of
 from feature_store.plan.schema import CREATED_TIMESTAMP, FEATURE_TIMESTAMP, Column, GroupSchema, ViewedSchema
 
 _BUCKETED_TYPES: dict[str, PrimitiveType] = {"STRING": StringType(), "INT": LongType(), "TIMESTAMP": TimestamptzType()}
@@ -126,7 +127,7 @@ def plan_group(
     """
     group = viewed.group
     columns = _columns(table.schema(), group)
-    snapshot = _snapshot(table, group, snapshot_id)
+    snapshot = snapshot_of(table, snapshot_id, f"group {group.id}")
     files: tuple[PlannedFile, ...] = ()
     if snapshot is not None and label_times is not None:
         files = _files(table, group, snapshot, label_times)
@@ -182,20 +183,6 @@ def _same_type(found: pa.DataType, wanted: pa.DataType) -> bool:
         is_list = pa.types.is_list(found) or pa.types.is_large_list(found)
         return is_list and _same_type(found.value_type, wanted.value_type)
     return bool(found == wanted or (pa.types.is_large_string(found) and pa.types.is_string(wanted)))
-
-
-def _snapshot(table: Table, group: GroupSchema, snapshot_id: int | None) -> Snapshot | None:
-    if snapshot_id is None:
-        return None
-    snapshot = table.snapshot_by_id(snapshot_id)
-    if snapshot is None:
-        raise NotFoundError(
-            f"{group.table} has no snapshot {snapshot_id} (any more)",
-            where=f"group {group.id}",
-            remedy="leave the snapshot out to read the table as it is now",
-            code="no-snapshot",
-        )
-    return snapshot
 
 
 def _files(

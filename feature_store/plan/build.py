@@ -16,6 +16,7 @@ from feature_store.plan.aggregations import result_type
 from feature_store.plan.checks import group_problems
 from feature_store.plan.clock import AS_OF
 from feature_store.plan.cycles import cycles_of
+from feature_store.plan.expectations import expectation_problems
 from feature_store.plan.expression_nodes import Expression, finite
 from feature_store.plan.expressions import columns_in, parse_condition, parse_expression
 from feature_store.plan.fingerprint import fingerprint_of, state_fingerprint_of
@@ -152,12 +153,8 @@ class _Builder:
         if not feature.dtype.accepts(feature.default):
             self.refuse("default", f"the default {feature.default!r} is not a value of {feature.dtype}",
                         f"give a default of type {feature.dtype}, or none", feature)  # fmt: skip
-        bounds = feature.expect
-        if bounds is not None and not feature.dtype.is_numeric and (bounds.min is not None or bounds.max is not None):
-            self.refuse("expect", f"min and max need a number, the feature is {feature.dtype}",
-                        "expect a null_rate only", feature)  # fmt: skip
-        if bounds is not None and bounds.null_rate is not None and not 0 <= bounds.null_rate <= 1:
-            self.refuse("expect", f"null_rate={bounds.null_rate} is not a share", "use 0 to 1", feature)
+        for message, remedy in expectation_problems(feature):
+            self.refuse("expect", message, remedy, feature)
 
     def _queried(self) -> QueriedRows | None:
         group = self.group

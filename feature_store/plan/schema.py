@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from feature_store.dsl.feature import Expectation
+from feature_store.dsl.expectation import Expectation
 from feature_store.dtypes import DType, Value
 from feature_store.plan.expression_nodes import Expression
 
@@ -25,7 +25,7 @@ class Column:
     dtype: DType
     default: Value = None
     description: str = ""
-    expect: Expectation | None = None
+    expect: tuple[Expectation, ...] = ()
 
 
 @dataclass(frozen=True)

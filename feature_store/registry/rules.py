@@ -50,6 +50,8 @@ CHANGED = {
     ("group", "buckets"): Rule(True, "the offline table of this version is laid out otherwise"),
     ("group", "commit_interval"): _WHEN,
     ("group", "parallelism"): Rule(False, "computes the same with other resources"),
+    ("group", "expect_rows"): _CHECK,
+    ("group", "expect_source"): _CHECK,
     ("entity", "description"): _DOCS,
     ("entity", "join_key"): _KEY,
     ("entity", "dtype"): _KEY,

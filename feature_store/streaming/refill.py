@@ -8,6 +8,7 @@ from pyiceberg.catalog import Catalog
 from pyiceberg.table import Table
 
 from feature_store.duration import MINUTE
+from feature_store.offline.maintenance import FLINK_JOB
 from feature_store.online.materialize import materialize
 from feature_store.plan.schema import GroupSchema
 
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
 MARGIN = 15 * MINUTE
 """How long before its commit a row can have been sent as an update (microseconds), beside the commit interval: a
 checkpoint that takes longer than 10 minutes fails, and after a failure the rows that are not committed come again."""
-_OF_STREAM = "flink.job-id"
 
 
 def refill(catalog: Catalog, redis: Redis, schema: GroupSchema, commit_interval: int) -> int | None:
@@ -37,5 +37,5 @@ def refill(catalog: Catalog, redis: Redis, schema: GroupSchema, commit_interval:
 
 def _last_commit(table: Table) -> int | None:
     """When (microseconds) the stream made its newest snapshot; batch makes some, too."""
-    times = [s.timestamp_ms for s in table.snapshots() if s.summary is not None and _OF_STREAM in s.summary]
+    times = [s.timestamp_ms for s in table.snapshots() if s.summary is not None and FLINK_JOB in s.summary]
     return max(times) * 1000 if times else None

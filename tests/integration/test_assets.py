@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ from feature_assets.sources import source_specs
 from feature_store import FLOAT, INT, STRING, TIMESTAMP, BatchSource, Entity, Feature, FeatureGroup, FeatureView, agg
 from feature_store.client import FeatureStore
 from feature_store.dsl.collect import Project
+from feature_store.errors import NotFoundError
 from feature_store.plan.build import build_plan
 from feature_store.settings import Settings
 from resources.spark import SparkResource
@@ -47,6 +49,7 @@ class Orders:
             owner="team:payments",
             start=FIRST,
             buckets=2,
+            expect_source={"max_age": "2d", "blocking": False},
             features=[
                 Feature("card_order_count_2d", agg.count(), window="2d", dtype=INT, default=0),
                 Feature("card_amount_mean_2d", agg.mean("amount"), window="2d", dtype=FLOAT, expect={"max": 100}),
@@ -98,7 +101,7 @@ def test_a_range_is_one_run_and_reaches_redis(orders: Orders) -> None:
         partitions = instance.get_materialized_partitions(offline_key(orders.group))
     assert sorted(partitions) == [f"2026-03-0{n}" for n in range(1, 6)]
     checks = {e.check_name: e.passed for e in result.get_asset_check_evaluations()}
-    assert checks == {"unique_key": True, "range": True}
+    assert checks == {"schema": True, "unique_key": True, "range": True, "source_freshness": True}
     step = result.asset_materializations_for_node("__".join(offline_key(orders.group).path))[0]
     assert step.metadata["dagster/row_count"].value == 4
     assert "data:image/svg+xml;base64," in str(step.metadata["distribution"].value)
@@ -125,6 +128,10 @@ def test_a_failed_check_publishes_nothing_and_the_next_run_recovers(orders: Orde
             failed["range"].metadata["expectations"].value
         )
         assert bad.asset_materializations_for_node("__".join(offline_key(orders.group).path)) == []
+        (branch,) = set(table.refresh().metadata.refs) - {"main"}
+        assert str(failed["range"].metadata["rows are on branch"].value) == branch
+        rejected = orders.store.read_group("card_orders@1", snapshot=branch)
+        assert max(mean or 0 for mean in rejected["card_amount_mean_2d"].to_pylist()) == 500005
         assert bad.asset_materializations_for_node("__".join(online_key(orders.group).path)) == []
         assert (
             table.refresh().current_snapshot()
@@ -135,6 +142,32 @@ def test_a_failed_check_publishes_nothing_and_the_next_run_recovers(orders: Orde
         orders.write(("c9", 5, 10), ("c9", 30, 20))
         assert orders.materialize(instance, "2026-03-02", "2026-03-02").success
         assert orders.read("c9")[0]["card_amount_mean_2d"] == 15.0
+
+
+def test_a_warning_is_published(orders: Orders) -> None:
+    with dg.DagsterInstance.ephemeral() as instance:
+        orders.write(("c8", 5, 10))
+        result = orders.materialize(instance, FIRST, "2026-03-04")
+    assert result.success
+    (warned,) = (e for e in result.get_asset_check_evaluations() if not e.passed)
+    assert (warned.check_name, warned.severity) == ("source_freshness", dg.AssetCheckSeverity.WARN)
+    assert warned.metadata["card_orders age (s)"].value == (4 * 24 - 5) * 3600
+    assert orders.read("c8")[0]["card_order_count_2d"] == 0
+
+
+def test_a_table_of_another_type_fails_the_schema_check(orders: Orders) -> None:
+    count, mean = orders.group.features
+    changed = replace(orders.group, name="card_changed", features=(count,))
+    with dg.DagsterInstance.ephemeral() as instance:
+        orders.write(("c7", 5, 10))
+        orders.plan = build_plan(changed)
+        assert orders.materialize(instance, FIRST, FIRST).success
+        orders.plan = build_plan(replace(changed, features=(replace(mean, name=count.name),)))
+        result = orders.materialize(instance, FIRST, FIRST)
+    assert not result.success
+    (failed,) = result.get_asset_check_evaluations()
+    assert (failed.check_name, failed.passed) == ("schema", False)
+    assert "is int64, the definition says double" in str(failed.metadata["found"].value)
 
 
 def test_training_and_serving_agree(orders: Orders) -> None:
@@ -148,3 +181,16 @@ def test_training_and_serving_agree(orders: Orders) -> None:
     assert job.status() == "SUCCEEDED"
     rows = data.to_polars().drop("label_timestamp", "y").to_dicts()
     assert rows == orders.read("c6", "c5", "nobody", "c5")
+
+    tables = orders.store.read_group("card_orders@1"), orders.store.read_group("card_orders@1", snapshot=data.tag)
+    orders.write(("c5", 5, 10))
+    with dg.DagsterInstance.ephemeral() as instance:
+        assert orders.materialize(instance).success
+    assert orders.store.read_group("card_orders@1").num_rows < tables[0].num_rows
+    for snapshot in (data.tag, data.snapshots["card_orders@1"]):
+        assert orders.store.read_group("card_orders@1", snapshot=snapshot).equals(tables[0])
+    assert tables[1].equals(tables[0])
+    again = orders.store.training_dataset("cards@1", pl.DataFrame(labels), name="cards", snapshots=data.snapshots)
+    assert again.wait(60).to_polars().equals(data.to_polars())
+    with pytest.raises(NotFoundError, match=r"features.card_orders_v1 has no tag or branch training-x \(any more\)"):
+        orders.store.read_group("card_orders@1", snapshot="training-x")

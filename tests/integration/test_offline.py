@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,14 +12,15 @@ import pytest
 import sqlalchemy as sa
 from pyiceberg.catalog import Catalog
 
-from feature_store import FLOAT, INT, STRING, TIMESTAMP, BatchSource, Entity, Feature, FeatureGroup, agg
+from feature_store import FLOAT, INT, LIST, STRING, TIMESTAMP, BatchSource, Entity, Feature, FeatureGroup, agg
 from feature_store.compile.reference import run_reference
 from feature_store.compile.reference_events import Row
 from feature_store.compile.span import Span
 from feature_store.dtypes import to_micros
 from feature_store.errors import ConflictError, InputError, QualityError
+from feature_store.offline.audit import Audit, Evidence
+from feature_store.offline.catalog import open_catalog
 from feature_store.offline.materialize import Materialization, materialize_span
-from feature_store.offline.profile import Profile
 from feature_store.offline.tables import ensure_table
 from feature_store.plan.build import build_plan
 from feature_store.quality.expectations import judge, refuse_failures
@@ -63,6 +64,10 @@ class Shop:
 
     def run(self, group: FeatureGroup, start: datetime, end: datetime, **more: Any) -> Materialization:
         return materialize_span(self.spark, self.settings, self.catalog, build_plan(group), start, end, **more)
+
+    def run_beside(self, group: FeatureGroup, start: datetime, end: datetime) -> Materialization:
+        session = self.spark.newSession()
+        return materialize_span(session, self.settings, open_catalog(self.settings), build_plan(group), start, end)
 
     def stored(self, group: FeatureGroup) -> list[Row]:
         table = self.catalog.load_table(build_plan(group).schema.table).scan().to_arrow()
@@ -140,25 +145,40 @@ def test_hours_of_one_day_are_rewritten_one_by_one(shop: Shop) -> None:
     assert [row for row in shop.stored(group) if row["feature_timestamp"] == day(1)] == midnight
 
 
+def void(_: object) -> None:
+    """Makes a callback of a call whose result nobody wants."""
+
+
 def test_two_runs_at_once_never_lose_each_others_rows(shop: Shop) -> None:
     hourly = [Feature("user_count_2h", agg.count(), window="2h", dtype=INT)]
     group = shop.group("user_raced", refresh="hourly", features=hourly)
     shop.run(group, day(0), day(1))
     hour = timedelta(hours=1)
 
-    def meanwhile(start: datetime) -> Callable[[Profile], None]:
-        return lambda profile: void(shop.run(group, start, start + hour))
+    def meanwhile(start: datetime) -> Audit:
+        return lambda evidence: void(shop.run(group, start, start + hour))
 
-    shop.write([*shop.rows, event("e", 3.5, 1), event("f", 30.2, 1)])
-    with pytest.raises(ConflictError, match="another run has written the same days"):
-        shop.run(group, day(0) + 3 * hour, day(0) + 4 * hour, audit=meanwhile(day(0) + 5 * hour))
-    shop.run(group, day(0) + 3 * hour, day(0) + 4 * hour, audit=meanwhile(day(1) + 6 * hour))
-    users = {row["user_id"] for row in shop.stored(group)}
-    assert {"a", "e", "f"} <= users
+    shop.write([*shop.rows, event("e", 3.5, 1), event("g", 5.5, 1), event("f", 30.2, 1)])
+    done = shop.run(group, day(0) + 3 * hour, day(0) + 4 * hour, audit=meanwhile(day(0) + 5 * hour))
+    shop.run(group, day(0) + 4 * hour, day(0) + 5 * hour, audit=meanwhile(day(1) + 6 * hour))
+    rows = shop.stored(group)
+    assert {"a", "e", "f", "g"} <= {row["user_id"] for row in rows}
+    assert len(rows) == len({(row["user_id"], row["feature_timestamp"]) for row in rows})
+    table = shop.catalog.load_table(build_plan(group).schema.table)
+    assert set(table.metadata.refs) == {"main"}
+    assert done.snapshot_id in {snapshot.snapshot_id for snapshot in table.snapshots()}
 
 
-def void(_: object) -> None:
-    """Makes a callback of a call whose result nobody wants."""
+def test_many_runs_at_once_all_publish(shop: Shop) -> None:
+    """Two threads, as two processes would have a session each; eight days, one table."""
+    raced, alone = shop.group("user_crowd"), shop.group("user_calm")
+    for group in (raced, alone):
+        shop.run(group, day(0), day(1))
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(lambda n: shop.run_beside(raced, day(n), day(n + 1)), range(1, 9)))
+    for n in range(1, 9):
+        shop.run(alone, day(n), day(n + 1))
+    assert shop.stored(raced) == shop.stored(alone)
 
 
 def test_an_earlier_partition_moves_the_beginning_of_history(shop: Shop) -> None:
@@ -176,12 +196,41 @@ def test_a_failed_audit_writes_nothing(shop: Shop) -> None:
     plan = build_plan(group)
     shop.write([*shop.rows, event("a", 40, 1e6)])
 
-    def audit(profile: Profile) -> None:
-        refuse_failures(plan.schema, judge(plan.schema, profile))
+    def audit(evidence: Evidence) -> None:
+        refuse_failures(plan, judge(plan, evidence))
 
     with pytest.raises(QualityError, match=r"user_mean_all_time maximum: expected x <= 100, found 2500"):
         shop.run(group, day(0), day(4), audit=audit)
     assert shop.stored(group) == before
+    table = shop.catalog.load_table(plan.schema.table)
+    (branch,) = set(table.metadata.refs) - {"main"}
+    rejected = table.scan(snapshot_id=table.metadata.refs[branch].snapshot_id).to_arrow().to_pylist()
+    assert max(row["user_mean_all_time"] for row in rejected) > 100
+    shop.write(shop.rows[:-1])
+    shop.run(group, day(0), day(4), audit=audit)
+    assert shop.stored(group) == shop.expected(group, day(0), day(4))
+
+
+def test_a_failed_audit_of_the_first_run_leaves_the_table_empty(shop: Shop) -> None:
+    group = shop.group("user_first_audited")
+
+    def refuse(evidence: Evidence) -> None:
+        raise QualityError("no", code="expectation")
+
+    with pytest.raises(QualityError):
+        shop.run(group, day(0), day(2), audit=refuse)
+    assert shop.stored(group) == []
+    shop.run(group, day(0), day(2))
+    assert shop.stored(group) == shop.expected(group, day(0), day(2))
+
+
+def test_a_run_that_fails_while_it_writes_leaves_no_branch(shop: Shop) -> None:
+    csv = shop.folder / "naive.csv"
+    csv.write_text("user_id,amount,ts\na,1,2026-03-01T01:00:00+00:00\nb,much,2026-03-01T02:00:00+00:00\n")
+    group = shop.group("user_failing", source=shop.source(path=str(csv)))
+    with pytest.raises(Exception, match="CAST_INVALID_INPUT"):
+        shop.run(group, day(0), day(1))
+    assert not set(shop.catalog.load_table(build_plan(group).schema.table).metadata.refs) - {"main"}
 
 
 def test_oddities_of_a_source_are_counted(shop: Shop) -> None:
@@ -190,6 +239,64 @@ def test_oddities_of_a_source_are_counted(shop: Shop) -> None:
     counts = shop.run(group, day(0), day(1)).inputs[0]
     assert (counts.rows, counts.null_keys, counts.null_timestamps, counts.non_finite) == (4, 1, 1, 1)
     assert [row["user_id"] for row in shop.stored(group)] == ["a", "c"]
+
+
+def test_values_outside_an_expected_set_are_counted(shop: Shop) -> None:
+    spelt = ["a", "it's", "back\\slash", "größe"]
+    features = [
+        Feature("user_last_all_time", agg.last("user_id"), window="all_time", dtype=STRING,
+                expect=[{"values": spelt}, {"values": ["a"], "blocking": False}]),
+        Feature("user_users_all_time", agg.collect_set("user_id"), window="all_time", dtype=LIST(STRING),
+                expect={"values": ["a"]}),
+        Feature("user_n_all_time", agg.count(), window="all_time", dtype=INT, expect={"values": [1, 2]}),
+    ]  # fmt: skip
+    group = shop.group("user_sets", features=features)
+    shop.write(
+        [event(user, hours, 1) for hours, user in enumerate(["a", "a", "a", "it's", "back\\slash", "größe", "z"])]
+    )
+    profile = shop.run(group, day(0), day(1)).profile
+    assert [feature.strays for feature in profile.features] == [(1, 4), (4,), (1,)]
+
+
+def test_recent_partitions_are_counted(shop: Shop) -> None:
+    """Those before the run, as far as they have rows and history's beginning is not among them."""
+    seen: list[Evidence] = []
+    group = shop.group("user_recent", expect_rows={"recent": 3})
+    shop.write([event(user, 24 * n + 1, 1) for n, users in enumerate(["ab", "a", "abc", "", "ab"]) for user in users])
+    shop.run(group, day(0), day(5))
+    for n in (0, 1, 4, 5):
+        shop.run(group, day(n), day(n + 1), audit=seen.append)
+    counts = {day(n): len([r for r in shop.stored(group) if r["feature_timestamp"] == day(n + 1)]) for n in range(6)}
+    of = [counts[day(n)] for n in range(6)]
+    assert [evidence.recent_rows for evidence in seen] == [(), (), (of[3], of[2], of[1]), (of[4], of[3], of[2])]
+    assert all(of[1:5])
+    shop.run(group, day(5), day(8), audit=seen.append)
+    assert seen[-1].partitions == 3
+    assert seen[-1].recent_rows == (of[4], of[3], of[2])
+
+
+def test_partitions_of_hours_are_counted_too(shop: Shop) -> None:
+    seen: list[Evidence] = []
+    hourly = [Feature("user_count_2h", agg.count(), window="2h", dtype=INT)]
+    group = shop.group("user_recent_hours", refresh="hourly", features=hourly, expect_rows={"recent": 4})
+    shop.write([event(user, n + 0.5, 1) for n, users in enumerate(["ab", "a", "abc", "", "ab"]) for user in users])
+    shop.run(group, day(0), day(1))
+    shop.run(group, day(0) + timedelta(hours=6), day(0) + timedelta(hours=7), audit=seen.append)
+    hours = [row["feature_timestamp"].hour for row in shop.stored(group)]
+    counts = [hours.count(n) for n in (6, 5, 4, 3)]
+    assert seen[0].recent_rows == tuple(count for count in counts if count)
+    assert 0 in counts
+
+
+def test_the_age_of_a_source_is_that_of_its_newest_row(shop: Shop) -> None:
+    group = shop.group("user_age", features=[Feature("user_count_1d", agg.count(), window="1d", dtype=INT)])
+    assert [shop.run(group, day(n), day(n + 1)).inputs[0].age for n in (1, 3, 5)] == [
+        17.5 * 3600,
+        21 * 3600,
+        69 * 3600,  # older than all that the windows look at
+    ]
+    shop.write([])
+    assert shop.run(group, day(1), day(2)).inputs[0].age is None
 
 
 def test_a_new_feature_is_a_new_column(shop: Shop) -> None:

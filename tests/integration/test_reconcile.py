@@ -36,7 +36,7 @@ from feature_store.compile.span import Span
 from feature_store.dsl.collect import Project
 from feature_store.dtypes import to_micros
 from feature_store.errors import ConflictError, QualityError
-from feature_store.offline.profile import Profile
+from feature_store.offline.audit import Evidence
 from feature_store.offline.reconcile import Consistency, reconcile_span, settled_at
 from feature_store.offline.tables import FIRST_TIMESTAMP, arrow_schema, ensure_table
 from feature_store.plan.build import build_plan
@@ -299,7 +299,7 @@ def test_training_and_redis_see_the_corrected_values(clicks: Clicks) -> None:
 
 
 def test_rows_that_fail_an_expectation_are_not_added(clicks: Clicks) -> None:
-    def audit(profile: Profile) -> None:
+    def audit(evidence: Evidence) -> None:
         raise QualityError("no", code="expectation")
 
     with pytest.raises(QualityError):

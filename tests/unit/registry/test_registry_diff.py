@@ -65,6 +65,10 @@ SAFE = {
         {"features": [altered(COUNT, expect={"min": 0, "null_rate": 0.1}), MEAN, LAST]},
         ["feature user_order_count_30d: expect: none -> min 0, null_rate 0.1"],
     ),
+    "expectations of the group": (
+        {"expect_rows": {"low": 0.9, "blocking": False}, "expect_source": {"max_age": "6h"}},
+        ["expect_rows: none -> low 0.9, blocking False", "expect_source: none -> max_age 6h"],
+    ),
     "naming excuse": (
         {"features": [altered(COUNT, rename_ok="of old"), MEAN, LAST]},
         ["feature user_order_count_30d: rename_ok: none -> of old"],

@@ -1,0 +1,75 @@
+"""Has partitions computed again that rows which came late into a source have touched."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import dagster as dg
+from pyiceberg.exceptions import NoSuchNamespaceError, NoSuchTableError
+
+from feature_assets.keys import offline_key, online_key
+from feature_assets.partitions import partitions_of
+from feature_store.dtypes import from_micros
+from feature_store.offline.late import SOURCES, Bounds, late_spans
+from feature_store.plan.nodes import GroupPlan
+from resources.store import FeatureStoreResource
+
+LOOK_SECONDS = 60
+
+
+def late_row_sensors(plans: Iterable[GroupPlan]) -> list[dg.SensorDefinition]:
+    """One sensor for all groups that read an Iceberg table; none without such groups."""
+    given = tuple(plan for plan in plans if any(source.table is not None for source in plan.sources))
+    return [_sensor(given)] if given else []
+
+
+def _sensor(plans: tuple[GroupPlan, ...]) -> dg.SensorDefinition:
+    keys = [key for plan in plans for key in (offline_key(plan.group), online_key(plan.group))]
+
+    @dg.sensor(
+        name="late_rows",
+        description="Computes partitions again that late rows of a source have touched, and publishes what is newest.",
+        minimum_interval_seconds=LOOK_SECONDS,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        asset_selection=dg.AssetSelection.assets(*keys),
+    )
+    def look(context: dg.SensorEvaluationContext, store: FeatureStoreResource) -> dg.SensorResult:
+        asked = [request for plan in plans for request in _requests(context, store, plan)]
+        return dg.SensorResult(run_requests=asked, skip_reason=None if asked else "no late rows")
+
+    return look
+
+
+def _requests(
+    context: dg.SensorEvaluationContext, store: FeatureStoreResource, plan: GroupPlan
+) -> Iterator[dg.RunRequest]:
+    """One run for each stretch of touched partitions: asked for once, and again after the next newest partition."""
+    try:
+        table = store.catalog.load_table(plan.schema.table)
+    except (NoSuchTableError, NoSuchNamespaceError):
+        return
+    late = late_spans(table.properties)
+    if not late:
+        return
+    keys = [offline_key(plan.group), online_key(plan.group)]
+    computed = context.instance.get_materialized_partitions(keys[0])
+    for first, last in stretches(plan, late, computed):
+        yield dg.RunRequest(
+            run_key=f"{plan.group.id} {first} {last} {table.properties.get(SOURCES)}",
+            asset_selection=keys,
+            tags={"dagster/asset_partition_range_start": first, "dagster/asset_partition_range_end": last},
+        )
+
+
+def stretches(plan: GroupPlan, late: Iterable[Bounds], computed: set[str]) -> Iterator[tuple[str, str]]:
+    """The first and last key of each run of neighbouring partitions in some spans that were computed before."""
+    partitions = partitions_of(plan.group)
+    for after, until in late:
+        stretch: list[str] = []
+        window = dg.TimeWindow(from_micros(after), from_micros(until))
+        for key in [*partitions.get_partition_keys_in_time_window(window), ""]:
+            if key in computed:
+                stretch.append(key)
+            elif stretch:
+                yield stretch[0], stretch[-1]
+                stretch = []
