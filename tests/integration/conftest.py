@@ -14,6 +14,7 @@ from feature_store.offline.catalog import open_catalog
 from feature_store.offline.session import spark_session
 from feature_store.registry.store import Registry
 from feature_store.settings import Settings
+from tests.integration.compared import COMPARED
 from tests.integration.kernel_harness import KernelHarness, start_harness
 from tests.integration.registry_setting import OWN_DATABASE
 
@@ -40,7 +41,14 @@ def harness(tmp_path_factory: pytest.TempPathFactory, jars_folder: Path) -> Iter
     running = start_harness(tmp_path_factory.mktemp("kernel"), jars_folder)
     yield running
     running.close()
-    print(f"{running.streams} streams went through the window kernel")  # noqa: T201 - for pytest -s
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Says how much the random tests have compared."""
+    if COMPARED:
+        terminalreporter.section("compared with the reference")
+        for what, count in sorted(COMPARED.items()):
+            terminalreporter.line(f"{count:6,} {what}")
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ from typing import Any
 from feature_store.local import jars
 from feature_store.local.java import embedded_java_home
 from feature_store.local.kernel import SOURCES, build_kernel
+from tests.integration.compared import COMPARED
 
 NEEDED = ("jackson-core", "jackson-databind", "jackson-annotations", "avro", "slf4j-api", "ecj")
 
@@ -36,13 +37,12 @@ class KernelHarness:
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self._process = process
-        self.streams = 0
 
     def run(self, spec: str, steps: Iterable[dict[str, Any]]) -> Answer:
         """Plays steps (`event`, `watermark`) to a new kernel, up to the end of the stream."""
         lines = [json.dumps({"spec": json.loads(spec)}), *map(json.dumps, steps), json.dumps({"end": True})]
         answer = self._ask(lines)
-        self.streams += 1
+        COMPARED["streams of events through the window kernel"] += 1
         if "error" in answer:
             return Answer(answer["error"])
         rows = [(key, at, created, tuple(values)) for key, at, created, values in answer["rows"]]

@@ -21,6 +21,7 @@ from feature_store.dtypes import DType, arrow_type, from_micros
 from feature_store.duration import DAY, HOUR, SECOND
 from feature_store.plan.build import build_plan
 from feature_store.plan.nodes import GroupPlan
+from tests.integration.compared import COMPARED
 from tests.integration.engine_cases import (
     SCHEMA,
     SQL_WORDS,
@@ -66,6 +67,7 @@ def in_spark(spark: SparkSession, plan: GroupPlan, rows: dict[str, list[Row]], s
             source.name
         )
     found: list[Row] = spark.sql(compile_spark(plan, span)).toArrow().to_pylist()
+    COMPARED["spans of groups in Spark"] += 1
     return found
 
 

@@ -18,6 +18,7 @@ from feature_store.dtypes import FLOAT, to_micros
 from feature_store.plan.expression_nodes import Expression, finite
 from feature_store.plan.expressions import parse_expression
 from feature_store.settings import Settings
+from tests.integration.compared import COMPARED
 from tests.unit.compile.test_polars_expressions import ROWS, SCHEMA, texts
 
 EXPRESSIONS, ROW_COUNT = 120, 12
@@ -107,6 +108,7 @@ def test_flink_evaluates_as_the_reference(streaming_stack: Settings, tmp_path: P
             for i, value in zip(chunk, values, strict=True):
                 expected = _wire(evaluate(expressions[i], rows[number]))
                 assert _same(expressions[i], expected, value), (str(expressions[i]), rows[number], expected, value)
+    COMPARED["expressions in Flink SQL"] += len(expressions)
     assert found[len(chunks) :] == ["ArithmeticException"] * len(overflows)
 
 

@@ -26,6 +26,7 @@ from feature_store.pit.dataset import TrainingDataset, build_training_dataset
 from feature_store.pit.semantics import LABEL_TIMESTAMP, KnownBy, Row
 from feature_store.plan.schema import Column, GroupSchema
 from feature_store.settings import Settings
+from tests.integration.compared import COMPARED
 from tests.unit.pit.pit_cases import ITEM, NOON, USER, at, cases, group, label, reference, row, rows_table, view
 
 if TYPE_CHECKING:
@@ -75,6 +76,7 @@ def test_a_training_dataset_is_what_the_reference_says(
     expected = reference(labels, groups, known_by)
     assert dataset.table.to_pylist() == expected
     assert dataset.row_count == len(labels)
+    COMPARED["training datasets"] += 1
 
 
 def _distinct(rows: list[Row]) -> list[Row]:

@@ -24,6 +24,7 @@ from feature_store.online.vectors import Status
 from feature_store.pit.dataset import build_training_dataset
 from feature_store.plan.build import build_plan, view_schema
 from feature_store.settings import Settings
+from tests.integration.compared import COMPARED
 from tests.unit.pit.pit_cases import rows_table
 from tests.unit.view_cases import (
     GROUPS,
@@ -109,6 +110,7 @@ def test_online_is_training_now_and_both_are_what_the_oracle_says(
         labels = [{**row, "label_timestamp": NOW} for row in rows]
         trained = build_training_dataset(stack, schema, labels, name="roles").table.drop("label_timestamp")
         assert trained.to_pylist() == expected
+        COMPARED["views online and in training"] += 1
 
 
 def test_every_role_has_a_status_and_a_key_is_asked_for_once(redis: Redis, fill: Callable[[Tables], None]) -> None:
