@@ -180,9 +180,8 @@ def _queried(plan: GroupPlan, rows: QueriedRows, span: Span) -> list[Step]:
     grid = f"SELECT explode(sequence({span.after + plan.slide}L, {span.until}L, {plan.slide}L)) AS t"
     steps = [("grid", grid)]
     for source in rows.sources:
-        dated = f"cleaned.* EXCEPT (_at), timestamp_micros(grid.t) AS {AS_OF}"
-        known = f"SELECT {dated}\nFROM grid JOIN cleaned ON cleaned._at < grid.t"
         cleaned = _cleaned(source, (), None, span.until)
+        known = _known(source, rows.deletions.get(source.name))
         steps.append((quote(source.name), f"WITH cleaned AS (\n{_indent(cleaned)}\n)\n{known}"))
     steps.append(("answers", rows.lifted))
     columns = [*map(quote, plan.keys), f"unix_micros({AS_OF}) AS t"]
@@ -192,6 +191,25 @@ def _queried(plan: GroupPlan, rows: QueriedRows, span: Span) -> list[Step]:
     with_keys = [f"{quote(key)} IS NOT NULL" for key in plan.keys]
     steps.append(("vectors", f"SELECT {_list(columns)}\nFROM answers\nWHERE {_all(with_keys)}"))
     return steps
+
+
+def _known(source: BatchSource, deletion: Expression | None) -> str:
+    """The rows before each instant; of states only the newest ones, without what is deleted."""
+    dated = f"cleaned.* EXCEPT (_at), timestamp_micros(grid.t) AS {AS_OF}"
+    conditions = ["cleaned._at < grid.t"]
+    if source.changes_of:
+        assert source.event_id is not None
+        keys, order = list(map(quote, source.changes_of)), f"_at DESC, {quote(source.event_id)} DESC"
+        conditions += [f"{key} IS NOT NULL" for key in (*keys, quote(source.event_id))]
+        newest = f"row_number() OVER (PARTITION BY {', '.join([*keys, 'grid.t'])} ORDER BY {order})"
+    else:
+        newest = "rank() OVER (PARTITION BY grid.t ORDER BY _at DESC)"
+    columns = [dated, f"{newest} AS _newest"] if source.holds_states else [dated]
+    rows = f"SELECT {_list(columns)}\nFROM grid JOIN cleaned ON {_all(conditions)}"
+    if not source.holds_states:
+        return rows
+    alive = f" AND NOT coalesce({spark_sql(deletion)}, FALSE)" if deletion is not None else ""
+    return f"SELECT * EXCEPT (_newest) FROM (\n{_indent(rows)}\n)\nWHERE _newest = 1{alive}"
 
 
 def _seen_by(rows: WindowedRows, window: int | None) -> str:

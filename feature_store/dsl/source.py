@@ -25,6 +25,15 @@ class BatchSource(Definition):
         path: folder or glob of Parquet or CSV files (by their ending); relative to the store's data root.
         jdbc: Postgres table "database.schema.table" on the store's server.
         event_id: column that identifies an event; of rows with one id, one counts.
+        changes_of: for a log of changes (updates, deletes) the columns that identify what changes. A query sees the
+            newest state of each at its instant: the row with the greatest event_timestamp, then the greatest event_id,
+            which is needed; a row without one of these columns is no change.
+        deleted: of a log of changes, the condition (SQL) that a row is a deletion, such as "op = 'D'".
+        copies: whether the rows of each event_timestamp are a whole copy of a table; a query sees the newest copy.
+
+    Example:
+        >>> BatchSource("customers", table="cdc.customers", event_timestamp="changed_at", event_id="lsn", schema={...},
+        ...             changes_of=["customer_id"], deleted="op = 'D'")
     """
 
     name: str
@@ -34,9 +43,16 @@ class BatchSource(Definition):
     path: str | None = None
     jdbc: str | None = None
     event_id: str | None = None
+    changes_of: tuple[str, ...] = ()
+    deleted: str | None = None
+    copies: bool = False
     description: str = ""
 
     def _check(self) -> None:
+        if self.changes_of and (self.copies or self.event_id is None):
+            raise ValueError("changes_of= needs event_id=, which orders simultaneous changes, and excludes copies=")
+        if self.deleted is not None and not self.changes_of:
+            raise ValueError("deleted= goes with changes_of=")
         given = [kind for kind in ("table", "path", "jdbc") if getattr(self, kind) is not None]
         if len(given) != 1:
             raise ValueError(f"give exactly one of table=, path= or jdbc=, not {', '.join(given) or 'none of them'}")
@@ -45,6 +61,11 @@ class BatchSource(Definition):
             if value is not None and len(value.split(".")) != parts:
                 shape = "namespace.table" if kind == "table" else "database.schema.table"
                 raise ValueError(f"{kind}={value!r} is not of the form {shape!r}")
+
+    @property
+    def holds_states(self) -> bool:
+        """Whether its rows say how things are from then on, and not what happened."""
+        return self.copies or bool(self.changes_of)
 
     @property
     def location(self) -> str:

@@ -216,6 +216,20 @@ GROUPS = (
         '             owner="team:shop", features=[order_count])',
     ),
     Explanation(
+        "states",
+        "An aggregation reads a source whose rows are states, not events",
+        "A log of changes has a row for each version of a thing, and a series of copies one in each copy; counted or "
+        "summed, they would count again and again.",
+        "Write query=, which sees how things are at each instant; or leave changes_of and copies out, if the changes "
+        "themselves are the events.",
+        'changes = BatchSource("orders_log", table="cdc.orders",\n'
+        '                      event_timestamp="ts", event_id="lsn",\n'
+        '                      changes_of=["user_id"], schema={\n'
+        '                          "user_id": STRING, "lsn": INT, "ts": TIMESTAMP})\n'
+        'FeatureGroup("user_orders", entity=user, source=changes,  # <-\n'
+        '             owner="team:shop", features=[order_count])',
+    ),
+    Explanation(
         "not-defined",
         "No group or view of this name and version is defined",
         "The name is looked up among the definitions of the project.",

@@ -178,7 +178,12 @@ class _Builder:
         for name, subject in [*subjects, *((feature.name, feature) for feature in group.features)]:
             if name not in returned:
                 self.refuse("query", f"the query returns no column {name!r}", choices(name, returned), subject)
-        return QueriedRows(group.sources, text, lifted.sql(dialect="spark"))
+        deletions = {source.name: self._deletion(source) for source in group.sources}
+        stated = {name: condition for name, condition in deletions.items() if condition is not None}
+        return QueriedRows(group.sources, text, lifted.sql(dialect="spark"), stated)
+
+    def _deletion(self, source: BatchSource) -> Expression | None:
+        return self._condition(source.deleted, source.schema, f"source {source.name}")
 
     def _derived(self) -> tuple[tuple[str, Expression], ...]:
         features = {feature.name: feature.dtype for feature in self.group.features}

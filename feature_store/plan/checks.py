@@ -38,6 +38,7 @@ def group_problems(group: FeatureGroup) -> Iterator[Problem]:
             yield Problem("source-name", f"source {source.name!r} cannot have this name", "use another snake_case name")
         if group.stream is None:
             yield from _columns(group, source)
+            yield from _states(group, source)
     for name, count in Counter(source.name for source in group.sources).items():
         if count > 1:
             yield Problem("duplicate-name", f"{count} sources have the name {name!r}", "rename one of them", "query")
@@ -129,6 +130,18 @@ def _columns(group: FeatureGroup, source: BatchSource | StreamSource) -> Iterato
                       "Spark does not tell apart", "leave one out, or rename it in the source")  # fmt: skip
     if group.source is not None:
         yield from _join_key(group, source)
+
+
+def _states(group: FeatureGroup, source: BatchSource) -> Iterator[Problem]:
+    """What is wrong in a source that is a log of changes or a series of copies."""
+    where = f"source {source.name!r}"
+    if group.query is None and source.holds_states:
+        yield Problem("states", f"the rows of {where} are states, and an aggregation would count every version of each",
+                      "write query=, which sees how things are at each instant; or leave changes_of and copies out, if "
+                      "the changes themselves are the events")  # fmt: skip
+    for name in source.changes_of:
+        if name not in source.schema:
+            yield Problem("unknown-column", f"{where} has no column {name!r}", choices(name, source.schema))
 
 
 def _join_key(group: FeatureGroup, source: BatchSource | StreamSource) -> Iterator[Problem]:

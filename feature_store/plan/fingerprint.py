@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from feature_store.dsl.group import FeatureGroup
@@ -19,7 +19,7 @@ def fingerprint_of(
     """16 hex digits; equal for definitions that compute the same values, however they are spelt or ordered."""
     computed: dict[str, Any] = {
         "entity": [text for key, dtype in group.entity.keys.items() for text in (key, str(dtype))],
-        "sources": sorted(json.dumps(_source(source)) for source in group.all_sources),
+        "sources": _sources(group.all_sources, rows),
         "slide": group.slide_size,
         "emit": group.emits,
         "delay": group.availability_delay,
@@ -55,6 +55,16 @@ def _hash(parts: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
 
+def _sources(sources: Iterable[BatchSource], rows: WindowedRows | QueriedRows) -> list[str]:
+    deletions = rows.deletions if isinstance(rows, QueriedRows) else {}
+    return sorted(json.dumps([*_source(source), *_states(source, deletions.get(source.name))]) for source in sources)
+
+
+def _states(source: BatchSource, deletion: Expression | None) -> list[Any]:
+    """What says how the states of a log of changes, or of copies, are read; nothing of events."""
+    return [sorted(source.changes_of), str(deletion), source.copies] if source.holds_states else []
+
+
 def _source(source: BatchSource) -> list[Any]:
     columns = sorted([name, str(dtype)] for name, dtype in source.schema.items())
     return [source.location, source.event_timestamp, source.event_id, columns]
@@ -77,7 +87,7 @@ def feature_fingerprints(plan: GroupPlan) -> dict[str, str]:
     keys = [[name, str(dtype)] for name, dtype in group.entity.keys.items()]
     shared: list[Any] = [keys, group.slide_size, group.emits]
     if isinstance(rows, QueriedRows):
-        shared += [rows.lifted, sorted(json.dumps(_source(source)) for source in rows.sources)]
+        shared += [rows.lifted, _sources(rows.sources, rows)]
         found = {feature.name: _digest([*shared, feature.name, str(feature.dtype)]) for feature in group.features}
     else:
         columns = {name: f"{name}:{dtype}" for name, dtype in rows.source.schema.items()}

@@ -20,7 +20,9 @@ RESERVED = frozenset(
     ]
 )
 
-TAKEN_COLUMNS = frozenset(["_at", "_copy", "_created", "_feature", "_offset", "_partition", "_payload", "_ts"])
+TAKEN_COLUMNS = frozenset(
+    ["_at", "_copy", "_created", "_feature", "_newest", "_offset", "_partition", "_payload", "_ts"]
+)
 """Columns that the compiled SQL has beside those of a source."""
 TAKEN_KEYS = frozenset(["t", "tile_end", "enters"])
 """Columns that it has beside the key and the features."""

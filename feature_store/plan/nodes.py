@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from feature_store.dsl.group import FeatureGroup
 from feature_store.dsl.source import BatchSource, StreamSource
@@ -71,11 +71,15 @@ class WindowedRows:
 
 @dataclass(frozen=True)
 class QueriedRows:
-    """Rows of a query over whole sources, evaluated at every slide on the rows before it."""
+    """Rows of a query over whole sources, evaluated at every slide on the rows before it.
+
+    `deletions` are, by their sources' names, the conditions that a row of a log of changes is a deletion.
+    """
 
     sources: tuple[BatchSource, ...]
     query: str
     lifted: str
+    deletions: dict[str, Expression] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -78,6 +78,9 @@ def _history_problems(stream: StreamSource) -> Iterator[Problem]:
     if log.table is None:
         yield Problem("history", f"{where}: its history is a {log.location}, and an event log is an Iceberg table",
                       f"give the history a table=, or leave it out: then it is events.{stream.name}")  # fmt: skip
+    if log.holds_states:
+        yield Problem("history", f"{where}: the rows of its history are states, a stream's are events",
+                      "leave changes_of and copies out")  # fmt: skip
     for field in ("schema", "event_timestamp", "event_id"):
         if getattr(log, field) != getattr(stream, field):
             yield Problem("history", f"{where}: the {field} of its history differs from its own",

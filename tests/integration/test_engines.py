@@ -340,3 +340,31 @@ def test_vectors(quick: SparkSession, vectors: list[tuple[list[float], list[floa
         assert row["item_dot"] == pytest.approx(dot, abs=1e-12)
         assert row["item_norm"] == pytest.approx(math.hypot(*a))
         assert row["item_cos"] == (None if lengths == 0 else pytest.approx(dot / lengths, abs=1e-9))
+
+
+ACCOUNTS = {"account": INT, "user_id": STRING, "tier": STRING, "op": STRING, "at": TIMESTAMP, "lsn": INT}
+
+
+@settings(IN_SPARK, max_examples=25)
+@given(data=st.data(), copies=st.booleans())
+def test_states_at_every_instant(quick: SparkSession, data: st.DataObject, copies: bool) -> None:
+    """A log of changes with ties, deletions and missing parts, or a series of copies, at each instant."""
+    times = st.sampled_from([START + hours * HOUR + edge for hours in range(-3, 4) for edge in (-1, 0, 1)])
+    changes = st.fixed_dictionaries({
+        "account": st.sampled_from([1, 1, 2, 3, None]), "user_id": st.sampled_from(["a", "b", None]),
+        "tier": st.sampled_from(["free", "paid", None]), "op": st.sampled_from(["U", "U", "D", None]),
+        "at": times.map(from_micros),
+    })  # fmt: skip
+    rows = [row | {"lsn": i if i % 6 else None} for i, row in enumerate(data.draw(st.lists(changes, max_size=14)))]
+    kind: dict[str, Any] = (
+        {"copies": True} if copies else {"changes_of": ["account"], "deleted": "op = 'D'", "event_id": "lsn"}
+    )
+    source = BatchSource("accounts", table="cdc.accounts", event_timestamp="at", schema=ACCOUNTS, **kind)
+    group = FeatureGroup(
+        "user_accounts", entity=USER, owner="team:test", refresh="hourly", sources=[source],
+        query="SELECT user_id, count(*) AS user_x, max(tier) AS user_y FROM accounts GROUP BY user_id",
+        features=[Feature("user_x", dtype=INT), Feature("user_y", dtype=STRING)],
+    )  # fmt: skip
+    plan, span = build_plan(group), Span(START - 2 * HOUR, START + 3 * HOUR)
+    found = in_spark(quick, plan, {"accounts": rows}, span)
+    assert_same_rows(found, run_reference(plan, {"accounts": rows}, span), "user_id")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -108,6 +109,21 @@ CASES = {
         sources=[EVENTS],
         query="SELECT user_id, array(0.0, 1.0, 2.0) AS user_taste, array(1.0, 1.0, 1.0) AS user_style FROM clicks",
         derived={"user_fit": "cosine(user_taste, user_style)", "user_strength": "norm(user_taste)"},
+    ),
+    "query_of_states": group(
+        Feature("user_n", dtype=INT),
+        source=None,
+        sources=[
+            replace(EVENTS, changes_of=("user_id", "word"), deleted="n < 0"),
+            BatchSource(
+                "words",
+                path="words/*.parquet",
+                event_timestamp="ts",
+                copies=True,
+                schema={"word": STRING, "ts": TIMESTAMP},
+            ),
+        ],
+        query="SELECT c.user_id, count(*) AS user_n FROM clicks c JOIN words w ON w.word = c.word GROUP BY c.user_id",
     ),
     "computed_where_derived": group(
         Feature("user_net_1d", agg.sum("net"), window="1d", dtype=FLOAT),

@@ -1,0 +1,59 @@
+WITH grid AS (
+  SELECT explode(sequence(1728086400000000L, 1728172800000000L, 86400000000L)) AS t
+),
+`clicks` AS (
+  WITH cleaned AS (
+    SELECT * FROM (
+      SELECT `user_id`,
+        `id`,
+        CASE WHEN abs(`amount`) < double('Infinity') THEN `amount` + 0D END AS `amount`,
+        `n`,
+        `word`,
+        `ok`,
+        `ts`,
+        unix_micros(`ts`) AS _at,
+        row_number() OVER (PARTITION BY `id` ORDER BY `ts`) AS _copy
+      FROM `clicks`
+      WHERE `ts` < timestamp_micros(1728172800000000)
+    )
+    WHERE _copy = 1 OR `id` IS NULL
+  )
+  SELECT * EXCEPT (_newest) FROM (
+    SELECT cleaned.* EXCEPT (_at), timestamp_micros(grid.t) AS as_of,
+      row_number() OVER (PARTITION BY `user_id`, `word`, grid.t ORDER BY _at DESC, `id` DESC) AS _newest
+    FROM grid JOIN cleaned ON cleaned._at < grid.t
+      AND `user_id` IS NOT NULL
+      AND `word` IS NOT NULL
+      AND `id` IS NOT NULL
+  )
+  WHERE _newest = 1 AND NOT coalesce((`n` < 0L), FALSE)
+),
+`words` AS (
+  WITH cleaned AS (
+    SELECT `word`,
+      `ts`,
+      unix_micros(`ts`) AS _at
+    FROM `words`
+    WHERE `ts` < timestamp_micros(1728172800000000)
+  )
+  SELECT * EXCEPT (_newest) FROM (
+    SELECT cleaned.* EXCEPT (_at), timestamp_micros(grid.t) AS as_of,
+      rank() OVER (PARTITION BY grid.t ORDER BY _at DESC) AS _newest
+    FROM grid JOIN cleaned ON cleaned._at < grid.t
+  )
+  WHERE _newest = 1
+),
+answers AS (
+  SELECT c.user_id, COUNT(*) AS user_n, c.as_of AS as_of FROM clicks AS c JOIN words AS w ON w.word = c.word AND c.as_of = w.as_of GROUP BY c.user_id, c.as_of
+),
+vectors AS (
+  SELECT `user_id`,
+    unix_micros(as_of) AS t,
+    CAST(`user_n` AS bigint) AS `user_n`
+  FROM answers
+  WHERE `user_id` IS NOT NULL
+)
+SELECT `user_id`,
+  timestamp_micros(t) AS feature_timestamp,
+  `user_n`
+FROM vectors
