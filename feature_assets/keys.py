@@ -34,7 +34,10 @@ def maintenance_key() -> AssetKey:
 
 
 def source_key(source: BatchSource | StreamSource) -> AssetKey:
-    """What a group is computed from: source/orders."""
+    """What a group is computed from: source/orders, or the table of another group."""
+    if isinstance(source, BatchSource) and source.of_group:
+        name, _, version = source.of_group.partition("@")
+        return AssetKey(["offline", name, f"v{version}"])
     return AssetKey(["source", source.name])
 
 

@@ -1,5 +1,6 @@
 """One partitioned asset for each group: Spark computes it, great_expectations audits it, Iceberg keeps it."""
 
+import warnings
 from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
@@ -11,6 +12,7 @@ from feature_assets.keys import offline_key, op_name, source_key
 from feature_assets.metadata import run_metadata, table_metadata
 from feature_assets.partitions import partitions_of
 from feature_store.dsl.group import FeatureGroup
+from feature_store.dsl.source import BatchSource
 from feature_store.duration import SECOND
 from feature_store.errors import ConflictError, QualityError
 from feature_store.offline.materialize import materialize_span
@@ -51,12 +53,24 @@ def described(group: FeatureGroup) -> str:
     return f"{note[0].upper()}{note[1:]}. {group.description}".strip()
 
 
+def _upstream(source: BatchSource) -> dg.AssetDep:
+    """A source; of another group the partition before, too, because its last rows count in the next partition."""
+    if not source.of_group:
+        return dg.AssetDep(source_key(source))
+    with warnings.catch_warnings():
+        warnings.simplefilter(
+            "ignore", dg.BetaWarning
+        )  # said of the partition before the first one, which is not there
+        mapping = dg.TimeWindowPartitionMapping(start_offset=-1, allow_nonexistent_upstream_partitions=True)
+    return dg.AssetDep(source_key(source), partition_mapping=mapping)
+
+
 def offline_asset(plan: GroupPlan, domain: str) -> dg.AssetsDefinition:
     """The asset of a group's offline table."""
     key = offline_key(plan.group)
     spec = dg.AssetSpec(
         key,
-        deps=[source_key(source) for source in plan.sources],
+        deps=[_upstream(source) for source in plan.sources],
         tags=table_tags(plan, plan.group.refresh),
         kinds={"spark", "iceberg"},
         metadata=table_metadata(plan),

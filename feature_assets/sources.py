@@ -22,7 +22,7 @@ def source_specs(plans: Iterable[tuple[GroupPlan, str]]) -> list[dg.AssetSpec]:
     streams = {source_key(plan.stream.log): source_key(plan.stream) for plan, _ in given if plan.stream is not None}
     found: dict[dg.AssetKey, dg.AssetSpec] = {}
     for plan, domain in given:
-        read: list[BatchSource | StreamSource] = [*plan.sources]
+        read: list[BatchSource | StreamSource] = [source for source in plan.sources if not source.of_group]
         read += [] if plan.stream is None else [plan.stream]
         for source in read:
             key = source_key(source)

@@ -108,6 +108,21 @@ class FeatureGroup(Definition):
 
         return run_group(self, rows, as_of)
 
+    def as_source(self) -> BatchSource:
+        """The group's rows as a source of another group: keys, features, and feature_timestamp as the event time.
+
+        Example:
+            >>> user_days = FeatureGroup("user_days", ...)      # with the feature user_order_count_1d
+            >>> mean = Feature("user_order_mean_30d", agg.mean("user_order_count_1d"), window="30d", dtype=FLOAT)
+            >>> FeatureGroup("user_habits", source=user_days.as_source(), features=[mean], ...)
+
+        Raises:
+            DefinitionError: if the group is wrong, or a stream.
+        """
+        from feature_store.plan.chain import rows_of  # above this layer: the types of derived features are known there
+
+        return rows_of(self)
+
     def select(self, *features: str) -> ViewedGroup:
         """The group with some of its features only, in this order, to be read by a view."""
         return self._viewed().select(*features)

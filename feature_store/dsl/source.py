@@ -30,6 +30,7 @@ class BatchSource(Definition):
             which is needed; a row without one of these columns is no change.
         deleted: of a log of changes, the condition (SQL) that a row is a deletion, such as "op = 'D'".
         copies: whether the rows of each event_timestamp are a whole copy of a table; a query sees the newest copy.
+        of_group: the group whose rows these are; `FeatureGroup.as_source` says so.
 
     Example:
         >>> BatchSource("customers", table="cdc.customers", event_timestamp="changed_at", event_id="lsn", schema={...},
@@ -46,6 +47,7 @@ class BatchSource(Definition):
     changes_of: tuple[str, ...] = ()
     deleted: str | None = None
     copies: bool = False
+    of_group: str = ""
     description: str = ""
 
     def _check(self) -> None:

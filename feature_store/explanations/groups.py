@@ -216,6 +216,21 @@ GROUPS = (
         '             owner="team:shop", features=[order_count])',
     ),
     Explanation(
+        "chain",
+        "A group cannot read the rows of another one as it does",
+        "Rows of a group are known its availability_delay after their time, so what is computed from them cannot be "
+        "known sooner; rows of a stream are corrected later; and a group that is no module variable is never computed.",
+        "Give the reader the longer availability_delay, or chain groups over batch sources.",
+        'user_orders = FeatureGroup("user_orders", entity=user, source=orders,\n'
+        '                           owner="team:shop", availability_delay="2h",\n'
+        "                           features=[order_count])\n"
+        'mean = Feature("user_mean_30d", agg.mean("user_order_count_30d"),\n'
+        '               window="30d", dtype=FLOAT)\n'
+        'user_habits = FeatureGroup("user_habits", entity=user,  # <-\n'
+        "                           source=user_orders.as_source(),\n"
+        '                           owner="team:shop", features=[mean])',
+    ),
+    Explanation(
         "states",
         "An aggregation reads a source whose rows are states, not events",
         "A log of changes has a row for each version of a thing, and a series of copies one in each copy; counted or "

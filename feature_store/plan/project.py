@@ -12,6 +12,7 @@ from feature_store.dsl.source import BatchSource, StreamSource
 from feature_store.dsl.view import FeatureView
 from feature_store.errors import DefinitionError, DefinitionErrors
 from feature_store.plan.build import build_plan
+from feature_store.plan.chain import chain_errors
 from feature_store.plan.naming import is_owner, is_snake_case
 from feature_store.plan.nodes import GroupPlan
 from feature_store.plan.problems import Problem
@@ -40,14 +41,16 @@ def compile_project(project: Project) -> CompiledProject:
     errors += _different_entities(project.groups)
     errors += _different_sources(project.groups) + _different_streams(project.groups)
     errors += _wrong_successors("feature group", project.groups) + _wrong_successors("feature view", project.views)
+    defined = {group.id: group for group in project.groups}
     for group in project.groups:
+        errors += chain_errors(group, defined)
         try:
             groups[group.id] = build_plan(group)
         except DefinitionErrors as error:
             errors.extend(error.errors)
     views: dict[str, ViewSchema] = {}
     for view in project.views:
-        errors += _view_errors(view, {group.id for group in project.groups})
+        errors += _view_errors(view, set(defined))
         read = [role.group.id for role in view.viewed]
         if all(group in groups for group in read):
             try:

@@ -75,6 +75,7 @@ CHANGED = {
     ("source", "event_id"): Rule(True, "other rows would count as duplicates"),
     ("source", "changes_of"): Rule(True, "queries would see other rows"),
     ("source", "deleted"): Rule(True, "queries would see other rows", unless_same_meaning=True),
+    ("source", "of_group"): Rule(True, "rows would come from another group"),
     ("source", "copies"): Rule(True, "queries would see other rows"),
     ("source", "event log"): Rule(True, "rows would come from another place"),
     ("source", "format"): _WRITTEN,

@@ -364,3 +364,25 @@ def test_a_naive_time_in_text_fails_the_run(shop: Shop) -> None:
 def test_a_missing_source_says_where_it_looked(shop: Shop) -> None:
     with pytest.raises(InputError, match=r"source purchases: cannot read table raw.nowhere"):
         shop.run(shop.group("user_nowhere", source=shop.source(path=None, table="raw.nowhere")), day(0), day(1))
+
+
+def test_a_chained_group_computes_over_the_rows_of_another(shop: Shop) -> None:
+    """Day by day, each after the other's day, is the reference over the reference's rows."""
+    first = shop.group("user_links")
+    habits = shop.group(
+        "user_habits",
+        source=first.as_source(),
+        columns={"busy": "user_count_3d * 2"},
+        features=[
+            Feature("user_count_3d_max_5d", agg.max("busy"), window="5d", dtype=INT),
+            Feature("user_change_count_all_time", agg.count(), window="all_time", dtype=INT),
+        ],
+    )
+    for n in range(7):
+        shop.run(first, day(n), day(n + 1))
+        shop.run(habits, day(n), day(n + 1))
+    rows = shop.expected(first, day(0), day(7))
+    span = Span(to_micros(day(0)), to_micros(day(7)), first=True)
+    wanted = run_reference(build_plan(habits), {"user_links_v1": rows}, span)
+    assert shop.stored(habits) == sorted(wanted, key=lambda row: (row["feature_timestamp"], row["user_id"]))
+    assert len(wanted) > 5

@@ -56,7 +56,7 @@ def test_every_code_that_is_raised_is_explained_and_every_explained_one_is_raise
 
 
 def test_every_refusal_of_a_definition_has_an_example() -> None:
-    assert codes(REFUSALS) | {"import", "successor", "wrong-argument"} == {
+    assert codes(REFUSALS) | {"chain", "import", "successor", "wrong-argument"} == {
         e.code for e in EXPLAINED.values() if e.example
     }
 
