@@ -16,6 +16,7 @@ from feature_store.dsl.collect import load_project
 from feature_store.plan.project import compile_project
 from resources.spark import SparkResource
 from resources.store import FeatureStoreResource
+from sensors.alerts import Watched, alert_sensor
 from sensors.freshness import freshness_sensors
 from sensors.late_rows import late_row_sensors
 from sensors.streams import stream_sensors
@@ -41,7 +42,12 @@ defs = dg.Definitions(
     asset_checks=[fresh_check(plan) for plan in streaming],
     jobs=[*jobs, *stream_jobs(streaming), maintenance_job(), *demo_jobs()],
     schedules=[*cadence_schedules(jobs), *stream_schedules(streaming), maintenance_schedule()],
-    sensors=[*late_row_sensors(batch), *stream_sensors(streaming), *freshness_sensors(streaming)],
+    sensors=[
+        *late_row_sensors(batch),
+        *stream_sensors(streaming),
+        *freshness_sensors(streaming),
+        alert_sensor(Watched.of(plans)),
+    ],
     resources={"spark": SparkResource(), "store": FeatureStoreResource()},
     executor=dg.in_process_executor,  # the steps of a run share its Spark session
 )

@@ -15,6 +15,7 @@
 | FS_FLINK_STATE      | where Flink keeps checkpoints and savepoints, as a URL          | `file://<FS_HOME>/flink`     |
 | FS_WAREHOUSE        | where Iceberg keeps its files, as a URL                         | `file://<FS_HOME>/warehouse` |
 | FS_DAGSTER_URL      | a Dagster web server to talk to                                 | the embedded one             |
+| FS_ALERT_WEBHOOK    | where the sensor `alerts` posts what is wrong, as JSON          | none: it tells nobody        |
 | FS_SPARK_JARS       | jars for Spark, separated by `:`; empty if the cluster has them | those of `jars.lock`         |
 | FS_SPARK_MEMORY     | memory of the Spark driver                                      | `2g`                         |
 | FS_SPARK_MASTER     | where Spark runs                                                | `local[*]`                   |
@@ -76,6 +77,7 @@ class Settings:
         flink_home: the folder with `conf` and `lib`, for the variables FLINK_HOME and FLINK_CONF_DIR of that Python.
         flink_state: the URL under which `checkpoints` and `savepoints` lie.
         kernel_jar: our functions for Flink.
+        alert_webhook: where alerts are posted; empty: nowhere.
     """
 
     home: Path
@@ -97,6 +99,7 @@ class Settings:
     flink_home: Path = Path()
     flink_state: str = ""
     kernel_jar: Path = Path()
+    alert_webhook: str = ""
 
     @classmethod
     def load(cls, environ: Mapping[str, str] = os.environ) -> Settings:
@@ -136,6 +139,7 @@ class Settings:
             flink_home=Path(stack.flink_home if stack else ""),
             flink_state=stack.flink_state if stack and not environ.get("FS_FLINK_STATE") else flink_state(environ),
             kernel_jar=Path(stack.kernel_jar if stack else ""),
+            alert_webhook=server_address(environ, "FS_ALERT_WEBHOOK"),
         )
 
     def require_streams(self) -> None:
