@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from tempfile import TemporaryDirectory, TemporaryFile
 from typing import IO
 
@@ -21,6 +22,13 @@ _LINTERS = {
     "import-linter": (_PYTHON, "-c", "from importlinter.cli import lint_imports_command; lint_imports_command()"),
 }
 _PYTEST = (_PYTHON, "-m", "pytest")
+_STREAMING = "tests/integration/streaming"
+_LONGEST = "integration tests of streams"
+_BESIDE = {
+    "unit tests": ("tests/unit",),
+    "other integration tests": ("tests/integration", f"--ignore={_STREAMING}"),
+}
+"""The parts of the tests, each with a stack of its own."""
 
 
 def run_checks(arguments: Sequence[str], tell: Callable[[str], None]) -> int:
@@ -43,15 +51,17 @@ def run_checks(arguments: Sequence[str], tell: Callable[[str], None]) -> int:
 
 
 def _run_tests(tell: Callable[[str], None]) -> dict[str, int]:
-    """Runs the unit tests beside the integration tests, which wait for services much of the time."""
-    with TemporaryFile() as log, ThreadPoolExecutor() as pool:
-        unit = pool.submit(_run, (*_PYTEST, "tests/unit"), log)
-        tell("-- pytest tests/integration (tests/unit run beside them, and are shown after them)")
-        integration = _run((*_PYTEST, "tests/integration"))
-        codes = {"integration tests": integration, "unit tests": unit.result()}
-        log.seek(0)
-        tell("-- pytest tests/unit")
-        tell(log.read().decode(errors="replace"))
+    """Runs the parts of the tests beside each other: they wait for services much of the time."""
+    with ExitStack() as files, ThreadPoolExecutor() as pool:
+        logs = {part: files.enter_context(TemporaryFile()) for part in _BESIDE}
+        beside = {part: pool.submit(_run, (*_PYTEST, *_BESIDE[part]), log) for part, log in logs.items()}
+        tell(f"-- {_LONGEST} (beside them {' and '.join(_BESIDE)}, which are shown after them)")
+        codes = {_LONGEST: _run((*_PYTEST, _STREAMING))}
+        for part, log in logs.items():
+            codes[part] = beside[part].result()
+            log.seek(0)
+            tell(f"-- {part}")
+            tell(log.read().decode(errors="replace"))
     return codes
 
 

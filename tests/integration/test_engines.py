@@ -273,7 +273,7 @@ def test_words_of_sql_are_names_like_any_other(quick: SparkSession) -> None:
     plan, span = build_plan(group_of_sql_words()), Span(START - DAY, START + DAY)
     rows = {"table": [{"primary": "a", "ts": from_micros(START), **{word: i for i, word in enumerate(SQL_WORDS)}}]}
     found = in_spark(quick, plan, rows, span)
-    assert_same_rows(found, run_reference(plan, rows, span), "primary")
+    assert_same_rows(found, run_reference(plan, rows, span), plan.keys)
     assert found[0]["user_select"] == found[0]["returning"] == sum(range(len(SQL_WORDS)))
 
 
@@ -314,7 +314,7 @@ def test_more_values_than_hashes_are_kept_are_estimated_alike(quick: SparkSessio
     ]
     plan, span = build_plan(group), Span(START, START + 4 * DAY)
     found = in_spark(quick, plan, {"events": rows}, span)
-    assert_same_rows(found, run_reference(plan, {"events": rows}, span), "user_id")
+    assert_same_rows(found, run_reference(plan, {"events": rows}, span), plan.keys)
     last = max(found, key=lambda row: row["feature_timestamp"])
     assert last["user_words_2d"] == pytest.approx(1900, rel=0.1)
     assert last["user_ns_all_time"] == pytest.approx(2500, rel=0.1)
@@ -367,4 +367,4 @@ def test_states_at_every_instant(quick: SparkSession, data: st.DataObject, copie
     )  # fmt: skip
     plan, span = build_plan(group), Span(START - 2 * HOUR, START + 3 * HOUR)
     found = in_spark(quick, plan, {"accounts": rows}, span)
-    assert_same_rows(found, run_reference(plan, {"accounts": rows}, span), "user_id")
+    assert_same_rows(found, run_reference(plan, {"accounts": rows}, span), plan.keys)

@@ -26,8 +26,8 @@ from feature_store.settings import REPOSITORY, Settings, StackSettings
 from feature_store.streaming.deployment import cluster_name
 from feature_store.streaming.progress import JobState, job_states
 from tests.conftest import RecordingReporter, session_port_base
-from tests.integration import application_cluster
-from tests.integration.stream_cases import Sender, activity, compare_when_settled, now_micros, prepare, source
+from tests.integration.streaming import application_cluster
+from tests.integration.streaming.stream_cases import Sender, activity, compare_when_settled, now_micros, prepare, source
 
 VISITS = source("application_visits")
 GROUP = activity(VISITS)

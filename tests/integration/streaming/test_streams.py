@@ -21,7 +21,7 @@ from feature_store.settings import Settings
 from feature_store.streaming.dead_letters import read_dead_letters, replay
 from feature_store.streaming.jobs import Streams, target_of
 from feature_store.streaming.progress import job_states
-from tests.integration.stream_cases import (
+from tests.integration.streaming.stream_cases import (
     AVRO,
     QUIET,
     Sender,

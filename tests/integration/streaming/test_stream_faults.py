@@ -29,7 +29,7 @@ from feature_store.stack_file import ServiceRecord
 from feature_store.streaming.jobs import Streams
 from feature_store.streaming.topics import Topics
 from tests.conftest import RecordingReporter
-from tests.integration.stream_cases import Sender, activity, compare_when_settled, deploy, now_micros, source
+from tests.integration.streaming.stream_cases import Sender, activity, compare_when_settled, deploy, now_micros, source
 
 pytestmark = pytest.mark.timeout(600)  # of a machine with other work; alone it takes a third of that
 
