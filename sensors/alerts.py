@@ -27,7 +27,7 @@ _LOOK_BACK = 100  # runs
 
 
 @dataclass(frozen=True)
-class Problem:
+class Alert:
     """One thing that is wrong; the same `key` is the same problem at another time."""
 
     key: str
@@ -74,7 +74,7 @@ def alert_sensor(watched: Watched) -> dg.SensorDefinition:
                     _post(webhook, "firing", problem, store.settings.dagster_url)
                     told[problem.key] = now
             for key in [key for key in told if key not in problems]:
-                _post(webhook, "resolved", Problem(key, f"over: {key}"), store.settings.dagster_url)
+                _post(webhook, "resolved", Alert(key, f"over: {key}"), store.settings.dagster_url)
                 del told[key]
             said = f"{len(problems)} problems" if problems else "nothing is wrong"
         except OSError as error:  # the rest is told when it answers again
@@ -85,7 +85,7 @@ def alert_sensor(watched: Watched) -> dg.SensorDefinition:
     return look
 
 
-def find_problems(instance: dg.DagsterInstance, watched: Watched) -> Iterator[Problem]:
+def find_problems(instance: dg.DagsterInstance, watched: Watched) -> Iterator[Alert]:
     """What is wrong now: of jobs and checks the latest outcome counts, of assets their freshness."""
     yield from _failed_jobs(instance)
     for key, record in instance.event_log_storage.get_latest_asset_check_execution_by_key(watched.checks).items():
@@ -95,14 +95,14 @@ def find_problems(instance: dg.DagsterInstance, watched: Watched) -> Iterator[Pr
         found = event.asset_check_evaluation_data
         if not found.passed and found.severity == dg.AssetCheckSeverity.ERROR:
             name = key.asset_key.to_user_string()
-            yield Problem(f"check {name}:{key.name}", f"check {key.name} of {name} failed", found.description or "")
+            yield Alert(f"check {name}:{key.name}", f"check {key.name} of {name} failed", found.description or "")
     for asset, state in instance.get_freshness_state_records(watched.assets).items():
         if state.freshness_state.value == "FAIL":
             name = asset.to_user_string()
-            yield Problem(f"fresh {name}", f"{name} is past its freshness policy", f"since {state.updated_at}")
+            yield Alert(f"fresh {name}", f"{name} is past its freshness policy", f"since {state.updated_at}")
 
 
-def _failed_jobs(instance: dg.DagsterInstance) -> Iterator[Problem]:
+def _failed_jobs(instance: dg.DagsterInstance) -> Iterator[Alert]:
     """Jobs whose last finished run failed; runs of chosen assets are told apart by what they chose."""
     ended = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE]
     seen: set[str] = set()
@@ -114,10 +114,10 @@ def _failed_jobs(instance: dg.DagsterInstance) -> Iterator[Problem]:
             continue
         seen.add(key)
         if run.status == dg.DagsterRunStatus.FAILURE:
-            yield Problem(key, f"{key} failed", f"run {run.run_id}")
+            yield Alert(key, f"{key} failed", f"run {run.run_id}")
 
 
-def _post(webhook: str, status: str, problem: Problem, dagster: str) -> None:
+def _post(webhook: str, status: str, problem: Alert, dagster: str) -> None:
     """Sends one alert; `text` is what chat programs show.
 
     Raises:
