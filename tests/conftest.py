@@ -66,9 +66,13 @@ def eventually() -> Callable[[Callable[[], object]], None]:
 
     def wait(condition: Callable[[], object], seconds: float = 20.0) -> None:
         deadline = time.monotonic() + seconds
-        while not condition():
-            assert time.monotonic() < deadline, f"not within {seconds} s"
-            time.sleep(0.02)
+        while True:
+            looked = time.monotonic()
+            if condition():
+                return
+            now = time.monotonic()
+            assert now < deadline, f"not within {seconds} s"
+            time.sleep(max(0.02, min(2 * (now - looked), 1.0)))  # looking takes time from what it waits for
 
     return wait
 

@@ -350,7 +350,7 @@ _CHANGES: dict[str, Callable[[Any, random.Random], Any]] = {
 }
 
 
-@settings(max_examples=4, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=3, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(seed=st.integers(0, 2**32))
 def test_any_damage_is_counted_as_a_plain_comparison_counts_it(spark: SparkSession, stack: Settings, seed: int) -> None:
     pick = random.Random(seed)
