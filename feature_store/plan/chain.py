@@ -10,6 +10,7 @@ from feature_store.dtypes import TIMESTAMP
 from feature_store.duration import parse_duration
 from feature_store.errors import DefinitionError
 from feature_store.plan.build import build_plan
+from feature_store.plan.problems import Problem
 from feature_store.plan.schema import FEATURE_TIMESTAMP
 
 if TYPE_CHECKING:
@@ -60,6 +61,5 @@ def chain_errors(group: FeatureGroup, defined: Mapping[str, FeatureGroup]) -> li
             remedy = f"use availability_delay={before.availability_delay!r} or more"
         else:
             continue
-        where = f"{group.place}: group {group.id}" if group.place else f"group {group.id}"
-        found.append(DefinitionError(message, where=where, remedy=remedy, code="chain"))
+        found.append(Problem("chain", message, remedy).error_in(group))
     return found
