@@ -54,6 +54,13 @@ class Seen:
     backfilled: str = ""
     failing: bool = False
 
+    def lacks(self, now: Progress) -> bool:
+        """Whether a job has come further; Flink tells its watermark before its counts."""
+        return now.watermark is not None and (now.watermark.isoformat(), now.records_in) != (
+            self.watermark,
+            self.records_in,
+        )
+
 
 def stream_sensors(plans: Iterable[GroupPlan]) -> list[dg.SensorDefinition]:
     """A sensor for the job of each streaming group and of each event log."""
@@ -118,12 +125,11 @@ def _look(context: dg.SensorEvaluationContext, streams: Streams, wanted: Wanted,
             )
         return _result(asked, replace(seen, failing=True), [], reason)
     seen = replace(seen, failing=False)
-    mark = now.watermark.isoformat() if now.watermark is not None else ""
-    if not mark or mark == seen.watermark:
-        return _result(asked, seen, [], f"{now.state}: the watermark has not moved")
+    if now.watermark is None or not seen.lacks(now):
+        return _result(asked, seen, [], f"{now.state}: nothing new was read")
     events = _events(wanted, now, seen, record.start.get("cut"))
     clock = datetime.now(UTC).isoformat()
-    seen = replace(seen, job=now.job_id, watermark=mark, records_in=now.records_in, at=clock)
+    seen = replace(seen, job=now.job_id, watermark=now.watermark.isoformat(), records_in=now.records_in, at=clock)
     return _result(asked, seen, events, "")
 
 

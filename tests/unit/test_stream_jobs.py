@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import dagster as dg
@@ -15,8 +15,12 @@ from feature_assets.streams import reconcile_asset, stream_asset
 from feature_store import INT, STRING, TIMESTAMP, Entity, Feature, FeatureGroup, StreamSource, agg
 from feature_store.plan.build import build_plan
 from feature_store.plan.nodes import GroupPlan
+from feature_store.streaming.progress import Progress
 from resources.spark import SparkResource
 from resources.store import FeatureStoreResource
+from sensors.streams import Seen
+
+NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
 
 def plan(name: str, lateness: str = "10m", **more: Any) -> GroupPlan:
@@ -98,3 +102,13 @@ def test_the_last_partition_that_is_over() -> None:
     assert last_over(group, datetime(2026, 3, 1, 23, 59, tzinfo=UTC)) is None
     assert last_over(group, datetime(2026, 3, 2, tzinfo=UTC)) == "2026-03-01"
     assert last_over(group, datetime(2026, 3, 3, 12, tzinfo=UTC)) == "2026-03-02"
+
+
+@pytest.mark.parametrize(
+    ("watermark", "records", "is_news"),
+    [(None, 5, False), (NOON, 5, False), (NOON, 6, True), (NOON + timedelta(seconds=1), 5, True), (NOON, 0, True)],
+)
+def test_a_look_reports_what_came_after_the_last_one(watermark: datetime | None, records: int, is_news: bool) -> None:
+    """Flink may tell the watermark of messages before it tells their number; a job that restarted counts anew."""
+    seen = Seen(job="j", watermark=NOON.isoformat(), records_in=5)
+    assert seen.lacks(Progress("j", "RUNNING", watermark=watermark, records_in=records)) == is_news
