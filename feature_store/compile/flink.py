@@ -7,11 +7,12 @@ offline table; events that are too late, or without a key, to the dead letters. 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from feature_store.compile.flink_expressions import FUNCTIONS, flink_sql, flink_type, quote, sink_sql, text
 from feature_store.compile.kernel_spec import in_kernel_order, kernel_inputs, kernel_spec
+from feature_store.compile.sql_layout import all_of, indented, listed
 from feature_store.dsl.source import StreamSource
 from feature_store.dtypes import TIMESTAMP
 from feature_store.duration import DAY, SECOND, parse_duration
@@ -116,12 +117,12 @@ def log_job(stream: StreamSource, target: Target, offsets: Mapping[int, int] | N
     names = [*map(quote, stream.schema), KAFKA_PARTITION, KAFKA_OFFSET, RECORDED_AT]
     log = (
         f"INSERT INTO {_table(str(stream.log.table))} ({', '.join(names)})\n"
-        f"SELECT {_list([*columns, '_partition', '_offset', _now()])}\nFROM events"
+        f"SELECT {listed([*columns, '_partition', '_offset', _now()])}\nFROM events"
     )
     malformed = (
         f"INSERT INTO {CATALOG}.{DEAD_LETTERS}\n"
-        f"SELECT {_list([text(stream.name), 'CAST(NULL AS STRING)', text('malformed'), 'event.problem'])},\n"
-        f"  {_list([text(stream.topic), '_partition', '_offset', _event_time('event.`at`'), 'payload', _now()])}\n"
+        f"SELECT {listed([text(stream.name), 'CAST(NULL AS STRING)', text('malformed'), 'event.problem'])},\n"
+        f"  {listed([text(stream.topic), '_partition', '_offset', _event_time('event.`at`'), 'payload', _now()])}\n"
         f"FROM parsed\nWHERE event.problem IS NOT NULL AND event.problem <> 'heartbeat'"
     )
     return FlinkJob(name, tuple(steps), (log, malformed))
@@ -184,7 +185,7 @@ def _kafka(stream: StreamSource, target: Target, job: str, start: Start) -> Step
 
 def _parsed(stream: StreamSource) -> Step:
     event = f"fs_parse(payload, {text(parser_spec(stream))}) AS event"
-    return Step(f"SELECT {_list(['_ts', '_partition', '_offset', 'payload', event])}\nFROM messages", view="parsed")
+    return Step(f"SELECT {listed(['_ts', '_partition', '_offset', 'payload', event])}\nFROM messages", view="parsed")
 
 
 def _events(stream: StreamSource) -> Step:
@@ -194,7 +195,7 @@ def _events(stream: StreamSource) -> Step:
     late = f"_ts <= CURRENT_WATERMARK(_ts) - {_interval(surely_in_time)}"
     payload = f"CASE WHEN {late} THEN DECODE(payload, 'ISO-8859-1') END AS _payload"
     technical = ["_ts", "event.`at` AS _at", "_partition", "_offset", payload]
-    return Step(f"SELECT {_list([*technical, *columns])}\nFROM parsed\nWHERE event.problem IS NULL", view="events")
+    return Step(f"SELECT {listed([*technical, *columns])}\nFROM parsed\nWHERE event.problem IS NULL", view="events")
 
 
 def _history(stream: StreamSource, target: Target, start: Start) -> Step:
@@ -215,7 +216,7 @@ def _history(stream: StreamSource, target: Target, start: Start) -> Step:
     columns += [f"{KAFKA_PARTITION} INT", f"{KAFKA_OFFSET} BIGINT"]
     columns.append(f"_ts AS CAST({quote(stream.event_timestamp)} AS TIMESTAMP_LTZ(3))")
     columns.append("WATERMARK FOR _ts AS TO_TIMESTAMP_LTZ(0, 3)")
-    return Step(f"CREATE TEMPORARY TABLE history (\n  {_list(columns)}\n) WITH ({_options(options)})")
+    return Step(f"CREATE TEMPORARY TABLE history (\n  {listed(columns)}\n) WITH ({_options(options)})")
 
 
 def _past_and_present(stream: StreamSource, start: Start) -> Step:
@@ -227,7 +228,7 @@ def _past_and_present(stream: StreamSource, start: Start) -> Step:
     present = ["_ts", "_at", "_partition", "_offset", "_payload", *map(quote, stream.schema)]
     recent = f"\nWHERE {time} >= fs_timestamp(CAST({start.after} AS BIGINT))" if start.after is not None else ""
     return Step(
-        f"SELECT {_list(present)}\nFROM events\nUNION ALL\nSELECT {_list(past)}\nFROM history{recent}",
+        f"SELECT {listed(present)}\nFROM events\nUNION ALL\nSELECT {listed(past)}\nFROM history{recent}",
         view="all_events",
     )
 
@@ -242,7 +243,7 @@ def _kernel_input(plan: GroupPlan, rows: WindowedRows, events: str) -> Step:
     columns += [f"{flink_sql(value)} AS v{i}" for i, value in enumerate(inputs.values)]
     wanted = [f"{quote(key)} IS NOT NULL" for key in plan.keys]
     wanted += [flink_sql(inputs.where)] if inputs.where is not None else []
-    return Step(f"SELECT {_list(columns)}\nFROM {events}\nWHERE {_all(wanted)}", view="kernel_input")
+    return Step(f"SELECT {listed(columns)}\nFROM {events}\nWHERE {all_of(wanted)}", view="kernel_input")
 
 
 def _windows(plan: GroupPlan, start: Start) -> Step:
@@ -264,11 +265,11 @@ def _features(plan: GroupPlan) -> Step:
     names = [quote(feature.name) for feature in plan.group.features]
     keys = [f"k{i} AS {quote(key)}" for i, key in enumerate(plan.keys)]
     aggregated = [f"f{place[feature.name]} AS {quote(feature.name)}" for feature in plan.group.features]
-    inner = f"SELECT {_list([*keys, 'feature_us AS _feature', 'created_us AS _created', *aggregated])}\n"
+    inner = f"SELECT {listed([*keys, 'feature_us AS _feature', 'created_us AS _created', *aggregated])}\n"
     inner += "FROM windows\nWHERE problem IS NULL"
     derived = [f"{flink_sql(expression)} AS {quote(name)}" for name, expression in plan.derived]
     columns = [*map(quote, plan.keys), "_feature", "_created", *names, *derived]
-    return Step(f"SELECT {_list(columns)}\nFROM (\n{_indent(inner)}\n)", view="feature_rows")
+    return Step(f"SELECT {listed(columns)}\nFROM (\n{indented(inner)}\n)", view="feature_rows")
 
 
 def _updates(schema: GroupSchema, target: Target) -> Step:
@@ -286,13 +287,13 @@ def _updates(schema: GroupSchema, target: Target) -> Step:
         "properties.linger.ms": "5",
         "properties.compression.type": "lz4",
     }
-    return Step(f"CREATE TEMPORARY TABLE updates (\n  {_list(columns)}\n) WITH ({_options(options)})")
+    return Step(f"CREATE TEMPORARY TABLE updates (\n  {listed(columns)}\n) WITH ({_options(options)})")
 
 
 def _to_updates(schema: GroupSchema) -> str:
     columns = [*(quote(key.name) for key in schema.keys), "_feature", "_created"]
     columns += [quote(feature.name) for feature in schema.features]
-    return f"INSERT INTO updates\nSELECT {_list(columns)}\nFROM feature_rows"
+    return f"INSERT INTO updates\nSELECT {listed(columns)}\nFROM feature_rows"
 
 
 def _to_table(schema: GroupSchema) -> str:
@@ -303,7 +304,7 @@ def _to_table(schema: GroupSchema) -> str:
     values += [sink_sql(quote(feature.name), feature.dtype) for feature in schema.features]
     return (
         f"INSERT INTO {_table(schema.table)} ({', '.join(map(quote, names))})\n"
-        f"SELECT {_list(values)}\nFROM feature_rows"
+        f"SELECT {listed(values)}\nFROM feature_rows"
     )
 
 
@@ -315,8 +316,8 @@ def _to_dead_letters(plan: GroupPlan, stream: StreamSource) -> str:
     nobody += [text(stream.topic), "_partition", "_offset", _event_time("event.`at`"), "payload", _now()]
     no_key = " OR ".join(f"event.{quote('c_' + key)} IS NULL" for key in plan.keys)
     return (
-        f"INSERT INTO {CATALOG}.{DEAD_LETTERS}\nSELECT {_list(late)}\nFROM windows\nWHERE problem IS NOT NULL\n"
-        f"UNION ALL\nSELECT {_list(nobody)}\nFROM parsed\nWHERE event.problem IS NULL AND ({no_key})"
+        f"INSERT INTO {CATALOG}.{DEAD_LETTERS}\nSELECT {listed(late)}\nFROM windows\nWHERE problem IS NOT NULL\n"
+        f"UNION ALL\nSELECT {listed(nobody)}\nFROM parsed\nWHERE event.problem IS NULL AND ({no_key})"
     )
 
 
@@ -342,15 +343,3 @@ def _interval(microseconds: int) -> str:
 
 def _options(options: Mapping[str, str]) -> str:
     return ", ".join(f"{text(key)} = {text(value)}" for key, value in options.items())
-
-
-def _list(items: Iterable[str], indent: int = 2) -> str:
-    return (",\n" + " " * indent).join(items)
-
-
-def _all(conditions: Iterable[str]) -> str:
-    return "\n  AND ".join(conditions)
-
-
-def _indent(block: str) -> str:
-    return "\n".join(f"  {line}" for line in block.splitlines())

@@ -24,10 +24,11 @@ class Lowered:
     value: str
 
 
-def lower_aggregate(aggregate: Aggregate) -> Lowered:
-    """The SQL of one aggregated feature."""
+def lower_aggregate(aggregate: Aggregate, since: str = "") -> Lowered:
+    """The SQL of one aggregated feature, over rows that fulfil a condition more than its own, if one is given."""
     column = quote(aggregate.column) if aggregate.column is not None else ""
-    where = spark_sql(aggregate.where) if aggregate.where is not None else ""
+    conditions = [spark_sql(aggregate.where)] if aggregate.where is not None else []
+    where = " AND ".join([*conditions, *([since] if since else [])])
     partials, merged = _LOWERINGS[aggregate.function](aggregate, _Input(column, where))
     names = tuple((quote(f"{aggregate.name}:{suffix}"), sql) for suffix, sql in partials.items())
     value = quote(aggregate.name)

@@ -21,7 +21,7 @@ RESERVED = frozenset(
 )
 
 TAKEN_COLUMNS = frozenset(
-    ["_at", "_copy", "_created", "_feature", "_newest", "_offset", "_partition", "_payload", "_ts"]
+    ["_at", "_copy", "_created", "_feature", "_newest", "_offset", "_partition", "_payload", "_t", "_ts"]
 )
 """Columns that the compiled SQL has beside those of a source."""
 TAKEN_KEYS = frozenset(["t", "tile_end", "enters"])

@@ -17,6 +17,7 @@ from feature_store.compile.reference import run_reference
 from feature_store.compile.reference_events import Row
 from feature_store.compile.span import Span
 from feature_store.compile.spark import compile_spark
+from feature_store.compile.spark_direct import DIRECT_INSTANTS
 from feature_store.dtypes import DType, arrow_type, from_micros
 from feature_store.duration import DAY, HOUR, SECOND
 from feature_store.plan.build import build_plan
@@ -86,10 +87,20 @@ def assert_same_rows(found: list[Row], expected: list[Row], keys: Sequence[str])
 
 
 @IN_SPARK
-@given(group=groups(), rows=events(), first=st.booleans(), day=st.integers(-2, 3))
-def test_windows(quick: SparkSession, group: FeatureGroup, rows: list[Row], first: bool, day: int) -> None:
+@given(
+    group=groups(),
+    rows=events(),
+    first=st.booleans(),
+    day=st.integers(-2, 3),
+    instants=st.sampled_from([1, 3, DIRECT_INSTANTS + 1, 72]),
+)
+def test_windows(
+    quick: SparkSession, group: FeatureGroup, rows: list[Row], first: bool, day: int, instants: int
+) -> None:
+    """Of few instants, which are computed directly, and of many, by tiles."""
     plan = build_plan(group)
-    span = Span(START + day * DAY, START + (day + 3) * DAY, first)
+    start = START + day * DAY
+    span = Span(start, start + min(instants * plan.slide, 9 * DAY), first)
     assert_same_rows(
         in_spark(quick, plan, {"events": rows}, span), run_reference(plan, {"events": rows}, span), plan.keys
     )
@@ -109,8 +120,10 @@ def test_windows_of_streams_by_the_second(
 @pytest.mark.parametrize("seed", range(5))
 def test_every_aggregation_over_many_events(quick: SparkSession, seed: int) -> None:
     plan, log = build_plan(group_of_everything(seed)), {"events_log": chained_events(seed)}
-    span = Span(START + 10 * SECOND, START + 60 * SECOND, first=True)
-    assert_same_rows(in_spark(quick, plan, log, span), run_reference(plan, log, span), plan.keys)
+    start = START + 10 * SECOND
+    for seconds in (DIRECT_INSTANTS, 50):
+        span = Span(start, start + seconds * SECOND, first=True)
+        assert_same_rows(in_spark(quick, plan, log, span), run_reference(plan, log, span), plan.keys)
 
 
 @pytest.mark.parametrize("seed", range(4))

@@ -28,12 +28,13 @@ from feature_store import (
 )  # fmt: skip
 from feature_store.compile.span import Span
 from feature_store.compile.spark import compile_spark, events_after
+from feature_store.compile.spark_direct import DIRECT_INSTANTS
 from feature_store.dsl.collect import load_project
-from feature_store.duration import DAY
+from feature_store.duration import DAY, HOUR
 from feature_store.plan.build import build_plan
 
 GOLDEN = Path(__file__).parent / "golden"
-SPAN = Span(20_000 * DAY, 20_002 * DAY)
+SPAN = Span(20_000 * DAY, 20_020 * DAY)
 EVENTS = BatchSource(
     "clicks",
     table="raw.clicks",
@@ -164,10 +165,19 @@ CASES = {
     **{f"shop_{group.name}": group for group in load_project("feature_defs").groups},
 }
 
+DAY_SPAN = Span(SPAN.after, SPAN.after + DAY)
+OF_FEW_INSTANTS = {
+    "direct_day": ("extremes_and_last", DAY_SPAN),
+    "direct_days_from_the_first": ("counts_and_sums", Span(SPAN.after, SPAN.after + 3 * DAY, first=True)),
+    "direct_hour_of_a_snapshot": ("snapshot_of_windows", Span(SPAN.after, SPAN.after + HOUR)),
+}
+STATEMENTS = {**{name: (name, SPAN) for name in CASES}, **OF_FEW_INSTANTS}
 
-@pytest.mark.parametrize("name", CASES)
+
+@pytest.mark.parametrize("name", STATEMENTS)
 def test_sql_is_the_reviewed_one(name: str) -> None:
-    sql = compile_spark(build_plan(CASES[name]), SPAN)
+    case, span = STATEMENTS[name]
+    sql = compile_spark(build_plan(CASES[case]), span)
     path = GOLDEN / f"{name}.sql"
     if os.environ.get("UPDATE_GOLDEN"):
         path.parent.mkdir(exist_ok=True)
@@ -176,13 +186,21 @@ def test_sql_is_the_reviewed_one(name: str) -> None:
 
 
 def test_no_golden_file_is_left_over() -> None:
-    assert {path.stem for path in GOLDEN.glob("*.sql")} == set(CASES)
+    assert {path.stem for path in GOLDEN.glob("*.sql")} == set(STATEMENTS)
 
 
 def test_the_first_span_adds_the_standing_rows() -> None:
     plan = build_plan(CASES["counts_and_sums"])
     assert "tile_end < " in compile_spark(plan, Span(SPAN.after, SPAN.until, first=True))
     assert "tile_end < " not in compile_spark(plan, SPAN)
+
+
+def test_few_instants_are_computed_without_tiles_unless_there_are_sessions() -> None:
+    plan = build_plan(CASES["counts_and_sums"])
+    ends = [SPAN.after + DIRECT_INSTANTS * DAY, SPAN.after + (DIRECT_INSTANTS + 1) * DAY]
+    assert ["tiles AS" in compile_spark(plan, Span(SPAN.after, end)) for end in ends] == [False, True]
+    sessions = build_plan(CASES["sessions_of_a_stream"])
+    assert "tiles AS" in compile_spark(sessions, Span(SPAN.after, SPAN.after + sessions.slide))
 
 
 def test_only_events_that_matter_are_read() -> None:

@@ -12,7 +12,7 @@ WITH cleaned AS (
     FROM `clicks`
     WHERE `user_id` IS NOT NULL
       AND `n` IS NOT NULL
-      AND `ts` < timestamp_micros(1728172800000000)
+      AND `ts` < timestamp_micros(1729728000000000)
   )
   WHERE _copy = 1 OR `id` IS NULL
 ),
@@ -30,7 +30,7 @@ tiles AS (
   GROUP BY `user_id`, `n`, _at - pmod(_at, 86400000000L) + 86400000000L
 ),
 grid AS (
-  SELECT `user_id`, `n`, explode(sequence(greatest(min(tile_end), 1728086400000000L), 1728172800000000L, 86400000000L)) AS t
+  SELECT `user_id`, `n`, explode(sequence(greatest(min(tile_end), 1728086400000000L), 1729728000000000L, 86400000000L)) AS t
   FROM tiles
   GROUP BY `user_id`, `n`
 ),

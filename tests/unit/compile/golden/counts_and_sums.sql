@@ -11,7 +11,7 @@ WITH cleaned AS (
       row_number() OVER (PARTITION BY `id` ORDER BY `ts`) AS _copy
     FROM `clicks`
     WHERE `user_id` IS NOT NULL
-      AND `ts` < timestamp_micros(1728172800000000)
+      AND `ts` < timestamp_micros(1729728000000000)
   )
   WHERE _copy = 1 OR `id` IS NULL
 ),
@@ -49,7 +49,7 @@ moves AS (
       CASE WHEN hits_7d > 0 AND tile_end + 604800000000L > 1728000000000000 THEN struct(tile_end + 604800000000L AS t, FALSE AS enters) END), x -> x IS NOT NULL)) AS move
     FROM tiles
   )
-  WHERE move.t <= 1728172800000000
+  WHERE move.t <= 1729728000000000
 ),
 points AS (
   SELECT `user_id`,

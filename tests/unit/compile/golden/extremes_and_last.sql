@@ -12,7 +12,7 @@ WITH cleaned AS (
     FROM `clicks`
     WHERE `user_id` IS NOT NULL
       AND `ts` >= timestamp_micros(1727395200000000)
-      AND `ts` < timestamp_micros(1728172800000000)
+      AND `ts` < timestamp_micros(1729728000000000)
   )
   WHERE _copy = 1 OR `id` IS NULL
 ),
@@ -43,7 +43,7 @@ moves AS (
       CASE WHEN hits_7d > 0 AND tile_end + 604800000000L > 1728000000000000 THEN struct(tile_end + 604800000000L AS t, FALSE AS enters) END), x -> x IS NOT NULL)) AS move
     FROM tiles
   )
-  WHERE move.t <= 1728172800000000
+  WHERE move.t <= 1729728000000000
 ),
 points AS (
   SELECT `user_id`,

@@ -1,5 +1,5 @@
 WITH grid AS (
-  SELECT explode(sequence(1728086400000000L, 1728172800000000L, 86400000000L)) AS t
+  SELECT explode(sequence(1728086400000000L, 1729728000000000L, 86400000000L)) AS t
 ),
 `clicks` AS (
   WITH cleaned AS (
@@ -14,7 +14,7 @@ WITH grid AS (
         unix_micros(`ts`) AS _at,
         row_number() OVER (PARTITION BY `id` ORDER BY `ts`) AS _copy
       FROM `clicks`
-      WHERE `ts` < timestamp_micros(1728172800000000)
+      WHERE `ts` < timestamp_micros(1729728000000000)
     )
     WHERE _copy = 1 OR `id` IS NULL
   )

@@ -1,5 +1,5 @@
 WITH grid AS (
-  SELECT explode(sequence(1728003600000000L, 1728172800000000L, 3600000000L)) AS t
+  SELECT explode(sequence(1728003600000000L, 1729728000000000L, 3600000000L)) AS t
 ),
 `products` AS (
   WITH cleaned AS (
@@ -9,7 +9,7 @@ WITH grid AS (
       `listed_at`,
       unix_micros(`listed_at`) AS _at
     FROM `products`
-    WHERE `listed_at` < timestamp_micros(1728172800000000)
+    WHERE `listed_at` < timestamp_micros(1729728000000000)
   )
   SELECT cleaned.* EXCEPT (_at), timestamp_micros(grid.t) AS as_of
   FROM grid JOIN cleaned ON cleaned._at < grid.t

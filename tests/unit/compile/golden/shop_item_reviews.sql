@@ -8,7 +8,7 @@ WITH cleaned AS (
       row_number() OVER (PARTITION BY `review_id` ORDER BY `event_ts`) AS _copy
     FROM `reviews`
     WHERE `product_id` IS NOT NULL
-      AND `event_ts` < timestamp_micros(1728172800000000)
+      AND `event_ts` < timestamp_micros(1729728000000000)
   )
   WHERE _copy = 1 OR `review_id` IS NULL
 ),
@@ -38,7 +38,7 @@ moves AS (
     SELECT *, explode(filter(array(struct(tile_end AS t, TRUE AS enters)), x -> x IS NOT NULL)) AS move
     FROM tiles
   )
-  WHERE move.t <= 1728172800000000
+  WHERE move.t <= 1729728000000000
 ),
 points AS (
   SELECT `product_id`,

@@ -7,7 +7,7 @@ WITH cleaned AS (
   FROM `browsing`
   WHERE `user_id` IS NOT NULL
     AND `event_ts` >= timestamp_micros(1720224000000000)
-    AND `event_ts` < timestamp_micros(1728172800000000)
+    AND `event_ts` < timestamp_micros(1729728000000000)
 ),
 events AS (
   SELECT *
@@ -34,7 +34,7 @@ moves AS (
       CASE WHEN hits_90d > 0 AND tile_end + 7776000000000L > 1728000000000000 THEN struct(tile_end + 7776000000000L AS t, FALSE AS enters) END), x -> x IS NOT NULL)) AS move
     FROM tiles
   )
-  WHERE move.t <= 1728172800000000
+  WHERE move.t <= 1729728000000000
 ),
 points AS (
   SELECT `user_id`,

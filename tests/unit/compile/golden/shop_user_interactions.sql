@@ -12,7 +12,7 @@ WITH cleaned AS (
       row_number() OVER (PARTITION BY `event_id` ORDER BY `event_ts`) AS _copy
     FROM `interactions_log`
     WHERE `user_id` IS NOT NULL
-      AND `event_ts` < timestamp_micros(1728172800000000)
+      AND `event_ts` < timestamp_micros(1729728000000000)
   )
   WHERE _copy = 1 OR `event_id` IS NULL
 ),
@@ -58,7 +58,7 @@ moves AS (
       CASE WHEN hits_1h > 0 AND tile_end + 3600000000L > 1728000000000000 THEN struct(tile_end + 3600000000L AS t, FALSE AS enters) END), x -> x IS NOT NULL)) AS move
     FROM tiles
   )
-  WHERE move.t <= 1728172800000000
+  WHERE move.t <= 1729728000000000
 ),
 points AS (
   SELECT `user_id`,

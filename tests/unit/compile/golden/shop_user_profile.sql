@@ -1,5 +1,5 @@
 WITH grid AS (
-  SELECT explode(sequence(1728086400000000L, 1728172800000000L, 86400000000L)) AS t
+  SELECT explode(sequence(1728086400000000L, 1729728000000000L, 86400000000L)) AS t
 ),
 `users` AS (
   WITH cleaned AS (
@@ -8,7 +8,7 @@ WITH grid AS (
       `signed_up_at`,
       unix_micros(`signed_up_at`) AS _at
     FROM `users`
-    WHERE `signed_up_at` < timestamp_micros(1728172800000000)
+    WHERE `signed_up_at` < timestamp_micros(1729728000000000)
   )
   SELECT cleaned.* EXCEPT (_at), timestamp_micros(grid.t) AS as_of
   FROM grid JOIN cleaned ON cleaned._at < grid.t

@@ -11,7 +11,7 @@ WITH cleaned AS (
       row_number() OVER (PARTITION BY `id` ORDER BY `ts`) AS _copy
     FROM `clicks`
     WHERE `user_id` IS NOT NULL
-      AND `ts` < timestamp_micros(1728172800000000)
+      AND `ts` < timestamp_micros(1729728000000000)
   )
   WHERE _copy = 1 OR `id` IS NULL
 ),
@@ -29,7 +29,7 @@ tiles AS (
   GROUP BY `user_id`, _at - pmod(_at, 3600000000L) + 3600000000L
 ),
 grid AS (
-  SELECT `user_id`, explode(sequence(greatest(min(tile_end), 1728003600000000L), 1728172800000000L, 3600000000L)) AS t
+  SELECT `user_id`, explode(sequence(greatest(min(tile_end), 1728003600000000L), 1729728000000000L, 3600000000L)) AS t
   FROM tiles
   GROUP BY `user_id`
 ),
