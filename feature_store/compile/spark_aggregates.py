@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from feature_store.compile.distinct_sketch import HASH_BITS, HASHES, SHARE_OF_HASHES
@@ -24,13 +24,30 @@ class Lowered:
     value: str
 
 
-def lower_aggregate(aggregate: Aggregate, since: str = "") -> Lowered:
-    """The SQL of one aggregated feature, over rows that fulfil a condition more than its own, if one is given."""
+def lower_aggregates(
+    aggregates: Iterable[Aggregate], since: Callable[[Aggregate], str] = lambda _: ""
+) -> list[Lowered]:
+    """The SQL of aggregated features; what several of them need of a tile is one column, called like the first one's.
+
+    `since` is a condition more, over which rows an aggregate is computed; "" for none.
+    """
+    columns: dict[str, str] = {}
+    return [_lowered(aggregate, since(aggregate), columns) for aggregate in aggregates]
+
+
+def partials_of(lowered: Iterable[Lowered]) -> list[tuple[str, str]]:
+    """The columns of a tile that features need, each once, with their SQL."""
+    return list(dict.fromkeys(partial for feature in lowered for partial in feature.partials))
+
+
+def _lowered(aggregate: Aggregate, since: str, columns: dict[str, str]) -> Lowered:
     column = quote(aggregate.column) if aggregate.column is not None else ""
     conditions = [spark_sql(aggregate.where)] if aggregate.where is not None else []
     where = " AND ".join([*conditions, *([since] if since else [])])
     partials, merged = _LOWERINGS[aggregate.function](aggregate, _Input(column, where))
-    names = tuple((quote(f"{aggregate.name}:{suffix}"), sql) for suffix, sql in partials.items())
+    names = tuple(
+        (columns.setdefault(sql, quote(f"{aggregate.name}:{suffix}")), sql) for suffix, sql in partials.items()
+    )
     value = quote(aggregate.name)
     return Lowered(
         name=aggregate.name,

@@ -9,7 +9,7 @@ event is read once for each instant that it counts at, so tiles win where instan
 from __future__ import annotations
 
 from feature_store.compile.span import Span
-from feature_store.compile.spark_aggregates import Lowered, lower_aggregate
+from feature_store.compile.spark_aggregates import Lowered, lower_aggregates, partials_of
 from feature_store.compile.spark_counting import seen, seen_by
 from feature_store.compile.spark_expressions import quote
 from feature_store.compile.sql_layout import CommonTable, listed
@@ -30,8 +30,8 @@ def direct_steps(plan: GroupPlan, rows: WindowedRows, span: Span, key: str) -> t
 
     A point holds one partial of the whole window, so that there is nothing left to merge but itself.
     """
-    lowered = [lower_aggregate(aggregate, _since(aggregate.window)) for aggregate in rows.aggregates]
-    partials = [f"{sql} AS {name}" for feature in lowered for name, sql in feature.partials]
+    lowered = lower_aggregates(rows.aggregates, lambda aggregate: _since(aggregate.window))
+    partials = [f"{sql} AS {name}" for name, sql in partials_of(lowered)]
     snapshot = plan.group.emits == "snapshot"
     changed = "" if snapshot else f"\nHAVING {_changed(plan.slide, rows, span)}"
     merged = [f"{feature.merged('whole')} AS {quote(feature.name)}" for feature in lowered]

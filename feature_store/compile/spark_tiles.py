@@ -9,7 +9,7 @@ began (gaps and islands over the first and last event of each tile).
 from __future__ import annotations
 
 from feature_store.compile.span import Span
-from feature_store.compile.spark_aggregates import Lowered, lower_aggregate
+from feature_store.compile.spark_aggregates import Lowered, lower_aggregates, partials_of
 from feature_store.compile.spark_counting import seen, seen_by
 from feature_store.compile.spark_expressions import quote
 from feature_store.compile.spark_sessions import Session, number_sessions, sessions_of
@@ -20,10 +20,8 @@ from feature_store.plan.nodes import GroupPlan, WindowedRows
 
 def tile_steps(plan: GroupPlan, rows: WindowedRows, span: Span, key: str) -> tuple[list[CommonTable], list[Lowered]]:
     """The steps from `events` to `frames`, which has every merged aggregate at every point; `key` is SQL."""
-    lowered = [lower_aggregate(aggregate) for aggregate in rows.aggregates]
-    sessions = sessions_of(rows)
-    partials = [partial for feature in lowered for partial in feature.partials]
-    partials += [partial for session in sessions for partial in session.partials]
+    lowered, sessions = lower_aggregates(rows.aggregates), sessions_of(rows)
+    partials = partials_of(lowered) + [partial for session in sessions for partial in session.partials]
     names = [name for name, _ in partials]
     steps = [("tiles", _tiles(key, plan.slide, rows, partials))]
     if plan.group.emits == "snapshot":

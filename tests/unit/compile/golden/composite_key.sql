@@ -26,7 +26,6 @@ tiles AS (
     count_if(TRUE) AS hits_1d,
     count_if(TRUE) AS hits_7d,
     count(1) AS `pair_n_7d:n`,
-    count(1) AS `pair_session_n:n`,
     min(_at) AS `session_1d_1:first`,
     max(_at) AS `session_1d_1:last`
   FROM events
@@ -38,7 +37,6 @@ moves AS (
     move.t,
     move.enters,
     `pair_n_7d:n`,
-    `pair_session_n:n`,
     `session_1d_1:first`,
     `session_1d_1:last`
   FROM (
@@ -53,7 +51,6 @@ points AS (
   SELECT `user_id`, `n`,
     t,
     first(CASE WHEN enters THEN `pair_n_7d:n` END, TRUE) AS `pair_n_7d:n`,
-    first(CASE WHEN enters THEN `pair_session_n:n` END, TRUE) AS `pair_session_n:n`,
     first(CASE WHEN enters THEN `session_1d_1:first` END, TRUE) AS `session_1d_1:first`,
     first(CASE WHEN enters THEN `session_1d_1:last` END, TRUE) AS `session_1d_1:last`
   FROM moves
@@ -74,7 +71,7 @@ frames AS (
   SELECT `user_id`, `n`,
     t,
     coalesce(sum(`pair_n_7d:n`) OVER last_7d, 0L) AS `pair_n_7d`,
-    coalesce(sum(`pair_session_n:n`) OVER of_session_1d_1, 0L) AS `pair_session_n`
+    coalesce(sum(`pair_n_7d:n`) OVER of_session_1d_1, 0L) AS `pair_session_n`
   FROM sessions
   WINDOW last_7d AS (PARTITION BY `user_id`, `n` ORDER BY t RANGE BETWEEN 518400000000L PRECEDING AND CURRENT ROW),
     of_session_1d_1 AS (PARTITION BY `user_id`, `n`, session_1d_1 ORDER BY t)

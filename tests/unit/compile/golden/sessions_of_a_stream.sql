@@ -27,7 +27,6 @@ tiles AS (
     count(1) AS `user_session_n:n`,
     min(CASE WHEN `word` IS NOT NULL THEN struct(_at AS at, `word` AS value) END) AS `user_session_first:first`,
     sum(CASE WHEN `ok` THEN `amount` END) AS `user_session_amount:sum`,
-    count(1) AS `user_n_30m:n`,
     min(_at) AS `session_30m_1:first`,
     max(_at) AS `session_30m_1:last`,
     min(CASE WHEN `ok` THEN _at END) AS `session_5m_2:first`,
@@ -43,7 +42,6 @@ moves AS (
     `user_session_n:n`,
     `user_session_first:first`,
     `user_session_amount:sum`,
-    `user_n_30m:n`,
     `session_30m_1:first`,
     `session_30m_1:last`,
     `session_5m_2:first`,
@@ -62,7 +60,6 @@ points AS (
     first(CASE WHEN enters THEN `user_session_n:n` END, TRUE) AS `user_session_n:n`,
     first(CASE WHEN enters THEN `user_session_first:first` END, TRUE) AS `user_session_first:first`,
     first(CASE WHEN enters THEN `user_session_amount:sum` END, TRUE) AS `user_session_amount:sum`,
-    first(CASE WHEN enters THEN `user_n_30m:n` END, TRUE) AS `user_n_30m:n`,
     first(CASE WHEN enters THEN `session_30m_1:first` END, TRUE) AS `session_30m_1:first`,
     first(CASE WHEN enters THEN `session_30m_1:last` END, TRUE) AS `session_30m_1:last`,
     first(CASE WHEN enters THEN `session_5m_2:first` END, TRUE) AS `session_5m_2:first`,
@@ -89,7 +86,7 @@ frames AS (
     coalesce(sum(`user_session_n:n`) OVER of_session_30m_1, 0L) AS `user_session_n`,
     (min(`user_session_first:first`) OVER of_session_30m_1).value AS `user_session_first`,
     CASE WHEN abs(coalesce(sum(`user_session_amount:sum`) OVER of_session_5m_2, 0D)) < double('Infinity') THEN coalesce(sum(`user_session_amount:sum`) OVER of_session_5m_2, 0D) + 0D END AS `user_session_amount`,
-    coalesce(sum(`user_n_30m:n`) OVER last_30m, 0L) AS `user_n_30m`
+    coalesce(sum(`user_session_n:n`) OVER last_30m, 0L) AS `user_n_30m`
   FROM sessions
   WINDOW last_30m AS (PARTITION BY `user_id` ORDER BY t RANGE BETWEEN 1799000000L PRECEDING AND CURRENT ROW),
     of_session_30m_1 AS (PARTITION BY `user_id`, session_30m_1 ORDER BY t),
