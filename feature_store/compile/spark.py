@@ -30,11 +30,19 @@ def compile_spark(plan: GroupPlan, span: Span) -> str:
     span.check(plan.slide)
     rows = plan.rows
     steps = _queried(plan, rows, span) if isinstance(rows, QueriedRows) else _windowed(plan, rows, span)
+    return f"{with_steps(steps)}\nSELECT {listed(row_columns(plan))}\nFROM vectors\n"
+
+
+def row_columns(plan: GroupPlan) -> list[str]:
+    """The columns of a group's rows, of the keys, `t` (microseconds) and the features of a vector."""
     derived = [f"{spark_sql(expression)} AS {quote(name)}" for name, expression in plan.derived]
     features = [quote(feature.name) for feature in plan.group.features]
-    columns = [*map(quote, plan.keys), f"timestamp_micros(t) AS {FEATURE_TIMESTAMP}", *features, *derived]
-    body = ",\n".join(f"{name} AS (\n{indented(text)}\n)" for name, text in steps)
-    return f"WITH {body}\nSELECT {listed(columns)}\nFROM vectors\n"
+    return [*map(quote, plan.keys), f"timestamp_micros(t) AS {FEATURE_TIMESTAMP}", *features, *derived]
+
+
+def with_steps(steps: Iterable[CommonTable]) -> str:
+    """The WITH of a statement."""
+    return "WITH " + ",\n".join(f"{name} AS (\n{indented(text)}\n)" for name, text in steps)
 
 
 def events_after(plan: GroupPlan, span: Span) -> int | None:
@@ -48,11 +56,16 @@ def events_after(plan: GroupPlan, span: Span) -> int | None:
 
 def _windowed(plan: GroupPlan, rows: WindowedRows, span: Span) -> list[CommonTable]:
     key = ", ".join(map(quote, plan.keys))
-    cleaned = _cleaned(rows.source, plan.keys, events_after(plan, span), span.until)
     aggregated, lowered = (direct_steps if is_direct(plan, rows, span) else tile_steps)(plan, rows, span, key)
     values = [f"{feature.value} AS {quote(feature.name)}" for feature in lowered]
     vectors = f"SELECT {listed([key, 't', *values])}\nFROM frames\nWHERE t > {span.after}"
-    return [("cleaned", cleaned), ("events", _events(rows)), *aggregated, ("vectors", vectors)]
+    return [*event_steps(plan, rows, span), *aggregated, ("vectors", vectors)]
+
+
+def event_steps(plan: GroupPlan, rows: WindowedRows, span: Span) -> list[CommonTable]:
+    """The steps to `events`: the rows that count, with what is computed of them and their time as `_at`."""
+    cleaned = _cleaned(rows.source, plan.keys, events_after(plan, span), span.until)
+    return [("cleaned", cleaned), ("events", _events(rows))]
 
 
 def _cleaned(source: BatchSource, keys: Iterable[str], after: int | None, until: int) -> str:

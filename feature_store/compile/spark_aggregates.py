@@ -23,6 +23,11 @@ class Lowered:
     merged: Callable[[str], str]
     value: str
 
+    @property
+    def columns(self) -> list[str]:
+        """The names of the partials, as they are."""
+        return [name.strip("`") for name, _ in self.partials]
+
 
 def lower_aggregates(
     aggregates: Iterable[Aggregate], since: Callable[[Aggregate], str] = lambda _: ""

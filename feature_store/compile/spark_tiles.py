@@ -23,7 +23,7 @@ def tile_steps(plan: GroupPlan, rows: WindowedRows, span: Span, key: str) -> tup
     lowered, sessions = lower_aggregates(rows.aggregates), sessions_of(rows)
     partials = partials_of(lowered) + [partial for session in sessions for partial in session.partials]
     names = [name for name, _ in partials]
-    steps = [("tiles", _tiles(key, plan.slide, rows, partials))]
+    steps = [("tiles", tiles_sql(key, plan.slide, rows, partials))]
     if plan.group.emits == "snapshot":
         steps.append(("grid", _grid(key, plan.slide, span)))
         steps.append(("points", _points_of_grid(key, names)))
@@ -36,9 +36,9 @@ def tile_steps(plan: GroupPlan, rows: WindowedRows, span: Span, key: str) -> tup
     return steps, lowered
 
 
-def _tiles(key: str, slide: int, rows: WindowedRows, partials: list[tuple[str, str]]) -> str:
+def tiles_sql(key: str, slide: int, rows: WindowedRows, partials: list[tuple[str, str]]) -> str:
     """One row per entity and slide step in which something happened that a feature looks at."""
-    hits = [f"count_if({seen_by(rows, window)}) AS {_hits(window)}" for window in rows.windows]
+    hits = [f"count_if({seen_by(rows, window)}) AS {hits_column(window)}" for window in rows.windows]
     computed = [f"{sql} AS {name}" for name, sql in partials]
     end = f"_at - pmod(_at, {slide}L) + {slide}L"
     return (
@@ -54,11 +54,13 @@ def _moves(key: str, slide: int, rows: WindowedRows, partials: list[str], span: 
         if window is not None:
             leaves = f"tile_end + {window}L"
             leaving = f"struct({leaves} AS t, FALSE AS enters)"
-            moves.append(f"CASE WHEN {_hits(window)} > 0 AND {leaves} > {span.after} THEN {leaving} END")
+            moves.append(f"CASE WHEN {hits_column(window)} > 0 AND {leaves} > {span.after} THEN {leaving} END")
     if span.first:
         begin = span.after + slide
         alive = [
-            f"{_hits(window)} > 0" if window is None else f"{_hits(window)} > 0 AND tile_end > {begin - window}"
+            f"{hits_column(window)} > 0"
+            if window is None
+            else f"{hits_column(window)} > 0 AND tile_end > {begin - window}"
             for window in rows.windows
         ]
         standing = f"struct({begin}L AS t, FALSE AS enters)"
@@ -110,7 +112,8 @@ def _frames(key: str, slide: int, rows: WindowedRows, lowered: list[Lowered], se
     return f"SELECT {listed([key, 't', *features])}\nFROM {points}\nWINDOW {listed(frames)}"
 
 
-def _hits(window: int | None) -> str:
+def hits_column(window: int | None) -> str:
+    """The column of how many events of a tile a window has seen."""
     return f"hits_{_label(window)}"
 
 

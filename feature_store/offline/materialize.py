@@ -14,10 +14,12 @@ from pyiceberg.table import Table, Transaction
 from feature_store.compile.span import Span
 from feature_store.compile.spark import compile_spark, events_after
 from feature_store.compile.spark_expressions import quote
+from feature_store.compile.spark_sliding import compile_tiles, is_slid
 from feature_store.dtypes import to_micros
 from feature_store.offline.audit import Audit, evidence_of
 from feature_store.offline.late import Bounds, Reading, noted, read_sources
 from feature_store.offline.profile import Profile, profile_rows
+from feature_store.offline.sliding import SLID_FROM, slid_rows
 from feature_store.offline.sources import InputCounts, open_source
 from feature_store.offline.staging import note_first, publish, stage, staged_rows
 from feature_store.offline.tables import FIRST_TIMESTAMP, ensure_table
@@ -105,12 +107,14 @@ def compute_rows(
     Raises:
         InputError: if a source does not fit its definition.
     """
-    sql = compile_spark(plan, span)
     after = events_after(plan, span)
     inputs = tuple(
         open_source(spark, settings, source, plan.keys, after, span.until, snapshots.get(source.name))
         for source in plan.sources
     )
+    if is_slid(plan, span) and sum(source.rows for source in inputs) >= SLID_FROM:
+        return Computed(slid_rows(spark, plan, span), inputs, compile_tiles(plan, span))
+    sql = compile_spark(plan, span)
     return Computed(spark.sql(sql), inputs, sql)
 
 

@@ -21,6 +21,7 @@ from feature_store import (
     agg,
 )
 from feature_store.compile.reference_events import Row
+from feature_store.compile.window_kernel import SLID_FUNCTIONS
 from feature_store.dsl.aggregation import Aggregation
 from feature_store.dtypes import LIST, DType, from_micros
 from feature_store.duration import DAY, HOUR, SECOND
@@ -125,6 +126,18 @@ def streaming_groups(draw: st.DrawFn) -> FeatureGroup:
     return _group(draw, source, slide, windows, "changes")
 
 
+@st.composite
+def slid_groups(draw: st.DrawFn) -> FeatureGroup:
+    """Like `groups`, of what the window kernel can compute."""
+    slide, windows = draw(st.sampled_from(_GRIDS))
+    source = BatchSource("events", table="raw.events", event_timestamp="ts", schema=SCHEMA)
+    emit = draw(st.sampled_from(["changes", "changes", "changes", "snapshot"]))
+    entity = draw(st.sampled_from([USER, USER_N_WORD]))
+    aggregations = [(function, dtype) for function, dtype in _AGGREGATIONS if function.function in SLID_FUNCTIONS]
+    lasting = [window for window in windows if not window.startswith("session")]
+    return _group(draw, source, slide, lasting, emit, entity, aggregations)
+
+
 def session_group(gaps: list[str]) -> FeatureGroup:
     """Sessions of several gaps over all events and over some of them, beside a window, by the second."""
     features = []
@@ -195,8 +208,9 @@ def _group(
     windows: list[str],
     emit: str,
     entity: Entity = USER,
+    aggregations: list[tuple[Aggregation, DType]] = _AGGREGATIONS,
 ) -> FeatureGroup:
-    one = st.tuples(st.sampled_from(_AGGREGATIONS), st.sampled_from(windows), st.sampled_from(_CONDITIONS))
+    one = st.tuples(st.sampled_from(aggregations), st.sampled_from(windows), st.sampled_from(_CONDITIONS))
     chosen = draw(st.lists(one, min_size=1, max_size=6))
     features = [
         Feature(f"user_x{i}_{named(window)}", function, window=window, dtype=dtype, where=condition)

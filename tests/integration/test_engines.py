@@ -13,13 +13,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from feature_store import EMBEDDING, FLOAT, INT, STRING, TIMESTAMP, BatchSource, Entity, Feature, FeatureGroup, agg
+from feature_store.compile import window_kernel
 from feature_store.compile.reference import run_reference
 from feature_store.compile.reference_events import Row
 from feature_store.compile.span import Span
 from feature_store.compile.spark import compile_spark
 from feature_store.compile.spark_direct import DIRECT_INSTANTS
+from feature_store.compile.spark_sliding import is_slid
 from feature_store.dtypes import DType, arrow_type, from_micros
 from feature_store.duration import DAY, HOUR, SECOND
+from feature_store.offline.sliding import slid_rows
 from feature_store.plan.build import build_plan
 from feature_store.plan.nodes import GroupPlan
 from tests.integration.compared import COMPARED
@@ -36,6 +39,7 @@ from tests.integration.engine_cases import (
     groups,
     quick_events,
     session_group,
+    slid_groups,
     streaming_groups,
 )
 
@@ -56,20 +60,27 @@ def quick(spark: SparkSession) -> SparkSession:
     before = spark.conf.get("spark.sql.shuffle.partitions")
     spark.conf.set("spark.sql.shuffle.partitions", "1")
     spark.conf.set("spark.sql.adaptive.enabled", "false")
+    spark.conf.set("spark.sql.execution.arrow.maxRecordsPerBatch", "3")
     yield spark
+    spark.conf.unset("spark.sql.execution.arrow.maxRecordsPerBatch")
     spark.conf.set("spark.sql.shuffle.partitions", before)
     spark.conf.set("spark.sql.adaptive.enabled", "true")
 
 
 def in_spark(spark: SparkSession, plan: GroupPlan, rows: dict[str, list[Row]], span: Span) -> list[Row]:
+    show(spark, plan, rows)
+    found: list[Row] = spark.sql(compile_spark(plan, span)).toArrow().to_pylist()
+    COMPARED["spans of groups in Spark"] += 1
+    return found
+
+
+def show(spark: SparkSession, plan: GroupPlan, rows: dict[str, list[Row]]) -> None:
+    """Lets Spark see the rows of each source as a view of its name."""
     for source in plan.sources:
         types = pa.schema([(name, arrow_type(dtype)) for name, dtype in source.schema.items()])
         spark.createDataFrame(pa.Table.from_pylist(rows[source.name], schema=types)).createOrReplaceTempView(
             source.name
         )
-    found: list[Row] = spark.sql(compile_spark(plan, span)).toArrow().to_pylist()
-    COMPARED["spans of groups in Spark"] += 1
-    return found
 
 
 def assert_same_rows(found: list[Row], expected: list[Row], keys: Sequence[str]) -> None:
@@ -104,6 +115,32 @@ def test_windows(
     assert_same_rows(
         in_spark(quick, plan, {"events": rows}, span), run_reference(plan, {"events": rows}, span), plan.keys
     )
+
+
+@settings(IN_SPARK, max_examples=40)
+@given(
+    group=slid_groups(),
+    rows=events(),
+    first=st.booleans(),
+    day=st.integers(-2, 3),
+    instants=st.sampled_from([DIRECT_INSTANTS + 1, 72]),
+    at_once=st.sampled_from([1, 4, 1000]),
+)
+def test_windows_slid_by_the_kernel(
+    quick: SparkSession, group: FeatureGroup, rows: list[Row], first: bool, day: int, instants: int, at_once: int
+) -> None:
+    """Whatever batches the tiles come in, and however many are looked at together."""
+    plan = build_plan(group)
+    start = START + day * DAY
+    span = Span(start, start + min(instants * plan.slide, 12 * DAY), first)
+    assert is_slid(plan, span)
+    show(quick, plan, {"events": rows})
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("_TILES", "_POINTS", "_BLOCK"):
+            patch.setattr(window_kernel, name, at_once)  # the kernel goes to the workers as it is here
+        found = slid_rows(quick, plan, span).toArrow().to_pylist()
+    COMPARED["spans of groups in the window kernel"] += 1
+    assert_same_rows(found, run_reference(plan, {"events": rows}, span), plan.keys)
 
 
 @settings(IN_SPARK, max_examples=40)

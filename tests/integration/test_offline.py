@@ -16,8 +16,10 @@ from feature_store import FLOAT, INT, LIST, STRING, TIMESTAMP, BatchSource, Enti
 from feature_store.compile.reference import run_reference
 from feature_store.compile.reference_events import Row
 from feature_store.compile.span import Span
+from feature_store.compile.spark_direct import DIRECT_INSTANTS
 from feature_store.dtypes import to_micros
 from feature_store.errors import ConflictError, InputError, QualityError
+from feature_store.offline import materialize
 from feature_store.offline.audit import Audit, Evidence
 from feature_store.offline.catalog import open_catalog
 from feature_store.offline.materialize import Materialization, materialize_span
@@ -101,6 +103,14 @@ def test_a_backfill_writes_the_rows_of_the_reference(shop: Shop) -> None:
     assert done.profile.rows == len(shop.stored(group))
     assert done.profile.duplicates == 0
     assert done.inputs[0].rows == 5
+
+
+def test_a_backfill_of_much_is_slid_by_the_kernel(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(materialize, "SLID_FROM", len(shop.rows))
+    group, days = shop.group("user_slid"), DIRECT_INSTANTS + 1
+    done = shop.run(group, day(0), day(days))
+    assert shop.stored(group) == shop.expected(group, day(0), day(days))
+    assert "OVER" not in done.sql
 
 
 def test_day_by_day_is_all_at_once(shop: Shop) -> None:

@@ -1,0 +1,1 @@
+"""How fast batch is: `python -m benchmarks.batch.<windows|instants|overhead|online>`."""

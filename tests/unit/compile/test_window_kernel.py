@@ -1,0 +1,71 @@
+"""The window kernel where random groups do not lead it: sums at the edge of 64 bits, entities of many batches."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from feature_store.compile import window_kernel
+from feature_store.compile.window_kernel import SlidFeature, Sliding, slide_batches
+
+GREATEST = 2**63 - 1
+
+
+def tiles(*rows: tuple[str, int, int], size: int = 100) -> list[pa.RecordBatch]:
+    """Tiles of users, their ends and sums, in batches of a size."""
+    users, ends, sums = zip(*rows, strict=True)
+    table = pa.table({"user": users, "tile_end": ends, "hits_3": [1] * len(rows), "total": pa.array(sums, pa.int64())})
+    batches: list[pa.RecordBatch] = table.to_batches(max_chunksize=size)
+    return batches
+
+
+def totals(batches: Sequence[pa.RecordBatch], *, until: int, every: bool = False) -> list[tuple[Any, ...]]:
+    """Users, times and sums over three instants."""
+    feature = SlidFeature("total_3", "sum", 3, ("total",))
+    sliding = Sliding(("user",), 1, 0, until, False, every, ((3, "hits_3"),), (feature,))
+    return [tuple(row.values()) for batch in slide_batches(sliding, batches) for row in batch.to_pylist()]
+
+
+def test_sums_at_the_edge_of_64_bits_are_exact() -> None:
+    found = totals(tiles(("a", 1, GREATEST), ("a", 5, -GREATEST), ("a", 6, -1)), until=9)
+    assert found == [
+        ("a", 1, GREATEST),
+        ("a", 4, 0),
+        ("a", 5, -GREATEST),
+        ("a", 6, -GREATEST - 1),
+        ("a", 8, -1),
+        ("a", 9, 0),
+    ]
+
+
+def test_a_sum_that_does_not_fit_names_the_feature() -> None:
+    with pytest.raises(OverflowError, match="total_3: the sum does not fit into 64 bits"):
+        totals(tiles(("a", 1, GREATEST), ("a", 2, 1)), until=9)
+
+
+@pytest.mark.parametrize("size", [1, 2, 7])
+@pytest.mark.parametrize("at_once", [1, 3, 50])
+def test_entities_stay_whole_whatever_the_batches(monkeypatch: pytest.MonkeyPatch, size: int, at_once: int) -> None:
+    monkeypatch.setattr(window_kernel, "_TILES", at_once)
+    given = [
+        (user, end, end) for user, count in (("a", 1), ("b", 9), ("c", 2), ("d", 1)) for end in range(1, count + 1)
+    ]
+    expected = []
+    for user in "abcd":
+        ends = [end for other, end, _ in given if other == user]
+        points = [t for t in range(1, 13) if t in ends or t - 3 in ends]
+        expected += [(user, t, sum(end for end in ends if t - 3 < end <= t)) for t in points]
+    assert totals(tiles(*given, size=size), until=12) == expected
+
+
+def test_a_row_at_every_instant_from_the_first_on() -> None:
+    found = totals(tiles(("a", 2, 5), ("b", 4, 7)), until=5, every=True)
+    assert found == [("a", 2, 5), ("a", 3, 5), ("a", 4, 5), ("a", 5, 0), ("b", 4, 7), ("b", 5, 7)]
+
+
+def test_no_tiles_are_no_rows() -> None:
+    empty = tiles(("a", 1, 1))[0].slice(0, 0)
+    assert totals([], until=9) == totals([empty], until=9) == []
