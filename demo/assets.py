@@ -4,12 +4,9 @@ from datetime import timedelta
 
 import dagster as dg
 
-from demo.labels import LABEL_WINDOW, repurchase_labels
-from demo.load import read_shop_anchor
-from demo.shop import build_shop
 from feature_assets.jobs import AssetJob
 from feature_assets.keys import offline_key
-from feature_assets.metadata import training_metadata
+from feature_assets.metadata import null_rates, preview_table, training_metadata
 from feature_store.dsl.collect import load_project
 from feature_store.dsl.view import FeatureView
 from resources.store import FeatureStoreResource
@@ -45,6 +42,10 @@ def _training_asset(view: FeatureView) -> dg.AssetsDefinition:
         description="Real purchases, the customer's features as of that moment, and whether they bought again.",
     )
     def repurchase(context: dg.AssetExecutionContext, store: FeatureStoreResource) -> dg.MaterializeResult[None]:
+        from demo.labels import LABEL_WINDOW, repurchase_labels
+        from demo.load import read_shop_anchor
+        from demo.shop import build_shop
+
         anchor = read_shop_anchor(store.settings)
         if anchor is None:
             raise dg.Failure("the shop's raw data are not loaded: run ./fs demo", allow_retries=False)
@@ -60,18 +61,10 @@ def _training_asset(view: FeatureView) -> dg.AssetsDefinition:
                 "path": dg.MetadataValue.path(str(data.path)),
                 "rows per second": round(data.row_count / data.seconds),
                 "seconds": round(data.seconds, 3),
-                "null rates": dg.MetadataValue.json({name: round(rate, 4) for name, rate in data.null_rates.items()}),
+                **null_rates(data.null_rates),
                 "snapshots": dg.MetadataValue.json({group: str(number) for group, number in data.snapshots.items()}),
-                "preview": dg.MetadataValue.md(_markdown(data.to_polars().head(5).to_dicts())),
+                "preview": preview_table(data.to_polars().head(5).to_dicts()),
             }
         )
 
     return repurchase
-
-
-def _markdown(rows: list[dict[str, object]]) -> str:
-    """Rows as a Markdown table."""
-    if not rows:
-        return "no rows"
-    lines = [list(rows[0]), ["---"] * len(rows[0]), *([str(value) for value in row.values()] for row in rows)]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)

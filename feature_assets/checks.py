@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
 from feature_store.errors import FeatureStoreError
-from feature_store.offline.audit import Evidence
 from feature_store.plan.nodes import GroupPlan
 from feature_store.quality.expectations import Verdict, checks, judge, refuse_failures
+
+if TYPE_CHECKING:
+    from feature_store.offline.audit import Evidence
 
 SCHEMA = "schema"
 _DESCRIPTIONS = {

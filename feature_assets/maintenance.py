@@ -3,19 +3,21 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
 from feature_assets.jobs import AssetJob
 from feature_assets.keys import maintenance_key, op_name
 from feature_store.compile.flink import DEAD_LETTERS
-from feature_store.offline.maintenance import Maintained, maintain
 from feature_store.plan.nodes import GroupPlan
 from feature_store.plan.schema import GroupSchema
 from feature_store.streaming.wanted import wanted_jobs
 from resources.spark import SparkResource
 from resources.store import FeatureStoreResource
+
+if TYPE_CHECKING:
+    from feature_store.offline.maintenance import Maintained
 
 MAINTENANCE = "table_maintenance"
 
@@ -53,6 +55,8 @@ def maintenance_asset(plans: Sequence[GroupPlan]) -> dg.AssetsDefinition:
     def keep_up(
         context: dg.AssetExecutionContext, spark: SparkResource, store: FeatureStoreResource
     ) -> Iterator[dg.MaterializeResult[None]]:
+        from feature_store.offline.maintenance import maintain
+
         done: list[Maintained] = []
         failed: dict[str, str] = {}
         for kept in tables:
@@ -96,7 +100,7 @@ def maintenance_schedule() -> dg.ScheduleDefinition:
     )
 
 
-def _metadata(done: Sequence[Maintained]) -> dict[str, Any]:
+def _metadata(done: "Sequence[Maintained]") -> dict[str, Any]:
     """Totals, which Dagster plots over time, and a line for each table."""
     records = [
         dg.TableRecord(

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
@@ -11,15 +11,17 @@ from feature_assets.distribution import distribution_plot
 from feature_assets.keys import offline_key, source_key
 from feature_store.dsl.view import FeatureView
 from feature_store.dtypes import TIMESTAMP, DType, from_micros
-from feature_store.offline.materialize import Materialization
 from feature_store.offline.profile import Profile
-from feature_store.offline.reconcile import Consistency
 from feature_store.plan.build import view_schema
 from feature_store.plan.lineage import feature_lineage
 from feature_store.plan.nodes import GroupPlan
 from feature_store.plan.on_demand import on_demand_lineage
 from feature_store.plan.schema import CREATED_TIMESTAMP, FEATURE_TIMESTAMP
 from feature_store.streaming.freshness import OVERDUE, Freshness
+
+if TYPE_CHECKING:
+    from feature_store.offline.materialize import Materialization
+    from feature_store.offline.reconcile import Consistency
 
 
 def table_metadata(plan: GroupPlan) -> Mapping[str, Any]:
@@ -80,14 +82,16 @@ def training_metadata(view: FeatureView) -> Mapping[str, Any]:
     return {"dagster/column_lineage": dg.TableColumnLineage(lineage)}
 
 
-def run_metadata(done: Materialization) -> Mapping[str, Any]:
-    """What a run computed: counts, NULL rates, distributions, its inputs and its SQL."""
+def run_metadata(done: Materialization, preview: Iterable[Mapping[str, Any]]) -> Mapping[str, Any]:
+    """What a run computed: counts, NULL rates, distributions, a few of its rows, its inputs and its SQL."""
     profile = done.profile
     return {
         "dagster/row_count": profile.rows,
         "entities": profile.entities,
         "features": dg.MetadataValue.table(_feature_records(profile)) if profile.features else "none",
+        **null_rates(profile.null_rates),
         "distribution": dg.MetadataValue.md(distribution_plot(profile)),
+        "preview": preview_table(preview),
         "inputs": dg.MetadataValue.table(
             [
                 dg.TableRecord(
@@ -105,8 +109,24 @@ def run_metadata(done: Materialization) -> Mapping[str, Any]:
         **_late_metadata(done),
         "snapshot_id": str(done.snapshot_id),
         "seconds": round(done.seconds, 2),
-        "sql": dg.MetadataValue.md(f"```sql\n{done.sql}\n```"),
+        "sql": sql_text(done.sql),
     }
+
+
+def null_rates(by_feature: Mapping[str, float]) -> Mapping[str, float]:
+    """Each feature's share of NULLs as a number by itself, which Dagster plots over time."""
+    return {f"null rate of {name}": rate for name, rate in by_feature.items()}
+
+
+def preview_table(rows: Iterable[Mapping[str, Any]]) -> dg.TableMetadataValue | str:
+    """Rows to look at; what is neither text nor number is shown as text, and NULL as nothing."""
+    records = [dg.TableRecord({name: _cell(value) for name, value in row.items()}) for row in rows]
+    return dg.MetadataValue.table(records) if records else "no rows"
+
+
+def sql_text(sql: str) -> dg.MarkdownMetadataValue:
+    """A statement in colours."""
+    return dg.MetadataValue.md(f"```sql\n{sql}\n```")
 
 
 def _late_metadata(done: Materialization) -> Mapping[str, Any]:
@@ -168,6 +188,12 @@ def _feature_records(profile: Profile) -> list[dg.TableRecord]:
         )
         for feature in profile.features
     ]
+
+
+def _cell(value: object) -> str | int | float:
+    if isinstance(value, str | int | float):
+        return value
+    return "" if value is None else str(value)
 
 
 def _shown(value: float | None) -> str:

@@ -15,7 +15,6 @@ from feature_store.dsl.group import FeatureGroup
 from feature_store.dsl.source import BatchSource
 from feature_store.duration import SECOND
 from feature_store.errors import ConflictError, QualityError
-from feature_store.offline.materialize import materialize_span
 from feature_store.plan.nodes import GroupPlan
 from resources.spark import SparkResource
 from resources.store import FeatureStoreResource
@@ -87,6 +86,8 @@ def offline_asset(plan: GroupPlan, domain: str) -> dg.AssetsDefinition:
     def compute(
         context: dg.AssetExecutionContext, spark: SparkResource, store: FeatureStoreResource
     ) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
+        from feature_store.offline.materialize import materialize_span, preview_rows
+
         audit = RunAudit(key, plan)
         window = context.partition_time_window
         try:
@@ -99,7 +100,7 @@ def offline_asset(plan: GroupPlan, domain: str) -> dg.AssetsDefinition:
         context.log.info(f"{done.profile.rows:,} rows of {done.profile.entities:,} entities in {done.seconds:.1f} s")
         yield dg.MaterializeResult(
             asset_key=key,
-            metadata=run_metadata(done),
+            metadata=run_metadata(done, preview_rows(spark.session(), plan, done, window.start, window.end)),
             data_version=dg.DataVersion(str(done.snapshot_id)),
             check_results=list(audit.results()),
         )

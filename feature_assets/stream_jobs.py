@@ -9,7 +9,6 @@ from feature_assets.jobs import AssetJob
 from feature_assets.keys import offline_key, online_key, reconcile_key
 from feature_assets.partitions import last_over
 from feature_store.dsl.group import FeatureGroup
-from feature_store.offline.reconcile import settled_at
 from feature_store.plan.nodes import GroupPlan
 from resources.store import FeatureStoreResource
 
@@ -153,6 +152,8 @@ def _reconcile_schedule(job: str, members: Sequence[GroupPlan]) -> dg.ScheduleDe
         default_status=dg.DefaultScheduleStatus.RUNNING,
     )
     def settled(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+        from feature_store.offline.reconcile import settled_at
+
         at = context.scheduled_execution_time
         longest = max(settled_at(plan, at) - at for plan in members)
         key = last_over(group, at - longest)

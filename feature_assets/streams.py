@@ -2,20 +2,24 @@
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 import dagster as dg
 
 from feature_assets.checks import RunAudit, check_specs
 from feature_assets.keys import log_key, offline_key, op_name, reconcile_key, source_key
-from feature_assets.metadata import consistency_metadata, run_metadata, table_metadata
+from feature_assets.metadata import consistency_metadata, null_rates, run_metadata, sql_text, table_metadata
 from feature_assets.offline import table_facts, table_tags
 from feature_assets.partitions import partitions_of
+from feature_store.compile.flink import NOWHERE, Start, group_job
 from feature_store.errors import ConflictError, QualityError
-from feature_store.offline.materialize import Materialization
-from feature_store.offline.reconcile import Consistency, reconcile_span
 from feature_store.plan.nodes import GroupPlan
 from resources.spark import SparkResource
 from resources.store import FeatureStoreResource
+
+if TYPE_CHECKING:
+    from feature_store.offline.materialize import Materialization
+    from feature_store.offline.reconcile import Consistency
 
 CONSISTENT = "consistent"
 LEAST_CONSISTENCY = 0.999
@@ -42,6 +46,7 @@ def stream_asset(plan: GroupPlan, domain: str) -> dg.AssetsDefinition:
             "max_out_of_orderness": stream.max_out_of_orderness,
             "allowed_lateness": stream.allowed_lateness,
             "commit_interval": group.commit_interval,
+            "sql": sql_text(group_job(plan, NOWHERE, Start()).text),
         },
         **table_facts(plan, domain),
     )
@@ -56,15 +61,18 @@ def stream_asset(plan: GroupPlan, domain: str) -> dg.AssetsDefinition:
     def backfill(
         context: dg.AssetExecutionContext, spark: SparkResource, store: FeatureStoreResource
     ) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
-        audit = RunAudit(key, plan)
+        from feature_store.offline.materialize import preview_rows
+
+        audit, window = RunAudit(key, plan), context.partition_time_window
         try:
             done, found = _reconcile(context, plan, spark, store, audit)
         except (ConflictError, QualityError) as error:
             yield from audit.results(error)
             raise dg.Failure(str(error), allow_retries=False) from error
+        preview = preview_rows(spark.session(), plan, done, window.start, window.end)
         yield dg.MaterializeResult(
             asset_key=key,
-            metadata={**run_metadata(done), **consistency_metadata(found)},
+            metadata={**run_metadata(done, preview), **consistency_metadata(found)},
             data_version=dg.DataVersion(str(done.snapshot_id)),
             check_results=list(audit.results()),
         )
@@ -82,6 +90,7 @@ def reconcile_asset(plan: GroupPlan, domain: str) -> dg.AssetsDefinition:
         description=f"Is {group.id} the same number in batch? Recomputed from the event log, row for row, corrected.",
         group_name=f"{domain}/{group.name}",
         owners=[group.owner],
+        tags=table_tags(plan, group.refresh),
         kinds={"spark"},
         code_version=plan.fingerprint,
         partitions_def=partitions_of(group),
@@ -122,7 +131,8 @@ def reconcile_asset(plan: GroupPlan, domain: str) -> dg.AssetsDefinition:
             severity=dg.AssetCheckSeverity.ERROR,
             metadata={"consistency": found.rate, "least consistency": LEAST_CONSISTENCY},
         )
-        metadata = {**consistency_metadata(found), "seconds": round(done.seconds, 2)}
+        rates = null_rates(done.profile.null_rates)
+        metadata = {**consistency_metadata(found), **rates, "seconds": round(done.seconds, 2)}
         yield dg.MaterializeResult(asset_key=key, metadata=metadata, check_results=[result])
 
     return reconcile
@@ -135,7 +145,9 @@ def _reconcile(
     store: FeatureStoreResource,
     audit: RunAudit,
     now: datetime | None = None,
-) -> tuple[Materialization, Consistency]:
+) -> "tuple[Materialization, Consistency]":
+    from feature_store.offline.reconcile import reconcile_span
+
     window = context.partition_time_window
     done, found = reconcile_span(
         spark.session(), store.settings, store.catalog, plan, window.start, window.end, audit, now=now

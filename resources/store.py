@@ -8,15 +8,16 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 import dagster as dg
-from pyiceberg.catalog import Catalog
 
 from feature_store.client import FeatureStore
-from feature_store.online.materialize import MaterializeReport
 from feature_store.plan.nodes import GroupPlan
 from feature_store.plan.schema import GroupSchema
 from feature_store.settings import Settings
 
 if TYPE_CHECKING:
+    from pyiceberg.catalog import Catalog
+
+    from feature_store.online.materialize import MaterializeReport
     from feature_store.registry.streams import StreamJob
     from feature_store.streaming.freshness import Freshness
     from feature_store.streaming.jobs import Streams

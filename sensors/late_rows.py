@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
 
 import dagster as dg
-from pyiceberg.exceptions import NoSuchNamespaceError, NoSuchTableError
 
 from feature_assets.keys import offline_key, online_key
 from feature_assets.partitions import partitions_of
 from feature_store.dtypes import from_micros
-from feature_store.offline.late import SOURCES, Bounds, late_spans
 from feature_store.plan.nodes import GroupPlan
 from resources.store import FeatureStoreResource
+
+if TYPE_CHECKING:
+    from feature_store.offline.late import Bounds
 
 LOOK_SECONDS = 60
 
@@ -44,6 +46,10 @@ def _requests(
     context: dg.SensorEvaluationContext, store: FeatureStoreResource, plan: GroupPlan
 ) -> Iterator[dg.RunRequest]:
     """One run for each stretch of touched partitions: asked for once, and again after the next newest partition."""
+    from pyiceberg.exceptions import NoSuchNamespaceError, NoSuchTableError
+
+    from feature_store.offline.late import SOURCES, late_spans
+
     try:
         table = store.catalog.load_table(plan.schema.table)
     except (NoSuchTableError, NoSuchNamespaceError):

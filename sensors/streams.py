@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
@@ -22,12 +22,13 @@ from feature_assets.stream_jobs import backfill_job
 from feature_store.dtypes import from_micros
 from feature_store.errors import FeatureStoreError, NotFoundError, StackError
 from feature_store.plan.nodes import GroupPlan
-from feature_store.registry.streams import StreamJob
-from feature_store.streaming.backfill import span_before_cut
-from feature_store.streaming.jobs import Streams
-from feature_store.streaming.progress import Progress, progress
 from feature_store.streaming.wanted import Wanted, wanted_jobs
 from resources.store import FeatureStoreResource
+
+if TYPE_CHECKING:
+    from feature_store.registry.streams import StreamJob
+    from feature_store.streaming.jobs import Streams
+    from feature_store.streaming.progress import Progress
 
 LOOK_SECONDS = 30
 _NOT_THERE = frozenset(["flink-down", "kafka-down", "registry-down", "registry-busy", "no-registry"])
@@ -105,6 +106,8 @@ def _sensor(wanted: Wanted) -> dg.SensorDefinition:
 
 def _look(context: dg.SensorEvaluationContext, streams: Streams, wanted: Wanted, record: StreamJob) -> dg.SensorResult:
     """What a job that is to run has done since the last look, and the backfill that it needs."""
+    from feature_store.streaming.progress import progress
+
     seen = Seen(**json.loads(context.cursor or "{}"))
     key = f"{wanted.name} {record.state_fingerprint} cut {record.start.get('cut')} log {record.start.get('snapshot')}"
     asked = [] if key == seen.backfilled else _backfill(streams, wanted, record, key)
@@ -150,6 +153,8 @@ def _backfill(streams: Streams, wanted: Wanted, record: StreamJob, key: str) -> 
     It follows from what is recorded of the start, not from having just started the job: a tick that dies in between
     loses nothing. The run key keeps Dagster from a second run, whatever becomes of the cursor.
     """
+    from feature_store.streaming.backfill import span_before_cut
+
     if wanted.plan is None:
         return []
     span = span_before_cut(streams.catalog, wanted.plan, record.start, datetime.now(UTC))

@@ -40,6 +40,10 @@ class Target:
     catalog: Mapping[str, str]
 
 
+NOWHERE = Target({"bootstrap.servers": ""}, "", {})
+"""For the texts of a job that is not to run."""
+
+
 @dataclass(frozen=True)
 class Start:
     """Where a group's stream takes over.
@@ -74,6 +78,12 @@ class FlinkJob:
     name: str
     steps: tuple[Step, ...]
     inserts: tuple[str, ...]
+
+    @property
+    def text(self) -> str:
+        """What it computes, for people: its views and inserts, without functions and addresses."""
+        views = [f"-- view {step.view}\n{step.sql}" for step in self.steps if step.view]
+        return "\n\n".join([*views, *self.inserts])
 
 
 def updates_topic(schema: GroupSchema) -> str:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pyiceberg.catalog import Catalog
 from pyiceberg.table import Table, Transaction
@@ -21,7 +21,7 @@ from feature_store.offline.late import Bounds, Reading, noted, read_sources
 from feature_store.offline.profile import Profile, profile_rows
 from feature_store.offline.sliding import SLID_FROM, slid_rows
 from feature_store.offline.sources import InputCounts, open_source
-from feature_store.offline.staging import note_first, publish, stage, staged_rows
+from feature_store.offline.staging import note_first, publish, rows_of, stage
 from feature_store.offline.tables import FIRST_TIMESTAMP, ensure_table
 from feature_store.plan.nodes import GroupPlan
 from feature_store.plan.schema import CREATED_TIMESTAMP
@@ -29,6 +29,8 @@ from feature_store.settings import Settings
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
+
+PREVIEWED = 5
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,7 @@ def materialize_span(
     reading = read_sources(catalog, table, plan, span)
     computed = compute_rows(spark, settings, plan, span, reading.snapshots)
     staged = stage(spark, table, plan, span, _as_stored(table, computed.rows))
-    profile = profile_rows(staged_rows(spark, plan, span, staged), plan.schema)
+    profile = profile_rows(rows_of(spark, plan, span, staged.snapshot), plan.schema)
     if audit is not None:
         audit(evidence_of(table, plan, span, profile, computed.inputs, staged.branch))
 
@@ -138,6 +140,17 @@ def materialization(
         late=(reading.late or ()) if reading is not None else (),
         unknown=reading.unknown if reading is not None else (),
     )
+
+
+def preview_rows(
+    spark: SparkSession, plan: GroupPlan, done: Materialization, start: datetime, end: datetime
+) -> list[dict[str, Any]]:
+    """A few of the rows that a run from `start` to `end` left in the table, to look at."""
+    if not done.profile.rows:
+        return []
+    rows = rows_of(spark, plan, Span(to_micros(start), to_micros(end)), done.snapshot_id)
+    found: list[dict[str, Any]] = rows.limit(PREVIEWED).toArrow().to_pylist()
+    return found
 
 
 def span_of(table: Table, plan: GroupPlan, after: int, until: int) -> Span:

@@ -41,6 +41,11 @@ class Profile:
     duplicates: int
     features: tuple[FeatureProfile, ...]
 
+    @property
+    def null_rates(self) -> dict[str, float]:
+        """By feature, the share of rows without a value."""
+        return {feature.name: feature.null_rate for feature in self.features}
+
 
 def profile_rows(rows: DataFrame, schema: GroupSchema) -> Profile:
     """The profile of a group's rows: one aggregate over the values and one over the keys."""

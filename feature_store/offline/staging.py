@@ -58,9 +58,9 @@ def stage(spark: SparkSession, table: Table, plan: GroupPlan, span: Span, rows: 
     return _stage(spark, table, plan, span, rows, name)
 
 
-def staged_rows(spark: SparkSession, plan: GroupPlan, span: Span, staged: Staged) -> DataFrame:
-    """The rows of a span as they were written."""
-    return spark.sql(f"SELECT * FROM {CATALOG}.{plan.schema.table} VERSION AS OF {staged.snapshot}").where(inside(span))
+def rows_of(spark: SparkSession, plan: GroupPlan, span: Span, snapshot: int) -> DataFrame:
+    """The rows of a span as a snapshot of the table has them."""
+    return spark.sql(f"SELECT * FROM {CATALOG}.{plan.schema.table} VERSION AS OF {snapshot}").where(inside(span))
 
 
 def publish(
@@ -81,7 +81,7 @@ def publish(
     """
     for _ in range(_ATTEMPTS):
         if table.metadata.current_snapshot_id != staged.base:
-            rows = staged_rows(spark, plan, span, staged)
+            rows = rows_of(spark, plan, span, staged.snapshot)
             staged = _stage(spark, table, plan, span, rows, staged.branch)
         try:
             with table.transaction() as transaction:

@@ -10,14 +10,16 @@ import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from statistics import median
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from feature_store.duration import SECOND
 from feature_store.errors import QualityError
-from feature_store.offline.audit import Evidence
 from feature_store.offline.profile import FeatureProfile
 from feature_store.plan.nodes import GroupPlan
 from feature_store.plan.schema import Column
+
+if TYPE_CHECKING:
+    from feature_store.offline.audit import Evidence
 
 Check = Literal["unique_key", "null_rate", "range", "set", "row_count", "source_freshness"]
 

@@ -7,13 +7,12 @@ import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 
-from feature_store.compile.flink import FlinkJob, Start, Target, group_job, log_job, log_name
+from feature_store.compile.flink import NOWHERE, FlinkJob, Start, Target, group_job, log_job, log_name
 from feature_store.dsl.source import StreamSource
 from feature_store.duration import MINUTE
 from feature_store.plan.nodes import GroupPlan
 
 LOG_COMMIT = MINUTE
-_NOWHERE = Target({"bootstrap.servers": ""}, "", {})
 
 
 @dataclass(frozen=True)
@@ -43,7 +42,7 @@ class Wanted:
     @property
     def fingerprint(self) -> str:
         """Changes with everything that makes the job another one."""
-        texts = asdict(self.job(_NOWHERE, Start()))
+        texts = asdict(self.job(NOWHERE, Start()))
         return _digest([texts, self.parallelism, self.commit])
 
     @property

@@ -276,19 +276,28 @@ def events(draw: st.DrawFn, long: int = DAY, short: int = HOUR) -> list[Row]:
     return rows + [dict(row) for row in rows[::5]]
 
 
-def chained_events(seed: int) -> list[Row]:
-    """About 60 events of two users that follow each other at distances around one and three seconds."""
+def chained_events(seed: int, begin: int = START, unit: int = SECOND, length: int = 30) -> list[Row]:
+    """Events of two users, `length` each, that follow each other at distances around one and three units."""
     choose = random.Random(seed)  # hypothesis would draw few and small ones
     rows: list[Row] = []
     for user in ("u1", "u2"):
-        at = START + choose.choice([-1, 0, 1, SECOND // 2])
-        for _ in range(30):
+        at = begin + choose.choice([-1, 0, 1, unit // 2])
+        for _ in range(length):
             values: Row = {name: choose.choice(some) for name, some in _VALUES.items()}
             rows.append({"user_id": user, "ts": from_micros(at), **values, "id": None})
-            at += choose.choice([SECOND, 3 * SECOND, SECOND, 3 * SECOND, 2 * SECOND, 0, 7 * SECOND])
-            at += choose.choice([-1, 0, 0, 0, 1]) if at % SECOND == 0 or choose.random() < 0.5 else 0
+            at += choose.choice([unit, 3 * unit, unit, 3 * unit, 2 * unit, 0, 7 * unit])
+            at += choose.choice([-1, 0, 0, 0, 1]) if at % unit == 0 or choose.random() < 0.5 else 0
     choose.shuffle(rows)
     return rows
+
+
+def sets_of_events(seed: int, count: int) -> list[Row]:
+    """Sets of events over a week around START, some delivered twice, each of users of its own: one job computes all."""
+    rows: list[Row] = []
+    for number in range(count):
+        for row in chained_events(100 * seed + number, START - 3 * DAY, 3 * HOUR, length=16):
+            rows.append(row | {"user_id": f"{number} {row['user_id']}", "id": len(rows) if len(rows) % 7 else None})
+    return rows + [dict(row) for row in rows[::5]]
 
 
 def quick_events() -> st.SearchStrategy[list[Row]]:

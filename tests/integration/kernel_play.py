@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Iterable, Sequence
+import random
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -43,15 +45,26 @@ class Played:
 
 
 def play(
-    harness: KernelHarness, plan: GroupPlan, arrivals: Sequence[Arrival], *, cut: int | None = None, first: bool = False
+    harness: KernelHarness,
+    plan: GroupPlan,
+    arrivals: Sequence[Arrival],
+    *,
+    cut: int | None = None,
+    first: bool = False,
+    restored: Collection[int] = (),
 ) -> Played:
-    """Sends arrivals to a kernel, and checks each verdict of lateness by its definition."""
+    """Sends arrivals to a kernel, and checks each verdict of lateness by its definition.
+
+    Before those with the numbers `restored` the job is restored from its state; only for arrivals that are never late.
+    """
     rows, stream = plan.rows, plan.stream
     assert isinstance(rows, WindowedRows)
     assert stream is not None
     inputs, steps, counted, expected = kernel_inputs(rows), [], [], []
     watermark = NO_WATERMARK
-    for arrival in arrivals:
+    for number, arrival in enumerate(arrivals):
+        if number in restored:
+            steps.append({"restore": True})
         step = {"watermark": arrival.watermark} if arrival.watermark is not None else {}
         if (event := kernel_event(plan, inputs, arrival.row)) is not None:
             step["event"] = event
@@ -148,6 +161,29 @@ def on_grid(at: int, plan: GroupPlan) -> int:
 def with_lateness(group: FeatureGroup, lateness: str) -> GroupPlan:
     assert isinstance(group.source, StreamSource)
     return build_plan(replace(group, source=replace(group.source, allowed_lateness=lateness)))
+
+
+def interleaved(rows: Sequence[Row], pick: random.Random) -> list[Arrival]:
+    """The events of each user in order of time, those of different users in any; the watermark waits for the last user.
+
+    As it is where each user's events have a partition of Kafka of their own.
+    """
+    queues: dict[Any, list[Row]] = {}
+    for row in sorted(rows, key=lambda row: row["ts"], reverse=True):
+        queues.setdefault(row["user_id"], []).append(row)
+    arriving = []
+    for _ in rows:
+        row = pick.choice([queue for queue in queues.values() if queue]).pop()
+        next_at = [to_micros(queue[-1]["ts"]) for queue in queues.values() if queue]
+        arriving.append(Arrival(row, min(next_at) // 1000 - 1 if next_at else None))
+    return arriving
+
+
+def disordered(rows: Sequence[Row], pick: random.Random, disorder: int) -> list[Arrival]:
+    """Events that come after others which are up to `disorder` microseconds newer, for which the watermark waits."""
+    order = sorted(rows, key=lambda row: to_micros(row["ts"]) + pick.randint(0, disorder))
+    newest = itertools.accumulate((to_micros(row["ts"]) for row in order), max)
+    return [Arrival(row, (latest - disorder) // 1000 - 1) for row, latest in zip(order, newest, strict=True)]
 
 
 @st.composite

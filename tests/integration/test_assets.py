@@ -106,6 +106,15 @@ def test_a_range_is_one_run_and_reaches_redis(orders: Orders) -> None:
     assert step.metadata["dagster/row_count"].value == 4
     assert "data:image/svg+xml;base64," in str(step.metadata["distribution"].value)
     assert "WITH cleaned AS" in str(step.metadata["sql"].value)
+    assert step.metadata["null rate of card_order_count_2d"].value == 0.0
+    assert step.metadata["null rate of card_amount_mean_2d"].value == 0.25
+    preview = [record.data for record in step.metadata["preview"].records]
+    assert {(row["card_id"], row["feature_timestamp"], row["card_amount_mean_2d"]) for row in preview} == {
+        ("c1", "2026-03-02 00:00:00+00:00", 10.0),
+        ("c1", "2026-03-04 00:00:00+00:00", ""),
+        ("c1", "2026-03-05 00:00:00+00:00", 30.0),
+        ("c2", "2026-03-06 00:00:00+00:00", 7.0),
+    }
     assert orders.read("c1", "c2", "c3") == [
         {"card_id": "c1", "card_order_count_2d": 1, "card_amount_mean_2d": 30.0},
         {"card_id": "c2", "card_order_count_2d": 1, "card_amount_mean_2d": 7.0},

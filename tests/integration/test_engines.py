@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 import math
+import random
 import statistics
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -39,6 +42,7 @@ from tests.integration.engine_cases import (
     groups,
     quick_events,
     session_group,
+    sets_of_events,
     slid_groups,
     streaming_groups,
 )
@@ -52,6 +56,9 @@ IN_SPARK = settings(
     derandomize=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large],
 )
+
+
+SETS = 12  # of events, in one job
 
 
 @pytest.fixture
@@ -69,18 +76,29 @@ def quick(spark: SparkSession) -> SparkSession:
 
 def in_spark(spark: SparkSession, plan: GroupPlan, rows: dict[str, list[Row]], span: Span) -> list[Row]:
     show(spark, plan, rows)
+    return computed(spark, plan, span)
+
+
+def show(spark: SparkSession, plan: GroupPlan, rows: dict[str, list[Row]]) -> None:
+    """Gives Spark the rows of the sources, in another order than the reference has them."""
+    for source in plan.sources:
+        table = arrow_table(source, shuffled(rows[source.name], random.Random(0)))
+        spark.createDataFrame(table).createOrReplaceTempView(source.name)
+
+
+def computed(spark: SparkSession, plan: GroupPlan, span: Span) -> list[Row]:
     found: list[Row] = spark.sql(compile_spark(plan, span)).toArrow().to_pylist()
     COMPARED["spans of groups in Spark"] += 1
     return found
 
 
-def show(spark: SparkSession, plan: GroupPlan, rows: dict[str, list[Row]]) -> None:
-    """Lets Spark see the rows of each source as a view of its name."""
-    for source in plan.sources:
-        types = pa.schema([(name, arrow_type(dtype)) for name, dtype in source.schema.items()])
-        spark.createDataFrame(pa.Table.from_pylist(rows[source.name], schema=types)).createOrReplaceTempView(
-            source.name
-        )
+def arrow_table(source: BatchSource, rows: list[Row]) -> pa.Table:
+    types = pa.schema([(name, arrow_type(dtype)) for name, dtype in source.schema.items()])
+    return pa.Table.from_pylist(rows, schema=types)
+
+
+def shuffled(rows: list[Row], pick: random.Random) -> list[Row]:
+    return pick.sample(rows, len(rows))
 
 
 def assert_same_rows(found: list[Row], expected: list[Row], keys: Sequence[str]) -> None:
@@ -171,17 +189,29 @@ def test_sessions_to_the_microsecond(quick: SparkSession, seed: int) -> None:
         assert_same_rows(in_spark(quick, plan, log, span), run_reference(plan, log, span), plan.keys)
 
 
-@settings(IN_SPARK, max_examples=15)
-@given(group=groups(), rows=events(), cut=st.integers(1, 3))
-def test_a_backfill_in_parts_is_the_backfill_at_once(
-    quick: SparkSession, group: FeatureGroup, rows: list[Row], cut: int
+@settings(IN_SPARK, max_examples=8)
+@given(group=groups(), seed=st.integers(0, 99), cuts=st.sampled_from([(-1, 0, 1), (1,), (-1, 0)]))
+def test_how_rows_are_stored_and_in_which_parts_they_are_computed_changes_nothing(
+    quick: SparkSession, tmp_path_factory: pytest.TempPathFactory, group: FeatureGroup, seed: int, cuts: tuple[int, ...]
 ) -> None:
-    plan = build_plan(group)
-    start, middle, end = START - 2 * DAY, START + (cut - 2) * DAY, START + 2 * DAY
-    whole = in_spark(quick, plan, {"events": rows}, Span(start, end, first=True))
-    parts = in_spark(quick, plan, {"events": rows[::-1]}, Span(start, middle, first=True))
-    parts += in_spark(quick, plan, {"events": rows[::-1]}, Span(middle, end))
-    assert_same_rows(parts, whole, plan.keys)
+    """Many sets of events at once: shuffled, split over files in any way, in one run, day by day or in other parts."""
+    plan, rows, pick = build_plan(group), sets_of_events(seed, SETS), random.Random(seed)
+    whole = Span(START - 2 * DAY, START + 2 * DAY, first=True)
+    wanted = run_reference(plan, {"events": rows}, whole)
+    assert_same_rows(in_spark(quick, plan, {"events": rows}, whole), wanted, plan.keys)
+    folder, names = tmp_path_factory.mktemp("split"), range(pick.randint(1, 6))
+    places = [pick.choice(names) for _ in rows]
+    for name in names:
+        part = shuffled([row for row, place in zip(rows, places, strict=True) if place == name], pick)
+        pq.write_table(arrow_table(plan.sources[0], part), folder / f"{name}.parquet")
+    quick.read.parquet(str(folder)).createOrReplaceTempView("events")
+    quick.conf.set("spark.sql.shuffle.partitions", str(pick.randint(1, 4)))
+    assert_same_rows(computed(quick, plan, whole), wanted, plan.keys)
+    bounds = [whole.after, *(START + day * DAY for day in cuts), whole.until]
+    spans = [Span(after, until, after == whole.after) for after, until in itertools.pairwise(bounds)]
+    parts = [row for span in spans for row in computed(quick, plan, span)]
+    assert_same_rows(parts, wanted, plan.keys)
+    COMPARED["sets of events in Spark: shuffled, split over files, in parts"] += 3 * SETS
 
 
 def condition_group(condition: str) -> FeatureGroup:

@@ -21,15 +21,17 @@ from feature_store.dtypes import LIST, from_micros, to_micros
 from feature_store.duration import HOUR, MINUTE, SECOND
 from feature_store.plan.build import build_plan
 from feature_store.plan.nodes import GroupPlan, WindowedRows
-from tests.integration.engine_cases import START, streaming_groups
+from tests.integration.engine_cases import START, chained_events, quick_events, streaming_groups
 from tests.integration.kernel_harness import KernelHarness
 from tests.integration.kernel_play import (
     NO_WATERMARK,
     Arrival,
     arrivals,
     assert_same,
+    disordered,
     expected_rows,
     final_at,
+    interleaved,
     kernel_event,
     newest_rows,
     on_grid,
@@ -74,6 +76,27 @@ def test_arrival_within_the_allowed_lateness_changes_nothing(
         played = play(harness, plan, order)
         assert played.late == 0
         assert_same(newest_rows(plan, played.answer), wanted)
+
+
+@settings(IN_HARNESS, max_examples=80)
+@given(
+    group=streaming_groups(),
+    rows=st.one_of(quick_events(), st.integers(0, 99).map(chained_events)),
+    pick=st.randoms(use_true_random=False),
+    restored=st.sets(st.integers(0, 60), max_size=6),
+)
+def test_in_any_order_that_the_watermark_waits_for_each_row_is_written_once(
+    harness: KernelHarness, group: FeatureGroup, rows: list[Row], pick: random.Random, restored: set[int]
+) -> None:
+    """Users in any interleaving, events out of order, restored at any point: the same rows, none a correction."""
+    plan = with_lateness(group, "2s")
+    wanted = expected_rows(plan, rows, span_of(plan, rows))
+    for order in (interleaved(rows, pick), interleaved(rows, pick), disordered(rows, pick, 3 * SECOND)):
+        played = play(harness, plan, order, restored=restored)
+        assert played.late == 0
+        found = newest_rows(plan, played.answer)
+        assert len(played.answer.rows) == len(found)
+        assert_same(found, wanted)
 
 
 @settings(IN_HARNESS, max_examples=120)

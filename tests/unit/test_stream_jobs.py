@@ -57,6 +57,14 @@ def test_a_project_without_streams_has_none() -> None:
     assert (stream_jobs([]), stream_schedules([])) == ([], [])
 
 
+def test_a_streaming_group_shows_its_flink_sql_without_addresses() -> None:
+    (spec,) = stream_asset(plan("one"), "test").specs
+    sql = spec.metadata["sql"].value
+    assert sql.startswith("```sql\n-- view parsed\nSELECT")
+    assert "INSERT INTO `fs`.`features`.`one_v1`" in sql
+    assert "'connector'" not in sql
+
+
 def test_groups_of_other_partitions_have_jobs_of_their_own() -> None:
     defs = definitions(plan("one"), plan("two", start="2026-02-01"), plan("three", refresh="hourly"), plan("four"))
     dg.Definitions.validate_loadable(defs)

@@ -24,7 +24,7 @@ import java.util.TreeSet;
  * {"spec": {…}}                                       a new kernel without events; its watermark is unknown
  * {"event": {"key", "at", "id", "passes", "values"}}  an event; "watermark": ms beside it moves time afterwards
  * {"watermark": ms}                                   moves time: timers that are due fire, in the order of their times
- * {"restore": true}                                   the job is restored: the watermark is unknown again
+ * {"restore": true}                                   another kernel goes on with the state; it does not know the watermark
  * {"end": true}                                       the end of the stream; answers what became of it
  * {"parser": {…}}, then {"payload": base64}           answers {"at", "problem", "values"}
  * </pre>
@@ -36,7 +36,7 @@ public final class Harness {
     private static final JsonNodeFactory NODES = JsonNodeFactory.instance;
 
     private final Spec spec;
-    private final WindowKernel kernel;
+    private WindowKernel kernel;
     private final Map<String, Memory> entities = new HashMap<>();
     private final TreeMap<Long, TreeSet<String>> timers = new TreeMap<>();
     private final ArrayNode rows = NODES.arrayNode();
@@ -49,7 +49,11 @@ public final class Harness {
 
     private Harness(Spec spec) {
         this.spec = spec;
-        kernel = new WindowKernel(spec, () -> clock);
+        kernel = newKernel();
+    }
+
+    private WindowKernel newKernel() {
+        return new WindowKernel(spec, () -> clock);
     }
 
     public static void main(String[] arguments) throws IOException {
@@ -84,6 +88,7 @@ public final class Harness {
                 take(command.get("event"));
             }
             if (command.has("restore")) {
+                kernel = newKernel();
                 watermark = Long.MIN_VALUE;
             }
             if (error == null && (command.has("watermark") || command.has("end"))) {
