@@ -5,6 +5,7 @@ from __future__ import annotations
 import dagster as dg
 
 from demo.assets import demo_assets, demo_jobs
+from feature_assets.chunks import partitions_per_chunk
 from feature_assets.jobs import cadence_jobs, cadence_schedules
 from feature_assets.maintenance import maintenance_asset, maintenance_job, maintenance_schedule
 from feature_assets.offline import offline_asset
@@ -25,17 +26,19 @@ project = load_project("feature_defs")
 plans = list(compile_project(project).groups.values())
 domains = project.domains
 batch, streaming = [p for p in plans if p.stream is None], [p for p in plans if p.stream is not None]
+chunks = {**partitions_per_chunk(batch), **partitions_per_chunk(streaming)}
 jobs = cadence_jobs(batch)
 
 defs = dg.Definitions(
     assets=[
         *source_specs((plan, domains[plan.group.id]) for plan in plans),
-        *(make(plan, domains[plan.group.id]) for plan in batch for make in (offline_asset, online_asset)),
+        *(offline_asset(plan, domains[plan.group.id], chunks[plan.group.id]) for plan in batch),
         *(
-            make(plan, domains[plan.group.id])
+            make(plan, domains[plan.group.id], chunks[plan.group.id])
             for plan in streaming
-            for make in (stream_asset, online_asset, reconcile_asset)
+            for make in (stream_asset, reconcile_asset)
         ),
+        *(online_asset(plan, domains[plan.group.id]) for plan in plans),
         maintenance_asset(plans),
         *demo_assets(),
     ],

@@ -64,8 +64,8 @@ def _upstream(source: BatchSource) -> dg.AssetDep:
     return dg.AssetDep(source_key(source), partition_mapping=mapping)
 
 
-def offline_asset(plan: GroupPlan, domain: str) -> dg.AssetsDefinition:
-    """The asset of a group's offline table."""
+def offline_asset(plan: GroupPlan, domain: str, chunk: int) -> dg.AssetsDefinition:
+    """The asset of a group's offline table; `chunk` is how many partitions a run of a backfill computes at most."""
     key = offline_key(plan.group)
     spec = dg.AssetSpec(
         key,
@@ -80,7 +80,7 @@ def offline_asset(plan: GroupPlan, domain: str) -> dg.AssetsDefinition:
         name=op_name(key),
         specs=[spec],
         check_specs=check_specs(key, plan),
-        backfill_policy=dg.BackfillPolicy.single_run(),
+        backfill_policy=dg.BackfillPolicy.multi_run(chunk),
         pool="spark",
     )
     def compute(

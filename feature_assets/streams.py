@@ -26,11 +26,11 @@ LEAST_CONSISTENCY = 0.999
 """Share of rows that the stream must have written as batch computes them, for the reconcile's check to pass."""
 
 
-def stream_asset(plan: GroupPlan, domain: str) -> dg.AssetsDefinition:
+def stream_asset(plan: GroupPlan, domain: str, chunk: int) -> dg.AssetsDefinition:
     """The asset of a streaming group's offline table. Flink writes it; running a partition backfills it with Spark.
 
     A backfill is asked for, so it takes the event log as it is. Of a day whose events are not all in the log it adds
-    rows that the day's reconcile corrects.
+    rows that the day's reconcile corrects. `chunk` is how many partitions a run of a backfill computes at most.
     """
     group, stream = plan.group, plan.stream
     assert stream is not None
@@ -55,7 +55,7 @@ def stream_asset(plan: GroupPlan, domain: str) -> dg.AssetsDefinition:
         name=op_name(key),
         specs=[spec],
         check_specs=check_specs(key, plan),
-        backfill_policy=dg.BackfillPolicy.single_run(),
+        backfill_policy=dg.BackfillPolicy.multi_run(chunk),
         pool="spark",
     )
     def backfill(
@@ -80,7 +80,7 @@ def stream_asset(plan: GroupPlan, domain: str) -> dg.AssetsDefinition:
     return backfill
 
 
-def reconcile_asset(plan: GroupPlan, domain: str) -> dg.AssetsDefinition:
+def reconcile_asset(plan: GroupPlan, domain: str, chunk: int) -> dg.AssetsDefinition:
     """The daily comparison of what the stream wrote with what batch computes; it corrects what differs."""
     group = plan.group
     key = reconcile_key(group)
@@ -105,7 +105,7 @@ def reconcile_asset(plan: GroupPlan, domain: str) -> dg.AssetsDefinition:
         name=op_name(key),
         specs=[spec],
         check_specs=[check],
-        backfill_policy=dg.BackfillPolicy.single_run(),
+        backfill_policy=dg.BackfillPolicy.multi_run(chunk),
         pool="spark",
     )
     def reconcile(

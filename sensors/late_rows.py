@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
+from feature_assets.chunks import in_chunks
 from feature_assets.keys import offline_key, online_key
 from feature_assets.partitions import partitions_of
 from feature_store.dtypes import from_micros
@@ -45,7 +46,7 @@ def _sensor(plans: tuple[GroupPlan, ...]) -> dg.SensorDefinition:
 def _requests(
     context: dg.SensorEvaluationContext, store: FeatureStoreResource, plan: GroupPlan
 ) -> Iterator[dg.RunRequest]:
-    """One run for each stretch of touched partitions: asked for once, and again after the next newest partition."""
+    """One run for each chunk of touched partitions: asked for once, and again after the next newest partition."""
     from pyiceberg.exceptions import NoSuchNamespaceError, NoSuchTableError
 
     from feature_store.offline.late import SOURCES, late_spans
@@ -60,11 +61,12 @@ def _requests(
     keys = [offline_key(plan.group), online_key(plan.group)]
     computed = context.instance.get_materialized_partitions(keys[0])
     for first, last in stretches(plan, late, computed):
-        yield dg.RunRequest(
-            run_key=f"{plan.group.id} {first} {last} {table.properties.get(SOURCES)}",
-            asset_selection=keys,
-            tags={"dagster/asset_partition_range_start": first, "dagster/asset_partition_range_end": last},
-        )
+        for tags in in_chunks(plan, first, last):
+            yield dg.RunRequest(
+                run_key=f"{plan.group.id} {' '.join(tags.values())} {table.properties.get(SOURCES)}",
+                asset_selection=keys,
+                tags=tags,
+            )
 
 
 def stretches(plan: GroupPlan, late: Iterable[Bounds], computed: set[str]) -> Iterator[tuple[str, str]]:

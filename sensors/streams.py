@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
+from feature_assets.chunks import in_chunks
 from feature_assets.keys import log_key, offline_key, online_key
 from feature_assets.partitions import last_over, partition_of
 from feature_assets.stream_jobs import backfill_job
@@ -44,7 +45,7 @@ class Seen:
         watermark: up to which materializations were reported, in ISO form.
         records_in: messages read by then.
         at: when that was, in ISO form.
-        backfilled: the run key of the last start for which a backfill was asked for, or was not needed.
+        backfilled: the last start for which a backfill was asked for, or was not needed.
         failing: whether the job was failing at the last look.
     """
 
@@ -148,10 +149,10 @@ def _result(
 
 
 def _backfill(streams: Streams, wanted: Wanted, record: StreamJob, key: str) -> list[dg.RunRequest]:
-    """The one run that computes what a group's stream did not, when it took over; nothing if it did all.
+    """The runs that compute what a group's stream did not, when it took over; none if it did all.
 
-    It follows from what is recorded of the start, not from having just started the job: a tick that dies in between
-    loses nothing. The run key keeps Dagster from a second run, whatever becomes of the cursor.
+    They follow from what is recorded of the start, not from having just started the job: a tick that dies in between
+    loses nothing. The run keys keep Dagster from a second run, whatever becomes of the cursor.
     """
     from feature_store.streaming.backfill import span_before_cut
 
@@ -161,9 +162,11 @@ def _backfill(streams: Streams, wanted: Wanted, record: StreamJob, key: str) -> 
     if span is None:
         return []
     group = wanted.plan.group
-    ends = {"start": partition_of(group, span[0]), "end": partition_of(group, span[1] - timedelta(microseconds=1))}
-    tags = {f"dagster/asset_partition_range_{name}": partition for name, partition in ends.items()}
-    return [dg.RunRequest(run_key=key, job_name=backfill_job(group), tags=tags)]
+    first, last = partition_of(group, span[0]), partition_of(group, span[1] - timedelta(microseconds=1))
+    return [
+        dg.RunRequest(run_key=f"{key} {' '.join(tags.values())}", job_name=backfill_job(group), tags=tags)
+        for tags in in_chunks(wanted.plan, first, last)
+    ]
 
 
 def _events(wanted: Wanted, now: Progress, seen: Seen, cut: int | None) -> list[dg.AssetMaterialization]:

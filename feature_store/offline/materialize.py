@@ -17,14 +17,16 @@ from feature_store.compile.spark_expressions import quote
 from feature_store.compile.spark_sliding import compile_tiles, is_slid
 from feature_store.dtypes import to_micros
 from feature_store.offline.audit import Audit, evidence_of
+from feature_store.offline.beginning import former_beginnings, note_beginning, note_former_beginnings, span_of
+from feature_store.offline.catalog import CATALOG
 from feature_store.offline.late import Bounds, Reading, noted, read_sources
 from feature_store.offline.profile import Profile, profile_rows
 from feature_store.offline.sliding import SLID_FROM, slid_rows
 from feature_store.offline.sources import InputCounts, open_source
-from feature_store.offline.staging import note_first, publish, rows_of, stage
-from feature_store.offline.tables import FIRST_TIMESTAMP, ensure_table
+from feature_store.offline.staging import inside, publish, rows_of, stage
+from feature_store.offline.tables import ensure_table
 from feature_store.plan.nodes import GroupPlan
-from feature_store.plan.schema import CREATED_TIMESTAMP
+from feature_store.plan.schema import CREATED_TIMESTAMP, FEATURE_TIMESTAMP
 from feature_store.settings import Settings
 
 if TYPE_CHECKING:
@@ -64,7 +66,8 @@ def materialize_span(
 ) -> Materialization:
     """Computes and writes the rows that the events of `[start, end)` make known: those with start < T <= end.
 
-    Running it again replaces exactly these rows: nothing is duplicated, nothing else is touched.
+    Running it again replaces exactly these rows: nothing is duplicated, nothing else is touched. Spans in any order
+    give the rows of one run over all of them.
 
     Raises:
         InputError: if a source does not fit its definition.
@@ -82,10 +85,13 @@ def materialize_span(
         audit(evidence_of(table, plan, span, profile, computed.inputs, staged.branch))
 
     def note(transaction: Transaction) -> None:
-        note_first(transaction, plan, span)
+        note_former_beginnings(transaction, plan, span)
+        note_beginning(transaction, plan, span)
         transaction.set_properties(noted(transaction.table_metadata.properties, reading, span))
 
     snapshot = publish(spark, table, plan, span, staged, note)
+    for former in sorted(former_beginnings(table.properties)):
+        _take_back(spark, settings, table, plan, Span(former - plan.slide, former))
     return materialization(plan, snapshot, profile, computed, began, reading)
 
 
@@ -153,10 +159,13 @@ def preview_rows(
     return found
 
 
-def span_of(table: Table, plan: GroupPlan, after: int, until: int) -> Span:
-    """The span; `first` if the group's history begins in it, because no earlier partition was ever written."""
-    recorded = table.properties.get(FIRST_TIMESTAMP)
-    return Span(after, until, first=recorded is None or after + plan.slide <= int(recorded))
+def _take_back(spark: SparkSession, settings: Settings, table: Table, plan: GroupPlan, span: Span) -> None:
+    """Takes the rows of a former beginning back that are none of changes; the others stay as they were judged."""
+    keys = [*plan.keys, FEATURE_TIMESTAMP]
+    changed = compute_rows(spark, settings, plan, span, {}).rows.select(*map(quote, keys))
+    stored = spark.table(f"{CATALOG}.{plan.schema.table}").where(inside(span))
+    staged = stage(spark, table, plan, span, stored.join(changed, keys, "left_semi"))
+    publish(spark, table, plan, span, staged, lambda transaction: note_former_beginnings(transaction, plan, span))
 
 
 def _as_stored(table: Table, rows: DataFrame) -> DataFrame:

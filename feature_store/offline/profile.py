@@ -61,10 +61,9 @@ def profile_rows(rows: DataFrame, schema: GroupSchema) -> Profile:
         sets = [expected.values for expected in feature.expect if expected.values is not None]
         wanted += [f"count_if({_is_stray(feature, values)}) AS strays{i}_{j}" for j, values in enumerate(sets)]
     values = _only_row(rows.selectExpr(*wanted))
-    of_keys = rows.groupBy(*(quote(key.name) for key in schema.keys)).agg(
-        count_distinct(col(FEATURE_TIMESTAMP)).alias("n")
-    )
-    keys = _only_row(of_keys.selectExpr("count(*) AS entities", "coalesce(sum(n), 0) AS instants"))
+    of_keys = rows.groupBy(*(quote(key.name) for key in schema.keys)).agg(count_distinct(col(FEATURE_TIMESTAMP)))
+    named = of_keys.toDF(*(f"key{i}" for i in range(len(schema.keys))), "n")  # a key may be called anything
+    keys = _only_row(named.selectExpr("count(*) AS entities", "coalesce(sum(n), 0) AS instants"))
     return Profile(
         rows=values["rows"],
         entities=keys["entities"],

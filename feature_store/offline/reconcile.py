@@ -20,11 +20,12 @@ from feature_store.compile.spark_expressions import quote
 from feature_store.dtypes import FLOAT, DType, to_micros
 from feature_store.errors import ConflictError
 from feature_store.offline.audit import Audit, evidence_of
+from feature_store.offline.beginning import note_beginning, span_of
 from feature_store.offline.catalog import CATALOG
-from feature_store.offline.materialize import Materialization, compute_rows, materialization, span_of
+from feature_store.offline.materialize import Materialization, compute_rows, materialization
 from feature_store.offline.profile import profile_rows
 from feature_store.offline.refs import commit
-from feature_store.offline.staging import inside, note_first
+from feature_store.offline.staging import inside
 from feature_store.offline.tables import ensure_table
 from feature_store.plan.nodes import GroupPlan
 from feature_store.plan.schema import CREATED_TIMESTAMP, FEATURE_TIMESTAMP, GroupSchema
@@ -135,7 +136,7 @@ def reconcile_span(
     finally:
         rows.unpersist()
     table.refresh()
-    commit(table, lambda transaction: note_first(transaction, plan, span))
+    commit(table, lambda transaction: note_beginning(transaction, plan, span))
     snapshot = table.current_snapshot()
     written = snapshot.snapshot_id if snapshot is not None else 0
     return materialization(plan, written, profile, computed, began), found

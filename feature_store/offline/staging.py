@@ -25,7 +25,6 @@ from feature_store.duration import DAY, MILLISECOND
 from feature_store.errors import ConflictError
 from feature_store.offline.catalog import CATALOG
 from feature_store.offline.refs import commit
-from feature_store.offline.tables import FIRST_TIMESTAMP
 from feature_store.plan.nodes import GroupPlan
 from feature_store.plan.schema import FEATURE_TIMESTAMP
 
@@ -83,6 +82,7 @@ def publish(
         if table.metadata.current_snapshot_id != staged.base:
             rows = rows_of(spark, plan, span, staged.snapshot)
             staged = _stage(spark, table, plan, span, rows, staged.branch)
+            continue  # `main` may have moved again while they were written
         try:
             with table.transaction() as transaction:
                 _move_main(transaction, staged)
@@ -149,11 +149,3 @@ def _move_main(transaction: Transaction, staged: Staged) -> None:
 
 def _drop_branch(transaction: Transaction, branch: str) -> None:
     ManageSnapshots(transaction).remove_branch(branch).commit()
-
-
-def note_first(transaction: Transaction, plan: GroupPlan, span: Span) -> None:
-    """Notes in the table where the group's history begins, if it begins with this span."""
-    recorded = transaction.table_metadata.properties.get(FIRST_TIMESTAMP)
-    first = span.after + plan.slide
-    if span.first and (recorded is None or first < int(recorded)):
-        transaction.set_properties({FIRST_TIMESTAMP: str(first)})

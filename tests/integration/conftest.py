@@ -29,6 +29,19 @@ def spark(stack: Settings) -> Iterator[SparkSession]:
         yield session
 
 
+@pytest.fixture
+def quick(spark: SparkSession) -> Iterator[SparkSession]:
+    """The session with one shuffle partition: these data are tiny."""
+    before = spark.conf.get("spark.sql.shuffle.partitions")
+    spark.conf.set("spark.sql.shuffle.partitions", "1")
+    spark.conf.set("spark.sql.adaptive.enabled", "false")
+    spark.conf.set("spark.sql.execution.arrow.maxRecordsPerBatch", "3")
+    yield spark
+    spark.conf.unset("spark.sql.execution.arrow.maxRecordsPerBatch")
+    spark.conf.set("spark.sql.shuffle.partitions", before)
+    spark.conf.set("spark.sql.adaptive.enabled", "true")
+
+
 @pytest.fixture(scope="session")
 def catalog(stack: Settings) -> Catalog:
     """The stack's Iceberg catalog."""

@@ -10,18 +10,25 @@ import dagster as dg
 import polars as pl
 import pytest
 
+from feature_assets.chunks import in_chunks
 from feature_assets.keys import offline_key, online_key
 from feature_assets.offline import offline_asset
 from feature_assets.online import online_asset
+from feature_assets.partitions import partitions_of
 from feature_assets.sources import source_specs
 from feature_store import FLOAT, INT, STRING, TIMESTAMP, BatchSource, Entity, Feature, FeatureGroup, FeatureView, agg
 from feature_store.client import FeatureStore
+from feature_store.compile.reference import run_reference
+from feature_store.compile.reference_events import Row
+from feature_store.compile.span import Span
 from feature_store.dsl.collect import Project
+from feature_store.dtypes import to_micros
 from feature_store.errors import NotFoundError
 from feature_store.plan.build import build_plan
 from feature_store.settings import Settings
 from resources.spark import SparkResource
 from resources.store import FeatureStoreResource
+from tests.integration.compared import assert_same_rows
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -61,11 +68,11 @@ class Orders:
         self.store.apply(Project((self.group,), (self.view,), {self.group.id: "cards"}))
 
     def write(self, *rows: tuple[str, float, float]) -> None:
-        events = [
+        self.events: list[Row] = [
             {"card_id": card, "amount": amount, "ts": DAY0 + timedelta(hours=hours)} for card, hours, amount in rows
         ]
         schema = {"card_id": pl.String, "amount": pl.Float64, "ts": pl.Datetime("us", "UTC")}
-        pl.DataFrame(events, schema=schema).write_parquet(self.folder / "events.parquet")
+        pl.DataFrame(self.events, schema=schema).write_parquet(self.folder / "events.parquet")
 
     def materialize(
         self, instance: dg.DagsterInstance, first: str = FIRST, last: str = LAST
@@ -73,7 +80,7 @@ class Orders:
         return dg.materialize(
             [
                 *source_specs([(self.plan, "cards")]),
-                offline_asset(self.plan, "cards"),
+                offline_asset(self.plan, "cards", chunk=30),
                 online_asset(self.plan, "cards"),
             ],
             resources={"spark": SparkResource(), "store": FeatureStoreResource()},
@@ -81,6 +88,11 @@ class Orders:
             instance=instance,
             raise_on_error=False,
         )
+
+    def backfill(self, instance: dg.DagsterInstance, first: str, last: str) -> list[bool]:
+        """Whether each chunk of a backfill went well."""
+        chunks = [tuple(tags.values()) for tags in in_chunks(self.plan, first, last)]
+        return [self.materialize(instance, *chunk).success for chunk in chunks]
 
     def read(self, *cards: str) -> list[dict[str, object]]:
         return self.store.online(
@@ -151,6 +163,26 @@ def test_a_failed_check_publishes_nothing_and_the_next_run_recovers(orders: Orde
         orders.write(("c9", 5, 10), ("c9", 30, 20))
         assert orders.materialize(instance, "2026-03-02", "2026-03-02").success
         assert orders.read("c9")[0]["card_amount_mean_2d"] == 15.0
+
+
+def test_a_backfill_with_a_bad_chunk_is_completed_by_what_is_missing(orders: Orders) -> None:
+    good = [("b1", day * 24 + hour, 10 + day) for day, hour in enumerate([5, 0, 23.9, 12] * 18)]
+    long_ago, bad = ("b2", -30, 7), ("b2", 40 * 24 + 5, 1e6)
+    orders.plan = plan = build_plan(replace(orders.group, name="card_history"))
+    key, partitions = offline_key(plan.group), partitions_of(plan.group)
+    wanted = partitions.get_partition_keys_in_range(dg.PartitionKeyRange(FIRST, "2026-05-14"))
+    with dg.DagsterInstance.ephemeral() as instance:
+        orders.write(long_ago, *good, bad)
+        assert orders.backfill(instance, FIRST, wanted[-1]) == [True, False, True]
+        missing = sorted(set(wanted) - instance.get_materialized_partitions(key))
+        assert missing == wanted[30:60], "those of the chunk with the bad event"
+
+        orders.write(long_ago, *good, (*bad[:2], 20))
+        assert orders.backfill(instance, missing[0], missing[-1]) == [True]
+        assert instance.get_materialized_partitions(key) == set(wanted)
+    table = orders.store.catalog.load_table(plan.schema.table).scan().to_arrow().drop_columns(["created_timestamp"])
+    span = Span(to_micros(DAY0), to_micros(DAY0 + timedelta(days=len(wanted))), first=True)
+    assert_same_rows(table.to_pylist(), run_reference(plan, {"card_orders": orders.events}, span), plan.keys)
 
 
 def test_a_warning_is_published(orders: Orders) -> None:

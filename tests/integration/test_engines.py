@@ -6,7 +6,6 @@ import itertools
 import math
 import random
 import statistics
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -28,7 +27,7 @@ from feature_store.duration import DAY, HOUR, SECOND
 from feature_store.offline.sliding import slid_rows
 from feature_store.plan.build import build_plan
 from feature_store.plan.nodes import GroupPlan
-from tests.integration.compared import COMPARED
+from tests.integration.compared import COMPARED, assert_same_rows
 from tests.integration.engine_cases import (
     SCHEMA,
     SQL_WORDS,
@@ -61,19 +60,6 @@ IN_SPARK = settings(
 SETS = 12  # of events, in one job
 
 
-@pytest.fixture
-def quick(spark: SparkSession) -> SparkSession:
-    """The session with one shuffle partition: these data are tiny."""
-    before = spark.conf.get("spark.sql.shuffle.partitions")
-    spark.conf.set("spark.sql.shuffle.partitions", "1")
-    spark.conf.set("spark.sql.adaptive.enabled", "false")
-    spark.conf.set("spark.sql.execution.arrow.maxRecordsPerBatch", "3")
-    yield spark
-    spark.conf.unset("spark.sql.execution.arrow.maxRecordsPerBatch")
-    spark.conf.set("spark.sql.shuffle.partitions", before)
-    spark.conf.set("spark.sql.adaptive.enabled", "true")
-
-
 def in_spark(spark: SparkSession, plan: GroupPlan, rows: dict[str, list[Row]], span: Span) -> list[Row]:
     show(spark, plan, rows)
     return computed(spark, plan, span)
@@ -99,20 +85,6 @@ def arrow_table(source: BatchSource, rows: list[Row]) -> pa.Table:
 
 def shuffled(rows: list[Row], pick: random.Random) -> list[Row]:
     return pick.sample(rows, len(rows))
-
-
-def assert_same_rows(found: list[Row], expected: list[Row], keys: Sequence[str]) -> None:
-    def order(row: Row) -> Any:
-        return row["feature_timestamp"], [str(row[key]) for key in keys]
-
-    found, expected = sorted(found, key=order), sorted(expected, key=order)
-    assert [order(row) for row in found] == [order(row) for row in expected]
-    for row, wanted in zip(found, expected, strict=True):
-        for name, value in wanted.items():
-            if isinstance(value, float) and row[name] is not None:
-                assert math.isclose(row[name], value, rel_tol=1e-9, abs_tol=1e-9), (name, row, wanted)
-            else:
-                assert row[name] == value, (name, row, wanted)
 
 
 @IN_SPARK

@@ -121,22 +121,6 @@ def test_day_by_day_is_all_at_once(shop: Shop) -> None:
     assert shop.stored(daily) == shop.stored(once)
 
 
-def test_partitions_in_any_order_let_the_same_values_stand(shop: Shop) -> None:
-    """Where history began for a while there is a row more, of the values that stand there anyway."""
-    once, parts = shop.group("user_in_order"), shop.group("user_any_order")
-    shop.run(once, day(0), day(7))
-    for first, last in ((4, 7), (2, 3), (0, 2), (3, 4)):
-        shop.run(parts, day(first), day(last))
-    wanted, found = shop.stored(once), shop.stored(parts)
-    assert [row for row in found if row in wanted] == wanted
-    more = [row for row in found if row not in wanted]
-    assert {row["feature_timestamp"] for row in more} == {day(3), day(5)}
-    for row in more:
-        at, user = row["feature_timestamp"], row["user_id"]
-        standing = [one for one in wanted if one["user_id"] == user and one["feature_timestamp"] < at][-1]
-        assert row == standing | {"feature_timestamp": at}
-
-
 def test_a_partition_run_again_neither_doubles_nor_loses(shop: Shop) -> None:
     group = shop.group("user_again")
     shop.run(group, day(0), day(5))

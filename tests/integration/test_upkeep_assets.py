@@ -66,7 +66,7 @@ class Payments:
         result = dg.materialize(
             [
                 *source_specs([(self.plan, "cards")]),
-                offline_asset(self.plan, "cards"),
+                offline_asset(self.plan, "cards", chunk=30),
                 online_asset(self.plan, "cards"),
             ],
             resources=RESOURCES,

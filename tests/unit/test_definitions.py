@@ -85,8 +85,11 @@ def test_the_asset_graph_is_the_reviewed_one() -> None:
 def described(defs: dg.Definitions) -> dict[str, Any]:
     """What is said of all assets, but for their columns; jobs, schedules and sensors."""
     checks: dict[str, list[str]] = {}
+    chunks: dict[str, str | None] = {}
     for assets in [*(defs.assets or []), *(defs.asset_checks or [])]:
         if isinstance(assets, dg.AssetsDefinition):
+            policy = str(assets.backfill_policy) if assets.backfill_policy else None
+            chunks |= {key.to_user_string(): policy for key in assets.keys}
             for check in assets.check_specs:
                 blocking = " (blocking)" if check.blocking else ""
                 checks.setdefault(check.asset_key.to_user_string(), []).append(check.name + blocking)
@@ -103,6 +106,7 @@ def described(defs: dg.Definitions) -> dict[str, Any]:
             "partitions": str(spec.partitions_def) if spec.partitions_def else None,
             "freshness": str(spec.freshness_policy) if spec.freshness_policy else None,
             "checks": checks.get(name, []),
+            "backfill": chunks.get(name),
         }
     repository = defs.get_repository_def()
     jobs = {
@@ -165,9 +169,9 @@ def test_a_deprecated_group_says_so_in_dagster() -> None:
     left = {"successor": "user_orders@2", "removal": "2027-01-31", "reason": "counted returns"}
     group = load_project("feature_defs").group("user_orders@1")
     plan = build_plan(FeatureGroup.from_json({**group.to_json(), "deprecated": left}))
-    for made in (offline_asset(plan, "shop"), online_asset(plan, "shop")):
+    for made in (offline_asset(plan, "shop", chunk=30), online_asset(plan, "shop")):
         (spec,) = made.specs
         assert spec.tags["status"] == "deprecated"
         assert "Deprecated, successor user_orders@2, removal on 2027-01-31: counted returns." in str(spec.description)
-    (spec,) = offline_asset(build_plan(group), "shop").specs
+    (spec,) = offline_asset(build_plan(group), "shop", chunk=30).specs
     assert (spec.tags["status"], spec.description) == ("active", group.description)

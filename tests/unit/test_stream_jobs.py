@@ -37,9 +37,11 @@ def plan(name: str, lateness: str = "10m", **more: Any) -> GroupPlan:
 
 
 def definitions(*plans: GroupPlan) -> dg.Definitions:
-    assets = [make(plan, "test") for plan in plans for make in (stream_asset, online_asset, reconcile_asset)]
     return dg.Definitions(
-        assets=assets,
+        assets=[
+            *(make(plan, "test", 30) for plan in plans for make in (stream_asset, reconcile_asset)),
+            *(online_asset(plan, "test") for plan in plans),
+        ],
         jobs=stream_jobs(plans),
         schedules=stream_schedules(plans),
         resources={"spark": SparkResource(), "store": FeatureStoreResource()},

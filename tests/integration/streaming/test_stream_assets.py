@@ -90,9 +90,9 @@ class Project:
         self.definitions = dg.Definitions(
             assets=[
                 *source_specs([(PLAN, "visits")]),
-                stream_asset(PLAN, "visits"),
+                stream_asset(PLAN, "visits", chunk=30),
                 online_asset(PLAN, "visits"),
-                reconcile_asset(PLAN, "visits"),
+                reconcile_asset(PLAN, "visits", chunk=30),
             ],
             asset_checks=[fresh_check(PLAN)],
             jobs=stream_jobs([PLAN]),
@@ -257,9 +257,9 @@ def test_the_group_is_started_once_and_its_past_computed_once(
     assert project.tick_of(GROUP.id).run_requests == []
     project.cursors.pop(sensor_name(GROUP.id))  # as somebody may do in Dagster: the run key is the same then
     (asked,) = project.tick_of(GROUP.id).run_requests
-    assert (asked.job_name, asked.run_key) == (backfill_job(GROUP), f"guest_visits@1 {record.state_fingerprint} "
-                                               f"cut {cut} log {record.start['snapshot']}")  # fmt: skip
     day = f"{YESTERDAY:%Y-%m-%d}"
+    assert (asked.job_name, asked.run_key) == (backfill_job(GROUP), f"guest_visits@1 {record.state_fingerprint} "
+                                               f"cut {cut} log {record.start['snapshot']} {day} {day}")  # fmt: skip
     tags = {"dagster/asset_partition_range_start": day, "dagster/asset_partition_range_end": day}
     assert {name: asked.tags[name] for name in tags} == tags
     assert sorted(project.live()) == [GROUP.id, LOG]

@@ -50,7 +50,7 @@ def test_dagster_computes_them_in_order() -> None:
     assert list(source_specs([(build_plan(DAYS), "shop"), (plan, "shop")])) != []
     assert [spec.key.path for spec in source_specs([(plan, "shop")])] == []
     key = dg.AssetKey(["offline", "user_days", "v1"])
-    (dep,) = next(iter(offline_asset(plan, "shop").specs)).deps
+    (dep,) = next(iter(offline_asset(plan, "shop", chunk=30).specs)).deps
     assert dep.asset_key == key
     assert isinstance(dep.partition_mapping, dg.TimeWindowPartitionMapping)
     assert (dep.partition_mapping.start_offset, dep.partition_mapping.end_offset) == (-1, 0)
