@@ -21,8 +21,8 @@ LOOK_SECONDS = 60
 
 
 def late_row_sensors(plans: Iterable[GroupPlan]) -> list[dg.SensorDefinition]:
-    """One sensor for all groups that read an Iceberg table; none without such groups."""
-    given = tuple(plan for plan in plans if any(source.table is not None for source in plan.sources))
+    """One sensor for all groups with a source that shows late rows; none without such groups."""
+    given = tuple(plan for plan in plans if any(source.shows_late_rows for source in plan.sources))
     return [_sensor(given)] if given else []
 
 

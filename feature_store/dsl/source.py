@@ -24,6 +24,9 @@ class BatchSource(Definition):
         table: Iceberg table "namespace.table" of the store's catalog.
         path: folder or glob of Parquet or CSV files (by their ending); relative to the store's data root.
         jdbc: Postgres table "database.schema.table" on the store's server.
+        ingestion_timestamp: column of the instant at which a row came into files or a Postgres table; late rows are
+            found by it. Files without one are new, all their rows, when they are modified; an Iceberg table has
+            snapshots.
         event_id: column that identifies an event; of rows with one id, one counts.
         changes_of: for a log of changes (updates, deletes) the columns that identify what changes. A query sees the
             newest state of each at its instant: the row with the greatest event_timestamp, then the greatest event_id,
@@ -43,6 +46,7 @@ class BatchSource(Definition):
     table: str | None = None
     path: str | None = None
     jdbc: str | None = None
+    ingestion_timestamp: str | None = None
     event_id: str | None = None
     changes_of: tuple[str, ...] = ()
     deleted: str | None = None
@@ -63,11 +67,22 @@ class BatchSource(Definition):
             if value is not None and len(value.split(".")) != parts:
                 shape = "namespace.table" if kind == "table" else "database.schema.table"
                 raise ValueError(f"{kind}={value!r} is not of the form {shape!r}")
+        if self.ingestion_timestamp is not None and self.table is not None:
+            raise ValueError(
+                "ingestion_timestamp= goes with path= or jdbc=; of a table= its snapshots say what came in"
+            )
+        if self.ingestion_timestamp == self.event_timestamp:
+            raise ValueError("ingestion_timestamp= is when a row came in, not when it became true: name another column")
 
     @property
     def holds_states(self) -> bool:
         """Whether its rows say how things are from then on, and not what happened."""
         return self.copies or bool(self.changes_of)
+
+    @property
+    def shows_late_rows(self) -> bool:
+        """Whether it can be told which rows have come in since: of a Postgres table only by a column."""
+        return self.jdbc is None or self.ingestion_timestamp is not None
 
     @property
     def location(self) -> str:

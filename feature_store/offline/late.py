@@ -1,35 +1,32 @@
-"""Late rows: what came into a source after the partitions it belongs to were computed, found by the source's snapshots.
+"""Late rows: what came into a source after the partitions it belongs to were computed.
 
-The group's table remembers, as properties, up to which snapshot of each source its partitions are right (the cursor),
-and which of them late rows have touched since. The run of the newest partition moves the cursor: what came since then
-and belongs to its own span it has computed; of the rest it notes the spans, to be computed again. A run that computes
-one takes it off the list.
+The group's table remembers, as properties, up to which snapshot or ingestion time of each source its partitions are
+right (the cursor), and which of them late rows have touched since. The run of the newest partition moves the cursor:
+what came since then and belongs to its own span it will compute; of the rest it notes the spans, to be computed again.
+A run that computes one takes it off the list. The cursor is read before the rows: what comes in between may be
+computed, and is seen by the next run.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 from pyiceberg.catalog import Catalog
-from pyiceberg.exceptions import NoSuchNamespaceError, NoSuchTableError
-from pyiceberg.expressions import AlwaysTrue
-from pyiceberg.io.pyarrow import ArrowScan
-from pyiceberg.manifest import DataFile, ManifestContent, ManifestEntryStatus, ManifestFile
-from pyiceberg.table import FileScanTask, Table
-from pyiceberg.table.snapshots import Operation, Snapshot, ancestors_of
+from pyiceberg.table import Table
 
 from feature_store.compile.span import Span
+from feature_store.dsl.source import BatchSource
+from feature_store.offline.arrivals import Arrivals, Cursor
+from feature_store.offline.snapshots import arrived_by, source_tables
 from feature_store.offline.tables import FIRST_TIMESTAMP
 from feature_store.plan.nodes import GroupPlan, WindowedRows
 
 SOURCES = "feature-store.sources"
-"""Table property: by source, the snapshot up to which all partitions are right (JSON)."""
+"""Table property: by source, the cursor up to which all partitions are right (JSON)."""
 LAST_TIMESTAMP = "feature-store.last-timestamp"
 """Table property: the greatest feature timestamp (microseconds) that was ever computed."""
 LATE = "feature-store.late"
@@ -41,56 +38,73 @@ Bounds = tuple[int, int]
 
 @dataclass(frozen=True)
 class Reading:
-    """What a run reads from sources that are Iceberg tables.
+    """What a run reads from its sources.
 
     Args:
-        snapshots: by source, the snapshot that is read.
-        cursor: by source, the snapshot up to which all partitions were right when the run began; None if none was.
+        snapshots: by source, of those that are Iceberg tables, the snapshot that is read.
+        cursor: by source, up to where all partitions were right when the run began; None if nothing was noted.
+        seen: by source, up to where this run has looked; if it is not the newest, only at snapshots.
         late: the spans before the run's own that rows between the two touch; None if the run is not the newest, so that
             the cursor stays.
-        unknown: the sources of which nobody can tell, because the snapshot at the cursor has been expired.
+        unknown: the sources of which nobody can tell, as their cursor has no meaning any more.
     """
 
     snapshots: Mapping[str, int]
-    cursor: Mapping[str, int] | None
+    cursor: Mapping[str, Cursor] | None
+    seen: Mapping[str, Cursor]
     late: tuple[Bounds, ...] | None
     unknown: tuple[str, ...] = ()
 
 
-def read_sources(catalog: Catalog, table: Table, plan: GroupPlan, span: Span) -> Reading:
-    """What a run of a span is to read, and which earlier partitions have to be computed again because of it."""
-    tables = dict(_source_tables(catalog, plan))
+def read_sources(
+    catalog: Catalog,
+    table: Table,
+    plan: GroupPlan,
+    span: Span,
+    ingested_since: Callable[[BatchSource, Cursor | None], Arrivals],
+) -> Reading:
+    """What a run of a span is to read, and which earlier partitions have to be computed again because of it.
+
+    Args:
+        ingested_since: what has come into a source that has no snapshots, since a cursor.
+    """
+    tables = dict(source_tables(catalog, plan.sources))
     snapshots = {name: snapshot.snapshot_id for name, (_, snapshot) in tables.items()}
     recorded, last = table.properties.get(SOURCES), table.properties.get(LAST_TIMESTAMP)
-    cursor: dict[str, int] | None = None if recorded is None else json.loads(recorded)
+    cursor: dict[str, Cursor] | None = None if recorded is None else json.loads(recorded)
     if last is not None and span.until <= int(last):
-        return Reading(snapshots, cursor, None)
+        return Reading(snapshots, cursor, snapshots, None)
+    seen: dict[str, Cursor] = {}
     late: list[Bounds] = []
     unknown: list[str] = []
     begin = int(table.properties.get(FIRST_TIMESTAMP, 0))
     for source in plan.sources:
-        if source.name not in tables or cursor is None or source.name not in cursor:
-            continue
-        times = _arrived(*tables[source.name], source.event_timestamp, cursor[source.name])
-        if times is None:
-            unknown.append(source.name)
+        since = cursor.get(source.name) if cursor is not None else None
+        if source.name in tables:
+            arrivals = arrived_by(*tables[source.name], source.event_timestamp, since)
+        elif source.table is None and source.shows_late_rows:
+            arrivals = ingested_since(source, since)
         else:
-            late += _touched(plan, begin, span.after, times)
-    return Reading(snapshots, cursor, tuple(_merged(late)), tuple(unknown))
+            continue
+        seen[source.name] = arrivals.cursor
+        if since is not None:
+            late += _touched(plan, begin, span.after, arrivals.times)
+            unknown += [] if arrivals.complete else [source.name]
+    return Reading(snapshots, cursor, seen, tuple(_merged(late)), tuple(unknown))
 
 
 def noted(properties: Mapping[str, str], reading: Reading, span: Span) -> dict[str, str]:
     """The properties of a group's table once a run has published its span."""
-    if not reading.snapshots:
+    if not reading.seen and reading.cursor is None:
         return {}
     late = late_spans(properties)
     recorded = json.loads(properties.get(SOURCES, "null"))
-    if recorded in (reading.cursor, reading.snapshots):  # else another run has seen rows that this one has not
+    if recorded in (reading.cursor, reading.seen):  # else another run has seen rows that this one has not
         late = [rest for bounds in late for rest in _without(bounds, span)]
     changed = {LAST_TIMESTAMP: str(max(span.until, int(properties.get(LAST_TIMESTAMP, span.until))))}
     if reading.late is not None:
         late += reading.late
-        changed[SOURCES] = json.dumps(dict(reading.snapshots))
+        changed[SOURCES] = json.dumps(dict(reading.seen))
     if late or LATE in properties:
         changed[LATE] = json.dumps(list(_merged(late)))
     return {name: value for name, value in changed.items() if properties.get(name) != value}
@@ -99,53 +113,6 @@ def noted(properties: Mapping[str, str], reading: Reading, span: Span) -> dict[s
 def late_spans(properties: Mapping[str, str]) -> list[Bounds]:
     """The spans that late rows have touched and that have not been computed again yet."""
     return [(after, until) for after, until in json.loads(properties.get(LATE, "[]"))]
-
-
-def _source_tables(catalog: Catalog, plan: GroupPlan) -> Iterator[tuple[str, tuple[Table, Snapshot]]]:
-    for source in plan.sources:
-        if source.table is None:
-            continue
-        try:
-            table = catalog.load_table(source.table)
-        except (NoSuchTableError, NoSuchNamespaceError):
-            continue  # reading it will say so
-        snapshot = table.current_snapshot()
-        if snapshot is not None:
-            yield source.name, (table, snapshot)
-
-
-def _arrived(table: Table, now: Snapshot, column: str, since: int) -> NDArray[np.int64] | None:
-    """The event times (microseconds) of rows that came into a source, or went, since a snapshot.
-
-    None if nobody can tell: the snapshot is gone, or rows were deleted by delete files.
-    """
-    files: list[DataFile] = []
-    for snapshot in ancestors_of(now, table.metadata):
-        if snapshot.snapshot_id == since:
-            return _times(table, column, files)
-        if snapshot.summary is not None and snapshot.summary.operation == Operation.REPLACE:
-            continue  # it changed no row
-        for manifest in snapshot.manifests(table.io):
-            if manifest.added_snapshot_id != snapshot.snapshot_id:
-                continue
-            if manifest.content == ManifestContent.DELETES:
-                return None
-            files += _changed_files(table, manifest)
-    return None
-
-
-def _times(table: Table, column: str, files: Iterable[DataFile]) -> NDArray[np.int64]:
-    scan = ArrowScan(table.metadata, table.io, table.schema().select(column), AlwaysTrue())
-    rows = scan.to_table([FileScanTask(file) for file in files])
-    times = pc.drop_null(rows[column]).cast(pa.timestamp("us", "UTC")).cast(pa.int64())
-    return np.unique(times.to_numpy())
-
-
-def _changed_files(table: Table, manifest: ManifestFile) -> Iterator[DataFile]:
-    """The files that the snapshot of a manifest added or removed."""
-    for entry in manifest.fetch_manifest_entry(table.io, discard_deleted=False):
-        if entry.status != ManifestEntryStatus.EXISTING:
-            yield entry.data_file
 
 
 def _touched(plan: GroupPlan, begin: int, end: int, times: NDArray[np.int64]) -> Iterator[Bounds]:

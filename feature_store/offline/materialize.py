@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from pyiceberg.catalog import Catalog
@@ -19,6 +20,7 @@ from feature_store.dtypes import to_micros
 from feature_store.offline.audit import Audit, evidence_of
 from feature_store.offline.beginning import former_beginnings, note_beginning, note_former_beginnings, span_of
 from feature_store.offline.catalog import CATALOG
+from feature_store.offline.ingestion import ingested_since
 from feature_store.offline.late import Bounds, Reading, noted, read_sources
 from feature_store.offline.profile import Profile, profile_rows
 from feature_store.offline.sliding import SLID_FROM, slid_rows
@@ -41,7 +43,7 @@ class Materialization:
 
     Args:
         late: the spans before its own that rows which came since the last run touch; they are to be computed again.
-        unknown: the sources of which that cannot be told, because they have expired the snapshot of the last run.
+        unknown: the sources of which that cannot be told: the snapshot of the last run is gone, or rows have no time.
     """
 
     group_id: str
@@ -77,7 +79,8 @@ def materialize_span(
     began = time.monotonic()
     table = ensure_table(catalog, plan.schema)
     span = span_of(table, plan, to_micros(start), to_micros(end))
-    reading = read_sources(catalog, table, plan, span)
+    arrivals = partial(ingested_since, spark, settings, plan.group.partition_size)
+    reading = read_sources(catalog, table, plan, span, arrivals)
     computed = compute_rows(spark, settings, plan, span, reading.snapshots)
     staged = stage(spark, table, plan, span, _as_stored(table, computed.rows))
     profile = profile_rows(rows_of(spark, plan, span, staged.snapshot), plan.schema)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from feature_store.compile.spark_expressions import quote, spark_type
 from feature_store.dsl.source import BatchSource
-from feature_store.dtypes import FLOAT, TIMESTAMP, DType
+from feature_store.dtypes import FLOAT, TIMESTAMP
 from feature_store.duration import SECOND
 from feature_store.errors import InputError, choices
 from feature_store.offline.catalog import CATALOG
@@ -61,8 +61,7 @@ def open_source(
         InputError: if the source is not there, lacks a column, or has one of another type or without a time zone.
     """
     raw = _read(spark, settings, source, snapshot)
-    text = source.path is not None and _is_csv(source.path)
-    typed = raw.selectExpr(*(_typed(source, raw, name, dtype, text) for name, dtype in source.schema.items()))
+    typed = raw.selectExpr(*(_typed(source, raw, name) for name in source.schema))
     time = quote(source.event_timestamp)
     bounds = [f"{time} < timestamp_micros({until})"]
     bounds += [f"{time} >= timestamp_micros({after})"] if after is not None else []
@@ -84,6 +83,18 @@ def open_source(
         (found["newest"],) = typed.where(bounds[0]).selectExpr(newest).first() or (None,)
     last = found.pop("newest")
     return InputCounts(source=source.name, **found, age=None if last is None else (until - last) / SECOND)
+
+
+def read_times(spark: SparkSession, settings: Settings, source: BatchSource) -> DataFrame:
+    """When each row of files or of a Postgres table became true (`at`), and when it came in (`ingested`).
+
+    Raises:
+        InputError: if the source is not there, or one of the columns is not as the definition says.
+    """
+    raw = _read(spark, settings, source, None)
+    column = source.ingestion_timestamp
+    ingested = "_metadata.file_modification_time" if column is None else _typed(source, raw, column)
+    return raw.selectExpr(_typed(source, raw, source.event_timestamp), ingested).toDF("at", "ingested")
 
 
 def _read(spark: SparkSession, settings: Settings, source: BatchSource, snapshot: int | None) -> DataFrame:
@@ -121,8 +132,9 @@ def _is_csv(path: str) -> bool:
     return path.endswith((".csv", ".csv.gz"))
 
 
-def _typed(source: BatchSource, raw: DataFrame, name: str, dtype: DType, text: bool) -> str:
+def _typed(source: BatchSource, raw: DataFrame, name: str) -> str:
     """A column as the definition's type, or the error that says why it is not."""
+    dtype = source.schema[name]
     present = {field.name: field.dataType.simpleString() for field in raw.schema}
     where = f"source {source.name}, column {name!r}"
     if name not in present:
@@ -130,7 +142,7 @@ def _typed(source: BatchSource, raw: DataFrame, name: str, dtype: DType, text: b
                          remedy=choices(name, present), code="unknown-column")  # fmt: skip
     found = present[name]
     column = quote(name)
-    if text:
+    if source.path is not None and _is_csv(source.path):
         if dtype == TIMESTAMP:
             naive = f"raise_error(concat('{where.replace(chr(39), '')}: no time zone in ', {column}))"
             column = f"CASE WHEN {column} IS NULL OR {column} RLIKE '{_WITH_OFFSET}' THEN {column} ELSE {naive} END"

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 UNPUBLISHED_FOR_MS = 7 * DAY // MILLISECOND
 """How long (milliseconds) a branch stays that was not published, at least."""
-_ATTEMPTS = 20
+_ATTEMPTS = 40
 
 
 @dataclass(frozen=True)

@@ -105,7 +105,7 @@ def _ttl(group: FeatureGroup) -> Iterator[Problem]:
         )
 
 
-def _columns(group: FeatureGroup, source: BatchSource | StreamSource) -> Iterator[Problem]:
+def _times(source: BatchSource | StreamSource) -> Iterator[Problem]:
     where = f"source {source.name!r}"
     time = source.schema.get(source.event_timestamp)
     if time is None:
@@ -114,6 +114,15 @@ def _columns(group: FeatureGroup, source: BatchSource | StreamSource) -> Iterato
     elif time != TIMESTAMP:
         yield Problem("event-timestamp", f"{where}: {source.event_timestamp!r} is {time}, not TIMESTAMP",
                       "declare the event time as TIMESTAMP")  # fmt: skip
+    ingested = source.ingestion_timestamp if isinstance(source, BatchSource) else None
+    if ingested is not None and source.schema.get(ingested) != TIMESTAMP:
+        yield Problem("ingestion-timestamp", f"{where} has no TIMESTAMP column {ingested!r} in its schema",
+                      f"add '{ingested}': TIMESTAMP to the schema")  # fmt: skip
+
+
+def _columns(group: FeatureGroup, source: BatchSource | StreamSource) -> Iterator[Problem]:
+    where = f"source {source.name!r}"
+    yield from _times(source)
     if source.event_id is not None and source.event_id not in source.schema:
         yield Problem("event-id", f"{where} has no column {source.event_id!r}", "add the event id to the schema")
     taken = TAKEN_COLUMNS if isinstance(source, BatchSource) else TAKEN_COLUMNS | LOG_COLUMNS

@@ -19,7 +19,7 @@ from feature_store.compile.span import Span
 from feature_store.compile.spark_direct import DIRECT_INSTANTS
 from feature_store.dtypes import to_micros
 from feature_store.errors import ConflictError, InputError, QualityError
-from feature_store.offline import materialize
+from feature_store.offline import materialize, staging
 from feature_store.offline.audit import Audit, Evidence
 from feature_store.offline.catalog import open_catalog
 from feature_store.offline.materialize import Materialization, materialize_span
@@ -189,6 +189,28 @@ def test_many_runs_at_once_all_publish(shop: Shop) -> None:
     for n in range(1, 9):
         shop.run(alone, day(n), day(n + 1))
     assert shop.stored(raced) == shop.stored(alone)
+
+
+def test_a_run_that_publishes_while_rows_are_written_again_is_not_lost(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    group = shop.group("user_overtaken")
+    shop.run(group, day(0), day(1))
+    others = iter([2, 3])
+    write = staging._stage
+
+    def overtaken(*arguments: Any) -> staging.Staged:
+        """Before the main run's rows are published, another one always is, the second time while they are rewritten."""
+        written = write(*arguments)
+        other = next(others, None) if arguments[3].after == to_micros(day(1)) else None
+        if other is not None:
+            shop.run(group, day(other), day(other + 1))
+            arguments[1].refresh()
+        return written
+
+    monkeypatch.setattr(staging, "_stage", overtaken)
+    shop.run(group, day(1), day(2))
+    assert shop.stored(group) == shop.expected(group, day(0), day(4))
 
 
 def test_an_earlier_partition_moves_the_beginning_of_history(shop: Shop) -> None:

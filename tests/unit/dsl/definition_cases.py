@@ -72,6 +72,8 @@ aggregations = st.one_of(
 @st.composite
 def batch_sources(draw: st.DrawFn) -> BatchSource:
     place = draw(st.sampled_from([{"table": "raw.t"}, {"path": "x/*.csv"}, {"jdbc": "d.s.t"}]))
+    if "table" not in place and draw(st.booleans()):
+        place = {**place, "ingestion_timestamp": "loaded at"}
     event_id, description = draw(st.none() | names), draw(texts)
     return BatchSource(draw(names), draw(names), draw(schemas), event_id=event_id, description=description, **place)
 

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -13,98 +10,36 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pyiceberg.catalog.sql import SqlCatalog
 from pyiceberg.expressions import EqualTo
-from pyiceberg.table import Table
 
-from feature_store import FLOAT, INT, STRING, TIMESTAMP, BatchSource, Entity, Feature, FeatureGroup, agg
-from feature_store.compile.reference import run_reference
 from feature_store.compile.reference_events import Row
-from feature_store.compile.span import Span
-from feature_store.dtypes import to_micros
-from feature_store.duration import DAY
-from feature_store.offline.late import SOURCES, Bounds, late_spans, noted, read_sources
-from feature_store.offline.tables import FIRST_TIMESTAMP, ensure_table
-from feature_store.plan.build import build_plan
+from feature_store.offline.late import SOURCES
+from tests.unit.offline.late_cases import Shop, event
 
-DAY0 = datetime(2026, 3, 1, tzinfo=UTC)
-START = to_micros(DAY0)
 EVENTS = pa.schema([("user_id", pa.string()), ("amount", pa.float64()), ("ts", pa.timestamp("us", "UTC"))])
-SOURCE = BatchSource(
-    "orders",
-    table="raw.orders",
-    event_timestamp="ts",
-    schema={"user_id": STRING, "amount": FLOAT, "ts": TIMESTAMP},
-)
 
 
-def event(user: str, hours: float, amount: float = 1.0) -> Row:
-    return {"user_id": user, "amount": amount, "ts": DAY0 + timedelta(hours=hours)}
-
-
-class Shop:
-    """A source and a group over it, whose runs are the reference's."""
+class IcebergShop(Shop):
+    """The source is an Iceberg table."""
 
     def __init__(self, folder: Path, window: str) -> None:
-        self.catalog = SqlCatalog("fs", uri=f"sqlite:///{folder}/catalog.db", warehouse=f"file://{folder}/warehouse")
+        super().__init__(folder, window, table="raw.orders")
         self.catalog.create_namespace("raw")
         self.orders = self.catalog.create_table("raw.orders", EVENTS)
-        feature = Feature(f"user_n_{window}", agg.count(), window=window, dtype=INT)
-        user = Entity("user", join_key="user_id")
-        self.plan = build_plan(
-            FeatureGroup("user_orders", entity=user, source=SOURCE, owner="team:x", ttl=None, features=[feature])
-        )
-        self.rows: list[Row] = []
-        self.stored: dict[int, list[Row]] = {}
-
-    @property
-    def table(self) -> Table:
-        return ensure_table(self.catalog, self.plan.schema)
-
-    @property
-    def late(self) -> list[Bounds]:
-        return [((after - START) // DAY, (until - START) // DAY) for after, until in late_spans(self.table.properties)]
 
     def arrive(self, *rows: Row) -> None:
         self.rows += rows
         self.orders.append(pa.Table.from_pylist(list(rows), EVENTS))
 
-    def right(self, day: int, first: int) -> list[Row]:
-        after = START + day * DAY
-        return run_reference(self.plan, {"orders": self.rows}, Span(after, after + DAY, first=day == first))
-
-    def run(self, first: int, last: int) -> tuple[str, ...]:
-        """Computes the days from the first up to the last one; the beginning of history is day 0."""
-        with self.running(first, last) as unknown:
-            return unknown
-
-    @contextmanager
-    def running(self, first: int, last: int) -> Iterator[tuple[str, ...]]:
-        """A run that publishes at the end of the block what it read at its beginning."""
-        span = Span(START + first * DAY, START + last * DAY, first=first == 0)
-        reading = read_sources(self.catalog, self.table, self.plan, span)
-        computed = {day: self.right(day, 0) for day in range(first, last)}
-        yield reading.unknown
-        self.stored |= computed
-        with self.table.transaction() as transaction:
-            begin = {FIRST_TIMESTAMP: str(START + DAY)}
-            transaction.set_properties(begin | noted(transaction.table_metadata.properties, reading, span))
-
-    def wrong(self) -> set[int]:
-        return {day for day, rows in self.stored.items() if rows != self.right(day, 0)}
-
-    def listed(self) -> set[int]:
-        return {day for first, last in self.late for day in range(first, last)}
-
 
 @pytest.fixture
-def shop(tmp_path: Path) -> Shop:
-    shop = Shop(tmp_path, "2d")
+def shop(tmp_path: Path) -> IcebergShop:
+    shop = IcebergShop(tmp_path, "2d")
     shop.arrive(event("a", 1), event("b", 30))
     return shop
 
 
-def test_a_late_row_touches_the_days_of_its_windows(shop: Shop) -> None:
+def test_a_late_row_touches_the_days_of_its_windows(shop: IcebergShop) -> None:
     for day in range(6):
         shop.run(day, day + 1)
     assert shop.late == []
@@ -119,14 +54,14 @@ def test_a_late_row_touches_the_days_of_its_windows(shop: Shop) -> None:
     assert shop.wrong() == set()
 
 
-def test_rows_of_the_newest_partition_are_not_late(shop: Shop) -> None:
+def test_rows_of_the_newest_partition_are_not_late(shop: IcebergShop) -> None:
     shop.run(0, 2)
     shop.arrive(event("a", 50), event("b", 60))
     shop.run(2, 3)
     assert shop.late == []
 
 
-def test_rows_before_history_begins_touch_only_what_is_there(shop: Shop) -> None:
+def test_rows_before_history_begins_touch_only_what_is_there(shop: IcebergShop) -> None:
     shop.run(0, 2)
     shop.arrive(event("z", -30), event("z", -90))
     shop.run(2, 3)
@@ -134,7 +69,7 @@ def test_rows_before_history_begins_touch_only_what_is_there(shop: Shop) -> None
 
 
 def test_a_window_without_end_touches_everything_since(tmp_path: Path) -> None:
-    shop = Shop(tmp_path, "all_time")
+    shop = IcebergShop(tmp_path, "all_time")
     shop.arrive(event("a", 1))
     shop.run(0, 5)
     shop.arrive(event("a", 60))
@@ -142,7 +77,7 @@ def test_a_window_without_end_touches_everything_since(tmp_path: Path) -> None:
     assert shop.late == [(2, 5)]
 
 
-def test_an_older_partition_does_not_move_the_cursor(shop: Shop) -> None:
+def test_an_older_partition_does_not_move_the_cursor(shop: IcebergShop) -> None:
     shop.run(0, 4)
     shop.arrive(event("a", 30))
     shop.run(3, 4)
@@ -151,7 +86,7 @@ def test_an_older_partition_does_not_move_the_cursor(shop: Shop) -> None:
     assert shop.late == [(1, 4)]
 
 
-def test_a_row_that_comes_while_partitions_are_computed_is_found(shop: Shop) -> None:
+def test_a_row_that_comes_while_partitions_are_computed_is_found(shop: IcebergShop) -> None:
     shop.run(0, 4)
     with shop.running(4, 5):
         shop.arrive(event("a", 100))
@@ -164,7 +99,7 @@ def test_a_row_that_comes_while_partitions_are_computed_is_found(shop: Shop) -> 
     assert shop.wrong() == set()
 
 
-def test_rows_that_went_count_too(shop: Shop) -> None:
+def test_rows_that_went_count_too(shop: IcebergShop) -> None:
     shop.run(0, 4)
     shop.orders.delete(EqualTo("user_id", "b"))
     shop.rows = [row for row in shop.rows if row["user_id"] != "b"]
@@ -173,7 +108,7 @@ def test_rows_that_went_count_too(shop: Shop) -> None:
     assert shop.wrong()
 
 
-def test_an_expired_snapshot_is_said(shop: Shop) -> None:
+def test_an_expired_snapshot_is_said(shop: IcebergShop) -> None:
     shop.run(0, 4)
     shop.arrive(event("a", 30))
     shop.orders.maintenance.expire_snapshots().by_id(shop.orders.snapshots()[0].snapshot_id).commit()
@@ -190,7 +125,7 @@ steps = st.lists(st.one_of(st.just("next"), st.lists(st.tuples(st.sampled_from("
 @given(steps=steps, window=st.sampled_from(["1d", "3d", "all_time"]))
 def test_computing_what_is_listed_makes_everything_right(steps: list[Any], window: str) -> None:
     with TemporaryDirectory() as folder:
-        shop = Shop(Path(folder), window)
+        shop = IcebergShop(Path(folder), window)
         shop.arrive(event("a", 1))
         day = 0
         for step in [*steps, "next", "next"]:
