@@ -60,7 +60,7 @@ def test_a_project_without_streams_has_none() -> None:
 
 
 def test_a_streaming_group_shows_its_flink_sql_without_addresses() -> None:
-    (spec,) = stream_asset(plan("one"), "test").specs
+    (spec,) = stream_asset(plan("one"), "test", 30).specs
     sql = spec.metadata["sql"].value
     assert sql.startswith("```sql\n-- view parsed\nSELECT")
     assert "INSERT INTO `fs`.`features`.`one_v1`" in sql
