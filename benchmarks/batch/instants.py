@@ -3,8 +3,8 @@
 Run: .fs/venv/bin/python -m benchmarks.batch.instants   (a running stack, ./fs up --no-dagster; some minutes)
      [--users 20000] [--rounds 3]
 
-The rows of 1 to 30 midnights, of windows of 7, 30 and 90 days, from few events (a tenth of one for each user and day)
-and from many (five of them), and from a small source, where the start of Python workers counts. Which way is taken
+The rows of 1 to 16 midnights, of windows of 7, 30 and 90 days, from few events (a tenth of one for each user and day)
+and from many (two of them), and from a small source, where the start of Python workers counts. Which way is taken
 follows from two numbers: `DIRECT_INSTANTS` of `feature_store.compile.spark_direct` and `SLID_FROM` of
 `feature_store.offline.sliding`.
 """
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
 DAYS = 150
-INSTANTS = (1, 2, 4, 8, 16, 30)
-PER_USER_AND_DAY = (0.1, 5.0)
+INSTANTS = (1, 2, 4, 8, 16)
+PER_USER_AND_DAY = (0.1, 2.0)
 SMALL = (10_000, 100_000, 1_000_000)
 
 

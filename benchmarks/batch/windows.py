@@ -11,8 +11,8 @@ Run: .fs/venv/bin/python -m benchmarks.batch.windows   (a running stack, ./fs up
   order leaves a window; in DuckDB every change point, the same rows as the group's, which is the floor.
 - incremental day: the next midnight into the table that the backfill has filled.
 
-Each is computed as a statement alone, its rows written as Parquet, and as the run that Dagster does: input counted,
-computed, written to a branch of the Iceberg table, looked at, published. The group's rows are compared with DuckDB's by
+Each is computed alone, its rows written as Parquet, and as the run that Dagster does: input counted, computed, written
+to a branch of the Iceberg table, looked at, published. The group's rows are compared with DuckDB's by
 their number and the sums of all features.
 """
 
@@ -39,18 +39,16 @@ from benchmarks.batch.setting import (
     timed,
 )
 from feature_store.compile.span import Span
-from feature_store.compile.spark import compile_spark, events_after
 from feature_store.dtypes import from_micros
 from feature_store.duration import DAY
 from feature_store.offline.catalog import open_catalog
-from feature_store.offline.materialize import materialize_span
+from feature_store.offline.materialize import compute_rows, materialize_span
 from feature_store.offline.session import spark_session
-from feature_store.offline.sources import open_source
 from feature_store.plan.nodes import GroupPlan
 from feature_store.settings import Settings
 
 if TYPE_CHECKING:
-    from pyspark.sql import SparkSession
+    from pyspark.sql import DataFrame, SparkSession
 
 
 def main() -> None:
@@ -109,14 +107,11 @@ class Bench:
         show("the run", [run.seconds for run in runs], beside, f"{runs[-1].profile.rows:,} rows")
 
     def _compare(self, span: Span, rounds: int, *, by_hand: str, floor: str, same_rows: bool) -> None:
-        open_source(
-            self.spark, self.settings, self.plan.sources[0], self.plan.keys, events_after(self.plan, span), span.until
-        )
-        statement = compile_spark(self.plan, span)
+        rows = compute_rows(self.spark, self.settings, self.plan, span, {}).rows
         candidates: dict[str, Callable[[], None]] = {
             "floor: DuckDB": lambda: self._in_duckdb(floor),
-            "Spark SQL by hand": lambda: self._in_spark(by_hand),
-            "the group's statement": lambda: self._in_spark(statement),
+            "Spark SQL by hand": lambda: self._in_spark(self.spark.sql(by_hand)),
+            "the group's rows": lambda: self._in_spark(rows),
         }
         times: dict[str, list[float]] = {name: [] for name in candidates}
         for _ in range(rounds):
@@ -129,8 +124,8 @@ class Bench:
             self._check()
         self.show_run(span, rounds, least)
 
-    def _in_spark(self, statement: str) -> None:
-        self.spark.sql(statement).write.mode("overwrite").parquet(f"{self.folder}/by_spark")
+    def _in_spark(self, rows: DataFrame) -> None:
+        rows.write.mode("overwrite").parquet(f"{self.folder}/by_spark")
 
     def _in_duckdb(self, statement: str) -> None:
         with in_duckdb() as connection:

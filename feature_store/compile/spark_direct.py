@@ -15,7 +15,7 @@ from feature_store.compile.spark_expressions import quote
 from feature_store.compile.sql_layout import CommonTable, listed
 from feature_store.plan.nodes import GroupPlan, WindowedRows
 
-DIRECT_INSTANTS = 8
+DIRECT_INSTANTS = 4
 """The greatest number of instants that are computed directly."""
 
 
