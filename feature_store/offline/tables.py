@@ -29,6 +29,9 @@ TABLE_PROPERTIES = {
     "write.update.mode": "copy-on-write",
     "write.merge.mode": "copy-on-write",
     "write.parquet.compression-codec": "zstd",
+    # Sorted by partition, so that a task has one file open: with one for each day and bucket a long backfill needs
+    # gigabytes of heap.
+    "write.spark.fanout.enabled": "false",
     "write.metadata.delete-after-commit.enabled": "true",
     "write.metadata.previous-versions-max": "50",
 }
