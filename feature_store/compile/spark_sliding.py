@@ -17,9 +17,7 @@ from feature_store.plan.nodes import GroupPlan, WindowedRows
 
 
 def is_slid(plan: GroupPlan, span: Span) -> bool:
-    """Whether the kernel can compute a span: it has all the aggregations, and there are too many instants to do it
-    directly.
-    """
+    """Whether the kernel can compute a span: it has the aggregations, and instants are too many for the direct way."""
     rows = plan.rows
     if not isinstance(rows, WindowedRows) or is_direct(plan, rows, span):
         return False

@@ -117,12 +117,9 @@ def test_two_versions_live_side_by_side(shop: Shop) -> None:
     with connect(shop.settings.redis_url) as redis:
         vectors = {key.decode() for key in redis.scan_iter(f"{shop.name}@*{{*}}")}
     assert vectors == {f"{shop.name}@1:{{ann}}", f"{shop.name}@2:{{ann}}", f"{shop.name}@2:{{bob}}"}
-    keys = {
-        spec.key
-        for group in (first, second)
-        for make in (offline_asset, online_asset)
-        for spec in make(build_plan(group), "shop").specs
-    }
+    plans = [build_plan(group) for group in (first, second)]
+    assets = [asset for plan in plans for asset in (offline_asset(plan, "shop", chunk=30), online_asset(plan, "shop"))]
+    keys = {spec.key for asset in assets for spec in asset.specs}
     assert keys == {key(group) for key in (offline_key, online_key) for group in (first, second)}
     assert len(keys) == 4
 

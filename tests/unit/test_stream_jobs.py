@@ -39,7 +39,7 @@ def plan(name: str, lateness: str = "10m", **more: Any) -> GroupPlan:
 def definitions(*plans: GroupPlan) -> dg.Definitions:
     return dg.Definitions(
         assets=[
-            *(make(plan, "test", 30) for plan in plans for make in (stream_asset, reconcile_asset)),
+            *(make(plan, "test", chunk=30) for plan in plans for make in (stream_asset, reconcile_asset)),
             *(online_asset(plan, "test") for plan in plans),
         ],
         jobs=stream_jobs(plans),
@@ -60,7 +60,7 @@ def test_a_project_without_streams_has_none() -> None:
 
 
 def test_a_streaming_group_shows_its_flink_sql_without_addresses() -> None:
-    (spec,) = stream_asset(plan("one"), "test", 30).specs
+    (spec,) = stream_asset(plan("one"), "test", chunk=30).specs
     sql = spec.metadata["sql"].value
     assert sql.startswith("```sql\n-- view parsed\nSELECT")
     assert "INSERT INTO `fs`.`features`.`one_v1`" in sql
