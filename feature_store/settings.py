@@ -47,6 +47,8 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 DATABASES = ("registry", "iceberg", "dagster", "shop")
 DEFAULT_PORT = 14050
 DEFAULT_SPARK_MEMORY = "2g"
+LOCAL_FILES_CLASS = "featurestore.LocalFiles"
+"""What `local_files_jar` has for Hadoop's `fs.file.impl`."""
 JOB_PLACE = "{job}"
 """In FS_FLINK_URL: the place of the name of a job's application cluster."""
 LOADER_READY = "stream-loader.ready"
@@ -77,6 +79,7 @@ class Settings:
         flink_home: the folder with `conf` and `lib`, for the variables FLINK_HOME and FLINK_CONF_DIR of that Python.
         flink_state: the URL under which `checkpoints` and `savepoints` lie.
         kernel_jar: our functions for Flink.
+        local_files_jar: what makes Spark on this machine quick with its files; `Path()` elsewhere.
         alert_webhook: where alerts are posted; empty: nowhere.
     """
 
@@ -99,6 +102,7 @@ class Settings:
     flink_home: Path = Path()
     flink_state: str = ""
     kernel_jar: Path = Path()
+    local_files_jar: Path = Path()
     alert_webhook: str = ""
 
     @classmethod
@@ -139,6 +143,7 @@ class Settings:
             flink_home=Path(stack.flink_home if stack else ""),
             flink_state=stack.flink_state if stack and not environ.get("FS_FLINK_STATE") else flink_state(environ),
             kernel_jar=Path(stack.kernel_jar if stack else ""),
+            local_files_jar=Path(stack.local_files_jar if stack else ""),
             alert_webhook=server_address(environ, "FS_ALERT_WEBHOOK"),
         )
 

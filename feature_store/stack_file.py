@@ -51,6 +51,7 @@ class Connections:
     flink_deploy: str = ""
     flink_kernel: str = ""
     kernel_jar: str = ""
+    local_files_jar: str = ""
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ user_orders = FeatureGroup(
     refresh="daily",
     freshness="26h",
     start=START,
-    buckets=2,
+    buckets=1,
     features=[
         Feature(
             "user_order_count_all_time",
@@ -61,7 +61,7 @@ user_browsing = FeatureGroup(
     refresh="daily",
     freshness="26h",
     start=START,
-    buckets=2,
+    buckets=1,
     features=[
         Feature(
             "user_preferred_categories_top3_90d",
@@ -97,7 +97,7 @@ user_profile = FeatureGroup(
     ttl="3d",
     freshness="26h",
     start=START,
-    buckets=2,
+    buckets=1,
     features=[Feature("user_account_age_days", dtype=INT, description="Whole days since sign-up.", expect={"min": 0})],
 )
 
@@ -189,7 +189,7 @@ user_interactions = FeatureGroup(
     commit_interval="10s",  # so that the demo need not wait for its rows; five minutes are enough elsewhere
     freshness="30s",
     start="2026-01-01",
-    buckets=2,
+    buckets=1,
     columns={
         "cart_step": "case when event_type = 'cart_add' then quantity "
         "when event_type = 'cart_remove' then -quantity end",

@@ -168,10 +168,10 @@ STACK = (
         "Restore the file.",
     ),
     Explanation(
-        "kernel-build",
-        "The Java functions for Flink cannot be compiled",
-        "Their sources are missing or changed.",
-        "Restore feature_store/streaming/kernel, or correct what the compiler names.",
+        "java-build",
+        "What is written in Java cannot be compiled",
+        "The sources are missing or changed.",
+        "Restore the folder that is named, or correct what the compiler names.",
     ),
     Explanation(
         "missing-package",

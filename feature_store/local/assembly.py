@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from feature_store.local import flink, jars, kafka, postgres, streaming, valkey
+from feature_store.local import flink, jars, java_build, kafka, postgres, streaming, valkey
 from feature_store.local.java import check_java_home, embedded_java_home
 from feature_store.local.orchestrator import WEB_SERVER, dagster_services
 from feature_store.local.ports import LOOPBACK, plan_ports
+from feature_store.local.programs import package_folder
 from feature_store.local.service import Service
 from feature_store.settings import StackSettings, database_url
 from feature_store.stack_file import Connections, ServiceRecord
@@ -54,12 +55,17 @@ def assemble(settings: StackSettings, *, dagster: bool, streams: bool) -> Assemb
         store = valkey.EmbeddedValkey.prepare(settings.home, plan.ports["valkey"])
         services.append(store.service())
         redis_url = store.url
-    spark = jars.select(jars.read_lock(), "spark")
+    lock = jars.read_lock()
+    spark = jars.select(lock, "spark")
+    (compiler,) = (settings.jars / jar.file_name for jar in jars.select(lock, "java"))
+    hadoop = sorted((package_folder("pyspark") / "jars").glob("hadoop-client-*.jar"))
+    files = java_build.build_jar(java_home, compiler, hadoop, java_build.LOCAL_FILES, settings.home / "java")
     connections = Connections(
         pg_url=pg_url,
         redis_url=redis_url,
         java_home=str(java_home),
         spark_jars=tuple(str(settings.jars / jar.file_name) for jar in spark),
+        local_files_jar=str(files),
     )
     if streams:
         half = streaming.prepare(settings, connections, plan.ports, needs=embedded)

@@ -19,6 +19,7 @@ from typing import Any
 from feature_store.errors import StackError
 from feature_store.local.ports import LOOPBACK, accepts
 from feature_store.local.service import Service
+from feature_store.settings import LOCAL_FILES_CLASS
 
 JOB_MANAGER = "flink-jobmanager"
 TASK_MANAGER = "flink-taskmanager"
@@ -105,6 +106,7 @@ def cluster_configuration(ports: Mapping[str, int], home: Path, state: str) -> d
         "cluster.registration.refused-registration-delay": 1000,
         "slot.request.timeout": 60_000,
         "classloader.check-leaked-classloader": False,  # Hadoop's threads outlive every job
+        "flink.hadoop.fs.file.impl": LOCAL_FILES_CLASS,  # of the clients, who tell their jobs
     }
 
 

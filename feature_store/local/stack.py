@@ -16,7 +16,7 @@ from typing import Protocol
 
 from feature_store import stack_file
 from feature_store.errors import StackError
-from feature_store.local import flink_environment, jars, kernel, processes, streaming
+from feature_store.local import flink_environment, jars, java_build, processes, streaming
 from feature_store.local.supervisor import EXIT_HELD_BY_ANOTHER, running_supervisor
 from feature_store.settings import REPOSITORY, StackSettings
 from feature_store.stack_file import Identity, StackRecord
@@ -129,8 +129,9 @@ def _only_command(home: Path, report: Reporter) -> Iterator[None]:
 
 def _install(settings: StackSettings, streams: bool, report: Reporter) -> None:
     """Everything that has to be fetched from elsewhere, before anything starts."""
-    spark = jars.select(jars.read_lock(), "spark")
-    wanted = dict.fromkeys((*spark, *(streaming.needed_jars(settings) if streams else ())))
+    lock = jars.read_lock()
+    always = (*jars.select(lock, "spark"), *jars.select(lock, "java"))
+    wanted = dict.fromkeys((*always, *(streaming.needed_jars(settings) if streams else ())))
     jars.fetch(tuple(wanted), settings.jars, settings.jar_mirror, report.download)
     if streams and settings.flink_python is None:
         flink_environment.install(settings.home, report.note)
@@ -147,7 +148,8 @@ def _serves(record: StackRecord, settings: StackSettings, dagster: bool, streams
     if streams and not record.streams:
         report.note("the stack runs without Kafka and Flink; starting it anew")
         return False
-    if record.connections and record.connections.kernel_jar and kernel.is_outdated(record.connections.kernel_jar):
+    kernel = record.connections.kernel_jar if record.connections else ""
+    if kernel and java_build.is_outdated(kernel, java_build.KERNEL):
         report.note("the running stack has older functions for Flink than there are now; starting it anew")
         return False
     if record.requested != settings.as_text():

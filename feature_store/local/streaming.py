@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from feature_store.local import flink, flink_environment, jars, kafka, kernel
+from feature_store.local import flink, flink_environment, jars, java_build, kafka
 from feature_store.local.jars import Jar
 from feature_store.local.service import Service
 from feature_store.settings import LOADER_READY, REPOSITORY, StackSettings
@@ -31,7 +31,7 @@ class Streaming:
 def needed_jars(settings: StackSettings) -> tuple[Jar, ...]:
     """What has to be downloaded, beside Spark's."""
     lock = jars.read_lock()
-    groups = ("flink", "kernel") if settings.kafka else ("kafka", "flink", "kernel")
+    groups = ("flink",) if settings.kafka else ("kafka", "flink")
     return tuple(dict.fromkeys(jar for group in groups for jar in jars.select(lock, group)))
 
 
@@ -94,8 +94,9 @@ def prepare(
         else:
             configuration = flink.cluster_configuration(chosen, settings.home, settings.flink_state)
         package = flink_environment.package_of(python)
-        home = flink.FlinkHome.prepare(settings.home, package, paths("flink"), configuration)
-        jar = kernel.build_kernel(java_home, paths("kernel")[0], home.jars, kernel.SOURCES, home.folder)
+        libraries = [*paths("flink"), Path(connections.local_files_jar)]
+        home = flink.FlinkHome.prepare(settings.home, package, libraries, configuration)
+        jar = java_build.build_jar(java_home, paths("java")[0], home.jars, java_build.KERNEL, home.folder)
         servers, services = settings.kafka, list[Service]()
         if broker is not None:
             servers = broker.result().servers

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from feature_store.errors import StackError
 from feature_store.offline.catalog import CATALOG
-from feature_store.settings import Settings
+from feature_store.settings import LOCAL_FILES_CLASS, Settings
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -81,4 +81,15 @@ def _configuration(settings: Settings) -> dict[str, str]:
         f"{catalog}.warehouse": settings.warehouse,
         # With the cache on, Spark keeps stale metadata after a commit by pyiceberg or Flink.
         f"{catalog}.cache-enabled": "false",
+        **_local_files(settings),
+    }
+
+
+def _local_files(settings: Settings) -> dict[str, str]:
+    """Hadoop's way to the files of this machine, if all of Spark is here; on the class path before all jars."""
+    if not (settings.spark_master.startswith("local") and settings.local_files_jar.is_file()):
+        return {}
+    return {
+        "spark.driver.extraClassPath": str(settings.local_files_jar),
+        "spark.hadoop.fs.file.impl": LOCAL_FILES_CLASS,
     }

@@ -74,7 +74,7 @@ class Loader:
                 "auto.offset.reset": "earliest",
                 "enable.auto.commit": False,
                 "isolation.level": "read_uncommitted",  # rows are idempotent: waiting for a commit would cost seconds
-                "fetch.wait.max.ms": 10,
+                "fetch.wait.max.ms": 100,  # with data Kafka answers at once; asked more often it takes a core's tenth
                 "topic.metadata.refresh.interval.ms": 5_000,
                 "reconnect.backoff.max.ms": 1_000,
                 "session.timeout.ms": 6_000,  # how long a killed loader keeps its partitions

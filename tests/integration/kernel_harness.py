@@ -15,7 +15,7 @@ from typing import Any
 
 from feature_store.local import jars
 from feature_store.local.java import embedded_java_home
-from feature_store.local.kernel import SOURCES, build_kernel
+from feature_store.local.java_build import KERNEL, build_jar
 from tests.integration.compared import COMPARED
 
 NEEDED = ("jackson-core", "jackson-databind", "jackson-annotations", "avro", "slf4j-api", "ecj")
@@ -80,10 +80,10 @@ def start_harness(folder: Path, jars_folder: Path) -> KernelHarness:
     java_home = embedded_java_home(folder)
     sources = folder / "sources"
     sources.mkdir()
-    for file in SOURCES.glob("*.java"):
+    for file in KERNEL.glob("*.java"):
         if "import org.apache.flink" not in file.read_text(encoding="utf-8"):
             shutil.copy(file, sources)
-    kernel = build_kernel(java_home, compiler, libraries, sources, folder / "kernel")
+    kernel = build_jar(java_home, compiler, libraries, sources, folder / "kernel")
     command = [str(java_home / "bin" / "java"), "-Xmx256m", "-XX:+UseSerialGC", "-cp"]
     command += [os.pathsep.join(map(str, [kernel, *libraries])), "featurestore.Harness"]
     pipes = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, encoding="utf-8")

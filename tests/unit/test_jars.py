@@ -158,7 +158,7 @@ def test_the_lock_file_names_each_jar_once_with_its_engines() -> None:
     assert all(re.fullmatch("[0-9a-f]{64}", jar.sha256) for jar in locked)
     spark = {f"{jar.group}:{jar.artifact}" for jar in select(locked, "spark")}
     assert spark == {"org.apache.iceberg:iceberg-spark-runtime-4.1_2.13", "org.postgresql:postgresql"}
-    assert [jar.artifact for jar in select(locked, "kernel")] == ["ecj"]
+    assert [jar.artifact for jar in select(locked, "java")] == ["ecj"]
     clients = {group: {j.version for j in select(locked, group) if j.artifact == "kafka-clients"} for group in GROUPS}
     assert clients == {"kafka": {"4.2.1"}, "flink": {"4.2.1"}}, "the broker and Flink share one"
 

@@ -1,4 +1,4 @@
-"""Our functions for Flink, written in Java: compiled on this machine, since only their sources are in the repository.
+"""What is written in Java: compiled on this machine, since only its sources are in the repository.
 
 The compiler is Eclipse's, a jar that runs on any Java; the Java of the stack has none of its own.
 """
@@ -18,15 +18,18 @@ from feature_store.errors import StackError
 from feature_store.local.processes import MARK
 from feature_store.settings import REPOSITORY
 
-SOURCES = REPOSITORY / "feature_store" / "streaming" / "kernel"
+KERNEL = REPOSITORY / "feature_store" / "streaming" / "kernel"
+"""Our functions for Flink."""
+LOCAL_FILES = REPOSITORY / "feature_store" / "offline" / "local_files"
+"""The files of this machine, as Hadoop sees them."""
 OPTIONS = ("-source", "17", "-target", "17", "-parameters", "-nowarn", "-proc:none", "-encoding", "UTF-8", "-Xemacs")
 """`-parameters` keeps the names of arguments, which Flink takes for those of its functions."""
 
 _ZIP_TIME = (1980, 1, 1, 0, 0, 0)
 
 
-def build_kernel(java_home: Path, ecj: Path, classpath: Sequence[Path], sources: Path, folder: Path) -> Path:
-    """Compiles a folder of Java sources into `<folder>/kernel-<hash>.jar`; does nothing if that is there already.
+def build_jar(java_home: Path, ecj: Path, classpath: Sequence[Path], sources: Path, folder: Path) -> Path:
+    """Compiles a folder of Java sources into a jar of its name and a hash; does nothing if that is there already.
 
     Args:
         java_home: the Java to run the compiler on, and to compile for.
@@ -42,7 +45,7 @@ def build_kernel(java_home: Path, ecj: Path, classpath: Sequence[Path], sources:
     if jar.exists():
         return jar
     folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".kernel-") as work:
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".java-") as work:
         classes = Path(work) / "classes"
         command = [str(java_home / "bin" / "java"), "-XX:TieredStopAtLevel=1", "-jar", str(ecj), *OPTIONS]
         command += ["-cp", os.pathsep.join(map(str, classpath)), "-d", str(classes), *map(str, _files(sources))]
@@ -50,10 +53,10 @@ def build_kernel(java_home: Path, ecj: Path, classpath: Sequence[Path], sources:
         done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
         if done.returncode:
             raise StackError(
-                f"the Java functions for Flink do not compile ({_first_error(done.stdout + done.stderr)})",
+                f"the Java sources do not compile ({_first_error(done.stdout + done.stderr)})",
                 where=str(sources),
                 remedy="correct them, or take the sources of a release",
-                code="kernel-build",
+                code="java-build",
             )
         half = Path(work) / jar.name
         _pack(classes, half)
@@ -61,9 +64,9 @@ def build_kernel(java_home: Path, ecj: Path, classpath: Sequence[Path], sources:
     return jar
 
 
-def is_outdated(jar: str) -> bool:
+def is_outdated(jar: str, sources: Path) -> bool:
     """Whether a jar of an earlier stack was compiled from other sources than those there are now."""
-    return Path(jar).name != _name(SOURCES)
+    return Path(jar).name != _name(sources)
 
 
 def _name(sources: Path) -> str:
@@ -71,17 +74,17 @@ def _name(sources: Path) -> str:
     files = _files(sources)
     if not files:
         raise StackError(
-            "there are no Java sources of the functions for Flink",
+            "there are no Java sources",
             where=str(sources),
             remedy="restore the folder",
-            code="kernel-build",
+            code="java-build",
         )
     digest = hashlib.sha256(" ".join(OPTIONS).encode())
     for file in files:
         content = file.read_bytes()
         digest.update(f"\0{file.relative_to(sources).as_posix()} {len(content)}\0".encode())
         digest.update(content)
-    return f"kernel-{digest.hexdigest()[:16]}.jar"
+    return f"{sources.name}-{digest.hexdigest()[:16]}.jar"
 
 
 def _files(sources: Path) -> list[Path]:

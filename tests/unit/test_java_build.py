@@ -1,4 +1,4 @@
-"""Compiling the Java functions for Flink: with the real compiler, on the Java of the stack."""
+"""Compiling what is written in Java: with the real compiler, on the Java of the stack."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from feature_store.errors import StackError
-from feature_store.local import jars, kernel
+from feature_store.local import jars, java_build
 from feature_store.local.java import embedded_java_home
-from feature_store.local.kernel import build_kernel
+from feature_store.local.java_build import build_jar
 
 GREETING = """\
 package greeting;
@@ -36,7 +36,7 @@ def java_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def ecj(jars_folder: Path) -> Path:
-    (path,) = jars.fetch(jars.select(jars.read_lock(), "kernel"), jars_folder, "", lambda *_: None)
+    (path,) = jars.fetch(jars.select(jars.read_lock(), "java"), jars_folder, "", lambda *_: None)
     return path
 
 
@@ -49,7 +49,7 @@ def sources(tmp_path: Path) -> Path:
 
 
 def test_what_is_compiled_runs(java_home: Path, ecj: Path, sources: Path, tmp_path: Path) -> None:
-    jar = build_kernel(java_home, ecj, [], sources, tmp_path / "out")
+    jar = build_jar(java_home, ecj, [], sources, tmp_path / "out")
     command = [java_home / "bin" / "java", "-Dstdout.encoding=UTF-8", "-cp", jar, "greeting.Greeting"]
     words = subprocess.run(command, capture_output=True, check=True).stdout.decode("utf-8")
     assert words == "hellö wörld whom\n", "arguments keep their names: Flink addresses them by these"
@@ -62,28 +62,28 @@ def test_what_is_compiled_runs(java_home: Path, ecj: Path, sources: Path, tmp_pa
 def test_it_is_compiled_again_only_if_a_source_has_changed(
     java_home: Path, ecj: Path, sources: Path, tmp_path: Path
 ) -> None:
-    jar = build_kernel(java_home, ecj, [], sources, tmp_path)
+    jar = build_jar(java_home, ecj, [], sources, tmp_path)
     content = jar.read_bytes()
-    assert build_kernel(Path("/no/java"), Path("/no/compiler"), [], sources, tmp_path) == jar
+    assert build_jar(Path("/no/java"), Path("/no/compiler"), [], sources, tmp_path) == jar
 
     jar.unlink()
-    assert build_kernel(java_home, ecj, [], sources, tmp_path).read_bytes() == content, "the same bytes"
+    assert build_jar(java_home, ecj, [], sources, tmp_path).read_bytes() == content, "the same bytes"
 
     source = sources / "deep" / "Greeting.java"
     source.write_text(GREETING.replace("hellö", "good day,"), encoding="utf-8")
-    assert build_kernel(java_home, ecj, [], sources, tmp_path) != jar
+    assert build_jar(java_home, ecj, [], sources, tmp_path) != jar
     source.write_text(GREETING, encoding="utf-8")
     source.rename(sources / "Greeting.java")
-    assert build_kernel(java_home, ecj, [], sources, tmp_path) != jar, "its place matters too"
+    assert build_jar(java_home, ecj, [], sources, tmp_path) != jar, "its place matters too"
 
 
 def test_a_mistake_is_named_with_its_line(java_home: Path, ecj: Path, sources: Path, tmp_path: Path) -> None:
     broken = GREETING.replace("return ", "int count = ").replace("arguments)", "arguments, Missing other)")
     (sources / "deep" / "Greeting.java").write_text(broken, encoding="utf-8")
     with pytest.raises(StackError) as failure:
-        build_kernel(java_home, ecj, [], sources, tmp_path / "out")
+        build_jar(java_home, ecj, [], sources, tmp_path / "out")
     text = str(failure.value)
-    assert text.startswith(f"{sources}: the Java functions for Flink do not compile ({sources}/deep/Greeting.java:4: ")
+    assert text.startswith(f"{sources}: the Java sources do not compile ({sources}/deep/Greeting.java:4: ")
     assert "Missing cannot be resolved to a type, and 1 more)" in text
     assert "\n" not in text
     assert list((tmp_path / "out").iterdir()) == []
@@ -91,12 +91,11 @@ def test_a_mistake_is_named_with_its_line(java_home: Path, ecj: Path, sources: P
 
 def test_sources_that_are_not_there_are_named(java_home: Path, ecj: Path, tmp_path: Path) -> None:
     with pytest.raises(StackError, match="there are no Java sources"):
-        build_kernel(java_home, ecj, [], tmp_path, tmp_path / "out")
+        build_jar(java_home, ecj, [], tmp_path, tmp_path / "out")
 
 
-def test_a_jar_of_other_sources_is_outdated(sources: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kernel, "SOURCES", sources)
-    jar = f"/state/flink/{kernel._name(sources)}"
-    assert not kernel.is_outdated(jar)
+def test_a_jar_of_other_sources_is_outdated(sources: Path) -> None:
+    jar = f"/state/flink/{java_build._name(sources)}"
+    assert not java_build.is_outdated(jar, sources)
     (sources / "More.java").write_text("class More {}")
-    assert kernel.is_outdated(jar)
+    assert java_build.is_outdated(jar, sources)
