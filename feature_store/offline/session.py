@@ -16,6 +16,14 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 
+_LATE_OPTIMIZER = (
+    "-XX:Tier4InvocationThreshold=50000 -XX:Tier4MinInvocationThreshold=6000 "
+    "-XX:Tier4CompileThreshold=150000 -XX:Tier4BackEdgeThreshold=400000"
+)
+"""Java's optimizing compiler begins at ten times its usual counts: in short runs it takes a fifth of the time, for
+code that soon ends; long loops reach them at once."""
+
+
 @contextmanager
 def spark_session(settings: Settings, name: str) -> Iterator[SparkSession]:
     """A session that is stopped at the end, unless it was there before; its Java process ends with this one.
@@ -61,7 +69,7 @@ def _configuration(settings: Settings) -> dict[str, str]:
         "spark.driver.memory": settings.spark_memory,
         "spark.driver.host": "127.0.0.1",
         "spark.driver.bindAddress": "127.0.0.1",
-        "spark.driver.extraJavaOptions": "-Duser.timezone=UTC -XX:+UseSerialGC",
+        "spark.driver.extraJavaOptions": f"-Duser.timezone=UTC -XX:+UseSerialGC {_LATE_OPTIMIZER}",
         "spark.jars": ",".join(str(jar) for jar in settings.spark_jars),
         "spark.local.dir": str(settings.home / "spark"),
         "spark.log.level": "ERROR",
