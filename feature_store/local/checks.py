@@ -24,9 +24,10 @@ _LINTERS = {
 _PYTEST = (_PYTHON, "-m", "pytest")
 _STREAMING = "tests/integration/streaming"
 _LONGEST = "integration tests of streams"
+_DEMO = "tests/integration/test_demo.py"
 _BESIDE = {
-    "unit tests": ("tests/unit",),
-    "other integration tests": ("tests/integration", f"--ignore={_STREAMING}"),
+    "unit tests and the demo": ("tests/unit", _DEMO),
+    "other integration tests": ("tests/integration", f"--ignore={_STREAMING}", f"--ignore={_DEMO}"),
 }
 """The parts of the tests, each with a stack of its own."""
 

@@ -92,7 +92,8 @@ def watermark(cluster: FlinkCluster, job_id: str) -> datetime | None:
 def progress(cluster: FlinkCluster, topics: Topics, wanted: Wanted, job_id: str) -> Progress:
     """Everything about a job that is worth showing."""
     job = cluster.get(f"/jobs/{job_id}")
-    checkpoints = cluster.get(f"/jobs/{job_id}/checkpoints")
+    begins = job["state"] == "INITIALIZING"  # nobody is there to answer for its checkpoints
+    checkpoints = {} if begins else cluster.get(f"/jobs/{job_id}/checkpoints")
     latest: dict[str, Any] = (checkpoints.get("latest") or {}).get("completed") or {}
     vertices = job["vertices"]
     sources = [vertex for vertex in vertices if vertex["name"].startswith("Source: messages")]
@@ -106,7 +107,7 @@ def progress(cluster: FlinkCluster, topics: Topics, wanted: Wanted, job_id: str)
         checkpoint_ms=latest.get("end_to_end_duration", 0),
         records_in=sum(vertex["metrics"]["read-records"] for vertex in sources),
         records_out=sum(v["metrics"]["read-records"] for v in vertices if _OUTPUT in v["name"]),
-        restarts=max(0, checkpoints["counts"].get("restored", 0)),
+        restarts=max(0, (checkpoints.get("counts") or {}).get("restored", 0)),
     )
 
 

@@ -1,4 +1,4 @@
-"""What the integration tests share beside the stack: one Spark session, the catalog, a registry of their own."""
+"""What the integration tests share beside the stack: one Spark session, the catalog, Redis, a registry of their own."""
 
 from __future__ import annotations
 
@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 from pyiceberg.catalog import Catalog
+from redis import Redis
 from sqlalchemy import create_engine, text
 
 from feature_store.offline.catalog import open_catalog
 from feature_store.offline.session import spark_session
+from feature_store.online.connection import connect
+from feature_store.online.reader import OnlineReader
 from feature_store.registry.store import Registry
 from feature_store.settings import Settings
 from tests.integration.compared import COMPARED
@@ -46,6 +49,20 @@ def quick(spark: SparkSession) -> Iterator[SparkSession]:
 def catalog(stack: Settings) -> Catalog:
     """The stack's Iceberg catalog."""
     return open_catalog(stack)
+
+
+@pytest.fixture(scope="module")
+def redis(stack: Settings) -> Iterator[Redis]:
+    """The stack's online store."""
+    with connect(stack.redis_url) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def reader(stack: Settings) -> Iterator[OnlineReader]:
+    """A reader of the online store."""
+    with OnlineReader(stack.redis_url) as reader:
+        yield reader
 
 
 @pytest.fixture(scope="session")

@@ -26,12 +26,6 @@ GROUP = FeatureGroup(
 
 
 @pytest.fixture
-def redis(stack: Settings) -> Iterator[Redis]:
-    with connect(stack.redis_url) as client:
-        yield client
-
-
-@pytest.fixture
 def other(stack: Settings) -> Iterator[Redis]:
     with connect(stack.redis_url) as client:
         yield client

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -23,7 +22,6 @@ from feature_store.duration import DAY, HOUR
 from feature_store.errors import ConflictError, InputError, NotFoundError
 from feature_store.offline.tables import arrow_schema, ensure_table
 from feature_store.online import changes
-from feature_store.online.connection import connect
 from feature_store.online.keys import progress_key
 from feature_store.online.materialize import MaterializeReport, materialize
 from feature_store.online.progress import LastUpdated, last_updated
@@ -86,18 +84,6 @@ def forget(redis: Redis, group: GroupSchema) -> None:
     """What an emptied Redis does to one group."""
     for key in redis.scan_iter(f"{group.id}:*", count=10_000):
         redis.delete(key)
-
-
-@pytest.fixture(scope="module")
-def redis(stack: Settings) -> Iterator[Redis]:
-    with connect(stack.redis_url) as client:
-        yield client
-
-
-@pytest.fixture(scope="module")
-def reader(stack: Settings) -> Iterator[OnlineReader]:
-    with OnlineReader(stack.redis_url) as reader:
-        yield reader
 
 
 def online(reader: OnlineReader, group: GroupSchema, now: int, entities: Any = ENTITIES) -> dict[Any, int | None]:

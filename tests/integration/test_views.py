@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -17,7 +17,6 @@ from feature_store import INT, FeatureGroup, FeatureView, OnDemand
 from feature_store.client import FeatureStore
 from feature_store.dsl.collect import Project
 from feature_store.offline.tables import ensure_table
-from feature_store.online.connection import connect
 from feature_store.online.materialize import materialize
 from feature_store.online.reader import OnlineReader
 from feature_store.online.vectors import Status
@@ -40,12 +39,6 @@ from tests.unit.view_cases import (
     view,
     views,
 )
-
-
-@pytest.fixture(scope="module")
-def redis(stack: Settings) -> Iterator[Redis]:
-    with connect(stack.redis_url) as client:
-        yield client
 
 
 @pytest.fixture
