@@ -15,6 +15,7 @@ from feature_assets.stream_jobs import stream_jobs, stream_schedules
 from feature_assets.streams import reconcile_asset, stream_asset
 from feature_store.dsl.collect import load_project
 from feature_store.plan.project import compile_project
+from feature_store.plan.sharing import sharing_groups
 from resources.spark import SparkResource
 from resources.store import FeatureStoreResource
 from sensors.alerts import Watched, alert_sensor
@@ -26,13 +27,17 @@ project = load_project("feature_defs")
 plans = list(compile_project(project).groups.values())
 domains = project.domains
 batch, streaming = [p for p in plans if p.stream is None], [p for p in plans if p.stream is not None]
+sharing = {plan.group.id: groups for groups in sharing_groups(batch) for plan in groups}
 chunks = {**partitions_per_chunk(batch), **partitions_per_chunk(streaming)}
 jobs = cadence_jobs(batch)
 
 defs = dg.Definitions(
     assets=[
         *source_specs((plan, domains[plan.group.id]) for plan in plans),
-        *(offline_asset(plan, domains[plan.group.id], chunks[plan.group.id]) for plan in batch),
+        *(
+            offline_asset(plan, domains[plan.group.id], chunks[plan.group.id], sharing.get(plan.group.id, ()))
+            for plan in batch
+        ),
         *(
             make(plan, domains[plan.group.id], chunks[plan.group.id])
             for plan in streaming

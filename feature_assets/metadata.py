@@ -106,6 +106,7 @@ def run_metadata(done: Materialization, preview: Iterable[Mapping[str, Any]]) ->
                 for counts in done.inputs
             ]
         ),
+        **({"tiles shared with": ", ".join(done.shared)} if done.shared else {}),
         **_late_metadata(done),
         "snapshot_id": str(done.snapshot_id),
         "seconds": round(done.seconds, 2),

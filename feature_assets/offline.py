@@ -1,7 +1,7 @@
 """One partitioned asset for each group: Spark computes it, great_expectations audits it, Iceberg keeps it."""
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -64,8 +64,21 @@ def _upstream(source: BatchSource) -> dg.AssetDep:
     return dg.AssetDep(source_key(source), partition_mapping=mapping)
 
 
-def offline_asset(plan: GroupPlan, domain: str, chunk: int) -> dg.AssetsDefinition:
-    """The asset of a group's offline table; `chunk` is how many partitions a run of a backfill computes at most."""
+def _of_this_run(context: dg.AssetExecutionContext, plans: Sequence[GroupPlan]) -> list[GroupPlan]:
+    """Those of some groups whose tables a run computes."""
+    steps, names = context.run.step_keys_to_execute, {plan.group.id: op_name(offline_key(plan.group)) for plan in plans}
+    present = {name for name in names.values() if context.job_def.has_node_named(name)}
+    wanted = present if steps is None else present.intersection(steps)
+    return [plan for plan in plans if names[plan.group.id] in wanted]
+
+
+def offline_asset(plan: GroupPlan, domain: str, chunk: int, sharing: Sequence[GroupPlan] = ()) -> dg.AssetsDefinition:
+    """The asset of a group's offline table.
+
+    Args:
+        chunk: how many partitions a run of a backfill computes at most.
+        sharing: the groups, this one among them, that are computed from the same tiles where one run computes them.
+    """
     key = offline_key(plan.group)
     spec = dg.AssetSpec(
         key,
@@ -89,10 +102,17 @@ def offline_asset(plan: GroupPlan, domain: str, chunk: int) -> dg.AssetsDefiniti
         from feature_store.offline.materialize import materialize_span, preview_rows
 
         audit = RunAudit(key, plan)
-        window = context.partition_time_window
+        window, together = context.partition_time_window, _of_this_run(context, sharing)
         try:
             done = materialize_span(
-                spark.session(), store.settings, store.catalog, plan, window.start, window.end, audit
+                spark.session(),
+                store.settings,
+                store.catalog,
+                plan,
+                window.start,
+                window.end,
+                audit,
+                spark.tiles_of(together) if len(together) > 1 else None,
             )
         except (ConflictError, QualityError) as error:
             yield from audit.results(error)

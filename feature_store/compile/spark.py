@@ -10,10 +10,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from feature_store.compile.span import Span
+from feature_store.compile.spark_counting import seen
 from feature_store.compile.spark_direct import direct_steps, is_direct
 from feature_store.compile.spark_expressions import finite_sql, quote, spark_sql, spark_type
-from feature_store.compile.spark_tiles import tile_steps
-from feature_store.compile.sql_layout import CommonTable, all_of, indented, listed
+from feature_store.compile.spark_tiles import tile_columns, tile_steps, tiles_sql
+from feature_store.compile.sql_layout import CommonTable, all_of, indented, listed, nested
 from feature_store.dsl.source import BatchSource
 from feature_store.dtypes import FLOAT
 from feature_store.plan.clock import AS_OF
@@ -22,14 +23,17 @@ from feature_store.plan.nodes import GroupPlan, QueriedRows, WindowedRows
 from feature_store.plan.schema import FEATURE_TIMESTAMP
 
 
-def compile_spark(plan: GroupPlan, span: Span) -> str:
+def compile_spark(plan: GroupPlan, span: Span, tiles: str | None = None) -> str:
     """The statement whose result are the rows of a group in a span: keys, feature_timestamp, features.
 
     Every source is read from a view of its own name with the columns and types of its schema.
+
+    Args:
+        tiles: a statement whose result are the tiles, if they are there already (`spark_shared`).
     """
     span.check(plan.slide)
     rows = plan.rows
-    steps = _queried(plan, rows, span) if isinstance(rows, QueriedRows) else _windowed(plan, rows, span)
+    steps = _queried(plan, rows, span) if isinstance(rows, QueriedRows) else _windowed(plan, rows, span, tiles)
     return f"{with_steps(steps)}\nSELECT {listed(row_columns(plan))}\nFROM vectors\n"
 
 
@@ -54,18 +58,40 @@ def events_after(plan: GroupPlan, span: Span) -> int | None:
     return None if longest is None or sessions else span.after - longest
 
 
-def _windowed(plan: GroupPlan, rows: WindowedRows, span: Span) -> list[CommonTable]:
+def _windowed(plan: GroupPlan, rows: WindowedRows, span: Span, tiles: str | None) -> list[CommonTable]:
     key = ", ".join(map(quote, plan.keys))
-    aggregated, lowered = (direct_steps if is_direct(plan, rows, span) else tile_steps)(plan, rows, span, key)
+    direct = tiles is None and is_direct(plan, rows, span)
+    beginning = event_steps(plan, rows, span) if direct else steps_to_tiles(plan, rows, span, tiles)
+    aggregated, lowered = (direct_steps if direct else tile_steps)(plan, rows, span, key)
     values = [f"{feature.value} AS {quote(feature.name)}" for feature in lowered]
     vectors = f"SELECT {listed([key, 't', *values])}\nFROM frames\nWHERE t > {span.after}"
-    return [*event_steps(plan, rows, span), *aggregated, ("vectors", vectors)]
+    return [*beginning, *aggregated, ("vectors", vectors)]
+
+
+def steps_to_tiles(plan: GroupPlan, rows: WindowedRows, span: Span, tiles: str | None) -> list[CommonTable]:
+    """The steps to `tiles`, from the source or from a statement that has them."""
+    if tiles is not None:
+        return [("tiles", tiles)]
+    key = ", ".join(map(quote, plan.keys))
+    made = tiles_sql(key, plan.slide, seen(rows), tile_columns(rows))
+    return [*event_steps(plan, rows, span), ("tiles", made)]
+
+
+def by_entity(plan: GroupPlan) -> str:
+    """The end of a statement over tiles: all of an entity's in one partition, one after the other."""
+    key = ", ".join(map(quote, plan.keys))
+    return f"DISTRIBUTE BY {key}\nSORT BY {key}, tile_end\n"
 
 
 def event_steps(plan: GroupPlan, rows: WindowedRows, span: Span) -> list[CommonTable]:
     """The steps to `events`: the rows that count, with what is computed of them and their time as `_at`."""
     cleaned = _cleaned(rows.source, plan.keys, events_after(plan, span), span.until)
-    return [("cleaned", cleaned), ("events", _events(rows))]
+    return [("cleaned", cleaned), ("events", _events(rows, "cleaned"))]
+
+
+def events_sql(keys: Iterable[str], rows: WindowedRows, after: int | None, until: int) -> str:
+    """`events` as one SELECT, of rows with a time in `[after, until)` (microseconds)."""
+    return _events(rows, nested(_cleaned(rows.source, keys, after, until)))
 
 
 def _cleaned(source: BatchSource, keys: Iterable[str], after: int | None, until: int) -> str:
@@ -90,10 +116,10 @@ def _cleaned(source: BatchSource, keys: Iterable[str], after: int | None, until:
     return f"SELECT * FROM (\n{indented(numbered)}\n)\nWHERE _copy = 1 OR {ids} IS NULL"
 
 
-def _events(rows: WindowedRows) -> str:
+def _events(rows: WindowedRows, cleaned: str) -> str:
     computed = [f"{spark_sql(expression)} AS {quote(name)}" for name, expression in rows.computed]
     where = f"\nWHERE {spark_sql(rows.where)}" if rows.where is not None else ""
-    return f"SELECT {listed(['*', *computed])}\nFROM cleaned{where}"
+    return f"SELECT {listed(['*', *computed])}\nFROM {cleaned}{where}"
 
 
 def _queried(plan: GroupPlan, rows: QueriedRows, span: Span) -> list[CommonTable]:

@@ -7,11 +7,11 @@ with numpy over the tiles that are live.
 from __future__ import annotations
 
 from feature_store.compile.span import Span
-from feature_store.compile.spark import event_steps, with_steps
-from feature_store.compile.spark_aggregates import lower_aggregates, partials_of
+from feature_store.compile.spark import by_entity, steps_to_tiles, with_steps
+from feature_store.compile.spark_aggregates import lower_aggregates
 from feature_store.compile.spark_direct import is_direct
 from feature_store.compile.spark_expressions import quote, spark_type
-from feature_store.compile.spark_tiles import hits_column, tiles_sql
+from feature_store.compile.spark_tiles import hits_column
 from feature_store.compile.window_kernel import SLID_FUNCTIONS, SlidFeature, Sliding
 from feature_store.plan.nodes import GroupPlan, WindowedRows
 
@@ -24,13 +24,14 @@ def is_slid(plan: GroupPlan, span: Span) -> bool:
     return all(aggregate.function in SLID_FUNCTIONS and not aggregate.session for aggregate in rows.aggregates)
 
 
-def compile_tiles(plan: GroupPlan, span: Span) -> str:
-    """The statement whose result are the tiles of a span, all of an entity's in one partition, one after the other."""
-    rows = _windowed(plan)
-    key = ", ".join(map(quote, plan.keys))
-    tiles = tiles_sql(key, plan.slide, rows, partials_of(lower_aggregates(rows.aggregates)))
-    steps = [*event_steps(plan, rows, span), ("tiles", tiles)]
-    return f"{with_steps(steps)}\nSELECT *\nFROM tiles\nDISTRIBUTE BY {key}\nSORT BY {key}, tile_end\n"
+def compile_tiles(plan: GroupPlan, span: Span, tiles: str | None = None) -> str:
+    """The statement whose result are the tiles of a span, all of an entity's in one partition, one after the other.
+
+    Args:
+        tiles: a statement whose result are the tiles in that order, if they are there already (`spark_shared`).
+    """
+    steps = steps_to_tiles(plan, _windowed(plan), span, tiles)
+    return f"{with_steps(steps)}\nSELECT *\nFROM tiles\n{'' if tiles is not None else by_entity(plan)}"
 
 
 def sliding_of(plan: GroupPlan, span: Span) -> Sliding:

@@ -8,9 +8,11 @@ began (gaps and islands over the first and last event of each tile).
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from feature_store.compile.span import Span
 from feature_store.compile.spark_aggregates import Lowered, lower_aggregates, partials_of
-from feature_store.compile.spark_counting import seen, seen_by
+from feature_store.compile.spark_counting import seen_by
 from feature_store.compile.spark_expressions import quote
 from feature_store.compile.spark_sessions import Session, number_sessions, sessions_of
 from feature_store.compile.sql_layout import CommonTable, listed
@@ -19,11 +21,10 @@ from feature_store.plan.nodes import GroupPlan, WindowedRows
 
 
 def tile_steps(plan: GroupPlan, rows: WindowedRows, span: Span, key: str) -> tuple[list[CommonTable], list[Lowered]]:
-    """The steps from `events` to `frames`, which has every merged aggregate at every point; `key` is SQL."""
+    """The steps from `tiles` to `frames`, which has every merged aggregate at every point; `key` is SQL."""
     lowered, sessions = lower_aggregates(rows.aggregates), sessions_of(rows)
-    partials = partials_of(lowered) + [partial for session in sessions for partial in session.partials]
-    names = [name for name, _ in partials]
-    steps = [("tiles", tiles_sql(key, plan.slide, rows, partials))]
+    names = [name for name, _ in _partials(rows)]
+    steps: list[CommonTable] = []
     if plan.group.emits == "snapshot":
         steps.append(("grid", _grid(key, plan.slide, span)))
         steps.append(("points", _points_of_grid(key, names)))
@@ -36,15 +37,24 @@ def tile_steps(plan: GroupPlan, rows: WindowedRows, span: Span, key: str) -> tup
     return steps, lowered
 
 
-def tiles_sql(key: str, slide: int, rows: WindowedRows, partials: list[tuple[str, str]]) -> str:
-    """One row per entity and slide step in which something happened that a feature looks at."""
-    hits = [f"count_if({seen_by(rows, window)}) AS {hits_column(window)}" for window in rows.windows]
-    computed = [f"{sql} AS {name}" for name, sql in partials]
+def tiles_sql(key: str, slide: int, counts: str, columns: Iterable[tuple[str, str]], events: str = "events") -> str:
+    """One row per entity and slide step with an event that counts, with columns given as names and SQL."""
+    computed = [f"{sql} AS {name}" for name, sql in columns]
     end = f"_at - pmod(_at, {slide}L) + {slide}L"
     return (
-        f"SELECT {listed([key, f'{end} AS tile_end', *hits, *computed])}\n"
-        f"FROM events\nWHERE {seen(rows)}\nGROUP BY {key}, {end}"
+        f"SELECT {listed([key, f'{end} AS tile_end', *computed])}\nFROM {events}\nWHERE {counts}\nGROUP BY {key}, {end}"
     )
+
+
+def tile_columns(rows: WindowedRows) -> list[tuple[str, str]]:
+    """The columns of a tile by name with their SQL: how many events each window has seen, and the partials."""
+    hits = [(hits_column(window), f"count_if({seen_by(rows, window)})") for window in rows.windows]
+    return hits + _partials(rows)
+
+
+def _partials(rows: WindowedRows) -> list[tuple[str, str]]:
+    of_sessions = [partial for session in sessions_of(rows) for partial in session.partials]
+    return partials_of(lower_aggregates(rows.aggregates)) + of_sessions
 
 
 def _moves(key: str, slide: int, rows: WindowedRows, partials: list[str], span: Span) -> str:

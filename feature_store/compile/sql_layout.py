@@ -21,3 +21,8 @@ def all_of(conditions: Iterable[str]) -> str:
 def indented(text: str) -> str:
     """A text two columns further to the right."""
     return "\n".join(f"  {line}" for line in text.splitlines())
+
+
+def nested(statement: str) -> str:
+    """A statement to select from."""
+    return f"(\n{indented(statement)}\n)"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,7 @@ from feature_store.offline.catalog import CATALOG
 from feature_store.offline.ingestion import ingested_since
 from feature_store.offline.late import Bounds, Reading, noted, read_sources
 from feature_store.offline.profile import Profile, profile_rows
+from feature_store.offline.shared_tiles import SharedTiles, Tiles
 from feature_store.offline.sliding import SLID_FROM, slid_rows
 from feature_store.offline.sources import InputCounts, open_source
 from feature_store.offline.staging import inside, publish, rows_of, stage
@@ -44,6 +46,7 @@ class Materialization:
     Args:
         late: the spans before its own that rows which came since the last run touch; they are to be computed again.
         unknown: the sources of which that cannot be told: the snapshot of the last run is gone, or rows have no time.
+        shared: the groups of the same run that were computed from the same tiles.
     """
 
     group_id: str
@@ -55,6 +58,7 @@ class Materialization:
     seconds: float
     late: tuple[Bounds, ...] = ()
     unknown: tuple[str, ...] = ()
+    shared: tuple[str, ...] = ()
 
 
 def materialize_span(
@@ -65,11 +69,15 @@ def materialize_span(
     start: datetime,
     end: datetime,
     audit: Audit | None = None,
+    shared: SharedTiles | None = None,
 ) -> Materialization:
     """Computes and writes the rows that the events of `[start, end)` make known: those with start < T <= end.
 
     Running it again replaces exactly these rows: nothing is duplicated, nothing else is touched. Spans in any order
     give the rows of one run over all of them.
+
+    Args:
+        shared: the tiles that the group has in common with others of the same run, if there are such.
 
     Raises:
         InputError: if a source does not fit its definition.
@@ -81,8 +89,9 @@ def materialize_span(
     span = span_of(table, plan, to_micros(start), to_micros(end))
     arrivals = partial(ingested_since, spark, settings, plan.group.partition_size)
     reading = read_sources(catalog, table, plan, span, arrivals)
-    computed = compute_rows(spark, settings, plan, span, reading.snapshots)
-    staged = stage(spark, table, plan, span, _as_stored(table, computed.rows))
+    with nullcontext() if shared is None else shared.of(plan, span, reading) as tiles:
+        computed = compute_rows(spark, settings, plan, span, reading.snapshots, tiles)
+        staged = stage(spark, table, plan, span, _as_stored(table, computed.rows))
     profile = profile_rows(rows_of(spark, plan, span, staged.snapshot), plan.schema)
     if audit is not None:
         audit(evidence_of(table, plan, span, profile, computed.inputs, staged.branch))
@@ -100,32 +109,49 @@ def materialize_span(
 
 @dataclass(frozen=True)
 class Computed:
-    """Rows that Spark is to compute, what they are computed from, and the statement."""
+    """Rows that Spark is to compute, what they are computed from, the statement, and who shares their tiles."""
 
     rows: DataFrame
     inputs: tuple[InputCounts, ...]
     sql: str
+    shared: tuple[str, ...] = ()
 
 
 def compute_rows(
-    spark: SparkSession, settings: Settings, plan: GroupPlan, span: Span, snapshots: Mapping[str, int]
+    spark: SparkSession,
+    settings: Settings,
+    plan: GroupPlan,
+    span: Span,
+    snapshots: Mapping[str, int],
+    tiles: Tiles | None = None,
 ) -> Computed:
     """The rows of a span, which Spark computes when they are used.
 
     Args:
         snapshots: by source, of those that are Iceberg tables, the snapshot to read; the newest unless given.
+        tiles: the group's tiles, if they are there already.
 
     Raises:
         InputError: if a source does not fit its definition.
     """
+    if tiles is not None:
+        computed = _compute(spark, plan, span, tiles.inputs, tiles.own)
+        return replace(computed, sql=f"{tiles.made_by};\n\n{computed.sql}", shared=tiles.others)
     after = events_after(plan, span)
     inputs = tuple(
         open_source(spark, settings, source, plan.keys, after, span.until, snapshots.get(source.name))
         for source in plan.sources
     )
+    return _compute(spark, plan, span, inputs)
+
+
+def _compute(
+    spark: SparkSession, plan: GroupPlan, span: Span, inputs: tuple[InputCounts, ...], tiles: str | None = None
+) -> Computed:
+    """The rows of a span by the kernel if there is enough for it to do, else in SQL alone."""
     if is_slid(plan, span) and sum(source.rows for source in inputs) >= SLID_FROM:
-        return Computed(slid_rows(spark, plan, span), inputs, compile_tiles(plan, span))
-    sql = compile_spark(plan, span)
+        return Computed(slid_rows(spark, plan, span, tiles), inputs, compile_tiles(plan, span, tiles))
+    sql = compile_spark(plan, span, tiles)
     return Computed(spark.sql(sql), inputs, sql)
 
 
@@ -148,6 +174,7 @@ def materialization(
         seconds=time.monotonic() - began,
         late=(reading.late or ()) if reading is not None else (),
         unknown=reading.unknown if reading is not None else (),
+        shared=computed.shared,
     )
 
 

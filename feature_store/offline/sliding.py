@@ -20,10 +20,13 @@ SLID_FROM = 300_000
 """From how many rows of the source on the kernel is worth the start of Python workers (`benchmarks/batch`)."""
 
 
-def slid_rows(spark: SparkSession, plan: GroupPlan, span: Span) -> DataFrame:
+def slid_rows(spark: SparkSession, plan: GroupPlan, span: Span, tiles: str | None = None) -> DataFrame:
     """The rows of a span, from the tiles that Spark computes.
 
     The kernel goes to the workers by value: they need numpy and Arrow, and not this package.
+
+    Args:
+        tiles: a statement whose result are the tiles, all of an entity's in one partition, one after the other.
     """
     from pyspark import cloudpickle
 
@@ -34,5 +37,5 @@ def slid_rows(spark: SparkSession, plan: GroupPlan, span: Span) -> DataFrame:
         return slide_batches(sliding, batches)
 
     slide.__module__ = "__main__"  # by value, too
-    vectors = spark.sql(compile_tiles(plan, span)).mapInArrow(slide, vector_columns(plan))
+    vectors = spark.sql(compile_tiles(plan, span, tiles)).mapInArrow(slide, vector_columns(plan))
     return vectors.selectExpr(*row_columns(plan))

@@ -22,13 +22,16 @@ def plan(context: click.Context) -> None:
     from rich.console import Console
 
     from feature_store.plan.duplicates import duplicates_of
-    from feature_store.registry.render import render_duplicates, render_plan
+    from feature_store.plan.sharing import sharing_groups
+    from feature_store.registry.render import render_duplicates, render_plan, render_sharing
 
     definitions, console = _compiled(), Console()
     changes = _registry().plan(definitions)
     console.print(render_plan(changes))
     if duplicates := duplicates_of(definitions.groups.values()):
         console.print(render_duplicates(duplicates))
+    if sharing := sharing_groups(definitions.groups.values()):
+        console.print(render_sharing(sharing))
     if changes.breaking:
         context.exit(BREAKING)
 

@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from feature_store.plan.duplicates import Duplicate
+from feature_store.plan.nodes import GroupPlan
 from feature_store.registry.changes import Change, Detail, Impact, RegistryPlan
 
 _STYLES = {"+": "green", "~": "yellow", "!": "bold red"}
@@ -46,6 +47,12 @@ def render_duplicates(duplicates: Sequence[Duplicate]) -> RenderableType:
     """Notes on features that are computed twice."""
     notes = [Padding(Text(f"note: {duplicate}", style="yellow"), (0, 0, 0, 2)) for duplicate in duplicates]
     return Group(Text("\nComputed twice", style="bold"), *notes)
+
+
+def render_sharing(sets: Sequence[Sequence[GroupPlan]]) -> RenderableType:
+    """Which groups are computed from the same tiles."""
+    lines = [Padding(Text(", ".join(plan.group.id for plan in plans), style="dim"), (0, 0, 0, 4)) for plans in sets]
+    return Group(Text("\nComputed from the same tiles, once for all that are in a run", style="bold"), *lines)
 
 
 def _change_lines(changes: list[Change]) -> Iterator[RenderableType]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from typing import Any
 
 from hypothesis import strategies as st
@@ -136,6 +137,16 @@ def slid_groups(draw: st.DrawFn) -> FeatureGroup:
     aggregations = [(function, dtype) for function, dtype in _AGGREGATIONS if function.function in SLID_FUNCTIONS]
     lasting = [window for window in windows if not window.startswith("session")]
     return _group(draw, source, slide, lasting, emit, entity, aggregations)
+
+
+@st.composite
+def groups_of_the_same_tiles(draw: st.DrawFn) -> list[FeatureGroup]:
+    """Two or three groups like those of `groups`, over the same rows by the same keys and slide."""
+    slide, windows = draw(st.sampled_from(_GRIDS))
+    source = BatchSource("events", table="raw.events", event_timestamp="ts", schema=SCHEMA, event_id="id")
+    entity, emits = draw(st.sampled_from([USER, USER_N_WORD])), st.sampled_from(["changes", "changes", "snapshot"])
+    several = [_group(draw, source, slide, windows, draw(emits), entity) for _ in range(draw(st.integers(2, 3)))]
+    return [replace(group, name=f"user_random_{n}", where=several[0].where) for n, group in enumerate(several)]
 
 
 def session_group(gaps: list[str]) -> FeatureGroup:

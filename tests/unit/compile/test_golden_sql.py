@@ -29,6 +29,7 @@ from feature_store import (
 from feature_store.compile.span import Span
 from feature_store.compile.spark import compile_spark, events_after
 from feature_store.compile.spark_direct import DIRECT_INSTANTS
+from feature_store.compile.spark_shared import compile_shared_tiles, own_tiles
 from feature_store.dsl.collect import load_project
 from feature_store.duration import DAY, HOUR
 from feature_store.plan.build import build_plan
@@ -65,6 +66,10 @@ CASES = {
         Feature("user_min_7d", agg.min("amount"), window="7d", dtype=FLOAT),
         Feature("user_max_7d", agg.max("word"), window="7d", dtype=STRING),
         Feature("user_last_7d", agg.last("word"), window="7d", dtype=STRING, where="n > 0"),
+    ),
+    "sessions_of_events": group(
+        Feature("user_session_n", agg.count(), window=session("1d"), dtype=INT, where="n > 0"),
+        Feature("user_max_30d", agg.max("word"), window="30d", dtype=STRING, where="ok"),
     ),
     "distinct_and_top": group(
         Feature("user_words_all_time", agg.count_distinct("word"), window="all_time", dtype=INT),
@@ -172,12 +177,23 @@ OF_FEW_INSTANTS = {
     "direct_hour_of_a_snapshot": ("snapshot_of_windows", Span(SPAN.after, SPAN.after + HOUR)),
 }
 STATEMENTS = {**{name: (name, SPAN) for name in CASES}, **OF_FEW_INSTANTS}
+SHARING = ("extremes_and_last", "sessions_of_events")
 
 
 @pytest.mark.parametrize("name", STATEMENTS)
 def test_sql_is_the_reviewed_one(name: str) -> None:
     case, span = STATEMENTS[name]
-    sql = compile_spark(build_plan(CASES[case]), span)
+    assert_reviewed(name, compile_spark(build_plan(CASES[case]), span))
+
+
+def test_sql_of_shared_tiles_is_the_reviewed_one() -> None:
+    """A group of the shorter windows reads no tiles before them, and none in which only the other one saw an event."""
+    plans = [build_plan(CASES[name]) for name in SHARING]
+    assert_reviewed("shared_tiles", compile_shared_tiles(plans, SPAN))
+    assert_reviewed("from_shared_tiles", compile_spark(plans[0], SPAN, own_tiles(plans, plans[0], SPAN, "shared")))
+
+
+def assert_reviewed(name: str, sql: str) -> None:
     path = GOLDEN / f"{name}.sql"
     if os.environ.get("UPDATE_GOLDEN"):
         path.parent.mkdir(exist_ok=True)
@@ -186,7 +202,7 @@ def test_sql_is_the_reviewed_one(name: str) -> None:
 
 
 def test_no_golden_file_is_left_over() -> None:
-    assert {path.stem for path in GOLDEN.glob("*.sql")} == set(STATEMENTS)
+    assert {path.stem for path in GOLDEN.glob("*.sql")} == {*STATEMENTS, "shared_tiles", "from_shared_tiles"}
 
 
 def test_the_first_span_adds_the_standing_rows() -> None:

@@ -11,12 +11,13 @@ from rich.console import Console, RenderableType
 
 from feature_store.plan.build import build_plan
 from feature_store.plan.duplicates import duplicates_of
+from feature_store.plan.sharing import sharing_groups
 from feature_store.registry.changes import RegistryPlan
 from feature_store.registry.desired import desired_state
 from feature_store.registry.diff import plan_changes
 from feature_store.registry.listing import render_all, render_group, render_view
 from feature_store.registry.records import RegistryState, UsageRecord
-from feature_store.registry.render import render_duplicates, render_plan
+from feature_store.registry.render import render_duplicates, render_plan, render_sharing
 from tests.unit.registry.registry_cases import COUNT, ITEM_RANK, LAST, MEAN, USER_ORDERS, altered, compiled, group, view
 
 SNAPSHOTS = Path(__file__).parent / "snapshots"
@@ -107,4 +108,12 @@ def test_what_is_computed_twice_is_a_note() -> None:
         "\nComputed twice\n"
         "  note: user_orders@1/user_order_count_30d computes what user_basket@1/user_order_count_30d\n"
         "  (team:checkout) already computes\n"
+    )
+
+
+def test_groups_of_the_same_tiles_are_a_line() -> None:
+    other = group(USER_ORDERS, name="user_basket", owner="team:checkout")
+    text = shown(render_sharing(sharing_groups([build_plan(other), build_plan(group(USER_ORDERS))])))
+    assert text == (
+        "\nComputed from the same tiles, once for all that are in a run\n    user_basket@1, user_orders@1\n"
     )
