@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from feature_store.dsl.aggregation import agg
 from feature_store.dsl.deprecation import Deprecated
 from feature_store.dsl.entity import Entity
-from feature_store.dsl.expansion import bucketed, one_hot
+from feature_store.dsl.expansion import bucketed, one_hot, windowed
 from feature_store.dsl.expectation import Expectation, RowsExpectation, SourceExpectation
 from feature_store.dsl.feature import Feature
 from feature_store.dsl.group import FeatureGroup
@@ -44,6 +44,7 @@ __all__ = [
     "bucketed",
     "one_hot",
     "session",
+    "windowed",
 ]
 
 

@@ -227,7 +227,7 @@ def _moments(finish: Callable[[NDArray[np.float64]], NDArray[np.float64]]) -> Ag
         center = _fold(np.add, number * mean, 0.0, low, high) / np.maximum(count, 1)
         total = _fold(np.add, squares, 0.0, low, high)
         sizes = high - low
-        for block in np.split(np.arange(len(low)), _cuts(sizes)):
+        for block in filter(len, np.split(np.arange(len(low)), _cuts(sizes))):
             owner = np.repeat(block, sizes[block])
             inside = np.arange(len(owner)) - np.repeat(np.cumsum(sizes[block]) - sizes[block], sizes[block])
             tile = low[owner] + inside

@@ -1,4 +1,4 @@
-"""One declaration, several features: an aggregation for each category, an encoding with a column for each value."""
+"""One declaration, several features: an aggregation over several windows or for each category, an encoding."""
 
 from __future__ import annotations
 
@@ -7,9 +7,36 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from feature_store.dsl.feature import Feature
+from feature_store.dsl.window import Window, parse_window
 
 PLACE = "{value}"
 """Where a name takes the value's part."""
+WINDOW_PLACE = "{window}"
+"""Where a name takes the window's part."""
+
+
+def windowed(feature: Feature, windows: Iterable[str | Window]) -> list[Feature]:
+    """The feature over each of several windows.
+
+    Args:
+        feature: without a window; its name holds "{window}", where "7d", "all_time" or "session" goes.
+
+    Example:
+        >>> count = Feature("user_order_count_{window}", agg.count(), dtype=INT)
+        >>> FeatureGroup(..., features=[*windowed(count, ["7d", "30d", "all_time"])])
+
+    Raises:
+        ValueError: if the name has no "{window}", the feature has a window, a window is none, or two give one name.
+    """
+    if WINDOW_PLACE not in feature.name or feature.window is not None:
+        raise ValueError(f"the feature {feature.name!r} needs {WINDOW_PLACE} in its name, and no window of its own")
+    found: dict[str, Feature] = {}
+    for window in map(parse_window, windows):
+        name = feature.name.replace(WINDOW_PLACE, "session" if window.session else str(window))
+        if name in found:
+            raise ValueError(f"two windows give the name {name!r}: write one of them as a feature of its own")
+        found[name] = replace(feature, name=name, window=window)
+    return list(found.values())
 
 
 def bucketed(feature: Feature, by: str, values: Iterable[str | int]) -> list[Feature]:

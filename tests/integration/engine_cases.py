@@ -302,12 +302,16 @@ def chained_events(seed: int, begin: int = START, unit: int = SECOND, length: in
     return rows
 
 
-def sets_of_events(seed: int, count: int) -> list[Row]:
-    """Sets of events over a week around START, some delivered twice, each of users of its own: one job computes all."""
+def sets_of_events(seed: int, count: int, begin: int = START - 3 * DAY, unit: int = 3 * HOUR) -> list[Row]:
+    """Sets of events, some delivered twice, each of users of its own, so that one job computes all; a week of them.
+
+    With another beginning and unit they last about 60 units.
+    """
     rows: list[Row] = []
     for number in range(count):
-        for row in chained_events(100 * seed + number, START - 3 * DAY, 3 * HOUR, length=16):
-            rows.append(row | {"user_id": f"{number} {row['user_id']}", "id": len(rows) if len(rows) % 7 else None})
+        for row in chained_events(100 * seed + number, begin, unit, length=16):
+            event_id = 1000 + len(rows)  # of no event of hypothesis's
+            rows.append(row | {"user_id": f"{number} {row['user_id']}", "id": event_id if event_id % 7 else None})
     return rows + [dict(row) for row in rows[::5]]
 
 

@@ -3,37 +3,32 @@
 from __future__ import annotations
 
 import itertools
-import math
 import random
 import statistics
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from feature_store import EMBEDDING, FLOAT, INT, STRING, TIMESTAMP, BatchSource, Entity, Feature, FeatureGroup, agg
+from feature_store import FLOAT, INT, BatchSource, Feature, FeatureGroup, agg
 from feature_store.compile import window_kernel
 from feature_store.compile.reference import run_reference
 from feature_store.compile.reference_events import Row
 from feature_store.compile.span import Span
-from feature_store.compile.spark import compile_spark
 from feature_store.compile.spark_direct import DIRECT_INSTANTS
 from feature_store.compile.spark_sliding import is_slid
-from feature_store.dtypes import DType, arrow_type, from_micros
+from feature_store.dtypes import from_micros
 from feature_store.duration import DAY, HOUR, SECOND
 from feature_store.offline.sliding import slid_rows
 from feature_store.plan.build import build_plan
-from feature_store.plan.nodes import GroupPlan
 from tests.integration.compared import COMPARED, assert_same_rows
 from tests.integration.engine_cases import (
     SCHEMA,
     SQL_WORDS,
     START,
     USER,
-    USER_WORD,
     chained_events,
     events,
     group_of_everything,
@@ -45,102 +40,88 @@ from tests.integration.engine_cases import (
     slid_groups,
     streaming_groups,
 )
+from tests.integration.in_spark import IN_SPARK, arrow_table, computed, in_spark, show, shuffled
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
-IN_SPARK = settings(
-    max_examples=50,
-    deadline=None,
-    derandomize=True,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large],
-)
+SETS = 16  # of events, in one job
+MORE_SETS = 3  # beside those that hypothesis has thought of
 
 
-SETS = 12  # of events, in one job
-
-
-def in_spark(spark: SparkSession, plan: GroupPlan, rows: dict[str, list[Row]], span: Span) -> list[Row]:
-    show(spark, plan, rows)
-    return computed(spark, plan, span)
-
-
-def show(spark: SparkSession, plan: GroupPlan, rows: dict[str, list[Row]]) -> None:
-    """Gives Spark the rows of the sources, in another order than the reference has them."""
-    for source in plan.sources:
-        table = arrow_table(source, shuffled(rows[source.name], random.Random(0)))
-        spark.createDataFrame(table).createOrReplaceTempView(source.name)
-
-
-def computed(spark: SparkSession, plan: GroupPlan, span: Span) -> list[Row]:
-    found: list[Row] = spark.sql(compile_spark(plan, span)).toArrow().to_pylist()
-    COMPARED["spans of groups in Spark"] += 1
-    return found
-
-
-def arrow_table(source: BatchSource, rows: list[Row]) -> pa.Table:
-    types = pa.schema([(name, arrow_type(dtype)) for name, dtype in source.schema.items()])
-    return pa.Table.from_pylist(rows, schema=types)
-
-
-def shuffled(rows: list[Row], pick: random.Random) -> list[Row]:
-    return pick.sample(rows, len(rows))
-
-
-@IN_SPARK
+@settings(IN_SPARK, max_examples=30)
 @given(
     group=groups(),
     rows=events(),
+    seed=st.integers(0, 999),
     first=st.booleans(),
     day=st.integers(-2, 3),
     instants=st.sampled_from([1, 3, DIRECT_INSTANTS + 1, 72]),
 )
 def test_windows(
-    quick: SparkSession, group: FeatureGroup, rows: list[Row], first: bool, day: int, instants: int
+    quick: SparkSession, group: FeatureGroup, rows: list[Row], seed: int, first: bool, day: int, instants: int
 ) -> None:
     """Of few instants, which are computed directly, and of many, by tiles."""
-    plan = build_plan(group)
+    plan, log = build_plan(group), {"events": rows + more(seed)}
     start = START + day * DAY
     span = Span(start, start + min(instants * plan.slide, 9 * DAY), first)
-    assert_same_rows(
-        in_spark(quick, plan, {"events": rows}, span), run_reference(plan, {"events": rows}, span), plan.keys
-    )
+    assert_same_rows(in_spark(quick, plan, log, span), run_reference(plan, log, span), plan.keys)
 
 
-@settings(IN_SPARK, max_examples=40)
+def more(seed: int, begin: int = START - 3 * DAY, unit: int = 3 * HOUR) -> list[Row]:
+    """More sets of events for the job that computes one of hypothesis's."""
+    COMPARED["sets of events in Spark: over random windows"] += 1 + MORE_SETS
+    return sets_of_events(seed, MORE_SETS, begin, unit)
+
+
+@settings(IN_SPARK, max_examples=25)
 @given(
     group=slid_groups(),
     rows=events(),
+    seed=st.integers(0, 999),
     first=st.booleans(),
     day=st.integers(-2, 3),
     instants=st.sampled_from([DIRECT_INSTANTS + 1, 72]),
     at_once=st.sampled_from([1, 4, 1000]),
 )
 def test_windows_slid_by_the_kernel(
-    quick: SparkSession, group: FeatureGroup, rows: list[Row], first: bool, day: int, instants: int, at_once: int
+    quick: SparkSession,
+    group: FeatureGroup,
+    rows: list[Row],
+    seed: int,
+    first: bool,
+    day: int,
+    instants: int,
+    at_once: int,
 ) -> None:
     """Whatever batches the tiles come in, and however many are looked at together."""
-    plan = build_plan(group)
+    plan, log = build_plan(group), {"events": rows + more(seed)}
     start = START + day * DAY
     span = Span(start, start + min(instants * plan.slide, 12 * DAY), first)
     assert is_slid(plan, span)
-    show(quick, plan, {"events": rows})
+    show(quick, plan, log)
     with pytest.MonkeyPatch.context() as patch:
         for name in ("_TILES", "_POINTS", "_BLOCK"):
             patch.setattr(window_kernel, name, at_once)  # the kernel goes to the workers as it is here
         found = slid_rows(quick, plan, span).toArrow().to_pylist()
     COMPARED["spans of groups in the window kernel"] += 1
-    assert_same_rows(found, run_reference(plan, {"events": rows}, span), plan.keys)
+    assert_same_rows(found, run_reference(plan, log, span), plan.keys)
 
 
-@settings(IN_SPARK, max_examples=40)
-@given(group=streaming_groups(), rows=quick_events(), first=st.booleans(), begin=st.integers(-20, 30))
+@settings(IN_SPARK, max_examples=25)
+@given(
+    group=streaming_groups(),
+    rows=quick_events(),
+    seed=st.integers(0, 999),
+    first=st.booleans(),
+    begin=st.integers(-20, 30),
+)
 def test_windows_of_streams_by_the_second(
-    quick: SparkSession, group: FeatureGroup, rows: list[Row], first: bool, begin: int
+    quick: SparkSession, group: FeatureGroup, rows: list[Row], seed: int, first: bool, begin: int
 ) -> None:
     plan = build_plan(group)
     start = START + 2 * begin * SECOND
-    span, log = Span(start, start + 60 * SECOND, first), {"events_log": rows}
+    span, log = Span(start, start + 60 * SECOND, first), {"events_log": rows + more(seed, START, SECOND)}
     assert_same_rows(in_spark(quick, plan, log, span), run_reference(plan, log, span), plan.keys)
 
 
@@ -161,7 +142,7 @@ def test_sessions_to_the_microsecond(quick: SparkSession, seed: int) -> None:
         assert_same_rows(in_spark(quick, plan, log, span), run_reference(plan, log, span), plan.keys)
 
 
-@settings(IN_SPARK, max_examples=8)
+@settings(IN_SPARK, max_examples=6)
 @given(group=groups(), seed=st.integers(0, 99), cuts=st.sampled_from([(-1, 0, 1), (1,), (-1, 0)]))
 def test_how_rows_are_stored_and_in_which_parts_they_are_computed_changes_nothing(
     quick: SparkSession, tmp_path_factory: pytest.TempPathFactory, group: FeatureGroup, seed: int, cuts: tuple[int, ...]
@@ -246,81 +227,6 @@ def test_expressions(quick: SparkSession, condition: str, rows: list[Row]) -> No
     )
 
 
-PRODUCTS = {"product_id": STRING, "category": STRING, "price": FLOAT, "listed_at": TIMESTAMP}
-CATEGORIES = {"name": STRING, "boost": INT, "since": TIMESTAMP}
-QUERIES: list[tuple[str, DType]] = [
-    ("SELECT product_id, percent_rank() OVER (PARTITION BY category ORDER BY price) AS item_x FROM products", FLOAT),
-    (
-        "SELECT product_id, CAST(floor((unix_seconds(as_of) - unix_seconds(listed_at)) / 86400) AS BIGINT) AS item_x "
-        "FROM products WHERE price > 1",
-        INT,
-    ),
-    (
-        "WITH best AS (SELECT category, max(price) AS top FROM products GROUP BY category HAVING count(*) > 1) "
-        "SELECT p.product_id, p.price / b.top AS item_x FROM products p LEFT JOIN best b "
-        "ON b.category = p.category",
-        FLOAT,
-    ),
-    (
-        "SELECT p.product_id, sum(c.boost) AS item_x FROM products p JOIN categories c ON c.name = p.category "
-        "GROUP BY p.product_id",
-        INT,
-    ),
-    (
-        "WITH all_of AS (SELECT count(*) AS n FROM products) SELECT p.product_id, a.n AS item_x FROM products p "
-        "JOIN all_of a ON a.n > 1",
-        INT,
-    ),
-]
-
-
-@settings(IN_SPARK, max_examples=20)
-@given(data=st.data(), query=st.sampled_from(QUERIES))
-def test_queries_at_every_instant(quick: SparkSession, data: st.DataObject, query: tuple[str, DType]) -> None:
-    instants = st.integers(START - 40 * HOUR, START + 5 * HOUR).map(from_micros)
-    category = st.sampled_from(["a", "b", "c", None])
-    products = [
-        {"product_id": f"p{i}", "category": kind, "price": price, "listed_at": at}
-        for i, (kind, price, at) in enumerate(
-            data.draw(st.lists(st.tuples(category, st.sampled_from([1.0, 2.0, 2.0, 3.5]), instants), max_size=12))
-        )
-    ]
-    categories = [{"name": name, "boost": i, "since": data.draw(instants)} for i, name in enumerate(["a", "b"])]
-    text, dtype = query
-    group = FeatureGroup(
-        "item_random", entity=Entity("item", join_key="product_id"), owner="team:test", refresh="hourly", query=text,
-        sources=[BatchSource("products", table="raw.products", event_timestamp="listed_at", schema=PRODUCTS),
-                 BatchSource("categories", table="raw.categories", event_timestamp="since", schema=CATEGORIES)],
-        features=[Feature("item_x", dtype=dtype)],
-    )  # fmt: skip
-    plan, span = build_plan(group), Span(START - 2 * HOUR, START + 3 * HOUR)
-    rows = {"products": products, "categories": categories}
-    assert_same_rows(in_spark(quick, plan, rows, span), run_reference(plan, rows, span), plan.keys)
-
-
-def test_a_query_with_a_composite_key(quick: SparkSession) -> None:
-    group = FeatureGroup(
-        "user_words", entity=USER_WORD, owner="team:test",
-        query="SELECT user_id, word, sum(n) AS user_x FROM events GROUP BY user_id, word",
-        sources=[BatchSource("events", table="raw.events", event_timestamp="ts", schema=SCHEMA)],
-        features=[Feature("user_x", dtype=INT)],
-    )  # fmt: skip
-    plan, span = build_plan(group), Span(START, START + 3 * DAY)
-    given = [("u", "a", 1), ("u", "b", 2), ("v", "a", 4), (None, "a", 8), ("u", None, 16), ("u", "a", 32)]
-    rows = [
-        {"user_id": user, "word": word, "n": n, "ts": from_micros(START + i * DAY // 2)}
-        for i, (user, word, n) in enumerate(given)
-    ]
-    found = in_spark(quick, plan, {"events": rows}, span)
-    assert_same_rows(found, run_reference(plan, {"events": rows}, span), plan.keys)
-    last = {
-        (row["user_id"], row["word"]): row["user_x"]
-        for row in found
-        if row["feature_timestamp"] == from_micros(span.until)
-    }
-    assert last == {("u", "a"): 33, ("u", "b"): 2, ("v", "a"): 4}
-
-
 def test_words_of_sql_are_names_like_any_other(quick: SparkSession) -> None:
     plan, span = build_plan(group_of_sql_words()), Span(START - DAY, START + DAY)
     rows = {"table": [{"primary": "a", "ts": from_micros(START), **{word: i for i, word in enumerate(SQL_WORDS)}}]}
@@ -370,53 +276,3 @@ def test_more_values_than_hashes_are_kept_are_estimated_alike(quick: SparkSessio
     last = max(found, key=lambda row: row["feature_timestamp"])
     assert last["user_words_2d"] == pytest.approx(1900, rel=0.1)
     assert last["user_ns_all_time"] == pytest.approx(2500, rel=0.1)
-
-
-@settings(IN_SPARK, max_examples=10)
-@given(vectors=st.lists(st.tuples(*[st.lists(st.floats(-4, 4, width=32), min_size=3, max_size=3)] * 2), max_size=9))
-def test_vectors(quick: SparkSession, vectors: list[tuple[list[float], list[float]]]) -> None:
-    schema = {"item_id": STRING, "a": EMBEDDING(3), "b": EMBEDDING(3), "at": TIMESTAMP}
-    group = FeatureGroup(
-        "item_vectors", entity=Entity("item", join_key="item_id"), owner="team:test",
-        query="SELECT item_id, a AS item_a, b AS item_b FROM styles",
-        sources=[BatchSource("styles", table="raw.styles", event_timestamp="at", schema=schema)],
-        features=[Feature("item_a", dtype=EMBEDDING(3)), Feature("item_b", dtype=EMBEDDING(3))],
-        derived={"item_dot": "dot(item_a, item_b)", "item_norm": "norm(item_a)", "item_cos": "cosine(item_a, item_b)"},
-    )  # fmt: skip
-    rows = [{"item_id": str(i), "a": a, "b": b, "at": from_micros(START - 1)} for i, (a, b) in enumerate(vectors)]
-    found = in_spark(quick, build_plan(group), {"styles": rows}, Span(START - DAY, START))
-    assert len(found) == len(rows)
-    for row in found:
-        a, b = vectors[int(row["item_id"])]
-        dot, lengths = sum(x * y for x, y in zip(a, b, strict=True)), math.hypot(*a) * math.hypot(*b)
-        assert row["item_dot"] == pytest.approx(dot, abs=1e-12)
-        assert row["item_norm"] == pytest.approx(math.hypot(*a))
-        assert row["item_cos"] == (None if lengths == 0 else pytest.approx(dot / lengths, abs=1e-9))
-
-
-ACCOUNTS = {"account": INT, "user_id": STRING, "tier": STRING, "op": STRING, "at": TIMESTAMP, "lsn": INT}
-
-
-@settings(IN_SPARK, max_examples=25)
-@given(data=st.data(), copies=st.booleans())
-def test_states_at_every_instant(quick: SparkSession, data: st.DataObject, copies: bool) -> None:
-    """A log of changes with ties, deletions and missing parts, or a series of copies, at each instant."""
-    times = st.sampled_from([START + hours * HOUR + edge for hours in range(-3, 4) for edge in (-1, 0, 1)])
-    changes = st.fixed_dictionaries({
-        "account": st.sampled_from([1, 1, 2, 3, None]), "user_id": st.sampled_from(["a", "b", None]),
-        "tier": st.sampled_from(["free", "paid", None]), "op": st.sampled_from(["U", "U", "D", None]),
-        "at": times.map(from_micros),
-    })  # fmt: skip
-    rows = [row | {"lsn": i if i % 6 else None} for i, row in enumerate(data.draw(st.lists(changes, max_size=14)))]
-    kind: dict[str, Any] = (
-        {"copies": True} if copies else {"changes_of": ["account"], "deleted": "op = 'D'", "event_id": "lsn"}
-    )
-    source = BatchSource("accounts", table="cdc.accounts", event_timestamp="at", schema=ACCOUNTS, **kind)
-    group = FeatureGroup(
-        "user_accounts", entity=USER, owner="team:test", refresh="hourly", sources=[source],
-        query="SELECT user_id, count(*) AS user_x, max(tier) AS user_y FROM accounts GROUP BY user_id",
-        features=[Feature("user_x", dtype=INT), Feature("user_y", dtype=STRING)],
-    )  # fmt: skip
-    plan, span = build_plan(group), Span(START - 2 * HOUR, START + 3 * HOUR)
-    found = in_spark(quick, plan, {"accounts": rows}, span)
-    assert_same_rows(found, run_reference(plan, {"accounts": rows}, span), plan.keys)

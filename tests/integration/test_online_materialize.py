@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import uuid
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -12,12 +11,11 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from pyiceberg.catalog import Catalog
-from pyiceberg.expressions import And, GreaterThanOrEqual, LessThan
-from pyiceberg.table import Table
+from pyiceberg.expressions import And, GreaterThanOrEqual
 from redis import Redis
 
 from feature_store import BOOL, EMBEDDING, FLOAT, INT, STRING, TIMESTAMP
-from feature_store.dtypes import LIST, from_micros, to_micros
+from feature_store.dtypes import LIST, from_micros
 from feature_store.duration import DAY, HOUR
 from feature_store.errors import ConflictError, InputError, NotFoundError
 from feature_store.offline.tables import arrow_schema, ensure_table
@@ -28,84 +26,24 @@ from feature_store.online.progress import LastUpdated, last_updated
 from feature_store.online.reader import OnlineReader
 from feature_store.online.vectors import Status
 from feature_store.online.writer import GuardedWriter
-from feature_store.plan.schema import FEATURE_TIMESTAMP, Column, GroupSchema, ViewedSchema, ViewSchema
+from feature_store.plan.schema import Column, ViewedSchema, ViewSchema
 from feature_store.settings import Settings
+from tests.integration.online_tables import (
+    AHEAD,
+    ENTITIES,
+    START,
+    TODAY,
+    Row,
+    arrow_rows,
+    forget,
+    naive,
+    new_group,
+    online,
+    write_day,
+)
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
-
-TODAY = to_micros(datetime.now(UTC)) // DAY * DAY
-START = TODAY - 3 * DAY
-AHEAD = TODAY + DAY
-"""Where a test moves its own clock: ahead of Redis's, which would delete rows that are old by it."""
-ENTITIES = range(6)
-
-
-@dataclass(frozen=True)
-class Row:
-    """One offline row; times in microseconds."""
-
-    user_id: int | None
-    timestamp: int
-    created: int
-    n: int | None
-
-
-def new_group(**changes: Any) -> GroupSchema:
-    """A group that no other test writes."""
-    group = GroupSchema(
-        f"g_{uuid.uuid4().hex}", 1, (Column("user_id", INT),), (Column("n", INT, default=-1),),
-        ttl=None, availability_delay=0, freshness=HOUR, buckets=2,
-    )  # fmt: skip
-    return replace(group, **changes)
-
-
-def arrow_rows(group: GroupSchema, rows: list[Row]) -> pa.Table:
-    instant = pa.timestamp("us", "UTC")
-    columns = [
-        pa.array([row.user_id for row in rows], pa.int64()),
-        pa.array([row.timestamp for row in rows], pa.int64()).cast(instant),
-        pa.array([row.created for row in rows], pa.int64()).cast(instant),
-        pa.array([row.n for row in rows], pa.int64()),
-    ]
-    return pa.table(columns, schema=arrow_schema(group))
-
-
-def write_day(catalog: Catalog, group: GroupSchema, day: int, rows: list[Row]) -> Table:
-    """Replaces one day of the table in one commit, as a run of its partition does."""
-    table = ensure_table(catalog, group)
-    first, end = from_micros(day).isoformat(), from_micros(day + DAY).isoformat()
-    inside = And(GreaterThanOrEqual(term=FEATURE_TIMESTAMP, value=first), LessThan(term=FEATURE_TIMESTAMP, value=end))
-    table.overwrite(arrow_rows(group, rows), overwrite_filter=inside)
-    return table
-
-
-def forget(redis: Redis, group: GroupSchema) -> None:
-    """What an emptied Redis does to one group."""
-    for key in redis.scan_iter(f"{group.id}:*", count=10_000):
-        redis.delete(key)
-
-
-def online(reader: OnlineReader, group: GroupSchema, now: int, entities: Any = ENTITIES) -> dict[Any, int | None]:
-    """The usable value of every entity that has one."""
-    vectors = reader.read(
-        ViewSchema("v", 1, (ViewedSchema(group),)), [{"user_id": e} for e in entities], from_micros(now)
-    )
-    found = zip(entities, vectors.to_dicts(), vectors.statuses, strict=True)
-    usable = (Status.PRESENT, Status.DEFAULTED)
-    return {entity: row["n"] for entity, row, statuses in found if statuses[group.id] in usable}
-
-
-def naive(group: GroupSchema, rows: list[Row], now: int) -> dict[Any, int | None]:
-    """The same by the definition: of each entity's available rows the newest, if it has not expired."""
-    expected = {}
-    for entity in ENTITIES:
-        known = [r for r in rows if r.user_id == entity and r.timestamp + group.availability_delay <= now]
-        newest = max(known, key=lambda r: (r.timestamp, r.created), default=None)
-        if newest is not None and (group.ttl is None or now <= newest.timestamp + group.ttl):
-            expected[entity] = -1 if newest.n is None else newest.n
-    return expected
-
 
 ROWS_OF_A_DAY = st.lists(
     st.tuples(st.none() | st.sampled_from(ENTITIES), st.integers(0, 3), st.none() | st.integers(0, 99)), max_size=8
@@ -285,64 +223,6 @@ def test_a_full_run_on_request(catalog: Catalog, redis: Redis, reader: OnlineRea
     assert materialize(catalog, redis, group).entities == 0
     assert materialize(catalog, redis, group, full=True).written == 1
     assert online(reader, group, TODAY) == {0: 1}
-
-
-@pytest.mark.parametrize("late", [-1, 0, 1])
-def test_rows_wait_for_their_availability(catalog: Catalog, redis: Redis, reader: OnlineReader, late: int) -> None:
-    group = new_group(availability_delay=2 * HOUR)
-    write_day(catalog, group, START, [Row(0, START, 1, 1), Row(1, START, 1, 1)])
-    write_day(catalog, group, START + DAY, [Row(0, START + DAY, 1, 2)])
-    available_at = START + DAY + 2 * HOUR
-    report = materialize(catalog, redis, group, now=from_micros(available_at - HOUR))
-    assert (report.written, report.held, report.newest) == (2, 1, from_micros(START))
-    report = materialize(catalog, redis, group, now=from_micros(available_at + late))
-    assert (report.full, report.held) == (False, 1 if late < 0 else 0)
-    assert online(reader, group, available_at + late) == {0: 1 if late < 0 else 2, 1: 1}
-    report = materialize(catalog, redis, group, now=from_micros(available_at + HOUR))
-    assert online(reader, group, available_at + HOUR) == {0: 2, 1: 1}
-
-
-def test_held_rows_survive_new_snapshots_and_old_clocks(catalog: Catalog, redis: Redis, reader: OnlineReader) -> None:
-    group = new_group(availability_delay=HOUR)
-    write_day(catalog, group, START, [Row(0, START, 1, 1)])
-    assert materialize(catalog, redis, group, now=from_micros(START + HOUR - 1)).held == 1
-    write_day(catalog, group, START + DAY, [Row(1, START + DAY, 1, 2)])
-    assert materialize(catalog, redis, group, now=from_micros(START)).held == 2
-    report = materialize(catalog, redis, group, now=from_micros(START + HOUR))
-    assert (report.full, report.written, report.held) == (False, 1, 1)
-    report = materialize(catalog, redis, group, now=from_micros(START + 3 * DAY))
-    assert (report.full, report.held) == (False, 0)
-    assert online(reader, group, TODAY) == {0: 1, 1: 2}
-
-
-@pytest.mark.parametrize("late", [-1, 0, 1])
-def test_rows_past_their_ttl_are_counted_and_not_served(
-    catalog: Catalog, redis: Redis, reader: OnlineReader, late: int
-) -> None:
-    group = new_group(ttl=4 * DAY)
-    write_day(catalog, group, START, [Row(0, START, 1, 1)])
-    write_day(catalog, group, START + DAY, [Row(1, START + DAY, 1, 2)])
-    now = START + 4 * DAY + late
-    report = materialize(catalog, redis, group, now=from_micros(now))
-    assert (report.entities, report.written, report.expired) == ((2, 1, 1) if late > 0 else (2, 2, 0))
-    assert online(reader, group, now) == ({1: 2} if late > 0 else {0: 1, 1: 2})
-
-
-@pytest.mark.parametrize("change", [{"ttl": 2 * DAY}, {"availability_delay": 50 * HOUR}, {"ttl": 30 * DAY}])
-def test_a_changed_rule_writes_every_row_again(
-    catalog: Catalog, redis: Redis, reader: OnlineReader, change: Any
-) -> None:
-    group = new_group(ttl=10 * DAY)
-    now = AHEAD + 3 * DAY
-    rows = [Row(0, AHEAD, 1, 1), Row(1, AHEAD + DAY, 1, 2)]
-    write_day(catalog, group, AHEAD, rows[:1])
-    write_day(catalog, group, AHEAD + DAY, rows[1:])
-    materialize(catalog, redis, group, now=from_micros(now))
-    changed = replace(group, **change)
-    report = materialize(catalog, redis, changed, now=from_micros(now))
-    assert report.full
-    if "ttl" in change:
-        assert online(reader, changed, now) == naive(changed, rows, now)
 
 
 def test_history_that_was_expired_is_no_base(catalog: Catalog, redis: Redis, reader: OnlineReader) -> None:

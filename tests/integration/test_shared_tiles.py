@@ -11,7 +11,7 @@ import dagster as dg
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyiceberg.catalog import Catalog
 
@@ -40,7 +40,16 @@ from feature_store.settings import Settings
 from resources.spark import SparkResource
 from resources.store import FeatureStoreResource
 from tests.integration.compared import COMPARED, assert_same_rows
-from tests.integration.engine_cases import SCHEMA, START, USER, chained_events, events, groups_of_the_same_tiles
+from tests.integration.engine_cases import (
+    SCHEMA,
+    START,
+    USER,
+    chained_events,
+    events,
+    groups_of_the_same_tiles,
+    sets_of_events,
+)
+from tests.integration.in_spark import IN_SPARK, show
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -50,27 +59,22 @@ SPAN = Span(START, START + DAYS * DAY, first=True)
 TYPES = pa.schema([(name, arrow_type(dtype)) for name, dtype in SCHEMA.items()])
 
 
-@settings(
-    max_examples=10,
-    phases=[Phase.generate],
-    deadline=None,
-    derandomize=True,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large],
-)
+@settings(IN_SPARK, max_examples=8)
 @given(
     several=groups_of_the_same_tiles(),
     rows=events(),
+    seed=st.integers(0, 999),
     first=st.booleans(),
     day=st.integers(-2, 3),
     instants=st.sampled_from([DIRECT_INSTANTS + 1, 72]),
 )
 def test_random_groups(
-    quick: SparkSession, several: list[FeatureGroup], rows: list[Row], first: bool, day: int, instants: int
+    quick: SparkSession, several: list[FeatureGroup], rows: list[Row], seed: int, first: bool, day: int, instants: int
 ) -> None:
-    (plans,) = sharing_groups(map(build_plan, several))
+    (plans,), rows = sharing_groups(map(build_plan, several)), rows + sets_of_events(seed, 3)
     after = START + day * DAY
     span = Span(after, after + min(instants * plans[0].slide, 12 * DAY), first)
-    quick.createDataFrame(pa.Table.from_pylist(rows, schema=TYPES)).createOrReplaceTempView("events")
+    show(quick, plans[0], {"events": rows})
     quick.sql(compile_shared_tiles(plans, span)).createOrReplaceTempView("all_tiles")
     for plan in plans:
         assert has_tiles(plan, span)

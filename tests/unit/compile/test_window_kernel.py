@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 from feature_store.compile import window_kernel
-from feature_store.compile.window_kernel import SlidFeature, Sliding, slide_batches
+from feature_store.compile.window_kernel import SLID_FUNCTIONS, SlidFeature, Sliding, slide_batches
 
 GREATEST = 2**63 - 1
 
@@ -69,3 +69,24 @@ def test_a_row_at_every_instant_from_the_first_on() -> None:
 def test_no_tiles_are_no_rows() -> None:
     empty = tiles(("a", 1, 1))[0].slice(0, 0)
     assert totals([], until=9) == totals([empty], until=9) == []
+
+
+@pytest.mark.parametrize("function", sorted(SLID_FUNCTIONS))
+def test_tiles_with_which_nothing_changes_are_no_rows(function: str) -> None:
+    """They are older than the span, and nothing leaves a window in it."""
+    dated = pa.array([{"at": 1, "value": 2.0}])
+    moments = pa.array([{"n": 2, "mean": 1.5, "m2": 0.5}])
+    partials: dict[str, list[pa.Array]] = {
+        "count": [pa.array([2])],
+        "mean": [pa.array([3.0]), pa.array([2])],
+        "first": [dated],
+        "last": [dated],
+        "stddev": [moments],
+        "variance": [moments],
+    }
+    columns = {f"partial {n}": column for n, column in enumerate(partials.get(function, [pa.array([3.0])]))}
+    tile = {"user": pa.array(["a"]), "tile_end": pa.array([-5]), "hits_all": pa.array([2]), **columns}
+    feature = SlidFeature("x", function, None, tuple(columns))
+    sliding = Sliding(("user",), 1, 0, 9, False, False, ((None, "hits_all"),), (feature,))
+    found = [len(rows) for rows in slide_batches(sliding, [pa.RecordBatch.from_pydict(tile)])]
+    assert sum(found) == 0
