@@ -49,15 +49,12 @@ def shared_after(plans: Iterable[GroupPlan], span: Span) -> int | None:
 def own_tiles(plans: Sequence[GroupPlan], plan: GroupPlan, span: Span, view: str) -> str:
     """The statement whose result are the tiles of one of some groups, from a view of the tiles of all of them."""
     rows, columns = _windowed(plan), _columns(plans)
-    mine = [f"{columns[sql]} AS {name}" for name, sql in tile_columns(rows)]
-    happened = " OR ".join(f"{columns[sql]} > 0" for name, sql in tile_columns(rows) if name in _hits(rows))
+    mine = {name: columns[sql] for name, sql in tile_columns(rows)}
+    happened = " OR ".join(f"{mine[hits_column(window)]} > 0" for window in rows.windows)
     after = events_after(plan, span)
     recent = f"tile_end > {after} AND ({happened})" if after is not None else happened
-    return f"SELECT {listed([*map(quote, plan.keys), 'tile_end', *mine])}\nFROM {quote(view)}\nWHERE {recent}"
-
-
-def _hits(rows: WindowedRows) -> set[str]:
-    return {hits_column(window) for window in rows.windows}
+    named = [f"{column} AS {name}" for name, column in mine.items()]
+    return f"SELECT {listed([*map(quote, plan.keys), 'tile_end', *named])}\nFROM {quote(view)}\nWHERE {recent}"
 
 
 def _columns(plans: Iterable[GroupPlan]) -> dict[str, str]:

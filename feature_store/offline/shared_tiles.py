@@ -38,6 +38,7 @@ class Tiles:
 
 @dataclass(frozen=True)
 class _Made:
+    plans: tuple[GroupPlan, ...]
     span: Span
     seen: object
     inputs: tuple[InputCounts, ...]
@@ -61,8 +62,8 @@ class SharedTiles:
     def of(self, plan: GroupPlan, span: Span, reading: Reading) -> Iterator[Tiles | None]:
         """The tiles of a group for a span, to be read inside the context; None if it is better off without.
 
-        That is where it has no tiles, is the last one and nothing is there, or its source has got rows since the tiles
-        were made, which its own run would have to see.
+        That is where it has no tiles, where no other that is still to come has, or where its source has got rows since
+        the tiles were made, which its own run would have to see.
 
         Raises:
             InputError: if the source does not fit its definition.
@@ -76,26 +77,28 @@ class SharedTiles:
 
     def _tiles(self, plan: GroupPlan, span: Span, reading: Reading) -> Tiles | None:
         seen = _seen(reading)
-        if self._made is None and self._waiting:
-            self._made = self._make(span, reading.snapshots, seen)
+        if self._made is None:
+            tiled = tuple(each for each in self._plans if has_tiles(each, span))
+            if any(each.group.id in self._waiting for each in tiled):
+                self._made = self._make(tiled, span, reading.snapshots, seen)
         made = self._made
         if made is None or (made.span.after, made.span.until, made.seen) != (span.after, span.until, seen):
             return None
-        others = tuple(other.group.id for other in self._plans if other.group.id != plan.group.id)
-        return Tiles(made.inputs, made.statement, own_tiles(self._plans, plan, span, self._view), others)
+        others = tuple(other.group.id for other in made.plans if other.group.id != plan.group.id)
+        return Tiles(made.inputs, made.statement, own_tiles(made.plans, plan, span, self._view), others)
 
-    def _make(self, span: Span, snapshots: Mapping[str, int], seen: object) -> _Made:
+    def _make(self, plans: tuple[GroupPlan, ...], span: Span, snapshots: Mapping[str, int], seen: object) -> _Made:
         from pyspark import StorageLevel
 
-        plan, after = self._plans[0], shared_after(self._plans, span)
+        plan, after = plans[0], shared_after(plans, span)
         inputs = tuple(
             open_source(self._spark, self._settings, source, plan.keys, after, span.until, snapshots.get(source.name))
             for source in plan.sources
         )
-        statement = compile_shared_tiles(self._plans, span)
+        statement = compile_shared_tiles(plans, span)
         tiles = self._spark.sql(statement).persist(StorageLevel.DISK_ONLY)
         tiles.createOrReplaceTempView(self._view)  # of what the source's view is now, not of its name
-        return _Made(span, seen, inputs, f"CREATE TEMPORARY VIEW {quote(self._view)} AS\n{statement}", tiles)
+        return _Made(plans, span, seen, inputs, f"CREATE TEMPORARY VIEW {quote(self._view)} AS\n{statement}", tiles)
 
     def _drop(self) -> None:
         if self._made is not None:

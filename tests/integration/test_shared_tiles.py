@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,7 +19,7 @@ from pyiceberg.catalog import Catalog
 from feature_assets.keys import offline_key, op_name
 from feature_assets.offline import offline_asset
 from feature_assets.sources import source_specs
-from feature_store import FLOAT, INT, BatchSource, Feature, FeatureGroup, agg
+from feature_store import FLOAT, INT, BatchSource, Feature, FeatureGroup, agg, session
 from feature_store.compile.reference import run_reference
 from feature_store.compile.reference_events import Row
 from feature_store.compile.span import Span
@@ -100,9 +101,9 @@ class Shop:
         ]
         (self.plans,) = sharing_groups(map(build_plan, self.groups))
         self.rows: list[Row] = []
-        for plan in self.plans:
-            if catalog.table_exists(plan.schema.table):
-                catalog.drop_table(plan.schema.table)
+        for name in ("counts", "sums", "sessions"):
+            if catalog.table_exists(table := f"features.user_shared_{name}_v1"):
+                catalog.drop_table(table)
 
     def arrive(self, rows: list[Row], hours_ago: float = 5) -> None:
         file = self.folder / f"{len(self.rows)}.parquet"
@@ -191,6 +192,18 @@ def test_few_instants_and_a_last_group_are_computed_without(shop: Shop) -> None:
     assert shop.run(sums, shared).shared == ()
     assert shop.kept == 0
     shop.assert_stored(sums, shop.rows)
+
+
+def test_the_only_group_that_has_tiles_makes_its_own(shop: Shop) -> None:
+    """A session has them even of few instants."""
+    feature = Feature("user_count_session", agg.count(), window=session("1d"), dtype=INT)
+    sessions = build_plan(replace(shop.groups[0], name="user_shared_sessions", features=(feature,)))
+    shared = SharedTiles(shop.spark, shop.settings, (*shop.plans, sessions))
+    day = [from_micros(START), from_micros(START + DAY)]
+    for plan in (sessions, *shop.plans):
+        assert materialize_span(shop.spark, shop.settings, shop.catalog, plan, *day, shared=shared).shared == ()
+    assert shop.kept == 0
+    shop.assert_stored(sessions, shop.rows, until=START + DAY)
 
 
 def test_tiles_wait_for_a_group_that_is_tried_again(shop: Shop) -> None:
