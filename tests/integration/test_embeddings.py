@@ -16,6 +16,7 @@ from pyiceberg.catalog import Catalog
 from feature_store import (
     EMBEDDING,
     FLOAT,
+    INT,
     STRING,
     TIMESTAMP,
     BatchSource,
@@ -38,9 +39,9 @@ if TYPE_CHECKING:
 
 Row = dict[str, Any]
 DAYS = 6
-USER, ITEM = Entity("user", join_key="user_id"), Entity("item", join_key="item_id")
+USER, ITEM = Entity("user", join_key="user_id"), Entity("item", join_key="item_id", dtype=INT)
 TYPES = {
-    "user_id": pl.String, "item_id": pl.String, "ts": pl.Datetime("us", "UTC"), "taste": pl.List(pl.Float32),
+    "user_id": pl.String, "item_id": pl.Int64, "ts": pl.Datetime("us", "UTC"), "taste": pl.List(pl.Float32),
     "style": pl.List(pl.Float32),
 }  # fmt: skip
 MATCH = (
@@ -54,13 +55,13 @@ class Shop:
 
     def __init__(self, folder: Path) -> None:
         self.folder, chance, name = folder, random.Random(7), uuid.uuid4().hex[:8]
-        self.views = [self._row(chance, user_id=f"u{i % 5}", item_id=f"i{chance.randrange(6)}") for i in range(60)]
+        self.views = [self._row(chance, user_id=f"u{i % 5}", item_id=chance.randrange(6)) for i in range(60)]
         self.tastes = [self._row(chance, user_id=f"u{i % 4}", taste=self._vector(chance)) for i in range(24)]
-        self.styles = [self._row(chance, item_id=f"i{i % 5}", style=self._vector(chance)) for i in range(30)]
-        seen = Feature("user_item_last", agg.last("item_id"), window="all_time", dtype=STRING, rename_ok="short")
+        self.styles = [self._row(chance, item_id=i % 5, style=self._vector(chance)) for i in range(30)]
+        seen = Feature("user_item_last", agg.last("item_id"), window="all_time", dtype=INT, rename_ok="short")
         self.views_group = FeatureGroup(
             f"user_views_{name}", entity=USER, owner="team:test", features=[seen],
-            source=self._source("views", self.views, user_id=STRING, item_id=STRING),
+            source=self._source("views", self.views, user_id=STRING, item_id=INT),
         )  # fmt: skip
         self.groups = (
             self.views_group,
@@ -94,7 +95,7 @@ class Shop:
         return FeatureGroup(
             name, entity=entity, owner="team:test", features=[Feature(feature, dtype=EMBEDDING(3))],
             query=f"SELECT {key}, {what} AS {feature} FROM {what}s QUALIFY {newest}",
-            sources=[self._source(f"{what}s", rows, **{key: STRING, what: EMBEDDING(3)})],
+            sources=[self._source(f"{what}s", rows, **{key: entity.dtype, what: EMBEDDING(3)})],
         )  # fmt: skip
 
     def expected(self, user: str, at: datetime) -> Row:
