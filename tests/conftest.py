@@ -18,9 +18,14 @@ from feature_store.stack_file import StackRecord
 
 hypothesis.settings.register_profile("any machine", deadline=None)
 hypothesis.settings.load_profile("any machine")
-os.environ.setdefault("JAVA_TOOL_OPTIONS", "-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=240m")
+os.environ.setdefault(
+    "JAVA_TOOL_OPTIONS",
+    "-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=240m"
+    " -XX:+UnlockDiagnosticVMOptions -XX:-BytecodeVerificationRemote",
+)
 """Of all tests and what they start: the optimizing compiler takes a third of the time of a Java that soon ends. Without
-it Java has a fifth of the room for compiled code, which the one Spark session of all tests fills; so the usual room.
+it Java has a fifth of the room for compiled code, which the one Spark session of all tests fills; so the usual room. To
+verify the classes of Flink and Spark, and those that Spark writes for each query, takes another tenth.
 """
 
 SERVICE_VARIABLES = (

@@ -1,4 +1,4 @@
-"""What a run's rows look like: counts, NULLs, bounds and distributions, all from one Spark aggregate."""
+"""What a run's rows look like: counts, NULLs, bounds and distributions from one Spark aggregate, keys from another."""
 
 from __future__ import annotations
 

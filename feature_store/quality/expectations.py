@@ -1,6 +1,6 @@
 """Expectations of a group, judged by great_expectations on the evidence of a run.
 
-The numbers come from all rows, from the one Spark aggregate that every run computes; great_expectations gets them as a
+The numbers come from all rows, from the Spark aggregates that every run computes; great_expectations gets them as a
 table of one row, so a verdict costs milliseconds however large the data are.
 """
 
