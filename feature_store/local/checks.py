@@ -24,12 +24,12 @@ _LINTERS = {
 _PYTEST = (_PYTHON, "-m", "pytest")
 _STREAMING = "tests/integration/streaming"
 _LONGEST = "integration tests of streams"
-_DEMO = "tests/integration/test_demo.py"
+_DEMO, _ENGINES = "tests/integration/test_demo.py", "tests/integration/test_engines.py"
 _BESIDE = {
-    "unit tests and the demo": ("tests/unit", _DEMO),
-    "other integration tests": ("tests/integration", f"--ignore={_STREAMING}", f"--ignore={_DEMO}"),
+    "unit tests, the demo and the engines": ("tests/unit", _DEMO, _ENGINES),
+    "other integration tests": ("tests/integration", *(f"--ignore={part}" for part in (_STREAMING, _DEMO, _ENGINES))),
 }
-"""The parts of the tests, each with a stack of its own."""
+"""The parts of the tests, each with a stack of its own; they take about as long as those of streams."""
 
 
 def run_checks(arguments: Sequence[str], tell: Callable[[str], None]) -> int:
