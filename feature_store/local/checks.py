@@ -24,10 +24,10 @@ _LINTERS = {
 _PYTEST = (_PYTHON, "-m", "pytest")
 _STREAMING = "tests/integration/streaming"
 _LONGEST = "integration tests of streams"
-_DEMO, _ENGINES = "tests/integration/test_demo.py", "tests/integration/test_engines.py"
+_BESIDE_UNITS = tuple(f"tests/integration/test_{name}.py" for name in ("demo", "engines", "backfills"))
 _BESIDE = {
-    "unit tests, the demo and the engines": ("tests/unit", _DEMO, _ENGINES),
-    "other integration tests": ("tests/integration", *(f"--ignore={part}" for part in (_STREAMING, _DEMO, _ENGINES))),
+    "unit tests, the demo, engines and backfills": ("tests/unit", *_BESIDE_UNITS),
+    "other integration tests": ("tests/integration", *(f"--ignore={path}" for path in (_STREAMING, *_BESIDE_UNITS))),
 }
 """The parts of the tests, each with a stack of its own; they take about as long as those of streams."""
 
