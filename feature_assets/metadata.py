@@ -10,13 +10,13 @@ import dagster as dg
 from feature_assets.distribution import distribution_plot
 from feature_assets.keys import offline_key, source_key
 from feature_store.dsl.view import FeatureView
-from feature_store.dtypes import TIMESTAMP, DType, from_micros
+from feature_store.dtypes import BOOL, TIMESTAMP, DType, from_micros
 from feature_store.offline.profile import Profile
 from feature_store.plan.build import view_schema
 from feature_store.plan.lineage import feature_lineage
 from feature_store.plan.nodes import GroupPlan
 from feature_store.plan.on_demand import on_demand_lineage
-from feature_store.plan.schema import CREATED_TIMESTAMP, FEATURE_TIMESTAMP
+from feature_store.plan.schema import CREATED_TIMESTAMP, FEATURE_TIMESTAMP, RETRACTED
 from feature_store.streaming.freshness import OVERDUE, Freshness
 
 if TYPE_CHECKING:
@@ -30,7 +30,8 @@ def table_metadata(plan: GroupPlan) -> Mapping[str, Any]:
     columns = [
         *(_column(key.name, key.dtype, "Key. " + key.description, nullable=False) for key in schema.keys),
         _column(FEATURE_TIMESTAMP, TIMESTAMP, "The instant from which the row describes its entity.", nullable=False),
-        _column(CREATED_TIMESTAMP, TIMESTAMP, "When the row was written.", nullable=False),
+        _column(CREATED_TIMESTAMP, TIMESTAMP, "When the row became known to the store.", nullable=False),
+        _column(RETRACTED, BOOL, "Whether the row takes the older rows of its key and time back.", nullable=True),
         *(_column(f.name, f.dtype, f.description, nullable=True) for f in schema.features),
     ]
     sources = {source.name: source for source in plan.sources}

@@ -15,9 +15,9 @@ from pyiceberg.table.name_mapping import MappedField, NameMapping
 from pyiceberg.transforms import BucketTransform, DayTransform
 from sqlalchemy.exc import IntegrityError
 
-from feature_store.dtypes import TIMESTAMP, arrow_type
+from feature_store.dtypes import BOOL, TIMESTAMP, arrow_type
 from feature_store.errors import ConflictError
-from feature_store.plan.schema import CREATED_TIMESTAMP, FEATURE_TIMESTAMP, GroupSchema
+from feature_store.plan.schema import CREATED_TIMESTAMP, FEATURE_TIMESTAMP, RETRACTED, GroupSchema
 
 FIRST_TIMESTAMP = "feature-store.first-timestamp"
 """Table property: the feature timestamp (microseconds) at which the group's history begins."""
@@ -42,7 +42,8 @@ def arrow_schema(schema: GroupSchema) -> pa.Schema:
     instant = arrow_type(TIMESTAMP)
     keys = [pa.field(key.name, arrow_type(key.dtype)) for key in schema.keys]
     times = [pa.field(FEATURE_TIMESTAMP, instant), pa.field(CREATED_TIMESTAMP, instant)]
-    return pa.schema([*keys, *times, *(pa.field(f.name, arrow_type(f.dtype)) for f in schema.features)])
+    retracted = pa.field(RETRACTED, arrow_type(BOOL))
+    return pa.schema([*keys, *times, retracted, *(pa.field(f.name, arrow_type(f.dtype)) for f in schema.features)])
 
 
 def ensure_table(catalog: Catalog, schema: GroupSchema) -> Table:

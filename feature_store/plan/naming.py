@@ -12,6 +12,7 @@ RESERVED = frozenset(
     [
         "feature_timestamp",
         "created_timestamp",
+        "retracted",
         "event_timestamp",
         "label_timestamp",
         "as_of",

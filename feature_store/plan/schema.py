@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 FEATURE_TIMESTAMP = "feature_timestamp"
 CREATED_TIMESTAMP = "created_timestamp"
+RETRACTED = "retracted"
+"""Column of offline tables: true in a row that takes the older rows of its entity and feature_timestamp back."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,7 @@ class Column:
 class GroupSchema:
     """The shape of a group's rows and how long they hold (durations in microseconds).
 
-    The offline table has the columns: keys, feature_timestamp, created_timestamp, features.
+    The offline table has the columns: keys, feature_timestamp, created_timestamp, retracted, features.
     """
 
     name: str
