@@ -38,9 +38,10 @@ class KernelHarness:
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self._process = process
 
-    def run(self, spec: str, steps: Iterable[dict[str, Any]]) -> Answer:
-        """Plays steps (`event`, `watermark`) to a new kernel, up to the end of the stream."""
-        lines = [json.dumps({"spec": json.loads(spec)}), *map(json.dumps, steps), json.dumps({"end": True})]
+    def run(self, spec: str, steps: Iterable[dict[str, Any]], *, ends: bool = True) -> Answer:
+        """Plays steps (`event`, `watermark`, …) to a new kernel, up to the end of the stream if it `ends`."""
+        last = {"end": True} if ends else {"answer": True}
+        lines = [json.dumps({"spec": json.loads(spec)}), *map(json.dumps, steps), json.dumps(last)]
         answer = self._ask(lines)
         COMPARED["streams of events through the window kernel"] += 1
         if "error" in answer:

@@ -25,11 +25,13 @@ import java.util.TreeSet;
  * {"event": {"key", "at", "id", "passes", "values"}}  an event; "watermark": ms beside it moves time afterwards
  * {"watermark": ms}                                   moves time: timers that are due fire, in the order of their times
  * {"restore": true}                                   another kernel goes on with the state; it does not know the watermark
+ * {"clock": micros}                                   sets the clock of created timestamps
+ * {"answer": true}                                    answers what became of it so far
  * {"end": true}                                       the end of the stream; answers what became of it
  * {"parser": {…}}, then {"payload": base64}           answers {"at", "problem", "values"}
  * </pre>
  *
- * An error is answered as {"error": text} in place of the answer to "end", and the kernel's rest is passed over.
+ * An error is answered as {"error": text} in place of the answer, and the kernel's rest is passed over.
  */
 public final class Harness {
     private static final ObjectMapper JSON = new ObjectMapper();
@@ -91,13 +93,16 @@ public final class Harness {
                 kernel = newKernel();
                 watermark = Long.MIN_VALUE;
             }
+            if (command.has("clock")) {
+                clock = command.get("clock").asLong();
+            }
             if (error == null && (command.has("watermark") || command.has("end"))) {
                 advance(command.has("end") ? Long.MAX_VALUE : command.get("watermark").asLong());
             }
         } catch (Exception failure) {
             error = String.valueOf(failure.getMessage());
         }
-        return command.has("end") ? answer() : null;
+        return command.has("end") || command.has("answer") ? answer() : null;
     }
 
     private JsonNode answer() {
