@@ -168,6 +168,9 @@ class FeatureStore:
     def read_group(self, group_id: str, *, snapshot: int | str | None = None) -> pa.Table:
         """The rows of a group's offline table: as it is now, or as it was.
 
+        They are its history: a corrected row is there in each version, and a row that is `retracted` takes back the
+        rows of its entity and feature_timestamp with an older created_timestamp.
+
         Args:
             group_id: "name@version".
             snapshot: the id of a snapshot (a dataset's `snapshots` has some), or the name of a tag (a dataset's `tag`)

@@ -6,6 +6,10 @@ entity by entity in order of time, and the row that holds for a label is found b
 number: the last row not above it, if it is of the same entity and not past its ttl. Only row *numbers* are sorted and
 searched; the feature columns are gathered once, at the end, for the rows that were found. (Four to five times faster
 than an as-of join of the tables themselves.)
+
+Rows of one entity and feature_timestamp are sorted by created_timestamp, so the last of them stands. Where rows are
+retracted, those that do not stand are dropped before the search; if labels see only what was known to them, every row
+gets the interval of instants in which it stood, and the search goes on to the left while it is outside.
 """
 
 from __future__ import annotations
@@ -18,9 +22,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from feature_store.pit.visibility import last_at_most
+from feature_store.pit.visibility import ALWAYS, NEVER, Visibility, last_visible
 
 Int64s = NDArray[np.int64]
+Bools = NDArray[np.bool_]
 
 NO_ROW = -1
 _UNKNOWN = -1  # the code of a key that is NULL or that no label has
@@ -50,11 +55,15 @@ class EncodedLabels:
 
 @dataclass(frozen=True)
 class CandidateRows:
-    """Rows of one group as the kernel sees them: all but the features. Times are microseconds, NULL is `NULL_TIME`."""
+    """Rows of one group as the kernel sees them: all but the features. Times are microseconds, NULL is `NULL_TIME`.
+
+    `retracted` marks rows that take back the older ones of their entity and time; None if there are none.
+    """
 
     keys: tuple[pa.Array, ...]
     feature_times: Int64s
     created_times: Int64s
+    retracted: Bools | None = None
 
 
 NULL_TIME = np.iinfo(np.int64).min
@@ -98,9 +107,16 @@ def match_rows(
     order = np.argsort(row_numbers)
     row_numbers = row_numbers[order]
     order = _later_written_last(order, row_numbers, created)
+    retracted = None if rows.retracted is None else rows.retracted[candidates][order]
+    if retracted is not None and not known_at_label:
+        standing = np.flatnonzero(_is_last_of_its_time(row_numbers) & ~retracted)
+        if not len(standing):
+            return found
+        order, row_numbers = order[standing], row_numbers[standing]
     at = np.searchsorted(row_numbers, label_numbers, side="right") - 1
     if known_at_label:
-        at = last_at_most(created[order], labels.times, at)
+        firsts = np.searchsorted(row_numbers, labels.codes << time_bits)
+        at = last_visible(_visibility(row_numbers, created[order], retracted), labels.times, firsts, at)
 
     row = order[at]
     holds = (at >= 0) & (row_numbers[at] >> time_bits == labels.codes)  # no row has the code of an unknown label
@@ -182,3 +198,16 @@ def _later_written_last(order: Int64s, sorted_numbers: Int64s, created: Int64s) 
     order = order.copy()
     order[tied] = members[np.lexsort((members, created[members], sorted_numbers[tied]))]
     return order
+
+
+def _is_last_of_its_time(sorted_numbers: Int64s) -> Bools:
+    """Whether a row is the last of its entity and feature_timestamp, and so the one that stands."""
+    return np.append(sorted_numbers[1:] != sorted_numbers[:-1], True)
+
+
+def _visibility(sorted_numbers: Int64s, created: Int64s, retracted: Bools | None) -> Visibility:
+    """At which instants of created time each row stood: until the next row of its entity and feature_timestamp."""
+    if retracted is None:
+        return Visibility(created)
+    until = np.where(_is_last_of_its_time(sorted_numbers), ALWAYS, np.append(created[1:], ALWAYS))
+    return Visibility(created, np.where(retracted, NEVER, until))

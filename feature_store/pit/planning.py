@@ -25,10 +25,10 @@ from pyiceberg.transforms import BucketTransform
 from pyiceberg.typedef import Record
 from pyiceberg.types import LongType, PrimitiveType, StringType, TimestamptzType
 
-from feature_store.dtypes import TIMESTAMP, DType, arrow_type
+from feature_store.dtypes import BOOL, TIMESTAMP, DType, arrow_type
 from feature_store.errors import ConflictError, NotFoundError
 from feature_store.offline.refs import snapshot_of
-from feature_store.plan.schema import CREATED_TIMESTAMP, FEATURE_TIMESTAMP, Column, GroupSchema, ViewedSchema
+from feature_store.plan.schema import CREATED_TIMESTAMP, FEATURE_TIMESTAMP, RETRACTED, Column, GroupSchema, ViewedSchema
 
 _BUCKETED_TYPES: dict[str, PrimitiveType] = {"STRING": StringType(), "INT": LongType(), "TIMESTAMP": TimestamptzType()}
 
@@ -60,7 +60,7 @@ class GroupPlan:
         files: in a fixed order, so that equal rows keep their order.
         buckets: into how many parts all these files are split by key: the greatest common divisor of theirs, since a
             key of bucket b of 32 is in bucket b % 8 of 8; 1 if they are not split.
-        columns: the columns the table has of those the join reads: keys, the two timestamps, features.
+        columns: the columns the table has of those the join reads: keys, the two timestamps, retracted, features.
         same_columns_by_name: whether every file has these columns under these names and types, or lacks them.
     """
 
@@ -154,11 +154,11 @@ def _array(result: pa.Array | pa.ChunkedArray) -> pa.Array:
 
 
 def _columns(schema: Schema, group: GroupSchema) -> tuple[str, ...]:
-    """The columns to read: keys, timestamps, features; without the features that the table does not have yet."""
+    """The columns to read: keys, timestamps, retracted, features; without those that the table does not have yet."""
     present = {field.name: field for field in schema.as_arrow()}
     required = {key.name: key.dtype for key in group.keys}
     required |= dict.fromkeys((FEATURE_TIMESTAMP, CREATED_TIMESTAMP), TIMESTAMP)
-    wanted = required | {feature.name: feature.dtype for feature in group.features}
+    wanted = required | {RETRACTED: BOOL} | {feature.name: feature.dtype for feature in group.features}
     for name, dtype in wanted.items():
         if name in required and name not in present:
             raise ConflictError(

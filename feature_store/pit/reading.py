@@ -14,10 +14,10 @@ from pyiceberg.io.pyarrow import ArrowScan
 from pyiceberg.manifest import FileFormat
 from pyiceberg.table import FileScanTask
 
-from feature_store.dtypes import TIMESTAMP, arrow_type
+from feature_store.dtypes import BOOL, TIMESTAMP, arrow_type
 from feature_store.pit.kernel import NULL_TIME, CandidateRows
 from feature_store.pit.planning import GroupPlan, PlannedFile
-from feature_store.plan.schema import CREATED_TIMESTAMP, FEATURE_TIMESTAMP, GroupSchema
+from feature_store.plan.schema import CREATED_TIMESTAMP, FEATURE_TIMESTAMP, RETRACTED, GroupSchema
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,7 @@ def read_rows(plan: GroupPlan, files: Sequence[PlannedFile]) -> GroupRows:
         keys=tuple(frame[key.name].to_arrow() for key in plan.group.keys),
         feature_times=_micros(frame[FEATURE_TIMESTAMP]),
         created_times=_micros(frame[CREATED_TIMESTAMP]),
+        retracted=_retracted(frame),
     )
     names = [feature.name for feature in plan.group.features if feature.name in plan.columns]
     return GroupRows(candidates, {name: frame[name].to_arrow() for name in names})
@@ -83,8 +84,16 @@ def _schema(plan: GroupPlan) -> pl.Schema:
 
 def _types(group: GroupSchema) -> dict[str, pa.DataType]:
     columns = {column.name: arrow_type(column.dtype) for column in (*group.keys, *group.features)}
-    return columns | dict.fromkeys((FEATURE_TIMESTAMP, CREATED_TIMESTAMP), arrow_type(TIMESTAMP))
+    columns |= dict.fromkeys((FEATURE_TIMESTAMP, CREATED_TIMESTAMP), arrow_type(TIMESTAMP))
+    return columns | {RETRACTED: arrow_type(BOOL)}
 
 
 def _micros(column: pl.Series) -> NDArray[np.int64]:
     return column.to_physical().fill_null(NULL_TIME).to_numpy()
+
+
+def _retracted(frame: pl.DataFrame) -> NDArray[np.bool_] | None:
+    """Which rows take others back; None if there are none, as in a table from before there were any."""
+    if RETRACTED not in frame.columns or not frame[RETRACTED].any():
+        return None
+    return frame[RETRACTED].fill_null(False).to_numpy()

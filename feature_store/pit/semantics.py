@@ -7,10 +7,13 @@ Keep a row if
 - it was not too old at the label:   feature_timestamp >= label_timestamp - ttl   (no ttl: never too old),
 - it was known, if that is asked:    created_timestamp <= label_timestamp         (`known_by="label"`).
 
-All three bounds are closed. Of the kept rows take the one with the greatest feature_timestamp; among those the one with
-the greatest created_timestamp, so a row that was written again corrects the one before; among those the last in the
-table. No row kept: every feature of the group is missing. A missing value and a NULL one become the feature's default,
-or NULL.
+All three bounds are closed. Of the kept rows of one feature_timestamp, the one with the greatest created_timestamp
+stands, among equal ones the last in the table: a row that was written again corrects the one before, and a row marked
+as retracted takes the rows before it back, so there is none at that time. Of the rows that stand take the one with the
+greatest feature_timestamp. None left: every feature of the group is missing. A missing value and a NULL one become the
+feature's default, or NULL.
+
+A retraction that was not known at the label yet is no reason to leave a row out.
 
 A key column is a column of the label, or a feature of another group of the view: then its value is the one that group
 gives the label, default included, and the rows looked at are those of the label's own time all the same.
@@ -24,7 +27,7 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 from feature_store.dtypes import to_micros
-from feature_store.plan.schema import CREATED_TIMESTAMP, FEATURE_TIMESTAMP, GroupSchema, ViewedSchema
+from feature_store.plan.schema import CREATED_TIMESTAMP, FEATURE_TIMESTAMP, RETRACTED, GroupSchema, ViewedSchema
 
 LABEL_TIMESTAMP = "label_timestamp"
 
@@ -53,13 +56,15 @@ def reference_join(
 
 
 def _row_at(label: Row, viewed: ViewedSchema, rows: Sequence[Row], known_by: KnownBy) -> Row | None:
-    best: Row | None = None
+    standing: dict[int, Row] = {}
     for row in rows:
         if not _is_entity(label, row, viewed) or not _is_usable(label, row, viewed.group, known_by):
             continue
-        if best is None or _recency(row) >= _recency(best):
-            best = row
-    return best
+        time, created = _recency(row)
+        if time not in standing or created >= _recency(standing[time])[1]:
+            standing[time] = row
+    left = {time: row for time, row in standing.items() if not row.get(RETRACTED)}
+    return left[max(left)] if left else None
 
 
 def _is_entity(label: Row, row: Row, viewed: ViewedSchema) -> bool:

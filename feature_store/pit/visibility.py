@@ -1,73 +1,108 @@
-"""Search for what was visible: the nearest earlier row whose created_timestamp is not after the label."""
+"""Search for what was visible: the nearest earlier row that a reader at the label's time had."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 Int64s = NDArray[np.int64]
 
-_NOWHERE = -1
+NOWHERE = -1
+NEVER = np.iinfo(np.int64).min
+ALWAYS = np.iinfo(np.int64).max
 
 
-def last_at_most(values: Int64s, limits: Int64s, starts: Int64s) -> Int64s:
-    """For each limit and start, the last place at or before the start whose value is at most the limit, or -1.
+@dataclass(frozen=True)
+class Visibility:
+    """When each row can be seen, by its place: at the instants of `[since, until)`.
 
-    A backfill writes years of rows after the labels they are joined with, so stepping back row by row could visit every
-    row for every label. A tree of minima answers in O(log n) steps, each done for all pairs at once.
+    Attributes:
+        since: the first instant, in microseconds.
+        until: the instant at which another row of the same time takes its place, or `NEVER` for a row that nobody may
+            see; None if rows are visible for ever.
+    """
+
+    since: Int64s
+    until: Int64s | None = None
+
+
+def last_visible(rows: Visibility, instants: Int64s, firsts: Int64s, starts: Int64s) -> Int64s:
+    """For each instant, the last place of `[first, start]` whose row is visible at it, or -1.
+
+    A backfill writes years of rows after the labels they are joined with, and a recomputation takes years of rows back,
+    so stepping back row by row could visit every row for every label. A tree of bounds passes over many rows at once.
 
     Args:
-        values: the values to search, by place.
-        limits: greatest value allowed, per pair.
-        starts: where the search begins, per pair; -1 finds nothing.
+        firsts, starts: the places that an instant's search ends and begins at; none is searched if first > start.
     """
     found = starts.copy()
-    hidden = np.flatnonzero((starts >= 0) & (values[starts] > limits))
-    if len(hidden):
-        found[hidden] = _search(_minima(values), limits[hidden], starts[hidden])
+    unseen = np.flatnonzero(starts >= firsts)
+    found[starts < firsts] = NOWHERE
+    unseen = unseen[~_may_see(rows, starts[unseen], instants[unseen])]
+    if len(unseen):
+        found[unseen] = _search(_Tree.of(rows), instants[unseen], firsts[unseen], starts[unseen])
     return found
 
 
-def _minima(values: Int64s) -> list[Int64s]:
-    """Level k holds the minimum of every 2**k values."""
+def _may_see(rows: Visibility, places: Int64s, instants: Int64s) -> NDArray[np.bool_]:
+    seen = rows.since[places] <= instants
+    return seen if rows.until is None else seen & (rows.until[places] > instants)
+
+
+@dataclass(frozen=True)
+class _Tree:
+    """Nodes level by level: node n of level k stands for the places [n << k, (n + 1) << k).
+
+    Attributes:
+        bounds: of each node, the least `since` and the greatest `until` of its places: at an instant outside of these
+            none of them is visible; inside, one of them may be.
+        offsets: where each level begins in the bounds.
+    """
+
+    bounds: Visibility
+    offsets: Int64s
+
+    @classmethod
+    def of(cls, rows: Visibility) -> _Tree:
+        since = _levels(rows.since, np.minimum, ALWAYS)
+        until = None if rows.until is None else np.concatenate(_levels(rows.until, np.maximum, NEVER))
+        offsets = np.cumsum([0, *map(len, since[:-1])])
+        return cls(Visibility(np.concatenate(since), until), offsets)
+
+
+def _levels(values: Int64s, bound: np.ufunc, neutral: int) -> list[Int64s]:
+    """Level k bounds every 2**k values."""
     levels = [values]
     while len(levels[-1]) > 1:
         below = levels[-1]
         if len(below) % 2:
-            below = np.append(below, np.iinfo(np.int64).max)
-        levels.append(np.minimum(below[::2], below[1::2]))
+            below = np.append(below, neutral)
+        levels.append(bound(below[::2], below[1::2]))
     return levels
 
 
-def _search(levels: list[Int64s], limits: Int64s, starts: Int64s) -> Int64s:
-    node, level = _climb(levels, limits, starts)
-    return _descend(levels, limits, node, level)
+def _search(tree: _Tree, instants: Int64s, firsts: Int64s, starts: Int64s) -> Int64s:
+    """Every search goes left: into a node that may hold a visible row, right half first, and past one that does not."""
+    found = np.full(len(starts), NOWHERE, np.int64)
+    searches, node, level = np.arange(len(starts)), starts.copy(), np.zeros(len(starts), np.int64)
+    while len(searches):
+        may_hold = _may_see(tree.bounds, tree.offsets[level] + node, instants[searches])
+        done = may_hold & (level == 0)
+        found[searches[done]] = node[done]
+
+        # Left of a left half begins another node of the level above; left of a right half is its left half.
+        is_left = (node & 1) == 0
+        left = np.where(is_left, (node >> 1) - 1, node - 1)
+        node = np.where(may_hold, np.minimum(2 * node + 1, _last(tree, level - 1)), left)
+        level = np.where(may_hold, level - 1, level + is_left)
+        goes_on = ~done & (node >= 0) & (((node + 1) << level) > firsts[searches])
+        searches, node, level = searches[goes_on], node[goes_on], level[goes_on]
+    return found
 
 
-def _climb(levels: list[Int64s], limits: Int64s, starts: Int64s) -> tuple[Int64s, Int64s]:
-    """The first node, going left and up from the start, that holds a value small enough; and its level."""
-    node = starts.copy()
-    found_at = np.zeros(len(starts), np.int64)
-    seeking = np.arange(len(starts))
-    for level, minima in enumerate(levels):
-        too_great = minima[node[seeking]] > limits[seeking]
-        found_at[seeking[~too_great]] = level
-        seeking = seeking[too_great]
-        # All of this node is too great: what is left of it begins with the node that ends before it, seen one level up.
-        node[seeking] = (node[seeking] - 1) >> 1
-        seeking = seeking[node[seeking] >= 0]
-        if not len(seeking):
-            break
-    return node, found_at
-
-
-def _descend(levels: list[Int64s], limits: Int64s, node: Int64s, level: Int64s) -> Int64s:
-    """The last place below each node whose value is small enough."""
-    for below in range(int(level.max()) - 1, -1, -1):
-        here = np.flatnonzero((level > below) & (node != _NOWHERE))
-        minima = levels[below]
-        right = 2 * node[here] + 1
-        exists = right < len(minima)
-        fits = exists & (minima[np.where(exists, right, 0)] <= limits[here])
-        node[here] = np.where(fits, right, right - 1)
-    return node
+def _last(tree: _Tree, level: Int64s) -> Int64s:
+    """The last node of each level."""
+    ends = np.append(tree.offsets[1:], tree.offsets[-1] + 1)
+    return (ends - tree.offsets)[level] - 1

@@ -15,6 +15,7 @@ from feature_store.pit.semantics import LABEL_TIMESTAMP, KnownBy, Row, reference
 from feature_store.plan.schema import (
     CREATED_TIMESTAMP,
     FEATURE_TIMESTAMP,
+    RETRACTED,
     Column,
     GroupSchema,
     ViewedSchema,
@@ -73,7 +74,13 @@ def reference(
 
 
 def row(
-    feature_micros: int, value: Any = 1, *, created: int | None = None, user: str | None = "u", name: str = "orders"
+    feature_micros: int,
+    value: Any = 1,
+    *,
+    created: int | None = None,
+    user: str | None = "u",
+    name: str = "orders",
+    retracted: bool | None = None,
 ) -> Row:
     """A row of `group(name)`, created as soon as it describes its entity unless said otherwise."""
     created = feature_micros if created is None else created
@@ -81,6 +88,7 @@ def row(
         "user_id": user,
         FEATURE_TIMESTAMP: at(feature_micros),
         CREATED_TIMESTAMP: at(created),
+        RETRACTED: retracted,
         f"{name}_value": value,
     }
 
@@ -93,6 +101,7 @@ def rows_table(schema: GroupSchema, rows: Sequence[Row]) -> pa.Table:
     """Rows as the columns of the group's offline table."""
     columns = {key.name: arrow_type(key.dtype) for key in schema.keys}
     columns |= dict.fromkeys((FEATURE_TIMESTAMP, CREATED_TIMESTAMP), arrow_type(TIMESTAMP))
+    columns |= {RETRACTED: arrow_type(BOOL)}
     columns |= {feature.name: arrow_type(feature.dtype) for feature in schema.features}
     return pa.table({name: pa.array([r.get(name) for r in rows], dtype) for name, dtype in columns.items()})
 
@@ -134,10 +143,10 @@ def groups(draw: st.DrawFn, name: str, keys: tuple[Column, ...]) -> GroupSchema:
 
 @st.composite
 def rows_of(draw: st.DrawFn, schema: GroupSchema, max_size: int = 25) -> list[Row]:
-    """Rows in no order, with ties of either time, NULL keys and NULL values."""
+    """Rows in no order, with ties of either time, retractions, NULL keys and NULL values."""
     times = instants | far_instants
     columns: dict[str, st.SearchStrategy[Any]] = {key.name: _keys(key) for key in schema.keys}
-    columns |= {FEATURE_TIMESTAMP: times, CREATED_TIMESTAMP: times}
+    columns |= {FEATURE_TIMESTAMP: times, CREATED_TIMESTAMP: times, RETRACTED: st.sampled_from([None, False, True])}
     columns |= {feature.name: st.none() | _VALUES[feature.dtype.kind] for feature in schema.features}
     return draw(st.lists(st.fixed_dictionaries(columns), max_size=max_size))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -11,8 +12,8 @@ from hypothesis import strategies as st
 from feature_store.dtypes import INT, STRING, arrow_type
 from feature_store.pit.kernel import NO_ROW, NULL_TIME, CandidateRows, encode_labels, match_rows
 from feature_store.pit.semantics import LABEL_TIMESTAMP, KnownBy, Row
-from feature_store.pit.visibility import last_at_most
-from feature_store.plan.schema import CREATED_TIMESTAMP, FEATURE_TIMESTAMP, Column, GroupSchema
+from feature_store.pit.visibility import NEVER, Visibility, last_visible
+from feature_store.plan.schema import CREATED_TIMESTAMP, FEATURE_TIMESTAMP, RETRACTED, Column, GroupSchema
 from tests.unit.pit.pit_cases import ITEM, USER, at, cases, group, label, reference, row, rows_table
 
 THIRD = Column("shop_id", STRING)
@@ -29,6 +30,7 @@ def kernel_rows(labels: list[Row], schema: GroupSchema, rows: list[Row], known_b
             tuple(table[key.name].combine_chunks() for key in schema.keys),
             table[FEATURE_TIMESTAMP].cast(pa.int64()).to_numpy(),
             table[CREATED_TIMESTAMP].cast(pa.int64()).to_numpy(),
+            pc.fill_null(table[RETRACTED], False).to_numpy() if any(table[RETRACTED].to_pylist()) else None,
         ),
         delay=schema.availability_delay,
         ttl=schema.ttl,
@@ -59,12 +61,13 @@ def test_the_kernel_is_the_reference(
 
 
 moments = st.integers(0, 4)
+few_users = st.sampled_from(["u", "v", "w"])
 
 
 @settings(max_examples=300, deadline=None)
 @given(
-    labels=st.lists(st.builds(label, moments), max_size=6),
-    rows=st.lists(st.builds(row, moments, created=moments), max_size=12),
+    labels=st.lists(st.builds(label, moments, few_users), max_size=8),
+    rows=st.lists(st.builds(row, moments, created=moments, retracted=st.booleans(), user=few_users), max_size=16),
     ttl=st.none() | moments,
     delay=moments,
     known_by=st.sampled_from([None, "label"]),
@@ -159,16 +162,63 @@ def test_no_labels_and_no_rows() -> None:
     assert kernel_rows([label(0, user=None)], group(), [row(0, user=None)]) == [None]
 
 
-@settings(deadline=None)
+@pytest.mark.parametrize("known_by", [None, "label"])
+@pytest.mark.parametrize(("micros", "expected"), [(7, [1, 2]), (8, [1, 1]), (9, [1, 1])])
+def test_a_retracted_row_gives_way_to_the_row_before(micros: int, expected: list[int], known_by: KnownBy) -> None:
+    """A retraction written at 8 holds for every label, or from 8 on for those that see only what was known."""
+    rows = [row(0, 1), row(5, 2), row(5, 2, created=8, retracted=True)]
+    found = kernel_rows([label(micros)], group(), rows, known_by)
+    assert [r and r["orders_value"] for r in found] == [expected[known_by == "label"]]
+
+
+@pytest.mark.parametrize(("micros", "expected"), [(10, 1), (11, None), (12, None)])
+def test_the_row_before_a_retracted_one_is_too_old_after_its_own_ttl(micros: int, expected: int | None) -> None:
+    rows = [row(1, 1), row(5, 2), row(5, 2, created=6, retracted=True)]
+    for known_by in (None, "label"):
+        found = kernel_rows([label(micros)], group(ttl=9), rows, known_by)
+        assert [r and r["orders_value"] for r in found] == [expected]
+
+
+@pytest.mark.parametrize(("micros", "expected"), [(8, 2), (9, 1), (10, 1), (11, 3), (12, 3)])
+def test_a_row_is_taken_back_and_comes_again(micros: int, expected: int) -> None:
+    rows = [row(0, 1), row(5, 2), row(5, 2, created=9, retracted=True), row(5, 3, created=11)]
+    found = kernel_rows([label(micros)], group(), rows, "label")
+    assert [r and r["orders_value"] for r in found] == [expected]
+
+
+def test_labels_long_after_years_of_rows_were_taken_back() -> None:
+    rows = [row(micros, micros) for micros in range(200)]
+    rows += [row(micros, micros, created=1_000 + micros % 7, retracted=True) for micros in range(1, 200)]
+    labels = [label(199), label(999), label(1_003), label(2_000)]
+    expected = [max(n for n in range(200) if n == 0 or 1_000 + n % 7 > at) for at in (199, 999, 1_003, 2_000)]
+    found = kernel_rows(labels, group(), rows, "label")
+    assert [r and r["orders_value"] for r in found] == expected
+    assert [r and r["orders_value"] for r in kernel_rows(labels, group(), rows)] == [0, 0, 0, 0]
+
+
+def test_nothing_is_left_of_rows_that_were_all_taken_back() -> None:
+    rows = [row(3, 1), row(3, 1, created=4, retracted=True)]
+    assert kernel_rows([label(9)], group(), rows) == kernel_rows([label(9)], group(), rows, "label") == [None]
+
+
+@settings(max_examples=300, deadline=None)
 @given(
-    values=st.lists(st.integers(0, 9), min_size=1, max_size=40),
-    asked=st.lists(st.tuples(st.integers(-1, 9), st.integers(0, 39)), max_size=40),
+    rows=st.lists(st.tuples(st.integers(0, 9), st.integers(0, 12)), min_size=1, max_size=40),
+    asked=st.lists(st.tuples(st.integers(-1, 13), st.integers(0, 39), st.integers(0, 39)), max_size=40),
+    for_ever=st.booleans(),
 )
-def test_the_search_for_what_was_visible(values: list[int], asked: list[tuple[int, int]]) -> None:
-    limits, starts = [limit for limit, _ in asked], [min(start, len(values) - 1) for _, start in asked]
+def test_the_search_for_what_was_visible(
+    rows: list[tuple[int, int]], asked: list[tuple[int, int, int]], for_ever: bool
+) -> None:
+    asked = [(instant, first, min(start, len(rows) - 1)) for instant, first, start in asked]
     expected = [
-        max((place for place in range(start + 1) if values[place] <= limit), default=-1)
-        for limit, start in zip(limits, starts, strict=True)
+        max(
+            (n for n in range(first, start + 1) if rows[n][0] <= instant and (for_ever or instant < rows[n][1])),
+            default=-1,
+        )
+        for instant, first, start in asked
     ]
-    found = last_at_most(np.array(values), np.array(limits, np.int64), np.array(starts, np.int64))
-    assert found.tolist() == expected
+    since, until = np.array(rows).T
+    visible = Visibility(since, None if for_ever else np.where(until == 0, NEVER, until))
+    instants, firsts, starts = np.array(asked, np.int64).reshape(-1, 3).T
+    assert last_visible(visible, instants, firsts, starts).tolist() == expected

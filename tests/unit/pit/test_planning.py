@@ -208,6 +208,26 @@ def test_a_feature_that_the_table_lacks_is_missing(catalog: SqlCatalog) -> None:
     assert joined([label(1)], planned(table, schema)) == [{"orders_value": 1, "orders_new": "?"}]
 
 
+def test_a_row_is_taken_back_by_a_later_file(catalog: SqlCatalog) -> None:
+    rows = [row(0, 1), row(5, 2), row(5, 3, user="v")]
+    retraction = row(5, None, created=9, retracted=True)
+    plan = planned(written(catalog, group(), rows, [retraction]), group())
+    labels = [label(micros, user=user) for micros in (4, 5, 9) for user in ("u", "v")]
+    assert joined(labels, plan) == expected(labels, (group(), [*rows, retraction]))
+    assert [found["orders_value"] for found in joined(labels, plan)] == [1, None, 1, 3, 1, 3]
+
+
+def test_rows_from_before_tables_had_a_column_for_retractions(catalog: SqlCatalog) -> None:
+    table = written(catalog, group())
+    with table.update_schema() as update:
+        update.delete_column("retracted")
+    table.append(rows_table(group(), [row(0, 1), row(5, 2)]).drop_columns("retracted"))
+    assert "retracted" not in planned(table, group()).columns
+    assert joined([label(9)], planned(table, group())) == [{"orders_value": 2}]
+    table = written(catalog, group(), [row(5, None, created=6, retracted=True)])
+    assert joined([label(9)], planned(table, group())) == [{"orders_value": 1}]
+
+
 def test_a_renamed_column_is_read_from_old_files_too(catalog: SqlCatalog) -> None:
     table = written(catalog, group(), [row(0, 1)])
     with table.update_schema() as update:

@@ -134,7 +134,7 @@ def test_only_chosen_columns_are_read(tmp_path: Path) -> None:
     schema = view_schema(view(USERS.select("user_name").keyed_by("buyer_id", prefix="buyer_")))
     table = open_table(catalog, schema.groups[0].group)
     plan = plan_group(table, schema.groups[0], current_snapshot_id(table), (0, 10**18))
-    assert plan.columns == ("user_id", "feature_timestamp", "created_timestamp", "user_name")
+    assert plan.columns == ("user_id", "feature_timestamp", "created_timestamp", "retracted", "user_name")
     assert list(read_rows(plan, plan.files).features) == ["user_name"]
     labels = read_labels([{"buyer_id": "a", "label_timestamp": EARLIER}], schema).table
     assert join_view(labels, schema, [plan], None).features.to_pylist() == [{"buyer_user_name": "A"}]

@@ -48,6 +48,13 @@ def test_a_row_written_again_after_the_label_leaves_the_version_before() -> None
     assert [value(label(micros), group(), rows, "label") for micros in (3, 4, 8, 9)] == [1, 2, 2, 3]
 
 
+@pytest.mark.parametrize(("micros", "now", "known"), [(7, 1, 2), (8, 1, 1), (9, 1, 1), (11, 4, 1), (12, 4, 4)])
+def test_a_retracted_row_is_not_there_and_the_row_before_it_holds(micros: int, now: int, known: int) -> None:
+    rows = [row(0, 1), row(5, 2), row(5, created=8, retracted=True), row(11, 3), row(11, 4, created=12)]
+    assert value(label(micros), group(), rows) == now
+    assert value(label(micros), group(), rows, "label") == (3 if micros == 11 else known)
+
+
 def test_a_null_key_finds_nothing_not_even_a_null_key() -> None:
     assert value(label(1, user=None), group(), [row(0, user=None)]) is None
 
