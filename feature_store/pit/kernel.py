@@ -38,7 +38,8 @@ class EncodedLabels:
 
     Attributes:
         dictionaries: per key column, the distinct values that labels have, in order of their codes.
-        key_codes: for more than one key column, the sorted combined codes that labels have; else None.
+        pairs: for each key column after the first, the sorted pairs that labels have of the code of the columns before
+            it and its own, as one number; the place of a pair is the code of both.
         codes: the entity of each label as a small number, -1 where a key is NULL; in order of `order`.
         times: label_timestamp in microseconds; in order of `order`.
         order: position among the bucket's labels, by (code, time): searches in sorted order stay in the cache.
@@ -46,7 +47,7 @@ class EncodedLabels:
     """
 
     dictionaries: tuple[pa.Array, ...]
-    key_codes: Int64s | None
+    pairs: tuple[Int64s, ...]
     codes: Int64s
     times: Int64s
     order: Int64s
@@ -73,15 +74,14 @@ def encode_labels(keys: Sequence[pa.Array], times: Int64s) -> EncodedLabels:
     """Prepares labels (key columns and label_timestamp in microseconds) for `match_rows`."""
     encoded = [pc.dictionary_encode(key) for key in keys]
     dictionaries = tuple(column.dictionary for column in encoded)
-    codes = _combined([_numpy_codes(column.indices) for column in encoded], dictionaries)
-    key_codes = None
-    entities = len(dictionaries[0])
-    if len(keys) > 1:
-        key_codes = np.unique(codes[codes != _UNKNOWN])
-        codes = _place_in(key_codes, codes)
-        entities = len(key_codes)
+    codes, pairs = _numpy_codes(encoded[0].indices), []
+    for column in encoded[1:]:
+        both = _paired(codes, _numpy_codes(column.indices), column.dictionary)
+        pairs.append(np.unique(both[both != _UNKNOWN]))
+        codes = _place_in(pairs[-1], both)
+    entities = len(pairs[-1] if pairs else dictionaries[0])
     order = _sorted_by(codes, times, entities)
-    return EncodedLabels(dictionaries, key_codes, codes[order], times[order], order, entities)
+    return EncodedLabels(dictionaries, tuple(pairs), codes[order], times[order], order, entities)
 
 
 def match_rows(
@@ -131,13 +131,14 @@ def _numpy_codes(indices: pa.Array) -> Int64s:
     return codes
 
 
-def _combined(codes: Sequence[Int64s], dictionaries: Sequence[pa.Array]) -> Int64s:
-    """One number of several codes; unknown if one of them is."""
-    combined = codes[0]
-    for column, dictionary in zip(codes[1:], dictionaries[1:], strict=True):
-        both = (combined != _UNKNOWN) & (column != _UNKNOWN)
-        combined = np.where(both, combined * max(len(dictionary), 1) + column, _UNKNOWN)
-    return combined
+def _paired(codes: Int64s, column: Int64s, dictionary: pa.Array) -> Int64s:
+    """One number of two codes; unknown if one of them is.
+
+    Both are smaller than the number of labels, so the number fits; the codes of three columns would not, which is why
+    pairs get codes of their own before the next column is added.
+    """
+    known = (codes != _UNKNOWN) & (column != _UNKNOWN)
+    return np.where(known, codes * max(len(dictionary), 1) + column, _UNKNOWN)
 
 
 def _place_in(distinct: Int64s, values: Int64s) -> Int64s:
@@ -153,8 +154,10 @@ def _row_codes(labels: EncodedLabels, keys: Sequence[pa.Array]) -> Int64s:
         _numpy_codes(pc.index_in(key, value_set=dictionary.cast(key.type)))
         for key, dictionary in zip(keys, labels.dictionaries, strict=True)
     ]
-    codes = _combined(columns, labels.dictionaries)
-    return codes if labels.key_codes is None else _place_in(labels.key_codes, codes)
+    codes = columns[0]
+    for column, dictionary, pairs in zip(columns[1:], labels.dictionaries[1:], labels.pairs, strict=True):
+        codes = _place_in(pairs, _paired(codes, column, dictionary))
+    return codes
 
 
 def _sorted_by(codes: Int64s, times: Int64s, entities: int) -> Int64s:

@@ -134,6 +134,19 @@ def test_three_key_columns() -> None:
     assert keys == [None, None, ("a", 2, "x"), ("a", 2, "y"), None, None, ("b", 2, "x"), ("b", 2, "y"), *[None] * 4]
 
 
+def test_key_columns_whose_combinations_are_more_than_an_int64_has_values() -> None:
+    """Five columns of 8,192 values each: 2^65 combinations. Only a row of just the label's own values is its row."""
+    size = 8192
+    keys = [pa.array((np.arange(size) * odd + odd) % size) for odd in (1, 3, 5, 7, 9)]
+    labels = encode_labels(keys, np.full(size, 1_000))
+    others = [*keys[:-1], pa.array(np.roll(keys[-1].to_numpy(), 1))]
+    shifted = [pa.array((keys[0].to_numpy() + 4096) % size), *keys[1:]]  # wrapped to the same number as a label's
+    columns = tuple(pa.concat_arrays(arrays) for arrays in zip(others, keys, shifted, strict=True))
+    rows = CandidateRows(columns, np.full(3 * size, 500), np.full(3 * size, 500))
+    found = match_rows(labels, rows, delay=0, ttl=None, known_at_label=False)
+    assert found.tolist() == list(range(size, 2 * size))
+
+
 def test_times_so_far_apart_that_they_do_not_fit_one_number_with_the_entity() -> None:
     """Rows of the years 1 and 9999 for many entities: times are replaced by their rank."""
     users = [f"user_{number}" for number in range(200)]
