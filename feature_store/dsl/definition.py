@@ -5,8 +5,11 @@ from __future__ import annotations
 import inspect
 import json
 import os
+from bisect import bisect_right
 from pathlib import Path
+from types import CodeType
 from typing import Any, Self
+from weakref import ref
 
 import pydantic
 from pydantic import ConfigDict, ModelWrapValidatorHandler, TypeAdapter, ValidationError, model_validator
@@ -79,9 +82,29 @@ def _calling_place() -> tuple[str, int]:
     while frame is not None:
         name = frame.f_code.co_filename
         if not name.startswith(_NOT_USERS):
-            return name, frame.f_lineno
+            return name, _line(frame.f_code, frame.f_lasti)
         frame = frame.f_back
     return "", 0
+
+
+_line_tables: dict[int, tuple[ref[CodeType], list[int], list[int]]] = {}
+"""By the id of a living code object: where each of its lines begins in the bytecode, and their numbers."""
+
+
+def _line(code: CodeType, instruction: int) -> int:
+    """The line of an instruction.
+
+    `frame.f_lineno` decodes the table of lines from the beginning of the code each time: thousands of definitions in
+    one file would take the square of their number.
+    """
+    address = id(code)
+    known = _line_tables.get(address)
+    if known is None:
+        lines = [(start, line) for start, _, line in code.co_lines() if line is not None]
+        alive = ref(code, lambda _: _line_tables.pop(address, None))
+        known = _line_tables[address] = alive, [start for start, _ in lines], [line for _, line in lines]
+    _, starts, numbers = known
+    return numbers[bisect_right(starts, instruction) - 1]
 
 
 def shown_place(filename: str, line: int) -> str:
