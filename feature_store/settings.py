@@ -25,6 +25,7 @@
 | FS_JARS_DIR         | where downloaded jars are kept                                  | `<FS_HOME>/jars`             |
 | FS_JAR_MIRROR       | a repository in Maven layout to fetch jars from                 | the one that jgo knows       |
 | FS_WORKSPACE        | the Dagster workspace file                                      | `workspace.yaml`             |
+| FS_POOL_SLOTS       | steps of a Dagster pool (`spark`, `redis`) that run at once     | 1                            |
 
 For its own processes the stack sets `DAGSTER_HOME`, `FS_DAGSTER_PG_URL` (named by `dagster.yaml`), `FS_SUPERVISED` (the
 state folder: marks what belongs to a stack), `JAVA_HOME` and `PYSPARK_PYTHON`. The launcher `fs` reads `PYTHON` too.
@@ -47,6 +48,8 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 DATABASES = ("registry", "iceberg", "dagster", "shop")
 DEFAULT_PORT = 14050
 DEFAULT_SPARK_MEMORY = "2g"
+LARGEST_POOL = 1000
+"""Slots of a pool that Dagster takes at most."""
 LOCAL_FILES_CLASS = "featurestore.LocalFiles"
 """What `local_files_jar` has for Hadoop's `fs.file.impl`."""
 JOB_PLACE = "{job}"
@@ -201,6 +204,7 @@ class StackSettings:
         jars: the folder of downloaded jars.
         jar_mirror: a repository in Maven layout; empty for the resolver's own.
         workspace: Dagster's workspace file.
+        pool_slots: how many steps of one Dagster pool run at once.
     """
 
     home: Path
@@ -212,6 +216,7 @@ class StackSettings:
     jars: Path
     jar_mirror: str
     workspace: Path
+    pool_slots: int = 1
     kafka: str = ""
     flink_url: str = ""
     flink_deploy: str = ""
@@ -238,6 +243,7 @@ class StackSettings:
             jars=_folder(environ.get("FS_JARS_DIR") or home / "jars"),
             jar_mirror=environ.get("FS_JAR_MIRROR", "").rstrip("/"),
             workspace=_folder(environ.get("FS_WORKSPACE") or REPOSITORY / "workspace.yaml"),
+            pool_slots=_pool_slots(environ.get("FS_POOL_SLOTS") or "1"),
             kafka=environ.get("FS_KAFKA", ""),
             **_flink_clusters(environ),
             flink_python=Path(flink_python).expanduser().absolute() if flink_python else None,  # a link by purpose
@@ -258,6 +264,7 @@ class StackSettings:
             "FS_PORT": str(self.port),
             "FS_JAVA_HOME": str(self.java_home or ""),
             "FS_WORKSPACE": str(self.workspace),
+            "FS_POOL_SLOTS": str(self.pool_slots),
             "FS_KAFKA": self.kafka.rpartition("@")[2],
             "FS_FLINK_URL": self.flink_url,
             "FS_FLINK_DEPLOY": self.flink_deploy,
@@ -364,5 +371,16 @@ def _port(text: str) -> int:
     if not text.isdecimal() or not 1024 <= int(text) <= 65_000:
         raise StackError(
             f"{text!r} is not a port", where="FS_PORT", remedy="write a number from 1024 to 65000", code="port"
+        )
+    return int(text)
+
+
+def _pool_slots(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= LARGEST_POOL:
+        raise StackError(
+            f"{text!r} is not a number of slots",
+            where="FS_POOL_SLOTS",
+            remedy=f"write a number from 1 to {LARGEST_POOL}",
+            code="pool-slots",
         )
     return int(text)

@@ -66,6 +66,12 @@ STACK = (
         "Stop that program, or set FS_PORT to another first port, 1024 to 65000.",
     ),
     Explanation(
+        "pool-slots",
+        "FS_POOL_SLOTS is not a number of slots",
+        "So many steps of each of Dagster's pools run at once, each with a Spark driver or a load of Redis.",
+        "Write a number from 1 to 1000.",
+    ),
+    Explanation(
         "root",
         "Postgres cannot run as root here",
         "It refuses to, and there is no way to become another user.",

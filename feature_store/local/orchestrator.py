@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-import shutil
 import sys
 import urllib.request
+
+import yaml
 
 from feature_store.local.code_locations import code_locations, scratch_folder
 from feature_store.local.ports import LOOPBACK
@@ -39,7 +40,7 @@ def dagster_services(
     """
     home = settings.home / "dagster"
     home.mkdir(exist_ok=True)
-    shutil.copyfile(REPOSITORY / "dagster.yaml", home / "dagster.yaml")
+    (home / "dagster.yaml").write_text(instance_file(settings.pool_slots), encoding="utf-8")
     environment = {
         "DAGSTER_HOME": str(home),
         "FS_DAGSTER_PG_URL": database_url,
@@ -76,6 +77,13 @@ def dagster_services(
         start_seconds=START_SECONDS,
     )
     return *locations.services, server, daemon
+
+
+def instance_file(pool_slots: int) -> str:
+    """The repository's `dagster.yaml` with the number of slots that each pool has."""
+    instance = yaml.safe_load((REPOSITORY / "dagster.yaml").read_text(encoding="utf-8"))
+    instance["concurrency"]["pools"]["default_limit"] = pool_slots
+    return str(yaml.safe_dump(instance, sort_keys=False))
 
 
 def _daemons_are_healthy(address: str) -> bool:

@@ -162,6 +162,8 @@ def test_the_record_of_a_dead_supervisor_describes_the_past(tmp_path: Path) -> N
         ("FS_PORT", "eighty", "'eighty' is not a port"),
         ("FS_PORT", "80", "'80' is not a port"),
         ("FS_PORT", "-1", "'-1' is not a port"),
+        ("FS_POOL_SLOTS", "0", "'0' is not a number of slots"),
+        ("FS_POOL_SLOTS", "many", "'many' is not a number of slots"),
         ("FS_FLINK_URL", "127.0.0.1:8081", "is not the address of a web server"),
         ("FS_PG_URL", "mysql://db.example", "is not the URL of a PostgreSQL server"),
         ("FS_PG_URL", "db.example:5432", "is not the URL of a PostgreSQL server"),
