@@ -66,9 +66,9 @@ def main() -> None:
 def measure_writes(redis: Redis) -> None:
     today = to_micros(datetime.now(UTC)) // DAY * DAY
     writer = GuardedWriter(redis, GROUP)
-    columns = rows_of(today).drop_columns(["feature_timestamp", "created_timestamp"]).to_pydict()
+    columns = rows_of(today).drop_columns(["feature_timestamp", "created_timestamp", "retracted"]).to_pydict()
     rows = zip(*columns.values(), strict=True)
-    keyed = [(f"{GROUP.id}:{{{key}}}", writer.encode(today, values, today)) for key, *values in rows]
+    keyed = [(f"{GROUP.id}:{{{key}}}", writer.encode(today, today, values, today)) for key, *values in rows]
     keys, values = [key for key, _ in keyed], [value for _, value in keyed]
     expires_at = (today + 180 * DAY) // 1000
     guarded, plain = [], []
@@ -123,7 +123,12 @@ def rows_of(timestamp: int) -> pa.Table:
     random = np.random.default_rng([SEED, timestamp])
     instant = pa.array(np.full(ENTITIES, timestamp)).cast(pa.timestamp("us", "UTC"))
     words = np.array([f"category_{i}" for i in range(50)])
-    columns: list[pa.Array] = [pa.array([f"user_{i}" for i in range(ENTITIES)]), instant, instant]
+    columns: list[pa.Array] = [
+        pa.array([f"user_{i}" for i in range(ENTITIES)]),
+        instant,
+        instant,
+        pa.nulls(ENTITIES, pa.bool_()),
+    ]
     for feature in GROUP.features:
         if feature.dtype == FLOAT:
             columns.append(pa.array(random.gamma(2, 20, ENTITIES)))

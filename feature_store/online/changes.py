@@ -7,16 +7,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pyiceberg.conversions import from_bytes
-from pyiceberg.expressions import AlwaysTrue, GreaterThan
+from pyiceberg.expressions import AlwaysTrue, EqualTo, GreaterThan
 from pyiceberg.io.pyarrow import ArrowScan
 from pyiceberg.manifest import DataFile, ManifestContent, ManifestFile
 from pyiceberg.table import FileScanTask, Table
 from pyiceberg.transforms import BucketTransform
-from pyiceberg.types import TimestamptzType
+from pyiceberg.types import BooleanType, TimestamptzType
 
 from feature_store.dtypes import from_micros
 from feature_store.errors import InputError
-from feature_store.plan.schema import FEATURE_TIMESTAMP
+from feature_store.plan.schema import FEATURE_TIMESTAMP, RETRACTED
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -42,7 +42,7 @@ def whole_table(table: Table, snapshot: int) -> Iterator[Unit]:
     """
     by_bucket = _by_bucket(table, _live_files(table, _manifests(table, snapshot)))
     for files in by_bucket.values():
-        yield Unit(added=tuple(files))
+        yield Unit(added=tuple(files), everything=lambda files=files: tuple(files))  # type: ignore[misc]
 
 
 def changed_files(table: Table, old: int, new: int, held_after: int | None) -> Iterator[Unit]:
@@ -101,6 +101,16 @@ def read_files(
             yield scan.to_table([FileScanTask(file) for file in chunk])
 
 
+def read_retractions(table: Table, files: Collection[DataFile], columns: Sequence[str]) -> Iterator[pa.Table]:
+    """Some columns of the retracted rows of some files. Files that by their statistics have none are not opened."""
+    if RETRACTED not in table.schema().column_names:
+        return
+    found = [file for file in files if _may_retract(table, file)]
+    scan = ArrowScan(table.metadata, table.io, table.schema().select(*columns), EqualTo(term=RETRACTED, value=True))
+    for chunk in _chunks(found):
+        yield scan.to_table([FileScanTask(file) for file in chunk])
+
+
 def _manifests(table: Table, snapshot_id: int, refuse_deletes: bool = True) -> list[ManifestFile]:
     snapshot = table.snapshot_by_id(snapshot_id)
     assert snapshot is not None
@@ -144,6 +154,17 @@ def _newest_timestamp(table: Table, file: DataFile) -> int:
     field = table.schema().find_field(FEATURE_TIMESTAMP)
     bound = (file.upper_bounds or {}).get(field.field_id)
     return 2**63 - 1 if bound is None else int(from_bytes(TimestamptzType(), bound))
+
+
+def _may_retract(table: Table, file: DataFile) -> bool:
+    field = table.schema().find_field(RETRACTED).field_id
+    counted = file.value_counts or {}
+    if counted and field not in counted:  # written before tables had the column
+        return False
+    largest = (file.upper_bounds or {}).get(field)
+    if largest is not None:
+        return bool(from_bytes(BooleanType(), largest))
+    return (file.null_value_counts or {}).get(field) != file.record_count
 
 
 def _chunks(files: Iterable[DataFile]) -> Iterator[list[DataFile]]:

@@ -1,12 +1,21 @@
-"""Values in Redis: a fixed 12-byte header and a MessagePack array of the features, positional as its layout says.
+"""Values in Redis: a header, tombstones, and a MessagePack array of the features, positional as its layout says.
 
-    offset 0  format             u8, 1
+    offset 0  format             u8, 2
     offset 1  layout number      u16, big-endian: names, types and order are in the group's layouts hash
-    offset 3  reserved           u8, 0
+    offset 3  tombstones         u8: how many
     offset 4  feature_timestamp  u64, big-endian: microseconds since the epoch + 2**63
-    offset 12 features           MessagePack array; nothing at all: the row had expired when it was written
+    offset 12 created_timestamp  u64, likewise
+    offset 20 tombstones         24 bytes each: first and last feature_timestamp, created_timestamp, as above
+    then      features           MessagePack array; nothing at all: the row had expired when it was written
 
-The timestamp orders as bytes and sits at the same place in every format, so the guard inside Redis needs no decoder.
+Rows are ordered by (feature_timestamp, created_timestamp). The order sits at the same place in every format from 2 on,
+so the guard inside Redis needs no decoder. A tombstone says that rows between its feature timestamps that are no newer
+than its created_timestamp were taken back; a value holds those that are newer than its row. A value without a row holds
+nothing but tombstones, and zeros in the place of both timestamps.
+
+Format 1, which older versions wrote, has neither created_timestamp nor tombstones: its features begin at offset 12. Its
+row counts as the oldest of its feature_timestamp.
+
 NULL is nil; defaults are never stored. TIMESTAMP is an integer of microseconds, EMBEDDING little-endian float32 bytes,
 LIST an array; the other types are what MessagePack has.
 """
@@ -25,10 +34,15 @@ from feature_store.dtypes import DType, Value, from_micros, to_micros
 from feature_store.errors import InputError, StackError
 from feature_store.online.layout import Layout
 
-FORMAT = 1
+FORMAT = 2
 OFFSET = 2**63
-HEADER = struct.Struct(">BHBQ")
+OLDEST = -OFFSET
+"""The timestamp of no row: before all others."""
+HEADER = struct.Struct(">BHBQQ")
 HEADER_SIZE = HEADER.size
+TOMBSTONE_SIZE = 24
+_FIRST_FORMAT = 1
+_FIRST_HEADER = struct.Struct(">BHBQ")
 
 _pack = msgspec.msgpack.Encoder().encode
 
@@ -65,23 +79,33 @@ def wire_of(dtype: DType) -> Wire:
             return Wire(list[item.stored | None], encode=_each(item.encode), decode=_each(item.decode))  # type: ignore[name-defined]
 
 
-def pack_header(layout: int, feature_timestamp: int) -> bytes:
-    """The header of a value of a row at `feature_timestamp` (microseconds)."""
-    return HEADER.pack(FORMAT, layout, 0, feature_timestamp + OFFSET)
+def pack_header(layout: int, feature_timestamp: int, created_timestamp: int) -> bytes:
+    """The header of a value of a row (times in microseconds) without tombstones."""
+    return HEADER.pack(FORMAT, layout, 0, feature_timestamp + OFFSET, created_timestamp + OFFSET)
 
 
-def unpack_header(value: bytes, key: str) -> tuple[int, int]:
-    """Layout number and feature timestamp (microseconds) of a stored value.
+def unpack_header(value: bytes, key: str) -> tuple[int, int, int, int]:
+    """Of a stored value the layout number, feature and created timestamp (microseconds), and where its features begin.
+
+    The feature timestamp is OLDEST if the value holds no row; the created timestamp is OLDEST if the value has none.
 
     Raises:
         StackError: if this is not a value of a known format.
     """
-    if len(value) < HEADER_SIZE:
+    if value[:1] == b"\x02" and len(value) >= HEADER_SIZE:
+        _, layout, tombstones, timestamp, created = HEADER.unpack_from(value)
+        return layout, timestamp - OFFSET, created - OFFSET, HEADER_SIZE + TOMBSTONE_SIZE * tombstones
+    if len(value) < _FIRST_HEADER.size or value[0] == FORMAT:
         raise _unreadable(key, f"it has {len(value)} bytes, a header has {HEADER_SIZE}")
-    form, layout, _, timestamp = HEADER.unpack_from(value)
-    if form != FORMAT:
-        raise _unreadable(key, f"its format is {form}, this reader knows format {FORMAT}")
-    return layout, timestamp - OFFSET
+    if value[0] != _FIRST_FORMAT:
+        raise _unreadable(key, f"its format is {value[0]}, this reader knows the formats 1 and {FORMAT}")
+    _, layout, _, timestamp = _FIRST_HEADER.unpack_from(value)
+    return layout, timestamp - OFFSET, OLDEST, _FIRST_HEADER.size
+
+
+def pack_instant(timestamp: int) -> bytes:
+    """A timestamp (microseconds) as headers and tombstones have it."""
+    return (timestamp + OFFSET).to_bytes(8, "big")
 
 
 class Codec:
@@ -95,11 +119,11 @@ class Codec:
         self._unpack = msgspec.msgpack.Decoder(tuple[stored] if stored else tuple[()])  # type: ignore[valid-type]
         self._decoders = tuple((i, w.decode) for i, w in enumerate(self._wires) if w.decode is not None)
 
-    def encode(self, feature_timestamp: int, values: Sequence[Value]) -> bytes:
+    def encode(self, feature_timestamp: int, created_timestamp: int, values: Sequence[Value]) -> bytes:
         """The stored form of one row.
 
         Args:
-            feature_timestamp: microseconds since the epoch.
+            feature_timestamp, created_timestamp: microseconds since the epoch.
             values: one per feature, in order of the layout; NaN and infinities are stored as NULL.
 
         Raises:
@@ -108,16 +132,19 @@ class Codec:
         if len(values) != len(self.layout):
             raise InputError(f"{len(values)} values for {len(self.layout)} features", code="wrong-type")
         stored = [self._encode(i, value) for i, value in enumerate(values)]
-        return pack_header(self.number, feature_timestamp) + _pack(stored)
+        return pack_header(self.number, feature_timestamp, created_timestamp) + _pack(stored)
 
-    def decode(self, value: bytes, key: str) -> list[Value]:
+    def decode(self, value: bytes, start: int, key: str) -> list[Value]:
         """The values of a stored row, in order of the layout.
+
+        Args:
+            start: where its features begin, as its header says.
 
         Raises:
             StackError: if the bytes are not a row of this layout; it names the key.
         """
         try:
-            row = list(self._unpack.decode(memoryview(value)[HEADER_SIZE:]))
+            row = list(self._unpack.decode(memoryview(value)[start:]))
             for i, decode in self._decoders:
                 if row[i] is not None:
                     row[i] = decode(row[i])
@@ -141,7 +168,7 @@ class Codec:
 def wire_round_trip(dtype: DType, value: Value) -> Value:
     """The value as a reader gets it back: a default becomes what a stored value of its type would be."""
     codec = Codec(((str(dtype), dtype),), 0)
-    return codec.decode(codec.encode(0, [value]), "default")[0]
+    return codec.decode(codec.encode(0, 0, [value]), HEADER_SIZE, "default")[0]
 
 
 def _finite(value: float) -> float | None:

@@ -11,10 +11,12 @@ import polars as pl
 
 from feature_store.dtypes import DType
 from feature_store.errors import InputError
-from feature_store.online.codec import HEADER_SIZE, OFFSET, pack_header
-from feature_store.plan.schema import CREATED_TIMESTAMP, FEATURE_TIMESTAMP, Column, GroupSchema
+from feature_store.online.codec import HEADER_SIZE, OFFSET, OLDEST, pack_header
+from feature_store.plan.schema import CREATED_TIMESTAMP, FEATURE_TIMESTAMP, RETRACTED, Column, GroupSchema
 
-_PREFIX = HEADER_SIZE - 8
+_ORDER = 16
+_LIMIT = "<created_timestamp up to which rows were taken back>"
+_PREFIX = HEADER_SIZE - _ORDER
 
 
 def newest_rows(group: GroupSchema, frame: pl.DataFrame) -> pl.DataFrame:
@@ -27,6 +29,23 @@ def newest_rows(group: GroupSchema, frame: pl.DataFrame) -> pl.DataFrame:
     return by_time.unique(keys, keep="last", maintain_order=False)
 
 
+def standing_rows(group: GroupSchema, rows: pl.DataFrame, taken_back: pl.DataFrame) -> pl.DataFrame:
+    """The rows that were not taken back.
+
+    Args:
+        rows: with the keys, both timestamps and, if the table has the column, `retracted`.
+        taken_back: keys, feature_timestamp and the created_timestamp up to which rows of that time were taken back.
+    """
+    if RETRACTED in rows.columns and rows[RETRACTED].any():
+        rows = rows.filter(~pl.col(RETRACTED).fill_null(False))
+    if taken_back.is_empty():
+        return rows
+    place = [*(key.name for key in group.keys), FEATURE_TIMESTAMP]
+    limits = taken_back.group_by(place).agg(pl.col(CREATED_TIMESTAMP).max().alias(_LIMIT))
+    found = rows.join(limits, on=place, how="left")
+    return found.filter((pl.col(CREATED_TIMESTAMP) > pl.col(_LIMIT)).fill_null(True)).drop(_LIMIT)
+
+
 def micros_of(frame: pl.DataFrame, column: str) -> pl.Series:
     """A timestamp column as int64 microseconds since the epoch."""
     return frame[column].dt.cast_time_unit("us").cast(pl.Int64)
@@ -36,7 +55,7 @@ def encode_rows(group: GroupSchema, frame: pl.DataFrame, layout: int, expired: p
     """The stored forms of a frame's rows, equal to what `Codec.encode` gives row by row.
 
     Args:
-        frame: with feature_timestamp and the group's features.
+        frame: with both timestamps and the group's features.
         layout: number of the group's layout.
         expired: true for rows that are stored without their features.
 
@@ -56,10 +75,12 @@ def encode_rows(group: GroupSchema, frame: pl.DataFrame, layout: int, expired: p
 
 
 def _headers(frame: pl.DataFrame, layout: int) -> list[bytes]:
-    prefix = pack_header(layout, -OFFSET)[:_PREFIX]
-    times = micros_of(frame, FEATURE_TIMESTAMP).to_numpy().view(np.uint64) ^ np.uint64(OFFSET)
-    packed = times.astype(">u8").tobytes()
-    return [prefix + packed[i : i + 8] for i in range(0, len(packed), 8)]
+    prefix = pack_header(layout, OLDEST, OLDEST)[:_PREFIX]
+    orders = np.empty((len(frame), 2), dtype=">u8")
+    for i, column in enumerate((FEATURE_TIMESTAMP, CREATED_TIMESTAMP)):
+        orders[:, i] = micros_of(frame, column).to_numpy().view(np.uint64) ^ np.uint64(OFFSET)
+    packed = orders.tobytes()
+    return [prefix + packed[i : i + _ORDER] for i in range(0, len(packed), _ORDER)]
 
 
 def _wire_column(group: GroupSchema, feature: Column, frame: pl.DataFrame) -> list[Any]:

@@ -7,16 +7,17 @@ table's history, or the ttl or availability delay of the group changed.
 Rows that are not available yet (feature_timestamp + availability_delay > now) stay out; the record says so, and later
 runs look at them again, with or without a new snapshot.
 
-Rows that were taken back (their partition was computed again without them) are replaced online by the newest row that
-is left. Only an incremental run can see them. If one was missed, because history had been expired, remove the group's
-keys from Redis and materialize again.
+Rows that were taken back are replaced online by the newest row that stands in the whole table, and tombstones keep them
+out. That is so for retractions, rows of the table that say so, and for rows of files that were removed. The latter only
+an incremental run can see: if one was missed, because history had been expired, remove the group's keys from Redis and
+materialize again.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, cast
 
@@ -29,20 +30,22 @@ from pyiceberg.table import Table
 from feature_store.dtypes import from_micros, to_micros
 from feature_store.errors import ConflictError, NotFoundError
 from feature_store.offline.catalog import open_catalog
-from feature_store.online.changes import Unit, changed_files, read_files, whole_table
-from feature_store.online.frames import encode_rows, micros_of, newest_rows
+from feature_store.online.changes import Unit, changed_files, read_files, read_retractions, whole_table
+from feature_store.online.codec import OLDEST
+from feature_store.online.frames import encode_rows, micros_of, newest_rows, standing_rows
 from feature_store.online.keys import entity_keys
 from feature_store.online.progress import Progress, load_progress, rules_of, save_progress
-from feature_store.online.writer import GuardedWriter, Written
-from feature_store.plan.schema import CREATED_TIMESTAMP, FEATURE_TIMESTAMP, GroupSchema
+from feature_store.online.writer import GuardedWriter, Tombstone, Written
+from feature_store.plan.schema import CREATED_TIMESTAMP, FEATURE_TIMESTAMP, RETRACTED, GroupSchema
 
 if TYPE_CHECKING:
+    import pyarrow as pa
     from redis import Redis
 
     from feature_store.settings import Settings
 
 ROWS_AT_ONCE = 20_000
-_LOST = "<timestamp of the row taken back>"
+_ORDER = (FEATURE_TIMESTAMP, CREATED_TIMESTAMP)
 
 
 @dataclass(frozen=True)
@@ -51,10 +54,10 @@ class MaterializeReport:
 
     Attributes:
         entities: looked at; each is in one of the next four counts.
-        written: new or equal feature timestamp.
+        written: newer than what Redis had, or equal.
         stale: Redis had a newer row.
         expired: the newest row is past its ttl; stored without its features.
-        deleted: the only row was taken back.
+        deleted: no row stands, all were taken back.
         held: rows that are not available to serving yet.
         newest: greatest feature timestamp looked at.
         from_snapshot, to_snapshot: the change that was applied; from None in a full run.
@@ -111,7 +114,7 @@ def materialize(
     writer.touch(now, run.newest)
     save_progress(redis, schema, Progress(snapshot.snapshot_id, run.available_until, run.held, rules_of(schema)))
     return MaterializeReport(
-        entities=run.entities,
+        entities=run.total.written + run.total.stale + run.total.expired + run.total.deleted,
         written=run.total.written,
         stale=run.total.stale,
         expired=run.total.expired,
@@ -135,67 +138,113 @@ class _Run:
         self._alive_after = None if schema.ttl is None else now - schema.ttl
         self._keys = [key.name for key in schema.keys]
         self._times = [*self._keys, FEATURE_TIMESTAMP, CREATED_TIMESTAMP]
-        self._columns = [*self._times, *(feature.name for feature in schema.features)]
+        retracted = [name for name in [RETRACTED] if name in table.schema().column_names]
+        self._seen = [*self._times, *retracted]
+        self._columns = [*self._seen, *(feature.name for feature in schema.features)]
         self.available_until = now - schema.availability_delay
-        self.entities = 0
         self.held = 0
         self.newest: int | None = None
         self.total = Written()
 
     def apply(self, unit: Unit) -> None:
-        rows, held = self._newest(unit.added)
+        retracted, before = self._retracted(unit.added), self._retracted(unit.removed)
+        rows, held = self._standing(unit.added, retracted)
         self.held += held
-        lost = self._taken_back(unit, rows)
-        if len(lost):
-            left, _ = self._newest(unit.everything(), only=lost)
-            rows = rows.join(lost, on=self._keys, how="anti")
-            self._retract(lost.join(left, on=self._keys, how="left"))
-        self._write(rows)
+        lost = self._lost(unit.removed, rows, pl.concat([retracted, before]))
+        new = retracted.join(before, on=self._times, how="anti")  # compaction moves old ones
+        touched = pl.concat([new.select(self._keys), lost.select(self._keys)]).unique()
+        if len(touched):
+            self._settle(unit, touched, lost)
+            rows = rows.join(touched, on=self._keys, how="anti")
+        unsure = self._write(rows)
+        if len(unsure):
+            self._settle(unit, unsure, lost.clear())
 
-    def _newest(self, files: tuple[DataFile, ...], only: pl.DataFrame | None = None) -> tuple[pl.DataFrame, int]:
-        """The newest available row of every entity (of some) in the files, and how many rows are held."""
+    def _retracted(self, files: Sequence[DataFile], only: pl.DataFrame | None = None) -> pl.DataFrame:
+        """The available retractions in the files (of some entities): keys and timestamps."""
+        found = [self._frame(chunk, only) for chunk in read_retractions(self._table, files, self._times)]
+        return self._available(pl.concat([_empty(self._table, self._times), *found]))
+
+    def _standing(
+        self, files: Sequence[DataFile], retracted: pl.DataFrame, only: pl.DataFrame | None = None
+    ) -> tuple[pl.DataFrame, int]:
+        """The newest available row of every entity (of some) that stands in the files, and how many rows are held."""
         newest = _empty(self._table, self._columns)
         held = 0
-        for chunk in read_files(self._table, files, self._columns, self._times, self._alive_after):
-            rows = cast(pl.DataFrame, pl.from_arrow(chunk)).drop_nulls(self._keys)
-            if only is not None:
-                rows = rows.join(only, on=self._keys, how="semi")
-            available = rows.filter(micros_of(rows, FEATURE_TIMESTAMP) <= self.available_until)
+        for chunk in read_files(self._table, files, self._columns, self._seen, self._alive_after):
+            rows = self._frame(chunk, only)
+            available = self._available(rows)
             held += len(rows) - len(available)
-            newest = newest_rows(self._schema, pl.concat([newest, available], how="diagonal"))
+            standing = standing_rows(self._schema, available, retracted)
+            newest = newest_rows(self._schema, pl.concat([newest, standing], how="diagonal"))
         return newest, held
 
-    def _taken_back(self, unit: Unit, rows: pl.DataFrame) -> pl.DataFrame:
-        """Entities that lost a row newer than all that the change added, with the timestamp of that row."""
-        lost = _empty(self._table, self._times)
-        for chunk in read_files(self._table, unit.removed, self._times, self._times, None):
-            removed = cast(pl.DataFrame, pl.from_arrow(chunk))
-            served = removed.filter(micros_of(removed, FEATURE_TIMESTAMP) <= self.available_until)
-            lost = newest_rows(self._schema, pl.concat([lost, served]))
-        lost = lost.select(*self._keys, pl.col(FEATURE_TIMESTAMP).alias(_LOST))
-        found = lost.join(rows.select(*self._keys, FEATURE_TIMESTAMP), on=self._keys, how="left")
-        taken = pl.col(FEATURE_TIMESTAMP).is_null() | (pl.col(FEATURE_TIMESTAMP) < pl.col(_LOST))
-        return found.filter(taken).select(*self._keys, _LOST)
+    def _lost(self, files: Sequence[DataFile], added: pl.DataFrame, retracted: pl.DataFrame) -> pl.DataFrame:
+        """The rows of removed files that stood, and are newer than all that the change added of their entities."""
+        found = [_empty(self._table, self._times)]
+        newest = added.select(*self._keys, *(pl.col(name).alias(f"added {name}") for name in _ORDER))
+        for chunk in read_files(self._table, files, self._seen, self._seen, None):
+            removed = standing_rows(self._schema, self._available(self._frame(chunk)), retracted)
+            pairs = removed.join(newest, on=self._keys, how="left")
+            time, created = (pl.col(name) for name in _ORDER)
+            added_time, added_created = (pl.col(f"added {name}") for name in _ORDER)
+            newer = (time > added_time) | ((time == added_time) & (created > added_created))
+            found.append(pairs.filter(newer.fill_null(True)).select(self._times))
+        return pl.concat(found)
 
-    def _write(self, rows: pl.DataFrame) -> None:
+    def _settle(self, unit: Unit, entities: pl.DataFrame, lost: pl.DataFrame) -> None:
+        """Writes what the whole table has of some entities: the newest row that stands, and newer retractions."""
+        files = unit.everything()
+        retracted = self._retracted(files, only=entities)
+        left, _ = self._standing(files, retracted, only=entities)
+        times = left.select(*self._keys, pl.col(FEATURE_TIMESTAMP).alias("left"))
+        newer = (pl.col(FEATURE_TIMESTAMP) > pl.col("left")).fill_null(True)
+        rows = entities.join(left, on=self._keys, how="left")
+        for kind, taken_back in (("retracted", retracted), ("lost", lost)):
+            tombstones = taken_back.join(times, on=self._keys, how="left").filter(newer)
+            rows = rows.join(self._by_entity(tombstones, kind), on=self._keys, how="left")
+        for part in rows.iter_slices(ROWS_AT_ONCE):
+            self._settle_part(part)
+
+    def _by_entity(self, rows: pl.DataFrame, kind: str) -> pl.DataFrame:
+        """Of each entity the feature timestamps of some rows and the newest created_timestamp of each, as lists."""
+        newest = rows.group_by(*self._keys, FEATURE_TIMESTAMP).agg(pl.col(CREATED_TIMESTAMP).max())
+        return newest.group_by(self._keys).agg(pl.col(name).dt.epoch("us").alias(f"{kind} {name}") for name in _ORDER)
+
+    def _settle_part(self, rows: pl.DataFrame) -> None:
+        stands = rows[FEATURE_TIMESTAMP].is_not_null()
+        encoded = iter(self._encode(rows.filter(stands)))
+        values = [next(encoded) if there else None for there in stands.to_list()]
+        retracted, lost = _tombstones(rows, "retracted"), _tombstones(rows, "lost")
+        own = micros_of(rows, CREATED_TIMESTAMP).fill_null(OLDEST).to_list()
+        known = [
+            max([newest, *(created for *_, created in of_row)]) for newest, of_row in zip(own, retracted, strict=True)
+        ]
+        self._note(rows)
+        self.total += self._writer.settle(self._keys_of(rows), values, retracted, lost, known)
+
+    def _write(self, rows: pl.DataFrame) -> pl.DataFrame:
+        """Writes rows; gives the keys of those of which only the whole table can tell whether they stand."""
+        unsure = [rows.select(self._keys).clear()]
         for part in rows.iter_slices(ROWS_AT_ONCE):
             self._note(part)
-            self.total += self._writer.write(self._keys_of(part), self._encode(part))
+            written = self._writer.write(self._keys_of(part), self._encode(part))
+            unsure.append(part.select(self._keys)[list(written.unsure)])
+            self.total += replace(written, unsure=())
+        return pl.concat(unsure)
 
-    def _retract(self, rows: pl.DataFrame) -> None:
-        """Writes what is left of entities that lost their newest row; a NULL feature_timestamp says nothing is."""
-        gone = rows.filter(pl.col(FEATURE_TIMESTAMP).is_null())
-        left = rows.filter(pl.col(FEATURE_TIMESTAMP).is_not_null())
-        for part, values in ((gone, [None] * len(gone)), (left, self._encode(left))):
-            self._note(part)
-            limits = micros_of(part, _LOST).to_list()
-            self.total += self._writer.retract(self._keys_of(part), values, limits)
+    def _frame(self, chunk: pa.Table, only: pl.DataFrame | None = None) -> pl.DataFrame:
+        """Rows as Polars has them: of entities, or of some of them."""
+        rows = cast(pl.DataFrame, pl.from_arrow(chunk)).drop_nulls(self._keys)
+        return rows if only is None else rows.join(only, on=self._keys, how="semi")
+
+    def _available(self, rows: pl.DataFrame) -> pl.DataFrame:
+        return rows.filter(micros_of(rows, FEATURE_TIMESTAMP) <= self.available_until)
 
     def _note(self, rows: pl.DataFrame) -> None:
-        self.entities += len(rows)
-        newest = micros_of(rows, FEATURE_TIMESTAMP).max()
+        newest = cast("int | None", micros_of(rows, FEATURE_TIMESTAMP).max())
         if newest is not None:
-            self.newest = max(cast(int, newest), self.newest or cast(int, newest))
+            self.newest = newest if self.newest is None else max(newest, self.newest)
 
     def _keys_of(self, rows: pl.DataFrame) -> list[str]:
         return entity_keys(self._schema, rows).to_list()
@@ -204,6 +253,12 @@ class _Run:
         times = micros_of(rows, FEATURE_TIMESTAMP)
         expired = pl.repeat(False, len(rows), eager=True) if self._alive_after is None else times < self._alive_after
         return encode_rows(self._schema, rows, self._writer.codec.number, expired)
+
+
+def _tombstones(rows: pl.DataFrame, kind: str) -> list[list[Tombstone]]:
+    times, created = ([of_row or [] for of_row in rows[f"{kind} {name}"].to_list()] for name in _ORDER)
+    pairs = [zip(*of_row, strict=True) for of_row in zip(times, created, strict=True)]
+    return [[(t, t, c) for t, c in of_row] for of_row in pairs]
 
 
 def _units(table: Table, snapshot: int, done: Progress | None) -> Iterator[Unit]:

@@ -7,11 +7,12 @@ What a row's status says of a group:
 
     PRESENT    a usable row; a feature that is NULL and has no default is None
     DEFAULTED  a usable row, with the default of at least one feature that is NULL or newer than the row
-    EXPIRED    the entity's newest row is past its ttl: no value but defaults
+    EXPIRED    the entity's newest row is past its ttl, and not for longer than the grace: no value but defaults
     NOT_FOUND  no row, or a key column is NULL: no value but defaults
 
 A row is usable while now <= feature_timestamp + ttl, to the microsecond, as in the training join. EXPIRED is told for a
-grace period after that (see writer.py), then the row is gone and NOT_FOUND; the values are the same.
+grace (see writer.py) after that, and after the row became known if that was later; then NOT_FOUND. The values are the
+same. All of this follows from the row's timestamps alone.
 
 On-demand features are computed from these values, defaults filled in; statuses say nothing of them.
 """
@@ -25,13 +26,13 @@ from typing import TYPE_CHECKING, Any, Self, cast
 
 from feature_store.dtypes import Value, from_micros, to_micros
 from feature_store.errors import InputError, StackError
-from feature_store.online.codec import HEADER_SIZE, Codec, unpack_header, wire_round_trip
+from feature_store.online.codec import OLDEST, Codec, unpack_header, wire_round_trip
 from feature_store.online.connection import connect, redis_errors
 from feature_store.online.keys import entity_tag, last_updated_key
 from feature_store.online.layout import Layout, check_types, layout_of, load_layouts
 from feature_store.online.progress import LastUpdated, parse_last_updated
 from feature_store.online.vectors import GroupVectors, OnlineVectors, Status
-from feature_store.online.writer import is_expired
+from feature_store.online.writer import is_expired, is_forgotten
 from feature_store.plan.schema import GroupSchema, ViewedSchema, ViewSchema
 
 if TYPE_CHECKING:
@@ -186,13 +187,15 @@ class _GroupDecoder:
         for place, key, value in found:
             if value is None:
                 continue
-            number, timestamp = unpack_header(value, key)
-            timestamps[place] = from_micros(timestamp)
-            if len(value) == HEADER_SIZE or is_expired(self.group, timestamp, now):
-                statuses[place] = Status.EXPIRED
+            number, timestamp, created, start = unpack_header(value, key)
+            if len(value) == start or is_expired(self.group, timestamp, now):
+                if timestamp != OLDEST and not is_forgotten(self.group, timestamp, created, now):
+                    statuses[place] = Status.EXPIRED
+                    timestamps[place] = from_micros(timestamp)
                 continue
+            timestamps[place] = from_micros(timestamp)
             known = self._layouts.get(number) or self._look_up(number, key)
-            stored = known.codec.decode(value, key)
+            stored = known.codec.decode(value, start, key)
             row = stored if known.positions is None else [None if p is None else stored[p] for p in known.positions]
             status = Status.PRESENT
             for i, default in self._fillable:

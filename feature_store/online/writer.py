@@ -1,15 +1,17 @@
 """Guarded bulk writes: many rows per call of a Redis Function that keeps the newest row of every entity.
 
 Rules, each checked inside Redis so that any number of batch, stream and backfill writers agree:
-- a row with an older feature_timestamp never replaces a newer one: it is counted as stale;
-- an equal feature_timestamp overwrites. That is how a correction (same timestamp, newer created_timestamp) arrives, and
-  a backfill that writes the same row again changes nothing. A writer that read the row before its correction can put
-  the old one back for as long as the correction is not yet in the offline table; the materialization that reads it
-  there writes it again;
+- rows are ordered by (feature_timestamp, created_timestamp): an older row never replaces a newer one and is counted as
+  stale. A correction (same feature_timestamp, newer created_timestamp) replaces the row that it corrects; the same row
+  written again changes nothing. Rows of old values without a created_timestamp are the oldest of their time;
+- a row that was taken back does not come back: tombstones beside the row of an entity keep out what is not newer than
+  the retraction, such as updates that the loader reads again. Up to 16 of them are exact. More become one range, which
+  may keep out rows that stand; those are named as unsure, and the offline table decides;
 - a row that has expired is stored without its features: it replaces the older row that must not be served any more,
   and readers can tell EXPIRED from NOT_FOUND;
-- Redis deletes a row at feature_timestamp + ttl + grace. The grace (as long as the ttl, one day at most) is how long
-  EXPIRED is told; readers decide by the feature_timestamp, to the microsecond, and not by the deletion.
+- Redis deletes a row at feature_timestamp + ttl + grace, one that had expired when it was written not before
+  created_timestamp + grace. The grace (as long as the ttl, one day at most) is how long EXPIRED is told; readers decide
+  by the timestamps, to the microsecond, and not by the deletion.
 """
 
 from __future__ import annotations
@@ -19,12 +21,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
-from typing import TYPE_CHECKING
+from itertools import chain
+from typing import TYPE_CHECKING, Any
 
 from feature_store.dtypes import Value, to_micros
 from feature_store.duration import DAY
 from feature_store.errors import StackError
-from feature_store.online.codec import OFFSET, Codec, pack_header
+from feature_store.online.codec import Codec, pack_header, pack_instant
 from feature_store.online.connection import redis_errors
 from feature_store.online.keys import last_updated_key
 from feature_store.online.layout import layout_of, register_layout
@@ -36,17 +39,31 @@ if TYPE_CHECKING:
     from redis import Redis
 
 ROWS_PER_CALL = 500
+MOST_TOMBSTONES = 16
+"""More of one entity become a range; the same number is in the guard."""
+TOMBSTONES_KEPT = 30 * DAY
+"""How long tombstones of an entity without a row are kept (microseconds after the retraction) if the group has no ttl:
+longer than updates are in Kafka. With a ttl they are kept as long as the rows that were taken back would be."""
 _LOAD_ATTEMPTS = 5
+
+
+Tombstone = tuple[int, int, int]
+"""First and last feature_timestamp and the created_timestamp up to which rows between them were taken back."""
 
 
 @dataclass(frozen=True)
 class Written:
-    """What became of the rows handed to a writer; every row is in one of the counts."""
+    """What became of the rows handed to a writer; every row is in one of the counts, or unsure.
+
+    Attributes:
+        unsure: the positions of rows that a range of tombstones keeps out, perhaps wrongly; they were not written.
+    """
 
     written: int = 0
     stale: int = 0
     expired: int = 0
     deleted: int = 0
+    unsure: tuple[int, ...] = ()
 
     def __add__(self, other: Written) -> Written:
         return Written(
@@ -54,12 +71,25 @@ class Written:
             self.stale + other.stale,
             self.expired + other.expired,
             self.deleted + other.deleted,
+            self.unsure + other.unsure,
         )
 
 
 def is_expired(group: GroupSchema, feature_timestamp: int, now: int) -> bool:
     """Whether a row may not be used any more at `now` (microseconds); at exactly timestamp + ttl it still may."""
     return group.ttl is not None and feature_timestamp + group.ttl < now
+
+
+def grace_of(group: GroupSchema) -> int:
+    """For how long EXPIRED is told of a row (microseconds)."""
+    return 0 if group.ttl is None else min(group.ttl, DAY)
+
+
+def is_forgotten(group: GroupSchema, feature_timestamp: int, created_timestamp: int, now: int) -> bool:
+    """Whether the grace of a row is over at `now` (microseconds): it counts as not found."""
+    if group.ttl is None:
+        return False
+    return max(feature_timestamp + group.ttl, created_timestamp) + grace_of(group) < now
 
 
 class GuardedWriter:
@@ -79,39 +109,51 @@ class GuardedWriter:
             self.codec = Codec(layout_of(group), register_layout(redis, group))
         self.group = group
         self._redis = redis
-        self._keep = b"" if group.ttl is None else str(-(-(group.ttl + min(group.ttl, DAY)) // 1000)).encode()
+        ttl = b"" if group.ttl is None else _milliseconds(group.ttl)
+        self._kept = (ttl, _milliseconds(grace_of(group)), _milliseconds(TOMBSTONES_KEPT))
 
-    def encode(self, feature_timestamp: int, values: Sequence[Value], now: int) -> bytes:
+    def encode(self, feature_timestamp: int, created_timestamp: int, values: Sequence[Value], now: int) -> bytes:
         """The stored form of a row (times in microseconds): without its features if it has expired at `now`.
 
         Raises:
             InputError: if a value is not of its feature's type.
         """
         if is_expired(self.group, feature_timestamp, now):
-            return pack_header(self.codec.number, feature_timestamp)
-        return self.codec.encode(feature_timestamp, values)
+            return pack_header(self.codec.number, feature_timestamp, created_timestamp)
+        return self.codec.encode(feature_timestamp, created_timestamp, values)
 
     def write(self, keys: Sequence[str], values: Sequence[bytes]) -> Written:
-        """Writes stored forms under their keys, each unless a newer row is there."""
+        """Writes stored forms under their keys, each unless a newer row is there or it was taken back."""
         total = Written()
         with redis_errors(self._redis):
             for rows in self._calls(keys):
-                total += self._put("write", [keys[i] for i in rows], [values[i] for i in rows])
+                total += self._put("write", rows, keys, [values[i] for i in rows])
         return total
 
-    def retract(self, keys: Sequence[str], values: Sequence[bytes | None], limits: Sequence[int]) -> Written:
-        """Replaces rows that were taken back from the offline table by the newest that is left, or by nothing.
+    def settle(
+        self,
+        keys: Sequence[str],
+        values: Sequence[bytes | None],
+        tombstones: Sequence[Sequence[Tombstone]],
+        lost: Sequence[Sequence[Tombstone]],
+        known: Sequence[int],
+    ) -> Written:
+        """Writes what the whole offline table has of entities: the row that stands, and what was taken back.
 
         Args:
             keys: of the entities.
-            values: stored form of the newest row that is left, None where there is none.
-            limits: feature timestamp (microseconds) of the newest row taken back; newer rows stay.
+            values: stored form of the newest row that stands, None where none does.
+            tombstones: of the newer rows that were taken back.
+            lost: the rows that the table has no longer; they are taken back, but may come again.
+            known: the newest created_timestamp (microseconds) that the table has of the entity.
         """
         total = Written()
         with redis_errors(self._redis):
             for rows in self._calls(keys):
-                bounds = [(limits[i] + OFFSET).to_bytes(8, "big") for i in rows]
-                total += self._put("retract", [keys[i] for i in rows], [values[i] or b"" for i in rows], bounds)
+                given = [values[i] or b"" for i in rows]
+                given += [_pack(tombstones[i], MOST_TOMBSTONES) for i in rows]
+                given += [_pack(lost[i], 1) for i in rows]
+                total += self._put("settle", rows, keys, given + [pack_instant(known[i]) for i in rows])
         return total
 
     def touch(self, now: datetime, newest: int | None) -> None:
@@ -120,8 +162,10 @@ class GuardedWriter:
             key = last_updated_key(self.group)
             _call(self._redis, "touch", [key], [str(to_micros(now)), "" if newest is None else str(newest)])
 
-    def _put(self, function: str, keys: list[str], values: list[bytes], limits: Sequence[bytes] = ()) -> Written:
-        return Written(*_call(self._redis, function, keys, [self._keep, *values, *limits]))
+    def _put(self, function: str, rows: Sequence[int], keys: Sequence[str], arguments: Sequence[bytes]) -> Written:
+        counts = _call(self._redis, function, [keys[i] for i in rows], [*self._kept, *arguments])
+        written, stale, expired, deleted, unsure = counts
+        return Written(written, stale, expired, deleted, tuple(rows[place - 1] for place in unsure))
 
     def _calls(self, keys: Sequence[str]) -> Iterator[Sequence[int]]:
         """Positions of the rows of each call: in a cluster all keys of a call must share a slot."""
@@ -136,6 +180,18 @@ class GuardedWriter:
             yield from (rows[i : i + ROWS_PER_CALL] for i in range(0, len(rows), ROWS_PER_CALL))
 
 
+def _milliseconds(microseconds: int) -> bytes:
+    return str(-(-microseconds // 1000)).encode()
+
+
+def _pack(tombstones: Sequence[Tombstone], most: int) -> bytes:
+    """Tombstones as the guard reads them; one range if they are too many to be sent and stored one by one."""
+    if len(tombstones) > most:
+        firsts, lasts, created = zip(*tombstones, strict=True)
+        tombstones = [(min(firsts), max(lasts), max(created))]
+    return b"".join(map(pack_instant, chain.from_iterable(tombstones)))
+
+
 @cache
 def _library() -> tuple[str, str]:
     """Source of the Redis Functions and the version in their names, so that a changed source is never mistaken."""
@@ -144,7 +200,7 @@ def _library() -> tuple[str, str]:
     return source.replace("VERSION", version), version
 
 
-def _call(redis: Redis, function: str, keys: Sequence[str], arguments: Sequence[bytes | str]) -> list[int]:
+def _call(redis: Redis, function: str, keys: Sequence[str], arguments: Sequence[bytes | str]) -> Any:
     """Calls a function of the library, loading it if it is not there: Redis is new, emptied, or of another version.
 
     The library's name is fixed, so an upgrade replaces the old one. While two versions of this package run side by
@@ -156,7 +212,7 @@ def _call(redis: Redis, function: str, keys: Sequence[str], arguments: Sequence[
     for _ in range(_LOAD_ATTEMPTS):
         try:
             name = f"feature_store_{function}_{version}"
-            return redis.fcall(name, len(keys), *keys, *arguments)  # type: ignore[no-any-return]
+            return redis.fcall(name, len(keys), *keys, *arguments)
         except ResponseError as error:
             if "Function not found" not in str(error):
                 raise

@@ -37,9 +37,11 @@ def view_of(*groups: GroupSchema) -> ViewSchema:
     return ViewSchema("ranking", 1, tuple(map(ViewedSchema, groups)))
 
 
-def put(redis: Redis, group: GroupSchema, key: Any, timestamp: int, *values: Value, now: int = NOW) -> Written:
+def put(
+    redis: Redis, group: GroupSchema, key: Any, timestamp: int, *values: Value, now: int = NOW, created: int = 0
+) -> Written:
     """Writes one row of a group with one key column."""
     writer = GuardedWriter(redis, group)
     name = entity_key(group, {group.keys[0].name: key})
     assert name is not None
-    return writer.write([name], [writer.encode(timestamp, values, now)])
+    return writer.write([name], [writer.encode(timestamp, created, values, now)])

@@ -36,6 +36,7 @@ class Row:
     timestamp: int
     created: int
     n: int | None
+    retracted: bool | None = None
 
 
 def new_group(**changes: Any) -> GroupSchema:
@@ -53,6 +54,7 @@ def arrow_rows(group: GroupSchema, rows: list[Row]) -> pa.Table:
         pa.array([row.user_id for row in rows], pa.int64()),
         pa.array([row.timestamp for row in rows], pa.int64()).cast(instant),
         pa.array([row.created for row in rows], pa.int64()).cast(instant),
+        pa.array([row.retracted for row in rows], pa.bool_()),
         pa.array([row.n for row in rows], pa.int64()),
     ]
     return pa.table(columns, schema=arrow_schema(group))

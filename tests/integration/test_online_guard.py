@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import socket
+import struct
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
@@ -21,12 +22,13 @@ from feature_store import INT
 from feature_store.dtypes import from_micros
 from feature_store.duration import DAY, HOUR
 from feature_store.errors import StackError
+from feature_store.online.codec import HEADER_SIZE, TOMBSTONE_SIZE
 from feature_store.online.connection import connect
 from feature_store.online.keys import last_updated_key
 from feature_store.online.progress import LastUpdated, last_updated
 from feature_store.online.reader import OnlineReader
 from feature_store.online.vectors import Status
-from feature_store.online.writer import ROWS_PER_CALL, GuardedWriter, Written
+from feature_store.online.writer import MOST_TOMBSTONES, ROWS_PER_CALL, TOMBSTONES_KEPT, GuardedWriter, Written
 from feature_store.plan.schema import Column
 from feature_store.settings import Settings
 from tests.integration.online_setting import NOW, new_group, put, view_of
@@ -54,7 +56,7 @@ def test_the_newest_row_wins_whoever_writes_last(
             newest[entity] = (hour, value) if wins else newest[entity]
             expected += Written(written=1) if wins else Written(stale=1)
         keys = [f"{group.id}:{{{entity}}}" for entity, _, _ in rows]
-        values = [writers[name].encode(start + hour * HOUR, [value], NOW) for _, hour, value in rows]
+        values = [writers[name].encode(start + hour * HOUR, 0, [value], NOW) for _, hour, value in rows]
         assert writers[name].write(keys, values) == expected
 
     vectors = reader.read(view_of(group), [{"user_id": entity} for entity in range(6)], from_micros(NOW))
@@ -73,7 +75,7 @@ def test_concurrent_writers_leave_the_newest_rows(redis: Redis, stack: Settings,
             writer = GuardedWriter(client, group)
             for timestamp in order.sample(range(20), 20):
                 keys = [f"{group.id}:{{{e}}}" for e in entities]
-                writer.write(keys, [writer.encode(timestamp, [timestamp * 1000 + e], NOW) for e in entities])
+                writer.write(keys, [writer.encode(timestamp, 0, [timestamp * 1000 + e], NOW) for e in entities])
 
     threads = [threading.Thread(target=write, args=(seed,)) for seed in range(3)]
     for thread in threads:
@@ -96,11 +98,28 @@ def test_timestamps_are_compared_to_the_microsecond(redis: Redis, old: int, new:
     assert put(redis, group, "b", new, 2) == Written(written=1)
 
 
-def test_an_equal_timestamp_corrects(redis: Redis, reader: OnlineReader) -> None:
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [(-1, 0), (-(2**62), -1), (2**32 - 1, 2**32), (2**53, 2**53 + 1), (2**62, 2**62 + 1), (0x7F << 40, 0x80 << 40)],
+)
+def test_of_equal_timestamps_the_row_known_last_wins(redis: Redis, reader: OnlineReader, old: int, new: int) -> None:
     group = new_group(features=(Column("n", INT),))
-    put(redis, group, "a", NOW, 1)
-    assert put(redis, group, "a", NOW, 2) == Written(written=1)
+    put(redis, group, "a", NOW, 1, created=old)
+    assert put(redis, group, "a", NOW, 2, created=new) == Written(written=1)
+    assert put(redis, group, "a", NOW, 1, created=old) == Written(stale=1)
+    assert put(redis, group, "a", NOW, 2, created=new) == Written(written=1)
     assert reader.read(view_of(group), [{"user_id": "a"}]).to_dicts() == [{"user_id": "a", "n": 2}]
+
+
+def test_a_value_of_the_first_format_is_the_oldest_of_its_timestamp(redis: Redis, reader: OnlineReader) -> None:
+    group = new_group(features=(Column("n", INT),))
+    GuardedWriter(redis, group)  # its layout is 1
+    redis.set(f"{group.id}:{{a}}", struct.pack(">BHBQ", 1, 1, 0, NOW + 2**63) + b"\x91\x05")
+    vectors = reader.read(view_of(group), [{"user_id": "a"}])
+    assert (vectors.to_dicts()[0]["n"], vectors.feature_timestamps) == (5, [{group.id: from_micros(NOW)}])
+    assert put(redis, group, "a", NOW - 1, 6, created=NOW) == Written(stale=1)
+    assert put(redis, group, "a", NOW, 7, created=-(2**62)) == Written(written=1)
+    assert reader.read(view_of(group), [{"user_id": "a"}]).to_dicts() == [{"user_id": "a", "n": 7}]
 
 
 def test_more_rows_than_one_call_takes(redis: Redis, reader: OnlineReader) -> None:
@@ -108,7 +127,7 @@ def test_more_rows_than_one_call_takes(redis: Redis, reader: OnlineReader) -> No
     writer = GuardedWriter(redis, group)
     entities = range(2 * ROWS_PER_CALL + 1)
     keys = [f"{group.id}:{{{e}}}" for e in entities]
-    assert writer.write(keys, [writer.encode(0, [e], NOW) for e in entities]) == Written(written=len(entities))
+    assert writer.write(keys, [writer.encode(0, 0, [e], NOW) for e in entities]) == Written(written=len(entities))
     vectors = reader.read(view_of(group), [{"user_id": e} for e in entities])
     assert [row["n"] for row in vectors.to_dicts()] == list(entities)
     assert writer.write([], []) == Written()
@@ -159,10 +178,62 @@ def test_a_row_taken_back_gives_way_to_what_is_left(redis: Redis, reader: Online
     put(redis, group, "c", NOW + 1, 2)
     writer = GuardedWriter(redis, group)
     keys = [f"{group.id}:{{{entity}}}" for entity in "abc"]
-    older = writer.encode(NOW - DAY, [0], NOW)
-    assert writer.retract(keys, [older, None, older], [NOW, NOW, NOW]) == Written(written=1, deleted=1, stale=1)
+    older = writer.encode(NOW - DAY, 0, [0], NOW)
+    lost = [[(NOW, NOW, 0)]] * 3
+    settled = writer.settle(keys, [older, None, older], [[]] * 3, lost, [0] * 3)
+    assert settled == Written(written=1, deleted=1, stale=1)
     vectors = reader.read(view_of(group), [{"user_id": entity} for entity in "abc"])
     assert [row["n"] for row in vectors.to_dicts()] == [0, None, 2]
+
+
+def test_tombstones_keep_rows_out_until_one_is_newer(redis: Redis, reader: OnlineReader) -> None:
+    group = new_group(features=(Column("n", INT),))
+    writer = GuardedWriter(redis, group)
+    put(redis, group, "a", NOW + 3, 1, created=5)
+    key, tombstones = f"{group.id}:{{a}}", [(NOW + 3, NOW + 3, 6), (NOW + 2, NOW + 2, 6)]
+    assert writer.settle([key], [writer.encode(NOW, 4, [2], NOW)], [tombstones], [[]], [6]) == Written(written=1)
+    assert put(redis, group, "a", NOW + 3, 1, created=5) == Written(stale=1)
+    assert put(redis, group, "a", NOW + 2, 1, created=6) == Written(stale=1)
+    assert put(redis, group, "a", NOW + 1, 3, created=1) == Written(written=1)  # a row between, of an earlier time
+    assert put(redis, group, "a", NOW + 3, 1, created=6) == Written(stale=1)
+    assert put(redis, group, "a", NOW + 2, 4, created=7) == Written(written=1)
+    assert put(redis, group, "a", NOW + 3, 1, created=5) == Written(stale=1)
+    assert reader.read(view_of(group), [{"user_id": "a"}]).to_dicts() == [{"user_id": "a", "n": 4}]
+    assert len(redis.get(key) or b"") == HEADER_SIZE + TOMBSTONE_SIZE + 2  # those that are older than the row are gone
+
+
+@pytest.mark.parametrize("ttl", [None, HOUR])
+def test_tombstones_of_an_entity_without_a_row_expire(redis: Redis, reader: OnlineReader, ttl: int | None) -> None:
+    group = new_group(features=(Column("n", INT),), ttl=ttl)
+    writer, key = GuardedWriter(redis, group), f"{group.id}:{{a}}"
+    assert writer.settle([key], [None], [[(NOW, NOW, NOW + 7000)]], [[]], [NOW]) == Written(deleted=1)
+    vectors = reader.read(view_of(group), [{"user_id": "a"}])
+    assert vectors.statuses == [{group.id: Status.NOT_FOUND}]
+    assert vectors.feature_timestamps == [{group.id: None}]
+    kept_until = NOW + 7000 + TOMBSTONES_KEPT if ttl is None else NOW + 2 * HOUR
+    assert redis.pexpiretime(key) == -(-kept_until // 1000)
+    assert put(redis, group, "a", NOW, 1, created=NOW) == Written(stale=1)
+    assert writer.settle([f"{group.id}:{{b}}"], [None], [[]], [[]], [NOW]) == Written(deleted=1)
+    assert not redis.exists(f"{group.id}:{{b}}")
+
+
+def test_tombstones_live_as_long_as_the_rows_they_keep_out(redis: Redis) -> None:
+    group = new_group(features=(Column("n", INT),), ttl=HOUR)
+    writer, key = GuardedWriter(redis, group), f"{group.id}:{{a}}"
+    writer.settle([key], [writer.encode(NOW - HOUR, 0, [1], NOW)], [[(NOW, NOW, NOW)]], [[]], [NOW])
+    assert redis.pexpiretime(key) == -(-(NOW + 2 * HOUR) // 1000)
+
+
+def test_more_tombstones_than_a_value_holds_become_a_range(redis: Redis) -> None:
+    group = new_group(features=(Column("n", INT),))
+    writer, key = GuardedWriter(redis, group), f"{group.id}:{{a}}"
+    row = writer.encode(NOW, 0, [1], NOW)
+    for first in range(1, 1 + 3 * MOST_TOMBSTONES, MOST_TOMBSTONES):
+        tombstones = [(NOW + i, NOW + i, i) for i in range(first, first + MOST_TOMBSTONES)]
+        writer.settle([key], [row], [tombstones], [[]], [0])
+    assert len(redis.get(key) or b"") <= HEADER_SIZE + MOST_TOMBSTONES * TOMBSTONE_SIZE + 2
+    assert put(redis, group, "a", NOW + 20, 1, created=20) in (Written(stale=1), Written(unsure=(0,)))
+    assert put(redis, group, "a", NOW + 20, 1, created=60) == Written(written=1)
 
 
 @pytest.fixture
@@ -203,8 +274,8 @@ def test_a_cluster_is_written_and_read(cluster: RedisCluster) -> None:
     writer = GuardedWriter(client, group)
     entities = range(50)
     keys = [f"{group.id}:{{{e}}}" for e in entities]
-    assert writer.write(keys, [writer.encode(2, [e], NOW) for e in entities]) == Written(written=50)
-    assert writer.write(keys, [writer.encode(1, [e], NOW) for e in entities]) == Written(stale=50)
+    assert writer.write(keys, [writer.encode(2, 0, [e], NOW) for e in entities]) == Written(written=50)
+    assert writer.write(keys, [writer.encode(1, 0, [e], NOW) for e in entities]) == Written(stale=50)
     writer.touch(from_micros(NOW), 2)
     vectors = OnlineReader(client).read(view_of(group), [{"user_id": e} for e in entities], from_micros(NOW))
     assert [row["n"] for row in vectors.to_dicts()] == list(entities)

@@ -198,7 +198,7 @@ def test_a_row_taken_back_leaves_no_trace(catalog: Catalog, redis: Redis, reader
     write_day(catalog, group, START + DAY, [Row(e, START + DAY, 1, 5) for e in range(3)])
     materialize(catalog, redis, group)
     writer = GuardedWriter(redis, group)
-    writer.write([f"{group.id}:{{2}}"], [writer.encode(START + DAY + 1, [7], TODAY)])  # by the stream, newer
+    writer.write([f"{group.id}:{{2}}"], [writer.encode(START + DAY + 1, 1, [7], TODAY)])  # by the stream, newer
     write_day(catalog, group, START + DAY, [])
     report = materialize(catalog, redis, group)
     assert (report.full, report.written, report.deleted, report.stale) == (False, 1, 1, 1)
@@ -307,7 +307,7 @@ def test_files_of_spark_and_its_delete_files(
     group = new_group()
     ensure_table(catalog, group)
     name = f"fs.{group.table}"
-    rows = ", ".join(f"({e}L, timestamp_micros({START}L), timestamp_micros({START}L), {e}L)" for e in ENTITIES)
+    rows = ", ".join(f"({e}L, timestamp_micros({START}L), timestamp_micros({START}L), NULL, {e}L)" for e in ENTITIES)
     spark.sql(f"INSERT INTO {name} VALUES {rows}")
     materialize(catalog, redis, group)
     assert online(reader, group, TODAY) == {e: e for e in ENTITIES}

@@ -90,7 +90,7 @@ def test_one_round_trip_for_all_groups(redis: Redis, reader: OnlineReader) -> No
     put(redis, users, "u|1", NOW, 1, 2.0, "x")
     put(redis, items, 9, NOW, 9.5)
     writer = GuardedWriter(redis, pairs)
-    writer.write([f"{pairs.id}:{{u%7C1|9}}"], [writer.encode(NOW, [4], NOW)])
+    writer.write([f"{pairs.id}:{{u%7C1|9}}"], [writer.encode(NOW, 0, [4], NOW)])
     rows = [{"user_id": "u|1", "item_id": 9}, {"user_id": "u|1", "item_id": 8}]
     view = view_of(users, items, pairs)
     reader.read(view, rows)  # the layouts are looked up once

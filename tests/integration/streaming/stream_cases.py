@@ -311,8 +311,10 @@ def _online_differences(store: FeatureStore, plan: GroupPlan, stored: dict[Any, 
             if not isinstance(value, bytes):
                 yield entity, "not there"
                 continue
-            layout, online_at = unpack_header(value, key)
-            values = dict(zip((n for n, _ in codecs[layout].layout), codecs[layout].decode(value, key), strict=True))
+            layout, online_at, _, start = unpack_header(value, key)
+            values = dict(
+                zip((n for n, _ in codecs[layout].layout), codecs[layout].decode(value, start, key), strict=True)
+            )
             row = stored[entity, at]
             if online_at != at or not all(close(values[name], row[name]) for name in values):
                 yield entity, online_at - at, values, row
