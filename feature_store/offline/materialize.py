@@ -21,6 +21,7 @@ from feature_store.dtypes import to_micros
 from feature_store.offline.audit import Audit, evidence_of
 from feature_store.offline.beginning import former_beginnings, note_beginning, note_former_beginnings, span_of
 from feature_store.offline.catalog import CATALOG
+from feature_store.offline.computed import note_computed
 from feature_store.offline.ingestion import ingested_since
 from feature_store.offline.late import Bounds, Reading, noted, read_sources
 from feature_store.offline.profile import Profile, profile_rows
@@ -99,6 +100,7 @@ def materialize_span(
     def note(transaction: Transaction) -> None:
         note_former_beginnings(transaction, plan, span)
         note_beginning(transaction, plan, span)
+        note_computed(transaction, span)
         transaction.set_properties(noted(transaction.table_metadata.properties, reading, span))
 
     snapshot = publish(spark, table, plan, span, staged, note)

@@ -236,12 +236,12 @@ redis.register_function('feature_store_settle_VERSION', function(keys, args)
   return counted(counts, unsure)
 end)
 
--- KEYS: the group's last_updated. ARGV: wall time and newest feature timestamp (microseconds, '' for none). Neither
--- moves backwards. The texts are stored as given: a number would lose digits on its way to text.
+-- KEYS: the group's last_updated. ARGV: an instant at which the group was complete and its newest feature timestamp
+-- (microseconds, '' for none). Neither moves backwards. The texts are stored as given: a number would lose digits on its way to text.
 redis.register_function('feature_store_touch_VERSION', function(keys, args)
-  local wall, newest = string.match(redis.call('GET', keys[1]) or '', '^(%-?%d*) (%-?%d*)$')
+  local complete_at, newest = string.match(redis.call('GET', keys[1]) or '', '^(%-?%d*) (%-?%d*)$')
   local function later(a, b)
     return (tonumber(a) or -math.huge) > (tonumber(b) or -math.huge) and a or b
   end
-  redis.call('SET', keys[1], later(wall, args[1]) .. ' ' .. later(newest, args[2]))
+  redis.call('SET', keys[1], later(complete_at, args[1]) .. ' ' .. later(newest, args[2]))
 end)

@@ -96,7 +96,7 @@ def entity_keys(group: GroupSchema, frame: pl.DataFrame) -> pl.Series:
 
 
 def last_updated_key(group: GroupSchema) -> str:
-    """Key of when the group was last materialized: "user_orders@1:last_updated"."""
+    """Key of up to when the group's rows are in the store: "user_orders@1:last_updated"."""
     return f"{group.id}:last_updated"
 
 

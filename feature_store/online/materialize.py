@@ -7,6 +7,9 @@ table's history, or the ttl or availability delay of the group changed.
 Rows that are not available yet (feature_timestamp + availability_delay > now) stay out; the record says so, and later
 runs look at them again, with or without a new snapshot.
 
+A group is complete up to the end of its last partition without a hole before it, as its table says: that is noted in
+Redis, and readers are told STALE by it. Writing rows again does not change it.
+
 Rows that were taken back are replaced online by the newest row that stands in the whole table, and tombstones keep them
 out. That is so for retractions, rows of the table that say so, and for rows of files that were removed. The latter only
 an incremental run can see: if one was missed, because history had been expired, remove the group's keys from Redis and
@@ -30,6 +33,7 @@ from pyiceberg.table import Table
 from feature_store.dtypes import from_micros, to_micros
 from feature_store.errors import ConflictError, NotFoundError
 from feature_store.offline.catalog import open_catalog
+from feature_store.offline.computed import computed_until
 from feature_store.online.changes import Unit, changed_files, read_files, read_retractions, whole_table
 from feature_store.online.codec import OLDEST
 from feature_store.online.frames import encode_rows, micros_of, newest_rows, standing_rows
@@ -104,14 +108,17 @@ def materialize(
     writer = GuardedWriter(redis, schema)
     snapshot = table.current_snapshot()
     if snapshot is None:
-        writer.touch(now, None)
         return MaterializeReport(0, 0, 0, 0, 0, 0, None, None, None, time.monotonic() - began, full=True)
 
     done = None if full else _usable(load_progress(redis, schema), table, schema)
     run = _Run(table, writer, schema, to_micros(now))
     for unit in _units(table, snapshot.snapshot_id, done):
         run.apply(unit)
-    writer.touch(now, run.newest)
+    complete_at = computed_until(table.properties)
+    if complete_at is None:  # of a table that this package has not computed its rows are all that is known
+        complete_at = run.newest
+    if complete_at is not None:
+        writer.touch(from_micros(min(complete_at, run.available_until)), run.newest)
     save_progress(redis, schema, Progress(snapshot.snapshot_id, run.available_until, run.held, rules_of(schema)))
     return MaterializeReport(
         entities=run.total.written + run.total.stale + run.total.expired + run.total.deleted,

@@ -1,4 +1,4 @@
-"""What Redis remembers of a group's materializations: when, how new, and up to which snapshot of the offline table.
+"""What Redis remembers of a group: up to when it is complete, and which snapshot of the offline table it has.
 
 It is kept beside the rows it speaks of, so it is lost with them: an emptied Redis is filled again from the start.
 """
@@ -19,9 +19,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class LastUpdated:
-    """When a group was last brought up to date, and the newest row then (microseconds; None: no row yet)."""
+    """The newest instant at which a group was complete (microseconds), and its newest row (None: no row yet).
 
-    wall: int
+    Complete at an instant: all rows that were due by then are in the store. A batch group is complete at the end of
+    its last partition without a hole before it, however often and whenever rows are written.
+    """
+
+    complete_at: int
     newest: int | None
 
 
@@ -48,19 +52,19 @@ def rules_of(group: GroupSchema) -> str:
 
 
 def parse_last_updated(text: bytes | str | None, key: str) -> LastUpdated | None:
-    """The value of a group's `last_updated` key; None if the group was never materialized.
+    """The value of a group's `last_updated` key; None if the group was never complete.
 
     Raises:
         StackError: if somebody else wrote the key.
     """
     if text is None:
         return None
-    wall, _, newest = (text.decode() if isinstance(text, bytes) else text).partition(" ")
+    complete_at, _, newest = (text.decode() if isinstance(text, bytes) else text).partition(" ")
     try:
-        return LastUpdated(int(wall), int(newest) if newest else None)
+        return LastUpdated(int(complete_at), int(newest) if newest else None)
     except ValueError:
         raise StackError(
-            f"{text!r} is not a time of materialization",
+            f"{text!r} is not an instant at which the group was complete",
             where=f"Redis key {key!r}",
             remedy="delete it and materialize",
             code="unreadable-value",
@@ -68,7 +72,7 @@ def parse_last_updated(text: bytes | str | None, key: str) -> LastUpdated | None
 
 
 def last_updated(redis: Redis, group: GroupSchema) -> LastUpdated | None:
-    """When the group was last brought up to date; None if never."""
+    """Up to when the group is complete; None if it never was."""
     key = last_updated_key(group)
     with redis_errors(redis):
         return parse_last_updated(redis.get(key), key)

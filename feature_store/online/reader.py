@@ -134,7 +134,9 @@ class OnlineReader:
             rows=tuple(rows),
             groups=tuple(vectors),
             stale={g.id: _is_stale(g.group, u, instant) for g, u in zip(view.groups, updated, strict=True)},
-            updated_at={g.id: from_micros(u.wall) if u else None for g, u in zip(view.groups, updated, strict=True)},
+            updated_at={
+                g.id: from_micros(u.complete_at) if u else None for g, u in zip(view.groups, updated, strict=True)
+            },
             on_demand=computed,
         )
 
@@ -278,4 +280,4 @@ def _each_once(fetch: Callable[[list[str]], list[bytes | None]]) -> Callable[[li
 
 
 def _is_stale(group: GroupSchema, updated: LastUpdated | None, now: int) -> bool:
-    return updated is None or now - updated.wall > group.freshness
+    return updated is None or now - updated.complete_at > group.freshness

@@ -45,8 +45,9 @@ class OnlineVectors:
     Attributes:
         rows: the rows that were asked for.
         groups: the values, one part per group of the view.
-        stale: per group id, whether its last materialization is longer ago than its freshness allows.
-        updated_at: per group id, when it was last materialized; None for never.
+        stale: per group id, whether the instant up to which its rows are in the store is longer ago than its freshness
+            allows.
+        updated_at: per group id, that instant; None if nothing is known of it.
         on_demand: per on-demand feature of the view its values, one for each row.
     """
 

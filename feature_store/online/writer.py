@@ -156,11 +156,15 @@ class GuardedWriter:
                 total += self._put("settle", rows, keys, given + [pack_instant(known[i]) for i in rows])
         return total
 
-    def touch(self, now: datetime, newest: int | None) -> None:
-        """Notes that the group is up to date at `now` and the newest feature timestamp (microseconds) in it."""
+    def touch(self, complete_at: datetime, newest: int | None) -> None:
+        """Notes that the group was complete at an instant: all rows that were due by then are in the store.
+
+        Args:
+            newest: the newest feature timestamp (microseconds) in it.
+        """
         with redis_errors(self._redis):
             key = last_updated_key(self.group)
-            _call(self._redis, "touch", [key], [str(to_micros(now)), "" if newest is None else str(newest)])
+            _call(self._redis, "touch", [key], [str(to_micros(complete_at)), "" if newest is None else str(newest)])
 
     def _put(self, function: str, rows: Sequence[int], keys: Sequence[str], arguments: Sequence[bytes]) -> Written:
         counts = _call(self._redis, function, [keys[i] for i in rows], [*self._kept, *arguments])

@@ -71,7 +71,7 @@ def freshness(redis: Redis, plan: GroupPlan, now: datetime) -> Freshness:
     touched = newest = None
     behind = 0.0
     if found is not None:
-        touched = max(0.0, (at - found.wall) / SECOND)
+        touched = max(0.0, (at - found.complete_at) / SECOND)
         if found.newest is not None:
             newest = (at - found.newest) / SECOND
             due = found.newest + plan.slide + plan.stream.out_of_orderness_size
