@@ -202,7 +202,8 @@ def _events(stream: StreamSource) -> Step:
     """The events that could be read; the payload goes along only where it may be needed for a dead letter."""
     columns = [f"event.{quote('c_' + name)} AS {quote(name)}" for name in stream.schema]
     surely_in_time = max(parse_duration(stream.allowed_lateness) - SECOND, 0)
-    late = f"_ts <= CURRENT_WATERMARK(_ts) - {_interval(surely_in_time)}"
+    watermark = "CURRENT_WATERMARK(_ts)"  # unknown at first, also when the job is restored
+    late = f"{watermark} IS NULL OR _ts <= {watermark} - {_interval(surely_in_time)}"
     payload = f"CASE WHEN {late} THEN DECODE(payload, 'ISO-8859-1') END AS _payload"
     technical = ["_ts", "event.`at` AS _at", "_partition", "_offset", payload]
     return Step(f"SELECT {listed([*technical, *columns])}\nFROM parsed\nWHERE event.problem IS NULL", view="events")

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from feature_store import FLOAT, INT, STRING, TIMESTAMP, Entity, Feature, FeatureGroup, StreamSource, agg
-from feature_store.compile.kernel_spec import kernel_inputs, kernel_spec
+from feature_store.compile.kernel_spec import kernel_spec
 from feature_store.compile.reference_events import Row
 from feature_store.compile.reference_expressions import evaluate
 from feature_store.compile.span import Span
@@ -24,15 +24,12 @@ from feature_store.plan.nodes import GroupPlan, WindowedRows
 from tests.integration.engine_cases import START, chained_events, quick_events, streaming_groups
 from tests.integration.kernel_harness import KernelHarness
 from tests.integration.kernel_play import (
-    NO_WATERMARK,
     Arrival,
     arrivals,
     assert_same,
     disordered,
     expected_rows,
-    final_at,
     interleaved,
-    kernel_event,
     newest_rows,
     on_grid,
     play,
@@ -83,10 +80,10 @@ def test_arrival_within_the_allowed_lateness_changes_nothing(
     group=streaming_groups(),
     rows=st.one_of(quick_events(), st.integers(0, 99).map(chained_events)),
     pick=st.randoms(use_true_random=False),
-    restored=st.sets(st.integers(0, 60), max_size=6),
+    restored=st.dictionaries(st.integers(0, 60), st.none(), max_size=6),
 )
 def test_in_any_order_that_the_watermark_waits_for_each_row_is_written_once(
-    harness: KernelHarness, group: FeatureGroup, rows: list[Row], pick: random.Random, restored: set[int]
+    harness: KernelHarness, group: FeatureGroup, rows: list[Row], pick: random.Random, restored: dict[int, None]
 ) -> None:
     """Users in any interleaving, events out of order, restored at any point: the same rows, none a correction."""
     plan = with_lateness(group, "2s")
@@ -139,37 +136,65 @@ def test_the_stream_takes_over_from_batch_at_the_cut(
     assert_same(found, wanted)
 
 
-@settings(IN_HARNESS, max_examples=80)
-@given(group=streaming_groups(), arriving=arrivals(8 * SECOND), restored=st.sets(st.integers(0, 30), max_size=4))
-def test_a_restored_job_that_does_not_know_the_time_writes_the_same_rows(
-    harness: KernelHarness, group: FeatureGroup, arriving: list[Arrival], restored: set[int]
+@settings(IN_HARNESS, max_examples=200)
+@given(
+    group=streaming_groups(),
+    lateness=st.sampled_from(LATENESSES),
+    arriving=arrivals(8 * SECOND),
+    restored=st.dictionaries(st.integers(0, 60), st.sampled_from([None, None, *LATENESSES]), min_size=1, max_size=5),
+)
+def test_a_restored_job_judges_events_as_if_it_had_gone_on(
+    harness: KernelHarness,
+    group: FeatureGroup,
+    lateness: str,
+    arriving: list[Arrival],
+    restored: dict[int, str | None],
 ) -> None:
-    """Its state has no watermark: until one comes, entities know from their own state what has been written.
+    """Restored at any point and often, before the first watermark too, with the same, a longer or shorter lateness.
 
-    What was too late may count then. An entity without any state knows nothing: here a feature of all time keeps it.
+    `play` checks what is too late. What counts needs no state that was dropped, so the rows are those of the reference.
     """
-    ever = Feature("user_ever_all_time", agg.count(), window="all_time", dtype=INT)
-    plan = with_lateness(replace(group, features=[*group.features, ever]), "2s")
-    assert isinstance(plan.rows, WindowedRows)
-    inputs, steps, rows, late = kernel_inputs(plan.rows), [], [], []
-    watermark = NO_WATERMARK
-    for number, arrival in enumerate(arriving):
-        if number in restored:
-            steps.append({"restore": True})
-        if (event := kernel_event(plan, inputs, arrival.row)) is not None:
-            final = final_at(watermark, plan)
-            late.append(event["at"] // plan.slide * plan.slide + plan.slide + 2 * SECOND <= final)
-            rows.append(arrival.row)
-            steps.append({"event": event})
-        if arrival.watermark is not None and arrival.watermark > watermark:
-            steps.append({"watermark": arrival.watermark})
-            watermark = arrival.watermark
-    answer = harness.run(kernel_spec(plan), steps)
-    assert answer.error is None, answer.error
-    refused = [verdict == "TOO_LATE" for verdict in answer.verdicts]
-    assert all(was_late for was_late, was_refused in zip(late, refused, strict=True) if was_refused)
-    counted = [row for row, was_refused in zip(rows, refused, strict=True) if not was_refused]
-    assert_same(newest_rows(plan, answer), expected_rows(plan, counted, span_of(plan, counted)))
+    plan = with_lateness(group, lateness)
+    played = play(harness, plan, arriving, restored=restored)
+    assert_same(newest_rows(plan, played.answer), expected_rows(plan, played.counted, span_of(plan, played.counted)))
+
+
+@pytest.mark.parametrize("cut", [None, START - 24 * HOUR])
+@pytest.mark.parametrize("watermark", [None, 10], ids=["unknown", "of the late event"])
+def test_an_event_a_day_late_is_too_late_after_a_restore(
+    harness: KernelHarness, cut: int | None, watermark: int | None
+) -> None:
+    """Nothing is left of its entity. The first watermark after a restore may be that of the late event itself."""
+    plan = build_plan(replace(LONG, features=LONG.features[:1]))
+    rows = [{"user_id": "u", "ts": from_micros(START + i * SECOND), "amount": 1.0, "n": 0, "word": "", "id": i}
+            for i in range(6)]  # fmt: skip
+    early, late = [Arrival(row) for row in rows[:5]], Arrival(rows[5], (START + 25 * HOUR) // 1000)
+    moved = [Arrival(_nobody(START), (START + hours * HOUR) // 1000) for hours in (3, 24)]
+    if watermark is not None:
+        moved.append(Arrival(_nobody(START), START // 1000 + watermark))
+    played = play(harness, plan, [*early, *moved, late], cut=cut, restored={len(early) + 2: None})
+    assert played.answer.verdicts == ("ON_TIME",) * 5 + ("TOO_LATE",)
+    assert newest_rows(plan, played.answer)["u", START + 5 * SECOND]["user_count_30m"] == 5
+
+
+def test_a_longer_lateness_counts_from_when_it_can_be_kept(harness: KernelHarness) -> None:
+    """What the shorter one has dropped is no proof that nothing happened."""
+    plan = build_plan(replace(LONG, source=replace(CLICKS, allowed_lateness="1m"), features=LONG.features[:1]))
+
+    def click(minutes: int, watermark: int | None = None) -> Arrival:
+        at = START + minutes * MINUTE
+        row = {"user_id": "u", "ts": from_micros(at), "amount": 1.0, "n": 0, "word": "", "id": minutes}
+        return Arrival(row, None if watermark is None else (START + watermark * MINUTE) // 1000)
+
+    before = [click(0, 60), click(70, 120)]
+    after = [click(110), click(118), click(119), click(120, 180), click(121), click(119), click(118)]
+    played = play(harness, plan, [*before, *after], restored={2: "2h"})
+    late, fine = "TOO_LATE", "ON_TIME"
+    assert played.answer.verdicts == (fine, fine, late, late, fine, fine, "CORRECTION", "COPY", late)
+
+
+def _nobody(at: int) -> Row:
+    return {"user_id": None, "ts": from_micros(at), "amount": None, "n": None, "word": None, "id": None}
 
 
 CLICKS = StreamSource(

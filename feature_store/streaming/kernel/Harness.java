@@ -25,6 +25,7 @@ import java.util.TreeSet;
  * {"event": {"key", "at", "id", "passes", "values"}}  an event; "watermark": ms beside it moves time afterwards
  * {"watermark": ms}                                   moves time: timers that are due fire, in the order of their times
  * {"restore": true}                                   another kernel goes on with the state; it does not know the watermark
+ * {"restore": {…}}                                    the same with another spec
  * {"clock": micros}                                   sets the clock of created timestamps
  * {"answer": true}                                    answers what became of it so far
  * {"end": true}                                       the end of the stream; answers what became of it
@@ -37,12 +38,13 @@ public final class Harness {
     private static final ObjectMapper JSON = new ObjectMapper();
     private static final JsonNodeFactory NODES = JsonNodeFactory.instance;
 
-    private final Spec spec;
+    private Spec spec;
     private WindowKernel kernel;
     private final Map<String, Memory> entities = new HashMap<>();
     private final TreeMap<Long, TreeSet<String>> timers = new TreeMap<>();
     private final ArrayNode rows = NODES.arrayNode();
     private final ArrayNode verdicts = NODES.arrayNode();
+    private final KeptSince keptSince = new Kept();
     private long watermark = Long.MIN_VALUE;
     /** Stands still between events, so that the kernel has to tell the rows of one instant apart. */
     private long clock;
@@ -55,7 +57,7 @@ public final class Harness {
     }
 
     private WindowKernel newKernel() {
-        return new WindowKernel(spec, () -> clock);
+        return new WindowKernel(spec, () -> clock, keptSince);
     }
 
     public static void main(String[] arguments) throws IOException {
@@ -90,6 +92,7 @@ public final class Harness {
                 take(command.get("event"));
             }
             if (command.has("restore")) {
+                spec = command.get("restore").isObject() ? Spec.parse(command.get("restore").toString()) : spec;
                 kernel = newKernel();
                 watermark = Long.MIN_VALUE;
             }
@@ -193,6 +196,21 @@ public final class Harness {
             return NODES.booleanNode((Boolean) value);
         }
         return value == null ? NODES.nullNode() : NODES.textNode(value.toString());
+    }
+
+    /** The state of all entities together in memory. */
+    private static final class Kept implements KeptSince {
+        private long instant = Long.MIN_VALUE;
+
+        @Override
+        public long instant() {
+            return instant;
+        }
+
+        @Override
+        public void moveTo(long later) {
+            instant = later;
+        }
     }
 
     /** An entity's state in memory. */

@@ -101,9 +101,9 @@ public class SlideWindows extends ProcessTableFunction<RowData> implements Speci
     }
 
     @Override
-    public void open(FunctionContext context) {
+    public void open(FunctionContext context) throws Exception {
         Spec spec = Spec.parse(specText);
-        kernel = new WindowKernel(spec, ParsedMessages::now);
+        kernel = new WindowKernel(spec, ParsedMessages::now, OperatorKeptSince.of(context));
         valueTypes = spec.valueTypes();
         passes = new boolean[spec.passCount()];
         values = new Object[spec.valueCount()];

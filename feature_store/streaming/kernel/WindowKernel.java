@@ -20,14 +20,19 @@ public final class WindowKernel {
     private final Spec spec;
     private final Points points;
     private final LongSupplier clock;
+    private final KeptSince keptSince;
     private final ValueType[] valueTypes;
     /** The last step that batch writes; NEVER without a batch. */
     private final long cut;
 
-    /** @param clock microseconds since the epoch */
-    public WindowKernel(Spec spec, LongSupplier clock) {
+    /**
+     * @param clock microseconds since the epoch
+     * @param keptSince of the job, as its state says
+     */
+    public WindowKernel(Spec spec, LongSupplier clock, KeptSince keptSince) {
         this.spec = spec;
         this.clock = clock;
+        this.keptSince = keptSince;
         points = new Points(spec);
         valueTypes = spec.valueTypes();
         cut = spec.cut == Long.MIN_VALUE ? NEVER : Math.floorDiv(spec.cut, spec.slide);
@@ -56,8 +61,9 @@ public final class WindowKernel {
         Entity entity = Entity.load(spec, state);
         // A restored job does not know the watermark at first, but the entity remembers what has been written for it.
         long fired = Math.max(known, entity.emitted);
+        advance(fired);
         boolean filling = isFilling(fired);
-        if (!filling && step <= tooLateUntil(fired)) {
+        if (step <= tooLateUntil()) {
             return Verdict.TOO_LATE;
         }
         boolean corrects = !filling && step <= fired;
@@ -66,7 +72,7 @@ public final class WindowKernel {
             return corrects ? Verdict.CORRECTION : Verdict.ON_TIME;
         }
         if (spec.eventId && id != null) {
-            long forgotten = filling ? Long.MIN_VALUE : tooLateUntil(fired);
+            long forgotten = tooLateUntil();
             if (entity.ids().contains(id, forgotten, state)) {
                 return Verdict.COPY;
             }
@@ -91,6 +97,7 @@ public final class WindowKernel {
 
     /** Writes the rows that have become final, and sees to the next ones. A call too many does no harm. */
     public void onTimer(KernelState state, long fired, Rows out) throws Exception {
+        advance(fired);
         Entity entity = Entity.load(spec, state);
         if (entity.isNew || entity.timer > fired) {
             return;
@@ -108,14 +115,25 @@ public final class WindowKernel {
         entity.save();
     }
 
-    /** Whether the past is still being read: events up to the cut come in any order, and none of them is late. */
+    /**
+     * Whether the past is still being read: events up to the cut come in any order, and none of them is late. It is
+     * over for good when the watermark was past the cut once, be it before a restore.
+     */
     private boolean isFilling(long fired) {
-        return fired <= cut;
+        return fired <= cut && keptSince.instant() == Long.MIN_VALUE;
     }
 
-    /** Events of tiles up to this step are beyond the allowed lateness. */
-    private long tooLateUntil(long fired) {
-        return Math.floorDiv(fired * spec.slide - spec.lateness, spec.slide);
+    /** Notes from when on events count, now that rows up to a step are final. */
+    private void advance(long fired) {
+        long instant = fired * spec.slide - spec.lateness;
+        if (fired > cut && instant > keptSince.instant()) {
+            keptSince.moveTo(instant);
+        }
+    }
+
+    /** Events of tiles up to this step are too late: beyond the lateness that is or was allowed. */
+    private long tooLateUntil() {
+        return Math.floorDiv(keptSince.instant(), spec.slide);
     }
 
     /** Tiles up to this step have left all windows of the rows that can still be written. */
@@ -199,7 +217,7 @@ public final class WindowKernel {
     private void expire(Entity entity, KernelState state, long fired) throws Exception {
         entity.expire(horizon(fired));
         if (!isFilling(fired)) {
-            long late = tooLateUntil(fired);
+            long late = tooLateUntil();
             entity.ids().expire(late, state);
             long oldest = entity.hasTiles() ? Math.min(late, entity.firstStep() - 1) : late;
             entity.base().forgetSessions(oldest * spec.slide);
