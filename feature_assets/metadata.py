@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
 from feature_assets.distribution import distribution_plot
 from feature_assets.keys import offline_key, source_key
+from feature_store.dsl.collect import DEFINITION_PACKAGES
 from feature_store.dsl.view import FeatureView
 from feature_store.dtypes import BOOL, TIMESTAMP, DType, from_micros
 from feature_store.offline.profile import Profile
@@ -67,10 +68,14 @@ def vector_metadata(plan: GroupPlan) -> Mapping[str, Any]:
     }
 
 
-def training_metadata(view: FeatureView) -> Mapping[str, Any]:
-    """For an asset that is a training dataset of a view: the stored features that each of its columns comes from."""
+def training_metadata(view: FeatureView, packages: Collection[str] = DEFINITION_PACKAGES) -> Mapping[str, Any]:
+    """For an asset that is a training dataset of a view: the stored features that each of its columns comes from.
+
+    Args:
+        packages: those that functions of on-demand features may be imported from.
+    """
     tables = {role.group.id: offline_key(role.group) for role in view.viewed}
-    schema = view_schema(view)
+    schema = view_schema(view, packages)
     origins = {
         feature.name: ((role.group.id, stored.name),)
         for role in schema.groups

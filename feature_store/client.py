@@ -63,6 +63,7 @@ class FeatureStore:
     def __init__(self, settings: Settings | None = None) -> None:
         self.settings = settings or Settings.load()
         self._views: dict[str, ViewSchema] = {}
+        self._packages = set(self.settings.definition_packages)
 
     def plan(self, definitions: Project | ModuleType | str = "feature_defs") -> RegistryPlan:
         """What `apply` would change.
@@ -71,6 +72,7 @@ class FeatureStore:
             DefinitionErrors: if a definition is wrong.
         """
         project = definitions if isinstance(definitions, Project) else load_project(definitions)
+        self._packages.update(project.packages)
         return self.registry.plan(compile_project(project))
 
     def apply(
@@ -95,7 +97,7 @@ class FeatureStore:
             ConflictError: if it is retired.
         """
         if view_id not in self._views:
-            self._views[view_id] = view_schema(self._recorded_view(view_id))
+            self._views[view_id] = view_schema(self._recorded_view(view_id), sorted(self._packages))
         return self._views[view_id]
 
     def online(

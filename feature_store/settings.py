@@ -21,6 +21,8 @@
 | FS_SPARK_MASTER     | where Spark runs                                                | `local[*]`                   |
 | FS_SPARK_PARTITIONS | partitions of a Spark shuffle                                   | 8                            |
 | FS_DATA_ROOT        | the folder that relative paths of sources start from            | `<FS_HOME>`                  |
+| FS_DEFINITION_PACKAGES | the packages that definitions are loaded from, separated by  | `feature_defs`               |
+|                     | `:`: on-demand functions are imported from no others            |                              |
 | FS_PORT             | first of the ten ports of the embedded services                 | 14050, or free ones after    |
 | FS_JARS_DIR         | where downloaded jars are kept                                  | `<FS_HOME>/jars`             |
 | FS_JAR_MIRROR       | a repository in Maven layout to fetch jars from                 | the one that jgo knows       |
@@ -37,11 +39,12 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import SplitResult, unquote, urlsplit
+from urllib.parse import SplitResult, quote, unquote, urlsplit
 
 import msgspec
 
 from feature_store import stack_file
+from feature_store.dsl.collect import DEFINITION_PACKAGES
 from feature_store.errors import StackError
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -84,6 +87,7 @@ class Settings:
         kernel_jar: our functions for Flink.
         local_files_jar: what makes Spark on this machine quick with its files; `Path()` elsewhere.
         alert_webhook: where alerts are posted; empty: nowhere.
+        definition_packages: the packages that functions of recorded on-demand features may be imported from.
     """
 
     home: Path
@@ -107,6 +111,7 @@ class Settings:
     kernel_jar: Path = Path()
     local_files_jar: Path = Path()
     alert_webhook: str = ""
+    definition_packages: tuple[str, ...] = DEFINITION_PACKAGES
 
     @classmethod
     def load(cls, environ: Mapping[str, str] = os.environ) -> Settings:
@@ -148,6 +153,7 @@ class Settings:
             kernel_jar=Path(stack.kernel_jar if stack else ""),
             local_files_jar=Path(stack.local_files_jar if stack else ""),
             alert_webhook=server_address(environ, "FS_ALERT_WEBHOOK"),
+            definition_packages=_names(environ.get("FS_DEFINITION_PACKAGES", "")) or DEFINITION_PACKAGES,
         )
 
     def require_streams(self) -> None:
@@ -172,7 +178,7 @@ class Settings:
         """The JDBC URL of one database, without credentials: those are `pg_user` and `pg_password`."""
         server = self._server
         address = server.netloc.rpartition("@")[2]
-        return f"jdbc:{SplitResult('postgresql', address, f'/{name}', server.query, '').geturl()}"
+        return f"jdbc:{SplitResult('postgresql', address, '/' + quote(name, safe=''), server.query, '').geturl()}"
 
     @property
     def pg_user(self) -> str:
@@ -361,6 +367,10 @@ def server_url(environ: Mapping[str, str], variable: str) -> str:
 def _running_stack(home: Path) -> stack_file.Connections | None:
     record = stack_file.read(home)
     return record.connections if record is not None and record.is_running() else None
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name for name in text.split(":") if name)
 
 
 def _folder(path: str | Path) -> Path:

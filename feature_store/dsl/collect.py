@@ -19,19 +19,23 @@ from feature_store.errors import DefinitionError, DefinitionErrors, NotFoundErro
 
 D = TypeVar("D", FeatureGroup, FeatureView)
 
+DEFINITION_PACKAGES = ("feature_defs",)
+"""The packages that definitions are loaded from, unless others are named."""
+
 
 @dataclass(frozen=True)
 class Project:
     """All definitions of a code base, in the order of their names.
 
     `domains` names for each group id the sub-package of `feature_defs` it was declared in; `errors` tell what could not
-    be imported.
+    be imported; `packages` are those that functions of on-demand features may be imported from.
     """
 
     groups: tuple[FeatureGroup, ...]
     views: tuple[FeatureView, ...]
     domains: dict[str, str]
     errors: tuple[DefinitionError, ...] = ()
+    packages: tuple[str, ...] = DEFINITION_PACKAGES
 
     def group(self, group_id: str) -> FeatureGroup:
         """The group called "name@version".
@@ -87,6 +91,7 @@ def load_project(package: ModuleType | str) -> Project:
         views=tuple(sorted(views.values(), key=lambda view: (view.name, view.version))),
         domains=domains,
         errors=tuple(errors.values()),
+        packages=(root.__name__,),
     )
 
 

@@ -21,9 +21,11 @@ class BatchSource(Definition):
         name: snake_case name; queries refer to the source by it.
         event_timestamp: column of the instant at which a row became true.
         schema: the columns that are read and their types; others are ignored.
-        table: Iceberg table "namespace.table" of the store's catalog.
+        table: Iceberg table "namespace.table" of the store's catalog. Names are taken as they are written, upper and
+            lower case included.
         path: folder or glob of Parquet or CSV files (by their ending); relative to the store's data root.
-        jdbc: Postgres table "database.schema.table" on the store's server.
+        jdbc: Postgres table "database.schema.table" on the store's server; as Postgres has it, which is in lower case
+            unless it was made with quotes.
         ingestion_timestamp: column of the instant at which a row came into files or a Postgres table; late rows are
             found by it. Files without one are new, all their rows, when they are modified; an Iceberg table has
             snapshots.

@@ -195,6 +195,17 @@ GROUPS = (
         '             owner="team:shop", features=[order_count])',
     ),
     Explanation(
+        "table-name",
+        "The table of a source, or what holds it, has a name that cannot be",
+        "Names go into the SQL of Spark and Postgres, where quotes and other signs would mean something.",
+        "Use letters, digits, _, -, $ and single spaces; the parts of a name are separated by dots.",
+        'events = BatchSource("events", jdbc="shop.public.\'events",\n'
+        '                     event_timestamp="ts",\n'
+        '                     schema={"user_id": STRING, "ts": TIMESTAMP})\n'
+        'FeatureGroup("user_orders", entity=user, source=events,  # <-\n'
+        '             owner="team:shop", features=[order_count])',
+    ),
+    Explanation(
         "event-timestamp",
         "A source has no event time, or it is not a TIMESTAMP",
         "The event time decides in which windows a row counts.",

@@ -87,6 +87,16 @@ VIEWS = (
         "                                        function=twice, dtype=INT)])",
     ),
     Explanation(
+        "function-package",
+        "The function of an on-demand feature is not written in a package of definitions",
+        "Every process that reads the view imports and calls it, so a definition may not name just any module.",
+        "Write the function in a module of feature_defs, or of another package that definitions are loaded from; "
+        "FS_DEFINITION_PACKAGES names those packages.",
+        f'{_GROUP}churn = FeatureView("churn", groups=[user_orders], owner="team:shop",\n'
+        '                    on_demand=[OnDemand("user_size", dtype=INT,  # <-\n'
+        '                                        function="os:cpu_count")])',
+    ),
+    Explanation(
         "function-changed",
         "The function of an on-demand feature says something else than when it was declared",
         "The view was read back from the registry, and its values would be others now.",

@@ -16,6 +16,7 @@ from pyiceberg.catalog import Catalog
 from pyiceberg.table import Table
 from pyiceberg.table.snapshots import Snapshot, ancestors_of
 
+from feature_store.compile.spark_expressions import literal, quote
 from feature_store.offline.catalog import CATALOG
 
 if TYPE_CHECKING:
@@ -106,7 +107,7 @@ def _compact(spark: SparkSession, name: str) -> tuple[int, int]:
     """
     (done,) = _call(
         spark,
-        f"rewrite_data_files(table => '{name}', options => map('partial-progress.enabled', 'true', "
+        f"rewrite_data_files(table => {_quoted(name)}, options => map('partial-progress.enabled', 'true', "
         "'partial-progress.max-commits', '10', 'min-input-files', '4'))",
     )
     return done["rewritten_data_files_count"], done["failed_data_files_count"]
@@ -124,7 +125,7 @@ def _expire(spark: SparkSession, table: Table, name: str, now: datetime, ids: Co
     """Expires snapshots by their ids: Iceberg's own rule of age knows nothing of those who need one."""
     if ids or _has_old_branch(table, now):
         chosen = f", snapshot_ids => array({', '.join(f'{number}L' for number in ids)})" if ids else ""
-        _call(spark, f"expire_snapshots(table => '{name}', older_than => TIMESTAMP '{_LONG_AGO}'{chosen})")
+        _call(spark, f"expire_snapshots(table => {_quoted(name)}, older_than => TIMESTAMP '{_LONG_AGO}'{chosen})")
 
 
 def _has_old_branch(table: Table, now: datetime) -> bool:
@@ -165,11 +166,16 @@ def walked(table: Table, commits: Sequence[Snapshot]) -> set[int]:
 def _remove_orphans(spark: SparkSession, name: str, before: datetime) -> int:
     """Removes files below the table's folder that no snapshot knows."""
     instant = f"TIMESTAMP '{before:%Y-%m-%d %H:%M:%S}'"
-    return len(_call(spark, f"remove_orphan_files(table => '{name}', older_than => {instant})"))
+    return len(_call(spark, f"remove_orphan_files(table => {_quoted(name)}, older_than => {instant})"))
 
 
 def _call(spark: SparkSession, procedure: str) -> list[Row]:
     return spark.sql(f"CALL {CATALOG}.system.{procedure}").collect()
+
+
+def _quoted(name: str) -> str:
+    """A table's name as an argument of a procedure, which reads it as SQL would."""
+    return literal(".".join(map(quote, name.split("."))))
 
 
 def _line(table: Table) -> list[Snapshot]:

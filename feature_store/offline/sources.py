@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from feature_store.compile.spark_expressions import quote, spark_type
+from feature_store.compile.spark_expressions import literal, quote, spark_type
 from feature_store.dsl.source import BatchSource
 from feature_store.dtypes import FLOAT, TIMESTAMP
 from feature_store.duration import SECOND
@@ -100,7 +100,7 @@ def read_times(spark: SparkSession, settings: Settings, source: BatchSource) -> 
 def _read(spark: SparkSession, settings: Settings, source: BatchSource, snapshot: int | None) -> DataFrame:
     try:
         if source.table is not None:
-            table = f"{CATALOG}.{source.table}"
+            table = ".".join(map(quote, [CATALOG, *source.table.split(".")]))
             return (
                 spark.table(table) if snapshot is None else spark.sql(f"SELECT * FROM {table} VERSION AS OF {snapshot}")
             )
@@ -108,7 +108,8 @@ def _read(spark: SparkSession, settings: Settings, source: BatchSource, snapshot
             path = data_path(settings, source.path)
             return spark.read.csv(path, header=True) if _is_csv(source.path) else spark.read.parquet(path)
         assert source.jdbc is not None
-        database, table = source.jdbc.split(".", 1)
+        database, *names = source.jdbc.split(".")
+        table = ".".join(f'"{name.replace(chr(34), 2 * chr(34))}"' for name in names)
         options = {"url": settings.jdbc_url(database), "dbtable": table, "driver": "org.postgresql.Driver"}
         credentials = {"user": settings.pg_user, "password": settings.pg_password}
         # A timestamp without time zone must show as one, to be refused, and not be read as UTC.
@@ -144,7 +145,7 @@ def _typed(source: BatchSource, raw: DataFrame, name: str) -> str:
     column = quote(name)
     if source.path is not None and _is_csv(source.path):
         if dtype == TIMESTAMP:
-            naive = f"raise_error(concat('{where.replace(chr(39), '')}: no time zone in ', {column}))"
+            naive = f"raise_error(concat({literal(f'{where}: no time zone in ')}, {column}))"
             column = f"CASE WHEN {column} IS NULL OR {column} RLIKE '{_WITH_OFFSET}' THEN {column} ELSE {naive} END"
         return f"CAST({column} AS {spark_type(dtype)}) AS {quote(name)}"
     if found == "timestamp_ntz":

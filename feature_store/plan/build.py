@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import TypeVar
 
+from feature_store.dsl.collect import DEFINITION_PACKAGES
 from feature_store.dsl.feature import Feature
 from feature_store.dsl.group import FeatureGroup
 from feature_store.dsl.source import BatchSource
@@ -42,13 +43,16 @@ def build_plan(group: FeatureGroup) -> GroupPlan:
     return plan
 
 
-def view_schema(view: FeatureView) -> ViewSchema:
+def view_schema(view: FeatureView, packages: Collection[str] = DEFINITION_PACKAGES) -> ViewSchema:
     """The groups of a view as readers see them.
+
+    Args:
+        packages: those that functions of on-demand features may be imported from.
 
     Raises:
         DefinitionErrors: if one of its groups is wrong, or how it reads them, or one of its on-demand features.
     """
-    return plan_view(view, [build_plan(role.group).schema for role in view.viewed])
+    return plan_view(view, [build_plan(role.group).schema for role in view.viewed], packages)
 
 
 class _Builder:

@@ -20,6 +20,7 @@ from feature_store.plan.naming import (
     TAKEN_SOURCES,
     is_owner,
     is_snake_case,
+    is_table_name,
     suggested_name,
 )
 from feature_store.plan.problems import Problem
@@ -36,6 +37,7 @@ def group_problems(group: FeatureGroup) -> Iterator[Problem]:
     for source in group.all_sources:
         if not is_snake_case(source.name) or source.name in TAKEN_SOURCES:
             yield Problem("source-name", f"source {source.name!r} cannot have this name", "use another snake_case name")
+        yield from _location(source)
         if group.stream is None:
             yield from _columns(group, source)
             yield from _states(group, source)
@@ -139,6 +141,15 @@ def _columns(group: FeatureGroup, source: BatchSource | StreamSource) -> Iterato
                       "Spark does not tell apart", "leave one out, or rename it in the source")  # fmt: skip
     if group.source is not None:
         yield from _join_key(group, source)
+
+
+def _location(source: BatchSource) -> Iterator[Problem]:
+    for kind in ("table", "jdbc"):
+        location = getattr(source, kind)
+        for name in location.split(".") if location is not None else ():
+            if not is_table_name(name):
+                yield Problem("table-name", f"source {source.name!r}: {name!r} in {kind}={location!r} is not a name",
+                              "use letters, digits, _, -, $ and single spaces between them")  # fmt: skip
 
 
 def _states(group: FeatureGroup, source: BatchSource) -> Iterator[Problem]:

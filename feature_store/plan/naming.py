@@ -7,6 +7,7 @@ import re
 from feature_store.dsl.feature import Feature
 
 _SNAKE = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
+_TABLE = re.compile(r"\w([\w $-]*[\w$-])?")
 _OWNER = re.compile(r"team:[\w.\-]+|[\w.+\-]+@[\w\-]+(\.[\w\-]+)+")
 RESERVED = frozenset(
     [
@@ -36,6 +37,11 @@ LOG_COLUMNS = frozenset(["kafka_partition", "kafka_offset", "recorded_at"])
 def is_snake_case(name: str) -> bool:
     """Whether a name is snake_case, with digits allowed after the first letter."""
     return _SNAKE.fullmatch(name) is not None
+
+
+def is_table_name(name: str) -> bool:
+    """Whether a name can be that of a table or of what holds it: letters and digits of any script, _, $, -, spaces."""
+    return _TABLE.fullmatch(name) is not None
 
 
 def is_owner(owner: str) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from feature_store.dsl.on_demand import OnDemand
 from feature_store.dsl.view import FeatureView
@@ -20,13 +20,18 @@ from feature_store.plan.schema import OnDemandColumn, ViewedSchema, ViewSchema
 _SCALARS = ("STRING", "INT", "FLOAT", "BOOL", "TIMESTAMP")
 
 
-def plan_on_demand(view: FeatureView, groups: Sequence[ViewedSchema]) -> tuple[OnDemandColumn, ...]:
+def plan_on_demand(
+    view: FeatureView, groups: Sequence[ViewedSchema], packages: Collection[str]
+) -> tuple[OnDemandColumn, ...]:
     """The on-demand features of a view over its groups.
+
+    Args:
+        packages: those that functions may be imported from.
 
     Raises:
         DefinitionErrors: with everything that is wrong in its request values and on-demand features.
     """
-    planner = _Planner(view, groups)
+    planner = _Planner(view, groups, packages)
     planner.check_request()
     planner.check_cycles()
     on_demand = tuple(column for column in map(planner.plan, view.on_demand) if column is not None)
@@ -53,8 +58,9 @@ def on_demand_lineage(view: ViewSchema) -> dict[str, tuple[tuple[str, str], ...]
 class _Planner:
     """Collects the errors of one view; `known` are the columns that the next on-demand feature may read."""
 
-    def __init__(self, view: FeatureView, groups: Sequence[ViewedSchema]) -> None:
+    def __init__(self, view: FeatureView, groups: Sequence[ViewedSchema], packages: Collection[str]) -> None:
         self.view = view
+        self.packages = packages
         self.errors: list[DefinitionError] = []
         self.known: dict[str, DType] = {}
         self.taken: dict[str, str] = {}
@@ -146,7 +152,8 @@ class _Planner:
 
     def _function(self, feature: OnDemand) -> OnDemandColumn:
         name = str(feature.function)
-        polars, inputs = function_expression(import_function(name, feature.code), self.known, feature.dtype)
+        function = import_function(name, feature.code, self.packages)
+        polars, inputs = function_expression(function, self.known, feature.dtype)
         return OnDemandColumn(
             name=feature.name,
             dtype=feature.dtype,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -21,16 +21,22 @@ class OnDemandError(RefusedError):
     """A function that cannot be an on-demand feature."""
 
 
-def import_function(text: str, code: str) -> Callable[..., Any]:
+def import_function(text: str, code: str, packages: Collection[str]) -> Callable[..., Any]:
     """The function "module:name".
+
+    Whoever writes a definition, in JSON too, chooses what is imported and called here: so it must be written in a
+    package of definitions, and not merely be imported by one.
 
     Args:
         code: what the function said when it was declared, as `code_of` gives it; "" takes it as it is.
+        packages: those that definitions are loaded from.
 
     Raises:
-        OnDemandError: if there is none, or if it says something else.
+        OnDemandError: if it is of another package, if there is none, or if it says something else.
     """
     module, _, name = text.partition(":")
+    if not _is_inside(module, packages):
+        raise _outside(text, packages)
     try:
         function: Any = importlib.import_module(module)
         for part in name.split("."):
@@ -43,6 +49,8 @@ def import_function(text: str, code: str) -> Callable[..., Any]:
         ) from error
     if not callable(function):
         raise OnDemandError("function", f"{text} is a {type(function).__name__}, not a function", "name a function")
+    if not _is_inside(str(getattr(function, "__module__", "")), packages):
+        raise _outside(text, packages)
     if code and code_of(function) != code:
         raise OnDemandError(
             "function-changed",
@@ -50,6 +58,19 @@ def import_function(text: str, code: str) -> Callable[..., Any]:
             "keep the function as it was, and write the change as another function in a new version of the view",
         )
     return function  # type: ignore[no-any-return]
+
+
+def _is_inside(module: str, packages: Collection[str]) -> bool:
+    return any(module == package or module.startswith(f"{package}.") for package in packages)
+
+
+def _outside(text: str, packages: Collection[str]) -> OnDemandError:
+    return OnDemandError(
+        "function-package",
+        f"{text} is not written in {' or '.join(packages)}",
+        "write the function in a module there; a package that definitions are loaded from is named in "
+        "FS_DEFINITION_PACKAGES",
+    )
 
 
 def function_expression(

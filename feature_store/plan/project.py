@@ -54,7 +54,7 @@ def compile_project(project: Project) -> CompiledProject:
         read = [role.group.id for role in view.viewed]
         if all(group in groups for group in read):
             try:
-                views[view.id] = plan_view(view, [groups[group].schema for group in read])
+                views[view.id] = plan_view(view, [groups[group].schema for group in read], project.packages)
             except DefinitionErrors as error:
                 errors.extend(error.errors)
     if errors:

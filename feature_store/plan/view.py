@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from difflib import get_close_matches
 
@@ -18,8 +18,11 @@ from feature_store.plan.schema import Column, GroupSchema, ViewedSchema, ViewSch
 _GIVE_PREFIX = "give a role a prefix: keyed_by(…, prefix='…_')"
 
 
-def plan_view(view: FeatureView, groups: Sequence[GroupSchema]) -> ViewSchema:
+def plan_view(view: FeatureView, groups: Sequence[GroupSchema], packages: Collection[str]) -> ViewSchema:
     """A view over the schemas of its groups, in their order.
+
+    Args:
+        packages: those that functions of on-demand features may be imported from.
 
     Raises:
         DefinitionErrors: with everything that is wrong in how it reads its groups; if nothing is, with everything that
@@ -36,7 +39,7 @@ def plan_view(view: FeatureView, groups: Sequence[GroupSchema]) -> ViewSchema:
         errors = [_error(view, problem) for problem in _clashes(view, viewed)]
     if errors:
         raise DefinitionErrors(errors)
-    on_demand = plan_on_demand(view, viewed)
+    on_demand = plan_on_demand(view, viewed, packages)
     request = tuple(Column(name, dtype) for name, dtype in view.request.items())
     return ViewSchema(view.name, view.version, tuple(viewed), on_demand, request)
 

@@ -11,6 +11,7 @@ from pyiceberg.catalog import Catalog
 
 from feature_store.dtypes import from_micros, to_micros
 from feature_store.duration import DAY
+from feature_store.offline.scanning import column_batches
 from feature_store.plan.nodes import GroupPlan
 
 
@@ -43,6 +44,5 @@ def _first_event(catalog: Catalog, plan: GroupPlan, snapshot: int) -> int:
     time = plan.stream.event_timestamp
     table = catalog.load_table(str(plan.stream.log.table))
     known = None if table.snapshot_by_id(snapshot) is None else snapshot  # an old one may have been expired: the newest
-    batches = table.scan(selected_fields=(time,), snapshot_id=known).to_arrow_batch_reader()
-    firsts = [pc.min(batch[time]).as_py() for batch in batches if batch.num_rows]
+    firsts = [pc.min(batch[time]).as_py() for batch in column_batches(table, (time,), known)]
     return min(to_micros(first) for first in firsts if first is not None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
+import pyarrow as pa
 import pyarrow.compute as pc
 from pyiceberg.catalog import Catalog
 from pyiceberg.exceptions import NoSuchTableError
@@ -12,6 +13,7 @@ from pyiceberg.exceptions import NoSuchTableError
 from feature_store.compile.flink import KAFKA_OFFSET, KAFKA_PARTITION, Start
 from feature_store.dtypes import to_micros
 from feature_store.duration import DAY
+from feature_store.offline.scanning import column_batches
 from feature_store.offline.tables import FIRST_TIMESTAMP, ensure_table
 from feature_store.plan.nodes import GroupPlan, WindowedRows
 from feature_store.streaming.topics import Offsets
@@ -53,14 +55,16 @@ def _read_log(catalog: Catalog, plan: GroupPlan) -> tuple[int, int, dict[int, in
     if snapshot is None:
         return None
     time = plan.stream.event_timestamp
-    rows = table.scan(
-        selected_fields=(time, KAFKA_PARTITION, KAFKA_OFFSET), snapshot_id=snapshot.snapshot_id
-    ).to_arrow()
-    if rows.num_rows == 0:
-        return None
-    last = rows.group_by(KAFKA_PARTITION).aggregate([(KAFKA_OFFSET, "max")]).to_pylist()
-    following = {row[KAFKA_PARTITION]: row[f"{KAFKA_OFFSET}_max"] + 1 for row in last}
-    return snapshot.snapshot_id, to_micros(pc.max(rows[time]).as_py()), following
+    newest: datetime | None = None
+    following: dict[int, int] = {}
+    for batch in column_batches(table, (time, KAFKA_PARTITION, KAFKA_OFFSET), snapshot.snapshot_id):
+        rows = pa.Table.from_batches([batch])
+        for last in rows.group_by(KAFKA_PARTITION).aggregate([(KAFKA_OFFSET, "max")]).to_pylist():
+            number, offset = last[KAFKA_PARTITION], last[f"{KAFKA_OFFSET}_max"]
+            following[number] = max(following.get(number, 0), offset + 1)
+        latest = pc.max(batch[time]).as_py()
+        newest = latest if newest is None else max(newest, latest)
+    return None if newest is None else (snapshot.snapshot_id, to_micros(newest), following)
 
 
 def _needed_after(plan: GroupPlan, cut: int) -> int | None:

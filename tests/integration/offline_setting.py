@@ -64,7 +64,7 @@ class Shop:
 
     def stored(self, group: FeatureGroup) -> list[Row]:
         table = self.catalog.load_table(build_plan(group).schema.table).scan().to_arrow()
-        rows: list[Row] = table.drop_columns(["created_timestamp"]).to_pylist()
+        rows: list[Row] = table.drop_columns(["created_timestamp", "retracted"]).to_pylist()
         return sorted(rows, key=lambda row: (row["feature_timestamp"], row["user_id"]))
 
     def expected(self, group: FeatureGroup, start: datetime, end: datetime) -> list[Row]:

@@ -80,7 +80,7 @@ class Shop:
         )
 
     def apply(self, *views: FeatureView) -> None:
-        self.store.apply(Project((self.group,), views, {}))
+        self.store.apply(Project((self.group,), views, {}, packages=("tests",)))
 
     def _row(self, chance: random.Random, user: int) -> Row:
         at = DAY0 - timedelta(microseconds=chance.randrange(10**12))
@@ -211,7 +211,7 @@ def test_an_overflow_names_the_feature_online_and_in_training(shop: Shop) -> Non
 
 def test_the_registry_keeps_them(shop: Shop) -> None:
     """A changed one needs a new version; a new one does not, and is served at once."""
-    assert shop.store.view(shop.view.id) == view_schema(shop.view)
+    assert shop.store.view(shop.view.id) == view_schema(shop.view, ("tests",))
     changed = [OnDemand("is_home", "country = 'FR'", dtype=BOOL), *(o for o in ON_DEMAND if o.name != "is_home")]
     with pytest.raises(ConflictError, match=r"on-demand feature is_home: expression.*define the change with version=2"):
         shop.apply(shop.view_of(*changed))

@@ -10,8 +10,10 @@ import pytest
 import sqlalchemy as sa
 from pyiceberg.catalog import Catalog
 
-from feature_store import INT, Feature, agg
+from feature_store import INT, TIMESTAMP, BatchSource, Feature, agg
+from feature_store.dtypes import to_micros
 from feature_store.errors import InputError
+from feature_store.offline.sources import open_source
 from feature_store.settings import Settings
 from tests.integration.offline_setting import DAY0, SOME_EVENTS, Shop, day, event
 
@@ -59,6 +61,51 @@ def test_postgres_and_csv_are_sources_too(shop: Shop, stack: Settings) -> None:
         group = shop.group(name, source=shop.source(**place))
         shop.run(group, day(0), day(4))
         assert shop.stored(group) == shop.expected(group, day(0), day(4))
+
+
+def test_names_of_tables_are_quoted(shop: Shop, stack: Settings, catalog: Catalog) -> None:
+    engine = sa.create_engine(stack.database_url("shop"))
+    with engine.begin() as connection:
+        connection.execute(sa.text('DROP SCHEMA IF EXISTS "My-Shop" CASCADE; CREATE SCHEMA "My-Shop"'))
+        connection.execute(
+            sa.text('CREATE TABLE "My-Shop"."Order items" (user_id text, amount float8, ts timestamptz)')
+        )
+        for row in shop.rows:
+            connection.execute(sa.text('INSERT INTO "My-Shop"."Order items" VALUES (:user_id, :amount, :ts)'), row)
+    rows = pl.read_parquet(shop.folder / "events.parquet").to_arrow()
+    catalog.create_namespace_if_not_exists("raw")
+    catalog.create_table_if_not_exists("raw.my-orders 2", rows.schema).overwrite(rows)
+    for name, place in {
+        "user_pg": {"jdbc": "shop.My-Shop.Order items"},
+        "user_ice": {"table": "raw.my-orders 2"},
+    }.items():
+        group = shop.group(name, source=shop.source(path=None, **place))
+        shop.run(group, day(0), day(4))
+        assert shop.stored(group) == shop.expected(group, day(0), day(4))
+
+
+def test_a_name_never_ends_the_statement_that_it_stands_in(shop: Shop, stack: Settings) -> None:
+    """Plans refuse such names; even where one came through, it would be no more than the name of nothing."""
+    engine = sa.create_engine(stack.database_url("shop"))
+    with engine.begin() as connection:
+        connection.execute(sa.text("CREATE TABLE IF NOT EXISTS victim (ts timestamptz)"))
+    attack = 'victim"; DROP TABLE victim; --'
+    places = [{"jdbc": f"shop.public.{attack}"}, {"jdbc": "shop?user=x.public.victim"}, {"table": "raw.a` b"}]
+    for place in places:
+        source = BatchSource("attack", event_timestamp="ts", schema={"ts": TIMESTAMP}, **place)
+        with pytest.raises(InputError, match="cannot read"):
+            open_source(shop.spark, stack, source, (), None, to_micros(day(1)))
+    assert sa.inspect(engine).has_table("victim")
+
+
+def test_a_column_of_text_may_have_any_name(shop: Shop, stack: Settings) -> None:
+    csv, name = shop.folder / "quotes.csv", "time's \\"
+    source = BatchSource("odd", path=str(csv), event_timestamp=name, schema={name: TIMESTAMP})
+    csv.write_text(f"{name}\n2026-03-01T01:00:00Z\n")
+    assert open_source(shop.spark, stack, source, (), None, to_micros(day(99))).rows == 1
+    csv.write_text(f"{name}\n2026-03-01T01:00:00\n")
+    with pytest.raises(Exception, match="no time zone in 2026-03-01T01:00:00"):
+        open_source(shop.spark, stack, source, (), None, to_micros(day(99)))
 
 
 @pytest.mark.parametrize(

@@ -92,7 +92,8 @@ def test_a_function_gives_a_row_the_same_value_alone(rows: list[Row]) -> None:
             OnDemand("ratio", function=functions.ratio, dtype=FLOAT),
             OnDemand("third", function=functions.third, dtype=FLOAT, default=0.0),
             OnDemand("at", function=functions.local_time, dtype=TIMESTAMP),
-        )
+        ),
+        ("tests",),
     )
     together = computed(schema, rows)
     assert together == [computed(schema, [row])[0] for row in rows]
@@ -148,7 +149,7 @@ def test_an_overflow_names_feature_and_row() -> None:
 
 
 def test_a_failing_function_is_named() -> None:
-    schema = view_schema(view(PRICE, HOME, OnDemand("number", function=functions.as_number, dtype=INT)))
+    schema = view_schema(view(PRICE, HOME, OnDemand("number", function=functions.as_number, dtype=INT)), ("tests",))
     assert computed(schema, [ROW | {"country": "17"}])[0]["number"] == 17
     with pytest.raises(InputError, match=r"its function tests\.unit\.on_demand_functions:as_number fails") as caught:
         computed(schema, [ROW])

@@ -299,6 +299,33 @@ def test_an_ingestion_time_is_a_timestamp_of_the_schema(schema: dict[str, Any]) 
         build_plan(group(source=source))
 
 
+@pytest.mark.parametrize(
+    "place",
+    [
+        {"table": "raw.or`ders"},
+        {"table": "raw.orders; DROP TABLE x"},
+        {"table": "raw."},
+        {"table": "raw.orders VERSION AS OF (1)"},
+        {"jdbc": "shop?socketFactory=x.public.orders"},
+        {"jdbc": "shop/x.public.orders"},
+        {"jdbc": 'shop.public."orders"'},
+        {"jdbc": "shop.public.'orders'"},
+        {"jdbc": "shop.public.orders -- "},
+        {"jdbc": "shop.public.orders\n"},
+        {"jdbc": "shop..orders"},
+    ],
+)
+def test_names_of_tables_that_would_be_more_than_a_name_in_sql_are_refused(place: dict[str, str]) -> None:
+    source = BatchSource("orders", event_timestamp="ts", schema=ORDERS.schema, **place)
+    with pytest.raises(DefinitionErrors, match=r"is not a name -> use letters.*\[table-name\]"):
+        build_plan(group(source=source))
+
+
+@pytest.mark.parametrize("place", [{"table": "raw.my-orders_2"}, {"jdbc": "shop.My Schema.Bestellungen für $"}])
+def test_names_of_tables_need_not_be_identifiers(place: dict[str, str]) -> None:
+    build_plan(group(source=BatchSource("orders", event_timestamp="ts", schema=ORDERS.schema, **place)))
+
+
 def test_a_ttl_within_the_window_teaches_both_remedies() -> None:
     with pytest.raises(DefinitionErrors, match="use ttl=None, or emit='snapshot'"):
         build_plan(group(ttl="7d"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import pytest
@@ -15,13 +16,15 @@ from feature_store.plan.project import compile_project
 from tests.unit import on_demand_functions as functions
 from tests.unit.on_demand_cases import HOME, PRICE, SINCE, USER_ORDERS, view
 
+PACKAGES = ("tests",)
+
 
 def refusals(ranking: FeatureView) -> list[tuple[str, str]]:
     """Code and text of each error, which both ways to plan a view agree on."""
     with pytest.raises(DefinitionErrors) as caught:
-        view_schema(ranking)
+        view_schema(ranking, PACKAGES)
     with pytest.raises(DefinitionErrors) as of_project:
-        compile_project(Project((USER_ORDERS,), (ranking,), {}))
+        compile_project(Project((USER_ORDERS,), (ranking,), {}, packages=PACKAGES))
     assert str(of_project.value) == str(caught.value)
     return [(error.code, str(error)) for error in caught.value.errors]
 
@@ -155,7 +158,7 @@ def test_lineage_goes_through_on_demand_features_to_stored_ones() -> None:
     ],
 )
 def test_functions_find_their_inputs(function: Any, dtype: Any, inputs: tuple[str, ...]) -> None:
-    schema = view_schema(view(PRICE, HOME, OnDemand("x", function=function, dtype=dtype)))
+    schema = view_schema(view(PRICE, HOME, OnDemand("x", function=function, dtype=dtype)), PACKAGES)
     assert schema.on_demand[-1].inputs == inputs
     assert schema.on_demand[-1].function == f"tests.unit.on_demand_functions:{function.__name__}"
 
@@ -181,8 +184,8 @@ def test_functions_find_their_inputs(function: Any, dtype: Any, inputs: tuple[st
         (functions.share_of_all, FLOAT, "function", "depends on the other rows"),
         (functions.previous, STRING, "function", "depends on the other rows"),
         ("tests.unit.on_demand_functions:nothing", INT, "function", "cannot be imported: AttributeError"),
-        ("no.such.module:f", INT, "function", "cannot be imported: ModuleNotFoundError"),
-        ("no colon", INT, "function", "cannot be imported"),
+        ("tests.no_such_module:f", INT, "function", "cannot be imported: ModuleNotFoundError"),
+        ("tests.unit.no_colon", INT, "function", "cannot be imported"),
         ("tests.unit.on_demand_functions:NOT_A_FUNCTION", INT, "function", "is a int, not a function"),
     ],
 )
@@ -199,3 +202,30 @@ def test_a_function_that_was_changed_since_is_refused() -> None:
     assert code == "function-changed"
     assert "on_demand_functions:ratio says something else than when it was declared" in message
     assert "keep the function as it was" in message
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        "this:d",
+        "os:getcwd",
+        "tests_of_another:f",
+        "testsx.unit:f",
+        ":f",
+        "tests.unit.on_demand_functions:pl.len",  # of a package of definitions, but written elsewhere
+        "tests.unit.on_demand_functions:ratio.__class__",
+    ],
+)
+def test_functions_of_other_packages_are_not_even_imported(function: str) -> None:
+    sys.modules.pop("this", None)
+    ((code, message),) = refusals(view(PRICE, HOME, OnDemand("x", function=function, dtype=INT)))
+    assert code == "function-package"
+    assert f"{function} is not written in tests -> write the function in a module there" in message
+    assert "this" not in sys.modules
+
+
+def test_definitions_may_name_functions_of_the_package_they_were_loaded_from() -> None:
+    ranking = view(PRICE, HOME, OnDemand("x", function=functions.ratio, dtype=FLOAT))
+    assert view_schema(ranking, ("tests.unit.on_demand_functions",)) == view_schema(ranking, ("other", "tests.unit"))
+    with pytest.raises(DefinitionErrors, match=r"ratio is not written in feature_defs"):
+        view_schema(ranking)

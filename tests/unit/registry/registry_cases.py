@@ -100,4 +100,4 @@ def compiled(*definitions: FeatureGroup | FeatureView) -> CompiledProject:
     views = tuple(each for each in definitions if isinstance(each, FeatureView))
     groups = {each.id: each for each in definitions if isinstance(each, FeatureGroup)}
     read = {role.group.id: role.group for each_view in views for role in each_view.viewed}
-    return compile_project(Project(tuple({**read, **groups}.values()), views, {}))
+    return compile_project(Project(tuple({**read, **groups}.values()), views, {}, packages=("tests",)))
