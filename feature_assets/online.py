@@ -69,5 +69,5 @@ def fresh_check(plan: GroupPlan) -> dg.AssetChecksDefinition:
 
 
 def severity_of(found: Freshness) -> dg.AssetCheckSeverity:
-    """Late is a warning, overdue an error."""
+    """Overdue is an error; late, or nothing known yet, a warning."""
     return dg.AssetCheckSeverity.ERROR if found.verdict == "overdue" else dg.AssetCheckSeverity.WARN

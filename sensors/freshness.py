@@ -44,7 +44,7 @@ def _sensor(plans: tuple[GroupPlan, ...]) -> dg.SensorDefinition:
         wrong = [str(fresh) for _, fresh in found if fresh.verdict != "fresh"]
         return dg.SensorResult(
             skip_reason="; ".join(wrong) or f"{len(found)} groups are fresh",
-            asset_events=[_evaluation(plan, fresh) for plan, fresh in found],
+            asset_events=[_evaluation(plan, fresh) for plan, fresh in found if fresh.verdict != "unknown"],
             cursor=json.dumps({plan.group.id: fresh.verdict for plan, fresh in found}),
         )
 

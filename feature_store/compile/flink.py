@@ -288,13 +288,13 @@ def _updates(schema: GroupSchema, target: Target) -> Step:
     columns += ["_feature BIGINT", "_created BIGINT"]
     columns += [f"{quote(column.name)} {flink_type(column.dtype)}" for column in schema.features]
     options = {
-        "connector": "kafka",
+        "connector": "feature-store-updates",
         "topic": updates_topic(schema),
         **_connection(target),
-        "key.format": "json",
-        "key.fields": ";".join(key.name for key in schema.keys),
-        "value.format": "json",
-        "sink.delivery-guarantee": "at-least-once",
+        "keys": str(len(schema.keys)),
+        "format": "json",
+        "properties.enable.idempotence": "true",  # keeps the order of a partition: a mark stays behind its rows
+        "properties.delivery.timeout.ms": "900000",  # longer than a checkpoint may take: none is lost before a mark
         "properties.linger.ms": "5",
         "properties.compression.type": "lz4",
     }

@@ -35,7 +35,7 @@ def build_jar(java_home: Path, ecj: Path, classpath: Sequence[Path], sources: Pa
         java_home: the Java to run the compiler on, and to compile for.
         ecj: the compiler.
         classpath: jars that the sources use.
-        sources: the folder of `*.java`, at any depth.
+        sources: the folder of `*.java`, at any depth, and of `META-INF/services`, if there is one.
         folder: where the jar is put.
 
     Raises:
@@ -59,6 +59,10 @@ def build_jar(java_home: Path, ecj: Path, classpath: Sequence[Path], sources: Pa
                 code="java-build",
             )
         half = Path(work) / jar.name
+        for file in _registrations(sources):
+            target = classes / file.relative_to(sources)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(file, target)
         _pack(classes, half)
         shutil.move(half, jar)
     return jar
@@ -80,7 +84,7 @@ def _name(sources: Path) -> str:
             code="java-build",
         )
     digest = hashlib.sha256(" ".join(OPTIONS).encode())
-    for file in files:
+    for file in [*files, *_registrations(sources)]:
         content = file.read_bytes()
         digest.update(f"\0{file.relative_to(sources).as_posix()} {len(content)}\0".encode())
         digest.update(content)
@@ -89,6 +93,11 @@ def _name(sources: Path) -> str:
 
 def _files(sources: Path) -> list[Path]:
     return sorted(sources.rglob("*.java"))
+
+
+def _registrations(sources: Path) -> list[Path]:
+    """The files that tell Java's service loader of our classes; they are in the jar as they are."""
+    return sorted((sources / "META-INF" / "services").glob("*"))
 
 
 def _pack(classes: Path, jar: Path) -> None:

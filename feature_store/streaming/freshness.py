@@ -17,17 +17,17 @@ if TYPE_CHECKING:
 OVERDUE = 2
 """A group is overdue after this many times its SLA."""
 
-Verdict = Literal["fresh", "late", "overdue"]
+Verdict = Literal["unknown", "fresh", "late", "overdue"]
 
 
 @dataclass(frozen=True)
 class Freshness:
-    """A group at one moment; ages in seconds, None if it was never brought up to date.
+    """A group at one moment; ages in seconds, None if nothing is known of it yet.
 
     Args:
         group_id: "name@version".
         sla: the group's `freshness`.
-        touched: age of the last word that the group is up to date.
+        touched: age of the last word of how far the group is loaded.
         newest: age of the newest feature timestamp of which all rows are known: how far the watermark is behind.
         behind: for how long a row that is due has not come; 0 while none is due.
     """
@@ -45,15 +45,17 @@ class Freshness:
 
     @property
     def verdict(self) -> Verdict:
-        """Fresh within the SLA, late up to twice of it, then overdue; so is a group that was never up to date."""
-        if self.age is None or self.age > OVERDUE * self.sla:
+        """Fresh within the SLA, late up to twice of it, then overdue; unknown before the first word of its progress."""
+        if self.age is None:
+            return "unknown"
+        if self.age > OVERDUE * self.sla:
             return "overdue"
         return "fresh" if self.age <= self.sla else "late"
 
     def __str__(self) -> str:
         """For people: "user_activity@1 was up to date 75.2 s ago, its SLA is 30 s"."""
         if self.age is None:
-            return f"{self.group_id} was never brought up to date"
+            return f"{self.group_id} has not told yet how far it is"
         return f"{self.group_id} was up to date {self.age:.1f} s ago, its SLA is {self.sla:g} s"
 
 

@@ -1,7 +1,7 @@
-"""How far the updates of a group are in Redis: the place of each Kafka partition, kept beside the rows.
+"""How far the updates of a group are in Redis: the place and the marks of each Kafka partition, kept beside the rows.
 
-Places are written after the rows that they stand for, so a Redis that has lost rows (it was killed before they were on
-disk, a replica that lagged took over, somebody emptied it) has lost the places too, and tells from where to read again.
+Both are written after the rows that they stand for, so a Redis that has lost rows (it was killed before they were on
+disk, a replica that lagged took over, somebody emptied it) has lost them too, and tells from where to read again.
 Kafka's own committed offsets would be past the lost rows.
 """
 
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from feature_store.errors import ConflictError
 from feature_store.online.connection import redis_errors
 from feature_store.plan.schema import GroupSchema
+from feature_store.streaming.marks import PartitionMarks
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -41,13 +42,24 @@ class LoadedPlaces:
         return {partition: int(place) for partition, place in zip(wanted, found, strict=True) if place is not None}
 
     def write(self, places: Mapping[int, int]) -> None:
-        """Sets the places of some partitions."""
+        """Sets the places of some partitions, before which nothing is known of marks."""
         with redis_errors(self._redis):
-            self._redis.mset({self._key(partition): place for partition, place in places.items()})
+            self._redis.mset(self._stored(places, {partition: PartitionMarks() for partition in places}))
+
+    def marks(self, partitions: Iterable[int]) -> dict[int, PartitionMarks]:
+        """The marks of some partitions before their places, whoever loaded them; of an unknown place there are none."""
+        wanted = list(partitions)
+        with redis_errors(self._redis):
+            found = self._redis.mget([self._marks_key(partition) for partition in wanted]) if wanted else []
+        return {
+            p: PartitionMarks() if text is None else PartitionMarks(text) for p, text in zip(wanted, found, strict=True)
+        }
 
     @contextmanager
-    def moving(self, before: Mapping[int, int], after: Mapping[int, int]) -> Iterator[None]:
-        """Moves places once the block has written the rows between them.
+    def moving(
+        self, before: Mapping[int, int], after: Mapping[int, int], marks: Mapping[int, PartitionMarks] | None = None
+    ) -> Iterator[None]:
+        """Moves places once the block has written the rows between them; and marks with them, where some were passed.
 
         The connection that looks at the places before the block is the one that moves them after it, if nobody changed
         them meanwhile: where Redis was not the same all the time, the block's rows may be gone, and nothing is moved.
@@ -65,14 +77,21 @@ class LoadedPlaces:
                 raise self._changed()
             yield
             connection.multi()
-            connection.mset({self._key(partition): place for partition, place in after.items()})
+            connection.mset(self._stored(after, marks or {}))
             try:
                 connection.execute()
             except WatchError as error:
                 raise self._changed() from error
 
+    def _stored(self, places: Mapping[int, int], marks: Mapping[int, PartitionMarks]) -> dict[str, int | str]:
+        texts = {self._marks_key(partition): found.text() for partition, found in marks.items()}
+        return {self._key(partition): place for partition, place in places.items()} | texts
+
     def _key(self, partition: int) -> str:
         return f"{self._group.id}:loaded:{partition}"
+
+    def _marks_key(self, partition: int) -> str:
+        return f"{self._group.id}:marks:{partition}"
 
     def _changed(self) -> ConflictError:
         return ConflictError(

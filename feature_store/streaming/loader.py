@@ -2,7 +2,8 @@
 
 One process keeps up with 100,000 rows a second; more of them share the partitions. A row that comes twice is written
 twice, and the guard keeps an older one from replacing a newer one, so the effect is that of once. Where reading goes on
-is what Redis says (`loaded.py`): rows that it has lost are read again.
+is what Redis says (`loaded.py`): rows that it has lost are read again. How far a group is loaded follows from marks
+among the updates (`marks.py`).
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -23,6 +25,7 @@ from feature_store.online.keys import entity_keys
 from feature_store.online.writer import GuardedWriter
 from feature_store.plan.schema import CREATED_TIMESTAMP, FEATURE_TIMESTAMP, GroupSchema
 from feature_store.streaming.loaded import LoadedPlaces
+from feature_store.streaming.marks import PartitionMarks, Reached, reached
 
 if TYPE_CHECKING:
     from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
@@ -43,6 +46,25 @@ log = logging.getLogger("feature_store.loader")
 
 Refill = Callable[[GroupSchema], int | None]
 """Fills Redis from a group's table; the instant (microseconds) from which on updates have to be read, None for all."""
+Tell = Callable[[GroupSchema, Reached], None]
+"""Takes note of how far a group is loaded."""
+
+
+@dataclass
+class Reading:
+    """How far the partitions of one topic that are this process's have been read.
+
+    Args:
+        places: the next offset of each, as Redis has it.
+        marks: those before these places, and before those that were passed.
+        passed: places further on, with no rows in between: Redis learns them with the next rows, or soon.
+        told: the progress that was told last.
+    """
+
+    places: dict[int, int]
+    marks: dict[int, PartitionMarks]
+    passed: dict[int, int] = field(default_factory=dict)
+    told: Reached | None = None
 
 
 class Loader:
@@ -52,19 +74,20 @@ class Loader:
         kafka_servers: the address of Kafka.
         redis: from `connect`.
         refill: called for a group of which Redis knows nothing.
+        tell: called when a group has come further.
     """
 
-    def __init__(self, kafka_servers: str, redis: Redis, refill: Refill) -> None:
+    def __init__(self, kafka_servers: str, redis: Redis, refill: Refill, tell: Tell) -> None:
         from confluent_kafka import Consumer
 
         self._redis = redis
         self._refill = refill
+        self._tell = tell
         self._groups: dict[str, GroupSchema] = {}
         self._writers: dict[str, GuardedWriter] = {}
         self._given: dict[str, list[int]] = {}
         """The partitions that are this process's, by topic."""
-        self._places: dict[str, dict[int, int]] = {}
-        """The next offset of each partition that is being read."""
+        self._reading: dict[str, Reading] = {}
         self._look_at = 0.0
         self._wait = WAIT_SECONDS
         self._consumer: Consumer = Consumer(
@@ -109,31 +132,10 @@ class Loader:
             if (error := message.error()) is None:
                 by_topic.setdefault(str(message.topic()), []).append(message)
             else:
-                _tell(error)
-        for topic, messages in by_topic.items():
-            self._write(topic, messages)
-        rows = sum(map(len, by_topic.values()))
+                _warn(error)
+        rows = sum(self._take_in(topic, messages) for topic, messages in by_topic.items())
         self._wait = BUSY_WAIT_SECONDS if rows >= MANY_ROWS else WAIT_SECONDS
         return rows
-
-    def ends(self, schema: GroupSchema) -> dict[int, int]:
-        """Where the updates of a group end now, by partition; of those that are this process's. Safe in any thread.
-
-        Raises:
-            KafkaException: if Kafka does not answer.
-        """
-        from confluent_kafka import TopicPartition
-
-        topic = updates_topic(schema)
-        return {
-            number: self._consumer.get_watermark_offsets(TopicPartition(topic, number), timeout=ANSWER_SECONDS)[1]
-            for number in self._given.get(topic, ())
-        }
-
-    def has_passed(self, schema: GroupSchema, ends: dict[int, int]) -> bool:
-        """Whether all updates before some offsets are in Redis. Safe in any thread."""
-        places = self._places.get(updates_topic(schema), {})
-        return bool(ends) and all(places.get(number, -1) >= end for number, end in ends.items())
 
     def close(self) -> None:
         """Gives the partitions back."""
@@ -143,33 +145,33 @@ class Loader:
         given: dict[str, list[int]] = {}
         for partition in partitions:
             given.setdefault(partition.topic, []).append(partition.partition)
-        self._given, self._places, self._look_at = given, {}, 0.0
+        self._given, self._reading, self._look_at = given, {}, 0.0
         self._consumer.assign([])  # not to be read before Redis has said from where on
 
     def _give_back(self, _: Consumer, __: Sequence[TopicPartition]) -> None:
-        self._given, self._places = {}, {}
+        self._given, self._reading = {}, {}
 
     def _look(self) -> None:
-        """Begins to read what is not read yet, and begins anew where Redis is not as it was left."""
+        """Begins to read what is not read yet, and begins anew where Redis is not as it was left; tells of progress."""
         changed = False
         for topic, partitions in self._given.items():
-            schema, before = self._groups.get(topic), self._places.get(topic)
+            schema, reading = self._groups.get(topic), self._reading.get(topic)
             if schema is None:
                 continue
             try:
                 known = LoadedPlaces(self._redis, schema).read(partitions)
-                if before is None or known != before:
-                    self._places[topic] = self._place(topic, schema, partitions, known)
+                if reading is None or known != reading.places:
+                    self._reading[topic] = self._place(topic, schema, partitions, known)
                     changed = True
+                else:
+                    self._tell_progress(schema, topic, reading)
             except Exception as error:
                 log.warning("%s: %s", topic, error)
-                changed |= self._places.pop(topic, None) is not None
+                changed |= self._reading.pop(topic, None) is not None
         if changed:
             self._read_from_places()
 
-    def _place(
-        self, topic: str, schema: GroupSchema, partitions: Sequence[int], known: dict[int, int]
-    ) -> dict[int, int]:
+    def _place(self, topic: str, schema: GroupSchema, partitions: Sequence[int], known: dict[int, int]) -> Reading:
         """From where on to read a group's partitions; Redis knows these places then."""
         places = LoadedPlaces(self._redis, schema)
         self._writers.pop(topic, None)  # an emptied Redis has forgotten the layout, too
@@ -181,7 +183,7 @@ class Loader:
             places.write(found)
             known = known | found
         log.info("%s: reading from %s", topic, known)
-        return {number: known[number] for number in partitions}
+        return Reading({number: known[number] for number in partitions}, places.marks(partitions))
 
     def _since(self, topic: str, partitions: Iterable[int], instant: int | None) -> dict[int, int]:
         """The first offset of each partition that Kafka has since an instant (microseconds)."""
@@ -201,29 +203,62 @@ class Loader:
         from confluent_kafka import TopicPartition
 
         self._consumer.assign(
-            [TopicPartition(t, number, at) for t, places in self._places.items() for number, at in places.items()]
+            [
+                TopicPartition(topic, number, at)
+                for topic, reading in self._reading.items()
+                for number, at in (reading.places | reading.passed).items()
+            ]
         )
 
-    def _write(self, topic: str, messages: Sequence[Message]) -> None:
-        """Writes rows and moves the places behind them; if that fails, they are read again."""
-        from confluent_kafka import TopicPartition
-
-        schema, places = self._groups.get(topic), self._places.get(topic)
-        if schema is None or places is None:
-            return
-        after = {message.partition() or 0: (message.offset() or 0) + 1 for message in messages}  # the last one counts
-        before = {number: places[number] for number in after}
+    def _take_in(self, topic: str, messages: Sequence[Message]) -> int:
+        """Takes the next messages of a topic in, and gives the number of rows; if they cannot be written, none."""
+        schema, reading = self._groups.get(topic), self._reading.get(topic)
+        if schema is None or reading is None:
+            return 0
+        values = [message.value() for message in messages]
+        rows = [value for value in values if value is not None]
         try:
-            with LoadedPlaces(self._redis, schema).moving(before, after):
-                self._write_rows(schema, topic, [message.value() or b"" for message in messages])
+            if len(rows) < len(values):
+                for message, value in zip(messages, values, strict=True):
+                    if value is None:
+                        reading.marks[message.partition() or 0].take(message.key() or b"")
+            for message in messages:
+                reading.passed[message.partition() or 0] = (message.offset() or 0) + 1
+            if rows:
+                self._move(schema, topic, reading, rows)
         except Exception as error:
             log.warning("%s: %s", topic, error)
-            self._places.pop(topic)
+            self._reading.pop(topic)
             self._read_from_places()
-            return
-        places.update(after)
+            return 0
+        return len(rows)
+
+    def _move(self, schema: GroupSchema, topic: str, reading: Reading, rows: Sequence[bytes]) -> None:
+        """Writes rows and moves the places behind them, and behind all marks that were passed."""
+        from confluent_kafka import TopicPartition
+
+        after = dict(reading.passed)
+        before = {number: reading.places[number] for number in after}
+        marks = {number: reading.marks[number] for number in after}
+        with LoadedPlaces(self._redis, schema).moving(before, after, marks):
+            if rows:
+                self._write_rows(schema, topic, rows)
+        reading.places.update(after)
+        reading.passed.clear()
         offsets = [TopicPartition(topic, number, at) for number, at in after.items()]
         self._consumer.commit(offsets=offsets, asynchronous=True)  # for those who look at the lag
+
+    def _tell_progress(self, schema: GroupSchema, topic: str, reading: Reading) -> None:
+        """Says up to when all rows of a group are there, as all its loaders know together."""
+        if reading.passed:
+            self._move(schema, topic, reading, ())
+        known = [mark for marks in reading.marks.values() for mark in marks.marks()]
+        partitions = range(max((mark.partitions for mark in known), default=0))
+        everywhere = LoadedPlaces(self._redis, schema).marks(partitions)
+        found = reached({number: marks.marks() for number, marks in everywhere.items()})
+        if found is not None and found.watermark > 0 and found != reading.told:
+            self._tell(schema, found)
+            reading.told = found
 
     def _write_rows(self, schema: GroupSchema, topic: str, values: Sequence[bytes]) -> None:
         writer = self._writers.get(topic)
@@ -256,7 +291,7 @@ def _has_time(dtype: DType) -> bool:
     return TIMESTAMP in (dtype, dtype.item)
 
 
-def _tell(error: KafkaError) -> None:
+def _warn(error: KafkaError) -> None:
     from confluent_kafka import KafkaError
 
     if error.code() != KafkaError.UNKNOWN_TOPIC_OR_PART:  # it is made with the first job

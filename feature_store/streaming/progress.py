@@ -1,4 +1,8 @@
-"""How far a job has come: its watermark, lag, throughput and checkpoints, as Flink and Kafka tell."""
+"""How far a job has come: its watermark, lag, throughput and checkpoints, as Flink and Kafka tell, for people to see.
+
+How far a group is loaded, and whether it is fresh, follows from the marks of its job (`marks.py`): Flink's REST metrics
+can keep the watermark of a subtask that was lost.
+"""
 
 from __future__ import annotations
 
@@ -78,15 +82,6 @@ def job_states(streams: Streams) -> list[JobState]:
             state = "STOPPED" if desired == "stopped" else "MISSING"
             found.append(JobState(wanted.name, desired, state, starts, None, record.message if record else ""))
     return found
-
-
-def watermark(cluster: FlinkCluster, job_id: str) -> datetime | None:
-    """The instant up to which all rows of a job have been written; None if it has not begun, or is not there."""
-    try:
-        job = cluster.get(f"/jobs/{job_id}")
-    except NotFoundError:
-        return None
-    return _watermark(cluster, job)
 
 
 def progress(cluster: FlinkCluster, topics: Topics, wanted: Wanted, job_id: str) -> Progress:

@@ -19,7 +19,7 @@ from feature_store.streaming.freshness import Freshness
         (0.5, 60.0, "late", "WARN"),
         (60.001, 0.0, "overdue", "ERROR"),
         (0.5, 60.001, "overdue", "ERROR"),
-        (None, 0.0, "overdue", "ERROR"),
+        (None, 0.0, "unknown", "WARN"),
     ],
 )
 def test_the_worse_of_both_ages_is_judged(touched: float | None, behind: float, verdict: str, severity: str) -> None:
@@ -40,5 +40,5 @@ def test_it_is_told_in_words_and_numbers() -> None:
         "overdue after (s)": 60.0,
     }
     never = Freshness("user_activity@1", sla=30.0, touched=None, newest=None, behind=0.0)
-    assert str(never) == "user_activity@1 was never brought up to date"
-    assert freshness_metadata(never) == {"verdict": "overdue", "SLA (s)": 30.0, "overdue after (s)": 60.0}
+    assert str(never) == "user_activity@1 has not told yet how far it is"
+    assert freshness_metadata(never) == {"verdict": "unknown", "SLA (s)": 30.0, "overdue after (s)": 60.0}
