@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 import numpy as np
-from confluent_kafka import Producer
+from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 from pyarrow import fs
 from sqlalchemy import delete
@@ -185,6 +185,23 @@ class Workbench:
         """How many entities of a group Redis holds."""
         with connect(self.store.settings.redis_url) as redis:
             return sum(1 for _ in redis.scan_iter(match=f"{plan.group.id}:{{*", count=10_000))
+
+    def rows_in_updates(self, plan: GroupPlan) -> int:
+        """How many rows a group's topic of updates holds, without the marks among them."""
+        topic = updates_topic(plan.schema)
+        ends = {number: place.end for number, place in self.topics.offsets(topic).items() if place.end}
+        settings = {"bootstrap.servers": self.topics.servers, "group.id": self.name, "enable.auto.commit": False}
+        consumer = Consumer(settings)
+        try:
+            consumer.assign([TopicPartition(topic, number, 0) for number in ends])
+            rows, left = 0, sum(ends.values())
+            while left > 0:
+                messages = consumer.consume(10_000, 1.0)
+                rows += sum(message.value() is not None for message in messages)
+                left -= len(messages)
+            return rows
+        finally:
+            consumer.close()
 
     def clean(self) -> None:
         """Removes all that was made. The registry keeps a line in its list of applied plans."""

@@ -86,7 +86,7 @@ def measure_real(bench: Workbench, stream: StreamSource, load: Load, version: in
         late = time.time() - found.ended_ms / 1000
     measured.whole.append(load.events / (found.seconds + late))
     measured.real.append(found)
-    measured.written = sum(ends.values())
+    measured.written = bench.rows_in_updates(plan)
     snapshot = bench.store.catalog.load_table(plan.schema.table).current_snapshot()
     stored = int((snapshot.summary["total-records"] if snapshot and snapshot.summary else None) or 0)
     users = len(set(load.columns()[0]))

@@ -13,6 +13,7 @@ from feature_store.online.connection import connect
 from feature_store.plan.build import build_plan
 from feature_store.settings import Settings
 from feature_store.streaming.loaded import LoadedPlaces
+from feature_store.streaming.marks import PartitionMarks
 
 GROUP = FeatureGroup(
     "user_places",
@@ -34,7 +35,7 @@ def other(stack: Settings) -> Iterator[Redis]:
 @pytest.fixture
 def places(redis: Redis) -> LoadedPlaces:
     """Partition 0 was loaded up to offset 5, partition 1 up to 7; of 2 nothing is known."""
-    redis.delete("user_places@1:loaded:2")
+    redis.delete("user_places@1:loaded:2", "user_places@1:marks:2")
     found = LoadedPlaces(redis, build_plan(GROUP).schema)
     found.write({0: 5, 1: 7})
     return found
@@ -46,6 +47,20 @@ def test_places_move(places: LoadedPlaces) -> None:
     with places.moving({0: 5}, {0: 9}):
         assert places.read([0, 1]) == {0: 5, 1: 7}
     assert places.read([0, 1]) == {0: 9, 1: 7}
+
+
+def test_marks_move_with_their_places(places: LoadedPlaces) -> None:
+    passed = PartitionMarks('[["job",0,1,0,2,1000,1001]]')
+    with places.moving({0: 5}, {0: 9}, {0: passed}):
+        assert not places.marks([0])[0].marks(), "not before the rows are written"
+    with places.moving({0: 9}, {0: 10}):
+        pass
+    found = places.marks([0, 1, 2])
+    assert found[0].marks() == passed.marks()
+    assert not found[1].marks()
+    assert not found[2].marks()
+    places.write({0: 10})
+    assert not places.marks([0])[0].marks(), "its rows are read from elsewhere: what was passed before is not known"
 
 
 def test_two_loaders_have_partitions_of_their_own(places: LoadedPlaces) -> None:

@@ -59,6 +59,18 @@ def test_what_is_compiled_runs(java_home: Path, ecj: Path, sources: Path, tmp_pa
     assert [path.name for path in (tmp_path / "out").iterdir()] == [jar.name], "nothing else is left"
 
 
+def test_services_are_registered(java_home: Path, ecj: Path, sources: Path, tmp_path: Path) -> None:
+    """Flink finds our connector through Java's service loader."""
+    before = java_build._name(sources)
+    services = sources / "META-INF" / "services"
+    services.mkdir(parents=True)
+    (services / "some.Greeter").write_text("greeting.Greeting\n", encoding="utf-8")
+    jar = build_jar(java_home, ecj, [], sources, tmp_path / "out")
+    assert jar.name != before
+    with zipfile.ZipFile(jar) as archive:
+        assert archive.read("META-INF/services/some.Greeter") == b"greeting.Greeting\n"
+
+
 def test_it_is_compiled_again_only_if_a_source_has_changed(
     java_home: Path, ecj: Path, sources: Path, tmp_path: Path
 ) -> None:

@@ -27,6 +27,7 @@ from feature_store.plan.build import build_plan
 from feature_store.settings import Settings, StackSettings
 from feature_store.stack_file import ServiceRecord
 from feature_store.streaming.jobs import Streams
+from feature_store.streaming.loaded import LoadedPlaces
 from feature_store.streaming.topics import Topics
 from tests.conftest import RecordingReporter
 from tests.integration.streaming.stream_cases import Sender, activity, compare_when_settled, deploy, now_micros, source
@@ -132,6 +133,12 @@ def newest(redis: Redis) -> int:
     return 0
 
 
+def restarts_told(redis: Redis) -> int:
+    """How often Flink had restarted the job when it wrote the newest marks that are loaded."""
+    known = LoadedPlaces(redis, SCHEMA).marks([0, 1])
+    return max((marks.marks()[-1].attempt.number for marks in known.values() if marks.marks()), default=0)
+
+
 def has_checkpoint(streams: Streams) -> bool:
     """Whether the group's job has made one, or went on from one."""
     return "/chk-" in streams.records.read()[GROUP.id].state_path
@@ -193,6 +200,8 @@ def test_every_service_may_be_killed_under_load(
             recovered[name] = (now_micros() - killed) / 1e6
             print(f"{name}: fresh again after {recovered[name]:.1f} s")  # noqa: T201 - for pytest -s
             assert newest(redis) > began
+            if name == "flink-taskmanager":
+                assert restarts_told(redis) > 0, "the progress is that of the attempt after the kill"
             if name == "flink-jobmanager":
                 assert has_checkpoint(streams)
                 assert "/chk-" in restored_from(streams), "without one it would have begun where it first did"
