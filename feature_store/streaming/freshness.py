@@ -27,7 +27,7 @@ class Freshness:
     Args:
         group_id: "name@version".
         sla: the group's `freshness`.
-        touched: age of the last word of how far the group is loaded.
+        touched: age of the newest instant at which the group was complete.
         newest: age of the newest feature timestamp of which all rows are known: how far the watermark is behind.
         behind: for how long a row that is due has not come; 0 while none is due.
     """

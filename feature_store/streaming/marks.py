@@ -68,6 +68,14 @@ class Reached:
         """
         return (self.watermark + 1) * MILLISECOND // slide * slide
 
+    def complete_at(self, out_of_orderness: int) -> int:
+        """The newest instant (microseconds) by which all rows that were due are loaded: those older than the disorder.
+
+        Args:
+            out_of_orderness: of the stream (microseconds), by which its watermark is behind its newest event.
+        """
+        return min(self.written * MILLISECOND, (self.watermark + 1) * MILLISECOND + out_of_orderness)
+
 
 class PartitionMarks:
     """The newest mark of every subtask in one partition.

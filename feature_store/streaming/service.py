@@ -97,9 +97,15 @@ class Service:
         return refill(self._catalog, self._redis, schema, self._plan_of(schema).group.commit_size)
 
     def _note_progress(self, schema: GroupSchema, reached: Reached) -> None:
-        """Says in Redis that a group is up to date, and up to when its rows are there."""
-        newest = reached.newest(self._plan_of(schema).slide)
-        GuardedWriter(self._redis, schema).touch(from_micros(reached.written * MILLISECOND), newest)
+        """Says in Redis up to when a group's rows are there.
+
+        Without heartbeats nobody knows whether a row is due while no events come: that the job is alive counts then.
+        """
+        plan = self._plan_of(schema)
+        assert plan.stream is not None
+        beats, disorder = plan.stream.heartbeats, plan.stream.out_of_orderness_size
+        complete_at = reached.complete_at(disorder) if beats else reached.written * MILLISECOND
+        GuardedWriter(self._redis, schema).touch(from_micros(complete_at), reached.newest(plan.slide))
 
     def _plan_of(self, schema: GroupSchema) -> GroupPlan:
         return next(plan for plan in self._plans if plan.schema == schema)

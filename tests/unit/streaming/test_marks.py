@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from feature_store.duration import SECOND
-from feature_store.streaming.marks import ATTEMPTS, Attempt, Mark, PartitionMarks, Reached, reached
+from feature_store.streaming.marks import ATTEMPTS, MILLISECOND, Attempt, Mark, PartitionMarks, Reached, reached
 
 MOST_PARTITIONS = 3
 USERS = 5
@@ -106,6 +106,14 @@ def test_what_one_loader_has_kept_another_goes_on_from() -> None:
 def test_the_watermark_is_said_of_whole_steps(watermark: int, newest: int) -> None:
     """Rows of 1 s are written when the watermark reaches 999 ms: nothing is to come up to the end of it."""
     assert Reached(watermark, 0).newest(SECOND) == newest * SECOND
+
+
+@pytest.mark.parametrize(
+    ("watermark", "written", "complete"), [(999, 9000, 1500), (999, 1400, 1400), (2999, 3000, 3000)]
+)
+def test_a_stream_is_complete_up_to_where_its_disorder_ends(watermark: int, written: int, complete: int) -> None:
+    """And never beyond the clock, however far ahead events are dated."""
+    assert Reached(watermark, written).complete_at(500 * MILLISECOND) == complete * MILLISECOND
 
 
 @dataclass
