@@ -4,6 +4,10 @@ One process keeps up with 100,000 rows a second; more of them share the partitio
 twice, and the guard keeps an older one from replacing a newer one, so the effect is that of once. Where reading goes on
 is what Redis says (`loaded.py`): rows that it has lost are read again. How far a group is loaded follows from marks
 among the updates (`marks.py`).
+
+Updates that Kafka has deleted before they were read come from the group's table. What the stream had not committed yet
+is missing from both until its next commit: the table is looked at again until it has all of that time, and no progress
+is told meanwhile.
 """
 
 from __future__ import annotations
@@ -44,8 +48,12 @@ _INSTANT = pl.Datetime("us", "UTC")
 
 log = logging.getLogger("feature_store.loader")
 
-Refill = Callable[[GroupSchema], int | None]
-"""Fills Redis from a group's table; the instant (microseconds) from which on updates have to be read, None for all."""
+GAP_SECONDS = 60.0
+"""How often the table is looked at for updates that Kafka has deleted."""
+
+Refill = Callable[[GroupSchema, bool], int | None]
+"""Fills Redis from a group's table, the whole of it or what is new in it; the instant (microseconds) from which on
+updates have to be read, None for all."""
 Tell = Callable[[GroupSchema, Reached], None]
 """Takes note of how far a group is loaded."""
 
@@ -73,7 +81,7 @@ class Loader:
     Args:
         kafka_servers: the address of Kafka.
         redis: from `connect`.
-        refill: called for a group of which Redis knows nothing.
+        refill: called for a group of which Redis knows nothing, or of which Kafka has deleted updates.
         tell: called when a group has come further.
     """
 
@@ -88,13 +96,16 @@ class Loader:
         self._given: dict[str, list[int]] = {}
         """The partitions that are this process's, by topic."""
         self._reading: dict[str, Reading] = {}
+        self._gaps: dict[str, int] = {}
+        """When (microseconds) a gap was found whose rows may not be in the table yet, by topic."""
+        self._gaps_at = 0.0
         self._look_at = 0.0
         self._wait = WAIT_SECONDS
         self._consumer: Consumer = Consumer(
             {
                 **kafka_client(kafka_servers),
                 "group.id": CONSUMER_GROUP,
-                "auto.offset.reset": "earliest",
+                "auto.offset.reset": "error",  # a place that Kafka does not have any more is a gap to be filled
                 "enable.auto.commit": False,
                 "isolation.level": "read_uncommitted",  # rows are idempotent: waiting for a commit would cost seconds
                 "fetch.wait.max.ms": 100,  # with data Kafka answers at once; asked more often it takes a core's tenth
@@ -124,13 +135,19 @@ class Loader:
 
     def step(self) -> int:
         """Writes what has arrived, waiting a moment if nothing has; gives the number of rows read."""
+        from confluent_kafka import KafkaError
+
         if time.monotonic() >= self._look_at:
             self._look()
             self._look_at = time.monotonic() + LOOK_SECONDS
+        if self._gaps and time.monotonic() >= self._gaps_at:
+            self._fill_gaps()
         by_topic: dict[str, list[Message]] = {}
         for message in self._consumer.consume(ROWS_AT_ONCE, self._wait):
             if (error := message.error()) is None:
                 by_topic.setdefault(str(message.topic()), []).append(message)
+            elif error.code() == KafkaError._AUTO_OFFSET_RESET:  # noqa: SLF001 - its documented name
+                self._look_again(str(message.topic()))
             else:
                 _warn(error)
         rows = sum(self._take_in(topic, messages) for topic, messages in by_topic.items())
@@ -163,7 +180,7 @@ class Loader:
                 if reading is None or known != reading.places:
                     self._reading[topic] = self._place(topic, schema, partitions, known)
                     changed = True
-                else:
+                elif topic not in self._gaps:
                     self._tell_progress(schema, topic, reading)
             except Exception as error:
                 log.warning("%s: %s", topic, error)
@@ -175,15 +192,49 @@ class Loader:
         """From where on to read a group's partitions; Redis knows these places then."""
         places = LoadedPlaces(self._redis, schema)
         self._writers.pop(topic, None)  # an emptied Redis has forgotten the layout, too
-        unknown = [number for number in partitions if number not in known]
+        lost = self._lost(topic, known)
+        unknown = [number for number in partitions if number not in known or number in lost]
         if unknown:
             log.info("%s: filling Redis from %s", topic, schema.table)
-            since = self._refill(schema)
+            now = to_micros(datetime.now(UTC))
+            since = self._refill(schema, True)
+            if lost and since is not None:
+                self._gaps[topic] = now
             found = self._since(topic, unknown, since)
             places.write(found)
             known = known | found
         log.info("%s: reading from %s", topic, known)
         return Reading({number: known[number] for number in partitions}, places.marks(partitions))
+
+    def _lost(self, topic: str, known: dict[int, int]) -> set[int]:
+        """The partitions in which Kafka does not have the updates any more at which reading would go on."""
+        from confluent_kafka import TopicPartition
+
+        lost = set()
+        for number, place in known.items():
+            first, end = self._consumer.get_watermark_offsets(TopicPartition(topic, number), timeout=ANSWER_SECONDS)
+            if not first <= place <= end:
+                lost.add(number)
+                log.error(
+                    "%s: a gap in partition %d: updates are loaded up to offset %d, Kafka has %d to %d; raise the "
+                    "retention of the topic, or look why the loader was behind",
+                    topic, number, place, first, end,
+                )  # fmt: skip
+        return lost
+
+    def _fill_gaps(self) -> None:
+        """Takes what is new in the tables of groups with gaps, until they have all of the time of the gap."""
+        self._gaps_at = time.monotonic() + GAP_SECONDS
+        for topic, found_at in list(self._gaps.items()):
+            schema = self._groups.get(topic)
+            try:
+                since = found_at if schema is None else self._refill(schema, False)
+            except Exception as error:
+                log.warning("%s: %s", topic, error)
+                continue
+            if since is not None and since >= found_at:
+                log.info("%s: the gap is filled", topic)
+                del self._gaps[topic]
 
     def _since(self, topic: str, partitions: Iterable[int], instant: int | None) -> dict[int, int]:
         """The first offset of each partition that Kafka has since an instant (microseconds)."""
@@ -198,6 +249,11 @@ class Loader:
                 offset = self._consumer.offsets_for_times(wanted, timeout=ANSWER_SECONDS)[0].offset
                 found[number] = offset if offset >= 0 else end
         return found
+
+    def _look_again(self, topic: str) -> None:
+        """Reads no more of a topic before Redis and Kafka have said from where on."""
+        if self._reading.pop(topic, None) is not None:
+            self._read_from_places()
 
     def _read_from_places(self) -> None:
         from confluent_kafka import TopicPartition
@@ -228,8 +284,7 @@ class Loader:
                 self._move(schema, topic, reading, rows)
         except Exception as error:
             log.warning("%s: %s", topic, error)
-            self._reading.pop(topic)
-            self._read_from_places()
+            self._look_again(topic)
             return 0
         return len(rows)
 

@@ -1,4 +1,4 @@
-"""Filling a Redis that knows nothing of a streaming group: its table first, then the updates since the last commit."""
+"""Filling a Redis that lacks rows of a streaming group: its table first, then the updates since the last commit."""
 
 from __future__ import annotations
 
@@ -20,18 +20,19 @@ MARGIN = 15 * MINUTE
 checkpoint that takes longer than 10 minutes fails, and after a failure the rows that are not committed come again."""
 
 
-def refill(catalog: Catalog, redis: Redis, schema: GroupSchema, commit_interval: int) -> int | None:
+def refill(catalog: Catalog, redis: Redis, schema: GroupSchema, commit_interval: int, full: bool) -> int | None:
     """Writes the newest row of every entity in a group's table.
 
     Args:
         commit_interval: of the stream (microseconds).
+        full: the whole table, else what is new in it.
 
     Returns:
         The instant (microseconds) from which on updates may not be in the table; None if the stream has committed
         nothing yet, so that all updates have to be read.
     """
     committed = _last_commit(catalog.load_table(schema.table))
-    materialize(catalog, redis, schema, full=True)
+    materialize(catalog, redis, schema, full=full)
     return None if committed is None else committed - commit_interval - MARGIN
 
 

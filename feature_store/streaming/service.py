@@ -93,8 +93,8 @@ class Service:
         self._loader.serve([plan.schema for plan in self._plans])
         self._loader.step()
 
-    def _refill(self, schema: GroupSchema) -> int | None:
-        return refill(self._catalog, self._redis, schema, self._plan_of(schema).group.commit_size)
+    def _refill(self, schema: GroupSchema, full: bool) -> int | None:
+        return refill(self._catalog, self._redis, schema, self._plan_of(schema).group.commit_size, full)
 
     def _note_progress(self, schema: GroupSchema, reached: Reached) -> None:
         """Says in Redis up to when a group's rows are there.
