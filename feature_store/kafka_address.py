@@ -17,6 +17,8 @@ _LOGINS = {
     "SCRAM-SHA-256": "org.apache.kafka.common.security.scram.ScramLoginModule",
     "SCRAM-SHA-512": "org.apache.kafka.common.security.scram.ScramLoginModule",
 }
+JAAS = "sasl.jaas.config"
+"""The property of clients in Java that holds the password."""
 _PROTOCOLS = ("plaintext", "ssl", "sasl_plaintext", "sasl_ssl")
 
 
@@ -86,15 +88,26 @@ class KafkaAddress:
             found["ssl.ca.location"] = self.ca
         return found
 
-    def java_options(self) -> dict[str, str]:
-        """For Flink's clients, in Java; the file of `ca` has to be there, too."""
+    def login(self) -> str:
+        """What a client in Java logs in with, the value of `JAAS`; empty without a user."""
+        if not self.user:
+            return ""
+        user, password = _escaped(self.user), _escaped(self.password)
+        return f'{_LOGINS[self.mechanism]} required username="{user}" password="{password}";'
+
+    def java_options(self, login_file: str) -> dict[str, str]:
+        """For Flink's clients, in Java, without the password: they read `login` from a file of their machine.
+
+        The file of `ca` has to be there, too.
+        """
         found = {"bootstrap.servers": self.servers}
         if self.protocol != "plaintext":
             found["security.protocol"] = self.protocol.upper()
         if self.user:
-            login = f'{_LOGINS[self.mechanism]} required username="{_escaped(self.user)}"'
             found["sasl.mechanism"] = self.mechanism
-            found["sasl.jaas.config"] = f'{login} password="{_escaped(self.password)}";'
+            found["config.providers"] = "file"
+            found["config.providers.file.class"] = "org.apache.kafka.common.config.provider.FileConfigProvider"
+            found[JAAS] = f"${{file:{login_file}:{JAAS}}}"
         if self.ca:
             found |= {"ssl.truststore.type": "PEM", "ssl.truststore.location": self.ca}
         return found

@@ -12,6 +12,7 @@
 | FS_FLINK_DEPLOY     | a command that starts and ends application clusters             | none: a session cluster      |
 | FS_FLINK_KERNEL     | where application clusters find the kernel's jar (path or URL)  | where it lies here           |
 | FS_FLINK_PYTHON     | a Python that has apache-flink 2.1, to submit jobs with         | in `<FS_HOME>/flink-venv`    |
+| FS_FLINK_SECRETS    | the folder where Flink's machines have `kafka.properties`       | `<FS_HOME>/secrets`          |
 | FS_FLINK_STATE      | where Flink keeps checkpoints and savepoints, as a URL          | `file://<FS_HOME>/flink`     |
 | FS_WAREHOUSE        | where Iceberg keeps its files, as a URL                         | `file://<FS_HOME>/warehouse` |
 | FS_DAGSTER_URL      | a Dagster web server to talk to                                 | the embedded one             |
@@ -46,6 +47,7 @@ import msgspec
 from feature_store import stack_file
 from feature_store.dsl.collect import DEFINITION_PACKAGES
 from feature_store.errors import StackError
+from feature_store.secret_files import secrets_folder
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 DATABASES = ("registry", "iceberg", "dagster", "shop")
@@ -81,6 +83,7 @@ class Settings:
         flink_url: the REST address of the Flink cluster; of application clusters, with `JOB_PLACE` for a job's name.
         flink_deploy: the command that starts and ends application clusters; empty for a session cluster.
         flink_kernel: where application clusters find the kernel's jar; empty for `kernel_jar`.
+        flink_secrets: the folder in which Flink's processes find the password of Kafka.
         flink_python: the Python of Flink's environment, which submits jobs.
         flink_home: the folder with `conf` and `lib`, for the variables FLINK_HOME and FLINK_CONF_DIR of that Python.
         flink_state: the URL under which `checkpoints` and `savepoints` lie.
@@ -105,6 +108,7 @@ class Settings:
     flink_url: str = ""
     flink_deploy: str = ""
     flink_kernel: str = ""
+    flink_secrets: str = ""
     flink_python: Path = Path()
     flink_home: Path = Path()
     flink_state: str = ""
@@ -147,6 +151,9 @@ class Settings:
             data_root=_folder(environ.get("FS_DATA_ROOT") or home),
             kafka_servers=environ.get("FS_KAFKA") or (stack.kafka_servers if stack else ""),
             **_flink_clusters(environ, stack),
+            flink_secrets=environ.get("FS_FLINK_SECRETS")
+            or (stack.flink_secrets if stack else "")
+            or str(secrets_folder(home)),
             flink_python=Path(environ.get("FS_FLINK_PYTHON") or (stack.flink_python if stack else "")),
             flink_home=Path(stack.flink_home if stack else ""),
             flink_state=stack.flink_state if stack and not environ.get("FS_FLINK_STATE") else flink_state(environ),
@@ -205,6 +212,7 @@ class StackSettings:
         java_home: an existing Java; None for the embedded one.
         kafka, flink_url: an existing Kafka and Flink cluster; empty for the embedded ones.
         flink_deploy, flink_kernel: what application clusters are started with, and where they find the kernel's jar.
+        flink_secrets: where Flink's machines have the password of Kafka; empty: where it lies here.
         flink_python: the Python of an existing Flink environment; None for one of our own.
         flink_state: the URL under which Flink keeps its checkpoints and savepoints.
         jars: the folder of downloaded jars.
@@ -227,6 +235,7 @@ class StackSettings:
     flink_url: str = ""
     flink_deploy: str = ""
     flink_kernel: str = ""
+    flink_secrets: str = ""
     flink_python: Path | None = None
     flink_state: str = ""
 
@@ -252,6 +261,7 @@ class StackSettings:
             pool_slots=_pool_slots(environ.get("FS_POOL_SLOTS") or "1"),
             kafka=environ.get("FS_KAFKA", ""),
             **_flink_clusters(environ),
+            flink_secrets=environ.get("FS_FLINK_SECRETS", ""),
             flink_python=Path(flink_python).expanduser().absolute() if flink_python else None,  # a link by purpose
             flink_state=flink_state(environ),
         )
@@ -275,6 +285,7 @@ class StackSettings:
             "FS_FLINK_URL": self.flink_url,
             "FS_FLINK_DEPLOY": self.flink_deploy,
             "FS_FLINK_KERNEL": self.flink_kernel,
+            "FS_FLINK_SECRETS": self.flink_secrets,
             "FS_FLINK_PYTHON": str(self.flink_python or ""),
             "FS_FLINK_STATE": self.flink_state,
         }

@@ -50,6 +50,7 @@ class Connections:
     flink_state: str = ""
     flink_deploy: str = ""
     flink_kernel: str = ""
+    flink_secrets: str = ""
     kernel_jar: str = ""
     local_files_jar: str = ""
 

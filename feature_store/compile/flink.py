@@ -27,7 +27,7 @@ KAFKA_PARTITION, KAFKA_OFFSET, RECORDED_AT = "kafka_partition", "kafka_offset", 
 
 @dataclass(frozen=True)
 class Target:
-    """Where a job reads and writes: addresses and credentials, which are no part of a definition.
+    """Where a job reads and writes: addresses and users, which are no part of a definition. No passwords.
 
     Args:
         kafka: properties of a Kafka client in Java.

@@ -11,6 +11,7 @@ from feature_store.local.orchestrator import WEB_SERVER, dagster_services
 from feature_store.local.ports import LOOPBACK, plan_ports
 from feature_store.local.programs import package_folder
 from feature_store.local.service import Service
+from feature_store.secret_files import with_passfile, write_pgpass
 from feature_store.settings import StackSettings, database_url
 from feature_store.stack_file import Connections, ServiceRecord
 
@@ -74,9 +75,8 @@ def assemble(settings: StackSettings, *, dagster: bool, streams: bool) -> Assemb
     if dagster:
         port = plan.ports[WEB_SERVER]
         connections = replace(connections, dagster_url=f"http://{LOOPBACK}:{port}")
-        services += dagster_services(
-            settings, connections, database_url(pg_url, "dagster"), port, needs=tuple(embedded)
-        )
+        database = with_passfile(database_url(pg_url, "dagster"), write_pgpass(settings.home, pg_url))
+        services += dagster_services(settings, connections, database, port, needs=tuple(embedded))
     return Assembly(tuple(services), external, connections, plan.notices)
 
 

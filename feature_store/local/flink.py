@@ -184,12 +184,14 @@ class EmbeddedFlink:
         java_home: the Java they run on.
         logs: the folder of the supervisor's logs; Flink's web pages show them, too.
         ports: by the names in `PORTS`.
+        pgpass: the file that the JDBC driver of PostgreSQL looks passwords up in.
     """
 
     home: FlinkHome
     java_home: Path
     logs: Path
     ports: Mapping[str, int]
+    pgpass: Path
 
     @property
     def url(self) -> str:
@@ -232,6 +234,7 @@ class EmbeddedFlink:
             "JAVA_HOME": str(self.java_home),
             "FLINK_HOME": str(folder),
             **{f"FLINK_{name}_DIR": path for name, path in folders.items()},
+            "PGPASSFILE": str(self.pgpass),
             "MALLOC_ARENA_MAX": "2",  # RocksDB allocates from many threads
         }
 

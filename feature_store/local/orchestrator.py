@@ -31,7 +31,8 @@ def dagster_services(
     Args:
         settings: what the stack was asked for.
         connections: where the other services are.
-        database_url: SQLAlchemy URL of Dagster's own database, with its driver.
+        database_url: SQLAlchemy URL of Dagster's own database, with its driver; it stands in the environment, so
+            without a password.
         port: of the web server.
         needs: names of the services to wait for.
 

@@ -18,6 +18,7 @@ from feature_store import stack_file
 from feature_store.errors import StackError
 from feature_store.local import flink_environment, jars, java_build, processes, streaming
 from feature_store.local.supervisor import EXIT_HELD_BY_ANOTHER, running_supervisor
+from feature_store.secret_files import without_secrets
 from feature_store.settings import REPOSITORY, StackSettings
 from feature_store.stack_file import Identity, StackRecord
 
@@ -173,7 +174,7 @@ def _launch(settings: StackSettings, dagster: bool, streams: bool) -> None:
         done = subprocess.run(
             command,
             cwd=REPOSITORY,
-            env={**os.environ, "FS_HOME": str(home), "PYTHONPATH": path},
+            env={**without_secrets(os.environ), "FS_HOME": str(home), "PYTHONPATH": path},
             input=settings.to_json(),
             stdout=output,
             stderr=output,

@@ -11,6 +11,7 @@ from pathlib import Path
 from feature_store.local import flink, flink_environment, jars, java_build, kafka
 from feature_store.local.jars import Jar
 from feature_store.local.service import Service
+from feature_store.secret_files import write_kafka, write_pgpass
 from feature_store.settings import LOADER_READY, REPOSITORY, StackSettings
 from feature_store.stack_file import Connections, ServiceRecord
 from feature_store.streaming.cluster import rest_options
@@ -103,7 +104,9 @@ def prepare(
             services.append(broker.result().service())
     url = settings.flink_url
     if not url:
-        cluster = flink.EmbeddedFlink(home, java_home, settings.home / "logs", chosen)
+        pgpass = write_pgpass(settings.home, connections.pg_url)
+        write_kafka(settings.home, servers)
+        cluster = flink.EmbeddedFlink(home, java_home, settings.home / "logs", chosen, pgpass)
         services += cluster.services()
         url = cluster.url
     connections = replace(
@@ -115,6 +118,7 @@ def prepare(
         flink_state=settings.flink_state,
         flink_deploy=settings.flink_deploy,
         flink_kernel=settings.flink_kernel,
+        flink_secrets=settings.flink_secrets,
         kernel_jar=str(jar),
     )
     services.append(_loader(settings, connections, (*needs, *(() if settings.kafka else (kafka.KAFKA,)))))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from feature_store.errors import StackError
 from feature_store.offline.catalog import CATALOG
+from feature_store.secret_files import write_pgpass
 from feature_store.settings import LOCAL_FILES_CLASS, Settings
 
 if TYPE_CHECKING:
@@ -63,13 +64,15 @@ def spark_session(settings: Settings, name: str) -> Iterator[SparkSession]:
 
 
 def _configuration(settings: Settings) -> dict[str, str]:
+    """What stands in the arguments of Spark's Java process, so without a password."""
+    password = f'"-Dorg.postgresql.pgpassfile={write_pgpass(settings.home, settings.pg_url)}"'
     catalog = f"spark.sql.catalog.{CATALOG}"
     return {
         "spark.master": settings.spark_master,
         "spark.driver.memory": settings.spark_memory,
         "spark.driver.host": "127.0.0.1",
         "spark.driver.bindAddress": "127.0.0.1",
-        "spark.driver.extraJavaOptions": f"-Duser.timezone=UTC -XX:+UseSerialGC {_LATE_OPTIMIZER}",
+        "spark.driver.extraJavaOptions": f"-Duser.timezone=UTC -XX:+UseSerialGC {_LATE_OPTIMIZER} {password}",
         "spark.jars": ",".join(str(jar) for jar in settings.spark_jars),
         "spark.local.dir": str(settings.home / "spark"),
         "spark.log.level": "ERROR",
@@ -84,7 +87,6 @@ def _configuration(settings: Settings) -> dict[str, str]:
         f"{catalog}.catalog-impl": "org.apache.iceberg.jdbc.JdbcCatalog",
         f"{catalog}.uri": settings.jdbc_url("iceberg"),
         f"{catalog}.jdbc.user": settings.pg_user,
-        f"{catalog}.jdbc.password": settings.pg_password,
         f"{catalog}.jdbc.schema-version": "V1",
         f"{catalog}.warehouse": settings.warehouse,
         # With the cache on, Spark keeps stale metadata after a commit by pyiceberg or Flink.

@@ -18,6 +18,7 @@ from typing import Protocol
 
 from feature_store.compile.flink import FlinkJob
 from feature_store.errors import NotFoundError, StackError
+from feature_store.secret_files import without_secrets, write_kafka, write_pgpass
 from feature_store.settings import JOB_PLACE, Settings
 from feature_store.streaming.cluster import FlinkCluster, RunningJob, rest_options
 from feature_store.streaming.failures import root_cause
@@ -73,7 +74,7 @@ class SessionCluster:
         """
         command = [str(self.settings.flink_python), str(_RUNNER)]
         spec = job_spec(job, {"execution.target": "remote", **rest_options(self.cluster.url), **config})
-        environment = {**os.environ, **self._environment()}
+        environment = {**without_secrets(os.environ), **self._environment()}
         with _ONE_AT_A_TIME:
             done = _run(command, spec, environment, f"job {job.name}", "Flink does not take the job")
         return done.split()[-1]
@@ -92,6 +93,7 @@ class SessionCluster:
             "FLINK_LOG_DIR": str(settings.home / "logs"),
             "HADOOP_CLASSPATH": "",
             "JVM_ARGS": _TRANSLATOR_MEMORY,
+            "PGPASSFILE": str(_written_secrets(settings)),
             "PATH": f"{settings.flink_python.parent}{os.pathsep}{java}{os.pathsep}{os.environ.get('PATH', '')}",
             "PYTHONPATH": "",
         }
@@ -105,6 +107,7 @@ class ApplicationClusters:
     """
 
     def __init__(self, settings: Settings) -> None:
+        self.settings = settings
         self.url = settings.flink_url
         self.command = shlex.split(settings.flink_deploy)
 
@@ -142,7 +145,8 @@ class ApplicationClusters:
 
     def _deploy(self, verb: str, name: str, spec: str) -> None:
         command = [*self.command, verb, cluster_name(name)]
-        _run(command, spec, os.environ, "FS_FLINK_DEPLOY", f"the command does not {verb} the cluster of {name}")
+        environment = {**without_secrets(os.environ), "PGPASSFILE": str(_written_secrets(self.settings))}
+        _run(command, spec, environment, "FS_FLINK_DEPLOY", f"the command does not {verb} the cluster of {name}")
 
 
 def cluster_name(name: str) -> str:
@@ -153,10 +157,16 @@ def cluster_name(name: str) -> str:
 
 
 def job_spec(job: FlinkJob, config: Mapping[str, str]) -> str:
-    """What `run_job.py` executes, as JSON; with passwords, so for a pipe and not for a command line."""
+    """What `run_job.py` executes, as JSON; without passwords."""
     steps = [{name: value for name, value in asdict(step).items() if value} for step in job.steps]
     named = {"pipeline.name": job.name, "table.local-time-zone": "UTC", **config}
     return json.dumps({"config": named, "steps": steps, "inserts": list(job.inserts)})
+
+
+def _written_secrets(settings: Settings) -> Path:
+    """Writes the files that Flink's processes on this machine look passwords up in; returns that of PostgreSQL."""
+    write_kafka(settings.home, settings.kafka_servers)
+    return write_pgpass(settings.home, settings.pg_url)
 
 
 def _run(command: list[str], spec: str, environment: Mapping[str, str], where: str, failure: str) -> str:

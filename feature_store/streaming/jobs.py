@@ -16,6 +16,7 @@ from feature_store.offline.tables import ensure_table
 from feature_store.plan.nodes import GroupPlan
 from feature_store.registry.store import Registry
 from feature_store.registry.streams import StreamJob, StreamJobs
+from feature_store.secret_files import KAFKA_FILE
 from feature_store.settings import Settings
 from feature_store.streaming.cluster import RunningJob
 from feature_store.streaming.deployment import deployment
@@ -169,15 +170,14 @@ class Streams:
 
 
 def target_of(settings: Settings) -> Target:
-    """Where jobs read and write."""
+    """Where jobs read and write; without passwords, which Flink's processes find in files of their machines."""
     return Target(
-        kafka=KafkaAddress.parse(settings.kafka_servers).java_options(),
+        kafka=KafkaAddress.parse(settings.kafka_servers).java_options(f"{settings.flink_secrets}/{KAFKA_FILE}"),
         kernel_jar=settings.flink_kernel or str(settings.kernel_jar),
         catalog={
             "catalog-impl": "org.apache.iceberg.jdbc.JdbcCatalog",
             "uri": settings.jdbc_url("iceberg"),
             "jdbc.user": settings.pg_user,
-            "jdbc.password": settings.pg_password,
             "jdbc.schema-version": "V1",
             "warehouse": settings.warehouse,
         },

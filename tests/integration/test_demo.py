@@ -15,6 +15,8 @@ import pytest
 from demo.dagster_runs import Dagster
 from feature_store import stack_file
 from feature_store.settings import REPOSITORY, Settings
+from feature_store.streaming.cluster import FlinkCluster
+from tests.integration import exposed
 
 
 class Newcomer:
@@ -44,7 +46,8 @@ def newcomer(tmp_path_factory: pytest.TempPathFactory, jars_folder: Path, flink_
 
 @pytest.mark.timeout(1200)
 def test_the_demo_goes_the_whole_way(newcomer: Newcomer) -> None:
-    first = newcomer.types("demo")
+    with exposed.Processes(newcomer.home) as processes:
+        first = newcomer.types("demo")
     assert "order_events   73,229" in first or re.search(r"order_events\s+7\d,\d{3}", first)
     assert "applied plan #1" in first
     assert "offline/user_orders/v1" in first
@@ -67,6 +70,17 @@ def test_the_demo_goes_the_whole_way(newcomer: Newcomer) -> None:
     assert last_day is not None
     assert dagster.has_partitions(("offline", "user_orders", "v1"), last_day[1], last_day[2])
     assert "user_return_rate_all_time" in newcomer.types("get", "user_orders@1")
+
+    passwords = {settings.pg_password, settings.redis_url.partition("@")[0].rpartition(":")[2]}
+    shown = {
+        "what ./fs says": first + again + newcomer.types("status"),
+        **dict([exposed.dagster_page(settings.dagster_url)]),
+        **dict(exposed.flink_answers(FlinkCluster(settings.flink_url))),
+    }
+    told = [*processes.seen, *shown.items(), *exposed.files(newcomer.home), *exposed.tables(settings)]
+    assert any("spark.sql.catalog.fs" in arguments for _, arguments in processes.seen), "Spark was there"
+    assert [where for where, text in told for password in passwords if password in text] == []
+    assert exposed.open_files(newcomer.home) == []
 
     record = stack_file.read(newcomer.home)
     assert record is not None

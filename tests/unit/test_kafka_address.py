@@ -12,8 +12,8 @@ from feature_store.settings import StackSettings
 def test_servers_alone() -> None:
     address = KafkaAddress.parse("one:9092,two:9092")
     plain = {"bootstrap.servers": "one:9092,two:9092"}
-    assert address.client_options() == address.java_options() == plain
-    assert KafkaAddress.parse("plaintext://one:9092,two:9092").java_options() == plain
+    assert address.client_options() == address.java_options("login") == plain
+    assert KafkaAddress.parse("plaintext://one:9092,two:9092").java_options("login") == plain
 
 
 def test_a_user_with_a_password() -> None:
@@ -26,12 +26,16 @@ def test_a_user_with_a_password() -> None:
         "sasl.password": 'p@ss"',
         "ssl.ca.location": "/etc/ca.pem",
     }
-    assert KafkaAddress.parse(text).java_options() == {
+    assert KafkaAddress.parse(text).login() == (
+        'org.apache.kafka.common.security.scram.ScramLoginModule required username="fs" password="p@ss\\"";'
+    )
+    assert KafkaAddress.parse(text).java_options("/secrets/kafka.properties") == {
         "bootstrap.servers": "one:9093,two:9093",
         "security.protocol": "SASL_SSL",
         "sasl.mechanism": "SCRAM-SHA-512",
-        "sasl.jaas.config": "org.apache.kafka.common.security.scram.ScramLoginModule required "
-        'username="fs" password="p@ss\\"";',
+        "sasl.jaas.config": "${file:/secrets/kafka.properties:sasl.jaas.config}",
+        "config.providers": "file",
+        "config.providers.file.class": "org.apache.kafka.common.config.provider.FileConfigProvider",
         "ssl.truststore.type": "PEM",
         "ssl.truststore.location": "/etc/ca.pem",
     }

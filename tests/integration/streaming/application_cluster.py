@@ -38,7 +38,7 @@ def start(settings: Settings, folder: Path, spec: str) -> None:
     jars = [jar.resolve() for jar in (settings.flink_home / "lib").glob("*.jar")]
     ours = [jar for jar in jars if package not in jar.parents]
     home = flink.FlinkHome.prepare(folder, package, ours, configuration)
-    cluster = flink.EmbeddedFlink(home, settings.java_home, folder / "logs", ports)
+    cluster = flink.EmbeddedFlink(home, settings.java_home, folder / "logs", ports, Path(os.environ["PGPASSFILE"]))
     pids = []
     for service in cluster.services():
         command = [APPLICATION if part == SESSION else part for part in service.command]

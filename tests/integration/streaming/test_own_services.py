@@ -26,6 +26,7 @@ from feature_store.settings import REPOSITORY, Settings, StackSettings
 from feature_store.streaming.deployment import cluster_name
 from feature_store.streaming.progress import JobState, job_states
 from tests.conftest import RecordingReporter, session_port_base
+from tests.integration import exposed
 from tests.integration.streaming import application_cluster
 from tests.integration.streaming.stream_cases import Sender, activity, compare_when_settled, now_micros, prepare, source
 
@@ -161,6 +162,12 @@ def test_each_job_has_a_cluster_of_its_own(
     found = compare_when_settled(store, sender, GROUP)
     assert found.is_equal, found
     assert found.rows > 20
+    told = [*exposed.files(clusters)]
+    for name in (LOG, GROUP.id):
+        told += exposed.flink_answers(streams.flink.cluster_of(name))
+    assert len(told) > 20
+    secrets = ("it's secret", store.settings.pg_password)
+    assert [where for where, text in told for secret in secrets if secret in text] == []
     assert [outcome.did for outcome in streams.supervise()] == ["runs", "runs"]
     eventually(lambda: [reads_all(state, sender) for state in job_states(streams)] == [True, True])
 
