@@ -22,6 +22,7 @@ _DESCRIPTIONS = {
     "range": "All values lie within their expected bounds.",
     "set": "All values are among those that are expected.",
     "row_count": "There are about as many rows as in recent partitions.",
+    "overflow": "Hardly any value or row is lost because an INT does not fit 64 bits.",
     "source_freshness": "The sources have rows up to the end of the partition.",
 }
 

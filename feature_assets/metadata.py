@@ -96,6 +96,7 @@ def run_metadata(done: Materialization, preview: Iterable[Mapping[str, Any]]) ->
         "entities": profile.entities,
         "features": dg.MetadataValue.table(_feature_records(profile)) if profile.features else "none",
         **null_rates(profile.null_rates),
+        **overflow_rates(profile),
         "distribution": dg.MetadataValue.md(distribution_plot(profile)),
         "preview": preview_table(preview),
         "inputs": dg.MetadataValue.table(
@@ -107,6 +108,7 @@ def run_metadata(done: Materialization, preview: Iterable[Mapping[str, Any]]) ->
                         "without time": counts.null_timestamps,
                         "without key": counts.null_keys,
                         "not finite": counts.non_finite,
+                        "overflowed": counts.overflowed,
                     }
                 )
                 for counts in done.inputs
@@ -123,6 +125,15 @@ def run_metadata(done: Materialization, preview: Iterable[Mapping[str, Any]]) ->
 def null_rates(by_feature: Mapping[str, float]) -> Mapping[str, float]:
     """Each feature's share of NULLs as a number by itself, which Dagster plots over time."""
     return {f"null rate of {name}": rate for name, rate in by_feature.items()}
+
+
+def overflow_rates(profile: Profile) -> Mapping[str, float]:
+    """The share of values that do not fit 64 bits, of the features that can have such, as numbers over time."""
+    return {
+        f"overflow rate of {feature.name}": feature.overflow_rate
+        for feature in profile.features
+        if feature.overflow_rate is not None
+    }
 
 
 def preview_table(rows: Iterable[Mapping[str, Any]]) -> dg.TableMetadataValue | str:

@@ -118,8 +118,8 @@ class FeatureStore:
 
         Raises:
             NotFoundError: if the view is not recorded.
-            InputError: if a key column or a request value is missing or of the wrong type, or if an INT overflows in an
-                on-demand feature.
+            InputError: if a key column or a request value is missing or of the wrong type, or if the function of an
+                on-demand feature fails.
         """
         return self._reader.read(self.view(view_id), rows, now, request=request)
 

@@ -19,10 +19,11 @@ from typing import Any
 
 from benchmarks.streaming.flink_runs import bounded, prepare, run
 from benchmarks.streaming.setting import Load, Workbench, show, workbench
-from feature_store.compile.kernel_spec import kernel_inputs, kernel_spec
+from feature_store.compile.kernel_spec import kernel_spec
 from feature_store.dsl.source import StreamSource
 from feature_store.duration import SECOND
 from feature_store.errors import StackError
+from feature_store.plan.event_inputs import event_inputs
 from feature_store.plan.nodes import GroupPlan, WindowedRows
 from tests.integration.kernel_harness import KernelHarness, start_harness
 
@@ -86,7 +87,7 @@ def _steps(plan: GroupPlan, load: Load) -> Iterator[dict[str, Any]]:
     """Events as the kernel gets them, and once in a second of theirs the watermark."""
     assert plan.stream is not None
     assert isinstance(plan.rows, WindowedRows)
-    names = [str(value.value) for value in kernel_inputs(plan.rows).values]
+    names = [str(value.value) for value in event_inputs(plan.rows).values]
     newest = passed = 0
     for user, category, cents, at in zip(*load.columns(), strict=True):
         row = {"amount": cents / 100, "category": f"c{category}"}

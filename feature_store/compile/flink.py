@@ -1,7 +1,8 @@
 """A streaming group, and the event log of its source, as Flink SQL.
 
 A group's job: Kafka -> parse -> conditions and values -> window kernel -> rows to the topic of updates and to the
-offline table; events that are too late, or without a key, to the dead letters. The log's job keeps what was parsed.
+offline table; events that are too late, have no key, or make an INT overflow, to the dead letters. The log's job keeps
+what was parsed.
 """
 
 from __future__ import annotations
@@ -11,12 +12,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from feature_store.compile.flink_expressions import FUNCTIONS, flink_sql, flink_type, quote, sink_sql, text
-from feature_store.compile.kernel_spec import in_kernel_order, kernel_inputs, kernel_spec
-from feature_store.compile.sql_layout import all_of, indented, listed
+from feature_store.compile.kernel_spec import in_kernel_order, kernel_spec
+from feature_store.compile.sql_layout import all_of, indented, listed, nested
 from feature_store.dsl.source import StreamSource
 from feature_store.dtypes import TIMESTAMP
 from feature_store.duration import DAY, SECOND, parse_duration
+from feature_store.plan.event_inputs import event_inputs
 from feature_store.plan.nodes import GroupPlan, WindowedRows
+from feature_store.plan.overflow import null_on_overflow
 from feature_store.plan.schema import CREATED_TIMESTAMP, FEATURE_TIMESTAMP, GroupSchema
 
 CATALOG = "fs"
@@ -200,13 +203,15 @@ def _parsed(stream: StreamSource) -> Step:
 
 def _events(stream: StreamSource) -> Step:
     """The events that could be read; the payload goes along only where it may be needed for a dead letter."""
-    columns = [f"event.{quote('c_' + name)} AS {quote(name)}" for name in stream.schema]
     surely_in_time = max(parse_duration(stream.allowed_lateness) - SECOND, 0)
     watermark = "CURRENT_WATERMARK(_ts)"  # unknown at first, also when the job is restored
     late = f"{watermark} IS NULL OR _ts <= {watermark} - {_interval(surely_in_time)}"
     payload = f"CASE WHEN {late} THEN DECODE(payload, 'ISO-8859-1') END AS _payload"
     technical = ["_ts", "event.`at` AS _at", "_partition", "_offset", payload]
-    return Step(f"SELECT {listed([*technical, *columns])}\nFROM parsed\nWHERE event.problem IS NULL", view="events")
+    return Step(
+        f"SELECT {listed([*technical, *_columns_of_event(stream)])}\nFROM parsed\nWHERE event.problem IS NULL",
+        view="events",
+    )
 
 
 def _history(stream: StreamSource, target: Target, start: Start) -> Step:
@@ -245,7 +250,7 @@ def _past_and_present(stream: StreamSource, start: Start) -> Step:
 
 
 def _kernel_input(plan: GroupPlan, rows: WindowedRows, events: str) -> Step:
-    inputs, source = kernel_inputs(rows), rows.source
+    inputs, source = event_inputs(rows), rows.source
     event_id = f"CAST({quote(source.event_id)} AS STRING)" if source.event_id is not None else "CAST(NULL AS STRING)"
     columns = [f"{quote(key)} AS k{i}" for i, key in enumerate(plan.keys)]
     columns += ["_at AS `at`", f"{event_id} AS id", "_partition AS kafka_partition"]
@@ -254,6 +259,7 @@ def _kernel_input(plan: GroupPlan, rows: WindowedRows, events: str) -> Step:
     columns += [f"{flink_sql(value)} AS v{i}" for i, value in enumerate(inputs.values)]
     wanted = [f"{quote(key)} IS NOT NULL" for key in plan.keys]
     wanted += [flink_sql(inputs.where)] if inputs.where is not None else []
+    wanted += [f"NOT {flink_sql(inputs.overflow)}"] if inputs.overflow is not None else []
     return Step(f"SELECT {listed(columns)}\nFROM {events}\nWHERE {all_of(wanted)}", view="kernel_input")
 
 
@@ -278,7 +284,7 @@ def _features(plan: GroupPlan) -> Step:
     aggregated = [f"f{place[feature.name]} AS {quote(feature.name)}" for feature in plan.group.features]
     inner = f"SELECT {listed([*keys, 'feature_us AS _feature', 'created_us AS _created', *aggregated])}\n"
     inner += "FROM windows\nWHERE problem IS NULL"
-    derived = [f"{flink_sql(expression)} AS {quote(name)}" for name, expression in plan.derived]
+    derived = [f"{flink_sql(null_on_overflow(expression))} AS {quote(name)}" for name, expression in plan.derived]
     columns = [*map(quote, plan.keys), "_feature", "_created", *names, *derived]
     return Step(f"SELECT {listed(columns)}\nFROM (\n{indented(inner)}\n)", view="feature_rows")
 
@@ -320,7 +326,7 @@ def _to_table(schema: GroupSchema) -> str:
 
 
 def _to_dead_letters(plan: GroupPlan, stream: StreamSource) -> str:
-    """Events that came too late for the kernel, and events of nobody."""
+    """Events that came too late for the kernel, events of nobody, and those on which something overflows."""
     late = [text(stream.name), text(plan.group.id), text("too late"), "problem", text(stream.topic), "kafka_partition"]
     late += ["kafka_offset", _event_time("event_us"), "ENCODE(payload, 'ISO-8859-1')", _now()]
     nobody = [text(stream.name), text(plan.group.id), text("no key"), text("the key is missing or NULL")]
@@ -329,7 +335,30 @@ def _to_dead_letters(plan: GroupPlan, stream: StreamSource) -> str:
     return (
         f"INSERT INTO {CATALOG}.{DEAD_LETTERS}\nSELECT {listed(late)}\nFROM windows\nWHERE problem IS NOT NULL\n"
         f"UNION ALL\nSELECT {listed(nobody)}\nFROM parsed\nWHERE event.problem IS NULL AND ({no_key})"
+        f"{_overflowing(plan, stream)}"
     )
+
+
+def _overflowing(plan: GroupPlan, stream: StreamSource) -> str:
+    """The dead letters of events on which an expression of the group does not fit 64 bits; "" if there can be none.
+
+    Only those that Kafka brings: of the event log, batch counts them.
+    """
+    assert isinstance(plan.rows, WindowedRows)
+    overflow = event_inputs(plan.rows).overflow
+    if overflow is None:
+        return ""
+    problem = "an INT of the group does not fit 64 bits"
+    letter = [text(stream.name), text(plan.group.id), text("overflow"), text(problem), text(stream.topic)]
+    letter += ["_partition", "_offset", _event_time("_at"), "_payload", _now()]
+    columns = ["_partition", "_offset", "event.`at` AS _at", "payload AS _payload", *_columns_of_event(stream)]
+    readable = f"SELECT {listed(columns)}\nFROM parsed\nWHERE event.problem IS NULL"
+    wanted = [*(f"{quote(key)} IS NOT NULL" for key in plan.keys), flink_sql(overflow)]
+    return f"\nUNION ALL\nSELECT {listed(letter)}\nFROM {nested(readable)}\nWHERE {all_of(wanted)}"
+
+
+def _columns_of_event(stream: StreamSource) -> list[str]:
+    return [f"event.{quote('c_' + name)} AS {quote(name)}" for name in stream.schema]
 
 
 def _table(name: str) -> str:

@@ -86,7 +86,7 @@ _EXACT = {
     "abs": "fs_abs",
     "micros_between": "fs_subtract",
 }
-"""INT arithmetic, which must fail where Flink's own wraps."""
+"""INT arithmetic, NULL where the result does not fit 64 bits and Flink's own wraps."""
 
 
 def _coalesce(*args: str) -> str:

@@ -1,41 +1,22 @@
-"""What the window kernel is told: its aggregates as JSON, and the inputs that Flink SQL computes for each event."""
+"""What the window kernel is told: its aggregates as JSON, over the inputs that Flink SQL computes for each event.
+
+Of `event_inputs` the conditions are the columns p0, p1, … of the kernel's input, and the values v0, v1, ….
+"""
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from typing import Any
 
-from feature_store.dtypes import DType
 from feature_store.duration import parse_duration
-from feature_store.plan.expression_nodes import Expression, column
+from feature_store.plan.event_inputs import EventInputs, event_inputs, inlined, value_of, written_out
+from feature_store.plan.expression_nodes import Expression
 from feature_store.plan.nodes import Aggregate, GroupPlan, WindowedRows
-
-
-@dataclass(frozen=True)
-class KernelInputs:
-    """What the kernel needs of each event: conditions (columns p0, p1, … of its input) and values (v0, v1, …).
-
-    Both are over the columns of the source alone: computed columns are written out in full.
-    """
-
-    where: Expression | None
-    conditions: tuple[Expression, ...]
-    values: tuple[Expression, ...]
 
 
 def in_kernel_order(rows: WindowedRows) -> tuple[Aggregate, ...]:
     """The aggregates by name: the kernel's state must not depend on the order in which features are written down."""
     return tuple(sorted(rows.aggregates, key=lambda aggregate: aggregate.name))
-
-
-def kernel_inputs(rows: WindowedRows) -> KernelInputs:
-    """The different conditions and input values of a group's aggregates, in order of their first use."""
-    computed, aggregates = _written_out(rows), in_kernel_order(rows)
-    conditions = [_inline(a.where, computed) for a in aggregates if a.where is not None]
-    values = [_value(rows, name, computed) for a in aggregates for name in (a.column, a.by) if name is not None]
-    where = _inline(rows.where, computed) if rows.where is not None else None
-    return KernelInputs(where, tuple(dict.fromkeys(conditions)), tuple(dict.fromkeys(values)))
 
 
 def kernel_spec(plan: GroupPlan, *, cut: int | None = None, standing: bool = False) -> str:
@@ -49,7 +30,7 @@ def kernel_spec(plan: GroupPlan, *, cut: int | None = None, standing: bool = Fal
     stream, rows = plan.stream, plan.rows
     assert stream is not None
     assert isinstance(rows, WindowedRows)
-    computed, inputs = _written_out(rows), kernel_inputs(rows)
+    computed, inputs = written_out(rows), event_inputs(rows)
     spec: dict[str, Any] = {
         "format": 1,
         "slide": plan.slide,
@@ -63,13 +44,13 @@ def kernel_spec(plan: GroupPlan, *, cut: int | None = None, standing: bool = Fal
 
 
 def _aggregate(
-    rows: WindowedRows, aggregate: Aggregate, inputs: KernelInputs, computed: dict[str, Expression]
+    rows: WindowedRows, aggregate: Aggregate, inputs: EventInputs, computed: dict[str, Expression]
 ) -> dict[str, Any]:
     def position(name: str | None) -> int | None:
-        return None if name is None else inputs.values.index(_value(rows, name, computed))
+        return None if name is None else inputs.values.index(value_of(rows, name, computed))
 
     def dtype(name: str | None) -> str | None:
-        return None if name is None else str(_value(rows, name, computed).dtype)
+        return None if name is None else str(value_of(rows, name, computed).dtype)
 
     where = aggregate.where
     return {
@@ -81,27 +62,7 @@ def _aggregate(
         "value": position(aggregate.column),
         "weight": position(aggregate.by),
         "weight_type": dtype(aggregate.by),
-        "pass": None if where is None else inputs.conditions.index(_inline(where, computed)),
+        "pass": None if where is None else inputs.conditions.index(inlined(where, computed)),
         "k": aggregate.k,
         **({} if aggregate.q is None else {"q": aggregate.q}),
     }
-
-
-def _written_out(rows: WindowedRows) -> dict[str, Expression]:
-    """The computed columns over the source's own: each may read those before it."""
-    computed: dict[str, Expression] = {}
-    for name, expression in rows.computed:
-        computed[name] = _inline(expression, computed)
-    return computed
-
-
-def _value(rows: WindowedRows, name: str, computed: dict[str, Expression]) -> Expression:
-    dtype: DType | None = rows.source.schema.get(name)
-    return computed[name] if dtype is None else column(name, dtype)
-
-
-def _inline(expression: Expression, computed: dict[str, Expression]) -> Expression:
-    if expression.op == "column":
-        return computed.get(str(expression.value), expression)
-    args = tuple(_inline(arg, computed) for arg in expression.args)
-    return Expression(expression.op, expression.dtype, args, expression.value)

@@ -17,10 +17,14 @@ from feature_store.plan.schema import OnDemandColumn, ViewSchema
 
 @dataclass(frozen=True)
 class Computed:
-    """On-demand features by name, defaults filled in, and on how many rows each was NULL before that."""
+    """On-demand features by name, defaults filled in, and on how many rows each was NULL before that.
+
+    `overflows` says of those of which an INT leaves 64 bits on which rows it does; it is NULL there.
+    """
 
     values: dict[str, pl.Series]
     missing: dict[str, int]
+    overflows: dict[str, pl.Series]
 
 
 @dataclass(frozen=True)
@@ -58,22 +62,25 @@ class OnDemandKernel:
             columns: the inputs, of the types of `polars_type` and of one length; not finite FLOATs count as NULL.
 
         Raises:
-            InputError: naming the feature, if an INT result leaves 64 bits, or a function fails on these values.
+            InputError: naming the feature, if a function fails on these values.
         """
         found = [clean(columns[name]).alias(name) for name in self.inputs]
         found += constant_columns(self._constants.values(), len(found[0]))
         values: dict[str, pl.Series] = {}
         missing: dict[str, int] = {}
+        overflows: dict[str, pl.Series] = {}
         for stage in self._stages:
             computed = self._run(pl.DataFrame([*found, *values.values()]), stage)
             for step in stage:
                 column = step.column
                 series = computed[column.name]
                 missing[column.name] = series.null_count()
+                if step.overflow is not None and computed[_flag(step)].any():
+                    overflows[column.name] = computed[_flag(step)]
                 if column.default is not None and missing[column.name]:
                     series = series.fill_null(_default(column))
                 values[column.name] = series
-        return Computed(values, missing)
+        return Computed(values, missing, overflows)
 
     def _run(self, frame: pl.DataFrame, stage: list[_Step]) -> pl.DataFrame:
         rows = frame.height
@@ -88,9 +95,6 @@ class OnDemandKernel:
             for step in stage:
                 self._run_alone(frame, step)
             raise
-        for step in stage:
-            if step.overflow is not None and computed[_flag(step)].any():
-                self._refuse_overflow(step, computed[_flag(step)])
         return computed[:rows]
 
     def _run_alone(self, frame: pl.DataFrame, step: _Step) -> None:
@@ -104,14 +108,6 @@ class OnDemandKernel:
                 remedy="give other values, or let the function return NULL for them",
                 code="function-failed",
             ) from error
-
-    def _refuse_overflow(self, step: _Step, overflow: pl.Series) -> None:
-        raise InputError(
-            f"an INT does not fit 64 bits in row {overflow.arg_max()}",
-            where=self._place(step),
-            remedy="give other values, or compute it in FLOAT: multiply by 1.0 first",
-            code="int-overflow",
-        )
 
     def _place(self, step: _Step) -> str:
         return f"view {self.view.id}, on-demand feature {step.column.name}"

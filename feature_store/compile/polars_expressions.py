@@ -1,7 +1,7 @@
 """Expressions as Polars expressions: the same values as the plain Python reference, for all rows at once.
 
-INT arithmetic runs in 128 bits, so that a result beyond 64 is seen; each expression comes with a second one that says
-on which rows that happened. As in the reference, a branch that a row does not take cannot overflow on it.
+INT arithmetic runs in 128 bits, so that a result beyond 64 is seen and becomes NULL; each expression comes with a
+second one that says on which rows that happened (`plan.overflow`).
 
 Constants are whole columns of the frame, made by `constant_columns`, never Polars literals: Polars divides by a literal
 by multiplying with its inverse, which is another last digit, and gives one row instead of all for some conditionals
@@ -10,6 +10,7 @@ over literals. FLOAT columns hold no NaN and no infinity: `clean` sees to it.
 
 from __future__ import annotations
 
+import functools
 import math
 import zlib
 from collections.abc import Callable, Iterable
@@ -18,8 +19,9 @@ from datetime import datetime
 
 import polars as pl
 
-from feature_store.dtypes import BOOL, FLOAT, INT, INT_MAX, INT_MIN, DType, Value, to_micros
+from feature_store.dtypes import BOOL, FLOAT, INT, DType, Value, to_micros
 from feature_store.plan.expression_nodes import NULL, Expression
+from feature_store.plan.overflow import null_on_overflow, overflow_of
 from feature_store.plan.polars_types import polars_type
 
 
@@ -38,7 +40,7 @@ class Constant:
 
 @dataclass(frozen=True)
 class Lowered:
-    """An expression's value, and the rows on which an INT left 64 bits (there the value means nothing); None: nowhere.
+    """An expression's value, NULL on the rows on which it overflows, and which these are; None: none ever.
 
     `overflow` is never NULL. Besides the expression's own columns both read `constants`, by their columns' names.
     """
@@ -50,9 +52,9 @@ class Lowered:
 
 def lower(expression: Expression) -> Lowered:
     """The Polars form of an expression over columns of the types of `polars_type`."""
-    lowering = _Lowering()
-    part = lowering.lower(expression)
-    return Lowered(part.value, part.overflow, lowering.constants)
+    lowering, overflow = _Lowering(), overflow_of(expression)
+    lowered = None if overflow is None else lowering.lower(overflow)
+    return Lowered(lowering.lower(null_on_overflow(expression)), lowered, lowering.constants)
 
 
 def constant_columns(constants: Iterable[Constant], height: int) -> list[pl.Series]:
@@ -72,12 +74,6 @@ def clean(column: pl.Series) -> pl.Series:
     return column.set(~column.is_finite(), None)
 
 
-@dataclass(frozen=True)
-class _Part:
-    value: pl.Expr
-    overflow: pl.Expr | None = None
-
-
 class _Lowering:
     """Lowers one expression, and collects the constants it needs."""
 
@@ -89,25 +85,15 @@ class _Lowering:
         self.constants[constant.name] = constant
         return pl.col(constant.name)
 
-    def lower(self, expression: Expression) -> _Part:
+    def lower(self, expression: Expression) -> pl.Expr:
         if expression.op == "column":
-            return _Part(pl.col(str(expression.value)))
+            return pl.col(str(expression.value))
         if expression.op == "literal":
-            return _Part(self.constant(expression.dtype, expression.value))
-        parts = [self.lower(arg) for arg in expression.args]
-        if expression.op == "case":
-            return _case(parts)
-        if expression.op == "coalesce":
-            return _coalesce(parts)
-        values, overflow = [part.value for part in parts], _any(part.overflow for part in parts)
+            return self.constant(expression.dtype, expression.value)
+        values = [self.lower(arg) for arg in expression.args]
         if expression.dtype == INT and expression.op in _EXACT:
-            return self._exact(expression.op, values, overflow)
-        return _Part(self._operation(expression, values), overflow)
-
-    def _exact(self, op: str, values: list[pl.Expr], overflow: pl.Expr | None) -> _Part:
-        result = _EXACT[op](*(value.cast(pl.Int128) for value in values))
-        beyond = ((result > INT_MAX) | (result < INT_MIN)).fill_null(False)
-        return _Part(result.cast(pl.Int64, strict=False), _any([overflow, beyond]))
+            return _EXACT[expression.op](*(value.cast(pl.Int128) for value in values)).cast(pl.Int64, strict=False)
+        return self._operation(expression, values)
 
     def _operation(self, expression: Expression, values: list[pl.Expr]) -> pl.Expr:
         may_be_nan = any(_may_be_nan(arg) for arg in expression.args)
@@ -145,36 +131,16 @@ class _Lowering:
         return pl.when(left < zero).then(zero - rest).otherwise(rest).cast(pl.Int64)
 
 
-def _any(overflows: Iterable[pl.Expr | None]) -> pl.Expr | None:
-    found: pl.Expr | None = None
-    for overflow in overflows:
-        found = overflow if found is None else found if overflow is None else found | overflow
-    return found
-
-
-def _where(condition: pl.Expr, overflow: pl.Expr | None) -> pl.Expr | None:
-    """The overflow on the rows for which a condition, never NULL, holds."""
-    return None if overflow is None else condition & overflow
-
-
-def _case(parts: list[_Part]) -> _Part:
-    """Each row takes the first branch whose condition holds: only that, and the conditions before it, are computed."""
+def _case(*parts: pl.Expr) -> pl.Expr:
     result = parts[-1]
     for i in range(len(parts) - 3, -1, -2):
-        condition, branch = parts[i], parts[i + 1]
-        value = pl.when(condition.value).then(branch.value).otherwise(result.value)
-        holds = condition.value.fill_null(False)
-        taken, passed = _where(holds, branch.overflow), _where(holds.not_(), result.overflow)
-        result = _Part(value, _any([condition.overflow, taken, passed]))
+        result = pl.when(parts[i]).then(parts[i + 1]).otherwise(result)
     return result
 
 
-def _coalesce(parts: list[_Part]) -> _Part:
-    result = parts[-1]
-    for part in reversed(parts[:-1]):
-        rest = _where(part.value.is_null(), result.overflow)
-        result = _Part(pl.coalesce(part.value, result.value), _any([part.overflow, rest]))
-    return result
+def _overflows(value: pl.Expr, *operands: pl.Expr) -> pl.Expr:
+    """Exact operations give NULL where their result does not fit."""
+    return functools.reduce(lambda found, operand: found & operand.is_not_null(), operands, value.is_null())
 
 
 def _may_be_nan(expression: Expression) -> bool:
@@ -216,6 +182,9 @@ _COMPARISONS: dict[str, Callable[..., pl.Expr]] = {
     "ge": lambda x, y: x >= y,
 }
 _OPERATIONS: dict[str, Callable[..., pl.Expr]] = {
+    "case": _case,
+    "coalesce": lambda *parts: pl.coalesce(*parts),
+    "overflows": _overflows,
     "and": lambda x, y: x & y,
     "or": lambda x, y: x | y,
     "not": lambda x: x.not_(),

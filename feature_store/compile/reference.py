@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from feature_store.compile.reference_events import Row
-from feature_store.compile.reference_expressions import evaluate
+from feature_store.compile.reference_expressions import evaluate_or
 from feature_store.compile.reference_query import run_query
 from feature_store.compile.reference_windows import run_windows
 from feature_store.compile.span import Span
@@ -34,5 +34,5 @@ def run_reference(plan: GroupPlan, rows: Mapping[str, Sequence[Row]], span: Span
         found = run_windows(plan, plan.rows, rows[plan.rows.source.name], span)
     for row in found:
         for name, expression in plan.derived:
-            row[name] = evaluate(expression, row)
+            row[name] = evaluate_or(None, expression, row)
     return sorted(found, key=lambda row: (row["feature_timestamp"], [str(row[key]) for key in plan.keys]))

@@ -14,17 +14,24 @@ from feature_store.plan.expression_nodes import Expression
 
 
 class IntOverflowError(ArithmeticError):
-    """An INT result does not fit 64 bits: an error of the run on every engine."""
+    """An INT result does not fit 64 bits."""
+
+
+OVERFLOWED = object()
+"""What a row has instead of a computed value that does not fit."""
 
 
 def evaluate(expression: Expression, row: Mapping[str, Any]) -> Any:
     """The value of an expression for one row; NULL is None.
 
     Raises:
-        IntOverflowError: if an INT result leaves 64 bits.
+        IntOverflowError: if an INT result leaves 64 bits, or if a column that is read is `OVERFLOWED`.
     """
     if expression.op == "column":
-        return row[str(expression.value)]
+        value = row[str(expression.value)]
+        if value is OVERFLOWED:
+            raise IntOverflowError(f"{expression.value} does not fit 64 bits")
+        return value
     if expression.op == "literal":
         return expression.value
     if expression.op in _LAZY:
@@ -33,18 +40,22 @@ def evaluate(expression: Expression, row: Mapping[str, Any]) -> Any:
     if any(value is None for value in values):
         return None
     result = _STRICT[expression.op](*values)
-    return checked_int(result) if expression.dtype == INT else result
+    if expression.dtype == INT and result is not None and int_or_none(result) is None:
+        raise IntOverflowError(f"{result} does not fit 64 bits")
+    return result
 
 
-def checked_int(value: int | None) -> int | None:
-    """The value itself, if it fits 64 bits.
+def evaluate_or(otherwise: Any, expression: Expression, row: Mapping[str, Any]) -> Any:
+    """The value of an expression for one row, or something else if it overflows."""
+    try:
+        return evaluate(expression, row)
+    except IntOverflowError:
+        return otherwise
 
-    Raises:
-        IntOverflowError: if it does not.
-    """
-    if value is not None and not INT_MIN <= value <= INT_MAX:
-        raise IntOverflowError(f"{value} does not fit 64 bits")
-    return value
+
+def int_or_none(value: int) -> int | None:
+    """None for an integer that does not fit 64 bits."""
+    return value if INT_MIN <= value <= INT_MAX else None
 
 
 def finite_or_none(value: float | None) -> float | None:
@@ -87,6 +98,11 @@ def _nullif(expression: Expression, row: Mapping[str, Any]) -> Any:
     return None if value == other else value
 
 
+def _overflows(expression: Expression, row: Mapping[str, Any]) -> bool:
+    operation, *operands = expression.args
+    return evaluate_or(None, operation, row) is None and None not in [evaluate_or(None, arg, row) for arg in operands]
+
+
 def _float_op(operation: Callable[..., Any]) -> Callable[..., Any]:
     """Floats follow IEEE 754: a result too large is infinite, not an error."""
 
@@ -115,6 +131,7 @@ _LAZY: dict[str, Callable[[Expression, Mapping[str, Any]], Any]] = {
     "case": _case,
     "coalesce": _coalesce,
     "nullif": _nullif,
+    "overflows": _overflows,
     "is_null": lambda expression, row: evaluate(expression.args[0], row) is None,
 }
 

@@ -10,7 +10,7 @@ import pyarrow as pa
 import sqlglot
 
 from feature_store.compile.reference_events import Row, clean_events
-from feature_store.compile.reference_expressions import evaluate, ordered
+from feature_store.compile.reference_expressions import evaluate_or, ordered
 from feature_store.compile.span import Span
 from feature_store.dsl.source import BatchSource
 from feature_store.dtypes import TIMESTAMP, arrow_type, from_micros
@@ -56,7 +56,7 @@ def _states(source: BatchSource, known: list[Row], deletion: Expression | None) 
         before = newest.get(key)
         if before is None or (row[time], ordered(row[number])) > (before[time], ordered(before[number])):
             newest[key] = row
-    return [row for row in newest.values() if deletion is None or evaluate(deletion, row) is not True]
+    return [row for row in newest.values() if deletion is None or evaluate_or(None, deletion, row) is not True]
 
 
 def _table(source: BatchSource, rows: list[Row], instant: datetime) -> pa.Table:

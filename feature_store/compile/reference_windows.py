@@ -9,7 +9,15 @@ from typing import Any
 
 from feature_store.compile.distinct_sketch import HASHES, SHARE_OF_HASHES, hash_of
 from feature_store.compile.reference_events import Row, clean_events
-from feature_store.compile.reference_expressions import checked_int, evaluate, finite_or_none, ordered
+from feature_store.compile.reference_expressions import (
+    OVERFLOWED,
+    IntOverflowError,
+    evaluate,
+    evaluate_or,
+    finite_or_none,
+    int_or_none,
+    ordered,
+)
 from feature_store.compile.span import Span
 from feature_store.dtypes import INT, from_micros, to_micros
 from feature_store.plan.nodes import Aggregate, GroupPlan, WindowedRows
@@ -18,13 +26,9 @@ from feature_store.plan.nodes import Aggregate, GroupPlan, WindowedRows
 def run_windows(plan: GroupPlan, windowed: WindowedRows, rows: Sequence[Row], span: Span) -> list[Row]:
     """The rows of a windowed group in a span."""
     by_entity: dict[Any, list[Row]] = defaultdict(list)
-    for row in clean_events(windowed.source, rows):
-        for name, expression in windowed.computed:
-            row[name] = evaluate(expression, row)
-        key = tuple(row[name] for name in plan.keys)
-        if None not in key and (windowed.where is None or evaluate(windowed.where, row) is True):
-            row["_at"] = to_micros(row[windowed.source.event_timestamp])
-            by_entity[key].append(row)
+    for row in counted_events(plan, windowed, rows)[0]:
+        row["_at"] = to_micros(row[windowed.source.event_timestamp])
+        by_entity[tuple(row[name] for name in plan.keys)].append(row)
     found = []
     for key, events in by_entity.items():
         for at in range(span.after + plan.slide, span.until + 1, plan.slide):
@@ -33,6 +37,36 @@ def run_windows(plan: GroupPlan, windowed: WindowedRows, rows: Sequence[Row], sp
                 row |= {a.name: _value(a, _in_window(a, events, at)) for a in windowed.aggregates}
                 found.append(row)
     return found
+
+
+def counted_events(plan: GroupPlan, windowed: WindowedRows, rows: Sequence[Row]) -> tuple[list[Row], list[Row]]:
+    """The rows that count, with their computed columns, and those that are left out because something overflows.
+
+    First `where` is computed; of a row for which it holds also each condition and input of the aggregates.
+    """
+    counted, left_out = [], []
+    for row in clean_events(windowed.source, rows):
+        if None in [row[name] for name in plan.keys]:
+            continue
+        for name, expression in windowed.computed:
+            row[name] = evaluate_or(OVERFLOWED, expression, row)
+        try:
+            counts = windowed.where is None or evaluate(windowed.where, row) is True
+            if counts:
+                _check_inputs(windowed, row)
+                counted.append(row)
+        except IntOverflowError:
+            left_out.append(row)
+    return counted, left_out
+
+
+def _check_inputs(windowed: WindowedRows, row: Row) -> None:
+    """Raises if a condition or an input of the aggregates overflows."""
+    for aggregate in windowed.aggregates:
+        if aggregate.where is not None:
+            evaluate(aggregate.where, row)
+        if OVERFLOWED in [row[name] for name in (aggregate.column, aggregate.by) if name is not None]:
+            raise IntOverflowError(f"an input of {aggregate.name} does not fit 64 bits")
 
 
 def _is_due(plan: GroupPlan, windowed: WindowedRows, events: list[Row], at: int, span: Span) -> bool:
@@ -88,7 +122,7 @@ _OF_VALUES: dict[str, Callable[[Aggregate, list[Any]], Any]] = {
     "count": lambda _, values: len(values),
     "count_distinct": lambda _, values: len(set(values)),
     "approx_count_distinct": lambda _, values: _estimate(sorted({hash_of(value) for value in values})),
-    "sum": lambda a, values: checked_int(sum(values)) if a.dtype == INT else finite_or_none(sum(values, 0.0)),
+    "sum": lambda a, values: int_or_none(sum(values)) if a.dtype == INT else finite_or_none(sum(values, 0.0)),
     "mean": lambda _, values: finite_or_none(sum(map(float, values)) / len(values)) if values else None,
     "stddev": lambda _, values: _stddev([float(value) for value in values]),
     "variance": lambda _, values: _variance([float(value) for value in values]),

@@ -12,14 +12,15 @@ from collections.abc import Iterable
 from feature_store.compile.span import Span
 from feature_store.compile.spark_counting import seen
 from feature_store.compile.spark_direct import direct_steps, is_direct
-from feature_store.compile.spark_expressions import finite_sql, quote, spark_sql, spark_type
+from feature_store.compile.spark_expressions import cleaned_sql, quote, spark_sql, spark_type
 from feature_store.compile.spark_tiles import tile_columns, tile_steps, tiles_sql
 from feature_store.compile.sql_layout import CommonTable, all_of, indented, listed, nested
 from feature_store.dsl.source import BatchSource
-from feature_store.dtypes import FLOAT
 from feature_store.plan.clock import AS_OF
+from feature_store.plan.event_inputs import event_inputs
 from feature_store.plan.expression_nodes import Expression
 from feature_store.plan.nodes import GroupPlan, QueriedRows, WindowedRows
+from feature_store.plan.overflow import null_on_overflow
 from feature_store.plan.schema import FEATURE_TIMESTAMP
 
 
@@ -39,7 +40,7 @@ def compile_spark(plan: GroupPlan, span: Span, tiles: str | None = None) -> str:
 
 def row_columns(plan: GroupPlan) -> list[str]:
     """The columns of a group's rows, of the keys, `t` (microseconds) and the features of a vector."""
-    derived = [f"{spark_sql(expression)} AS {quote(name)}" for name, expression in plan.derived]
+    derived = [f"{spark_sql(null_on_overflow(expression))} AS {quote(name)}" for name, expression in plan.derived]
     features = [quote(feature.name) for feature in plan.group.features]
     return [*map(quote, plan.keys), f"timestamp_micros(t) AS {FEATURE_TIMESTAMP}", *features, *derived]
 
@@ -98,7 +99,7 @@ def _cleaned(source: BatchSource, keys: Iterable[str], after: int | None, until:
     """The rows of a source that count: with keys and time, one of each event id, FLOATs finite or NULL."""
     time = quote(source.event_timestamp)
     columns = [
-        f"{finite_sql(quote(name))} AS {quote(name)}" if dtype == FLOAT else quote(name)
+        _named(cleaned_sql(quote(name), dtype), name)
         for name, dtype in source.schema.items()
         if name != source.event_timestamp
     ]
@@ -116,9 +117,16 @@ def _cleaned(source: BatchSource, keys: Iterable[str], after: int | None, until:
     return f"SELECT * FROM (\n{indented(numbered)}\n)\nWHERE _copy = 1 OR {ids} IS NULL"
 
 
+def _named(text: str, name: str) -> str:
+    return text if text == quote(name) else f"{text} AS {quote(name)}"
+
+
 def _events(rows: WindowedRows, cleaned: str) -> str:
     computed = [f"{spark_sql(expression)} AS {quote(name)}" for name, expression in rows.computed]
-    where = f"\nWHERE {spark_sql(rows.where)}" if rows.where is not None else ""
+    overflow = event_inputs(rows).overflow
+    conditions = [spark_sql(rows.where)] if rows.where is not None else []
+    conditions += [f"NOT {spark_sql(overflow)}"] if overflow is not None else []
+    where = f"\nWHERE {all_of(conditions)}" if conditions else ""
     return f"SELECT {listed(['*', *computed])}\nFROM {cleaned}{where}"
 
 
@@ -134,7 +142,7 @@ def _queried(plan: GroupPlan, rows: QueriedRows, span: Span) -> list[CommonTable
     columns = [*map(quote, plan.keys), f"unix_micros({AS_OF}) AS t"]
     for feature in plan.group.features:
         value = f"CAST({quote(feature.name)} AS {spark_type(feature.dtype)})"
-        columns.append(f"{finite_sql(value) if feature.dtype == FLOAT else value} AS {quote(feature.name)}")
+        columns.append(f"{cleaned_sql(value, feature.dtype)} AS {quote(feature.name)}")
     with_keys = [f"{quote(key)} IS NOT NULL" for key in plan.keys]
     steps.append(("vectors", f"SELECT {listed(columns)}\nFROM answers\nWHERE {all_of(with_keys)}"))
     return steps

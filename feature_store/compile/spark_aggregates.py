@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from feature_store.compile.distinct_sketch import HASH_BITS, HASHES, SHARE_OF_HASHES
 from feature_store.compile.spark_expressions import finite_sql, quote, spark_sql
-from feature_store.dtypes import FLOAT
+from feature_store.dtypes import FLOAT, INT
 from feature_store.plan.nodes import Aggregate
 
 
@@ -80,6 +80,8 @@ class _Input:
         return f"CASE WHEN {counts} THEN struct(_at AS at, {self.column} AS value) END"
 
 
+_LOW = "4294967295L"
+
 Partials = dict[str, str]
 Merge = Callable[..., str]
 
@@ -90,10 +92,23 @@ def _count(aggregate: Aggregate, rows: _Input) -> tuple[Partials, Merge]:
 
 
 def _sum(aggregate: Aggregate, rows: _Input) -> tuple[Partials, Merge]:
-    total = f"sum({rows.only(rows.column)})"
+    value = rows.only(rows.column)
     if aggregate.dtype == FLOAT:
-        return {"sum": total}, lambda frame, s: finite_sql(f"coalesce(sum({s}) OVER {frame}, 0D)")
-    return {"sum": total}, lambda frame, s: f"coalesce(sum({s}) OVER {frame}, 0L)"
+        return {"sum": f"sum({value})"}, lambda frame, s: finite_sql(f"coalesce(sum({s}) OVER {frame}, 0D)")
+    partials = {"high": f"sum(shiftright({value}, 32))", "low": f"sum({value} & {_LOW})"}
+    return (
+        partials,
+        lambda frame, high, low: f"struct(sum({high}) OVER {frame} AS high, sum({low}) OVER {frame} AS low)",
+    )
+
+
+def _sum_of_halves(aggregate: Aggregate, halves: str) -> str:
+    """The sum of INTs from those of their upper and lower 32 bits; NULL where it does not fit 64 bits."""
+    if aggregate.dtype == FLOAT:
+        return halves
+    high = f"({halves}.high + shiftright({halves}.low, 32))"
+    joined = f"shiftleft({high}, 32) | ({halves}.low & {_LOW})"
+    return f"CASE WHEN {halves}.high IS NULL THEN 0L WHEN {high} BETWEEN {-(2**31)}L AND {2**31 - 1}L THEN {joined} END"
 
 
 def _mean(aggregate: Aggregate, rows: _Input) -> tuple[Partials, Merge]:
@@ -207,8 +222,10 @@ def _top_k(aggregate: Aggregate, rows: _Input) -> tuple[Partials, Merge]:
 
 def _top_k_of_entries(aggregate: Aggregate, entries: str) -> str:
     """The k values with the greatest sum of weights; of no entries NULL."""
-    zero = "0D" if aggregate.by_dtype == FLOAT else "0L"
-    total = f"aggregate(filter({entries}, x -> x.value = v), {zero}, (total, x) -> total + x.weight)"
+    zero, added = {None: "0L", FLOAT: "0D"}.get(aggregate.by_dtype, "CAST(0 AS DECIMAL(38, 0))"), "total + x.weight"
+    if aggregate.by_dtype == INT:  # a sum of them may be beyond 64 bits, and still be compared
+        added = f"CAST({added} AS DECIMAL(38, 0))"
+    total = f"aggregate(filter({entries}, x -> x.value = v), {zero}, (total, x) -> {added})"
     values = f"array_distinct(transform({entries}, x -> x.value))"
     order = (
         "CASE WHEN a.weight > b.weight THEN -1 WHEN a.weight < b.weight THEN 1 "
@@ -239,6 +256,7 @@ _LOWERINGS: dict[str, Callable[[Aggregate, _Input], tuple[Partials, Merge]]] = {
 
 # what is left to do once the tiles of a frame are merged
 _FINISHED: dict[str, Callable[[Aggregate, str], str]] = {
+    "sum": _sum_of_halves,
     "stddev": _spread_of_moments,
     "variance": _spread_of_moments,
     "percentile": _percentile,

@@ -5,8 +5,9 @@ from __future__ import annotations
 from datetime import datetime
 
 from feature_store.compile.sql_templates import STANDARD, Template, function
-from feature_store.dtypes import DType, Value, to_micros
+from feature_store.dtypes import FLOAT, INT, DType, Value, to_micros
 from feature_store.plan.expression_nodes import Expression
+from feature_store.plan.overflow import EXACT
 
 SPARK_TYPES = {"STRING": "string", "INT": "bigint", "FLOAT": "double", "BOOL": "boolean", "TIMESTAMP": "timestamp"}
 
@@ -31,12 +32,33 @@ def spark_sql(expression: Expression) -> str:
         return quote(str(expression.value))
     if expression.op == "literal":
         return _literal(expression)
-    return _TEMPLATES[expression.op](*(spark_sql(arg) for arg in expression.args))
+    templates = _EXACT if expression.op in EXACT and expression.dtype == INT else _TEMPLATES
+    return templates[expression.op](*(spark_sql(arg) for arg in expression.args))
 
 
 def finite_sql(text: str) -> str:
     """NULL instead of NaN or an infinity; also one zero instead of two."""
     return f"CASE WHEN abs({text}) < double('Infinity') THEN {text} + 0D END"
+
+
+def cleaned_sql(text: str, dtype: DType) -> str:
+    """A value of a source as it counts: FLOATs finite or NULL, elements of lists too; an EMBEDDING as a whole."""
+    if dtype == FLOAT:
+        return finite_sql(text)
+    if dtype.kind == "EMBEDDING":
+        return f"CASE WHEN forall({text}, x -> coalesce({_IS_FINITE}, FALSE)) THEN {text} END"
+    if dtype.item == FLOAT:
+        return f"transform({text}, x -> {finite_sql('x')})"
+    return text
+
+
+def odd_sql(text: str, dtype: DType) -> str:
+    """How many numbers of a value are NaN or infinite; "" where there can be none."""
+    if dtype == FLOAT:
+        return f"int(coalesce(NOT abs({text}) < double('Infinity'), FALSE))"
+    if dtype.kind == "EMBEDDING" or dtype.item == FLOAT:
+        return f"coalesce(size(filter({text}, x -> NOT {_IS_FINITE})), 0)"
+    return ""
 
 
 def literal(value: Value) -> str:
@@ -49,7 +71,7 @@ def literal(value: Value) -> str:
         return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
     if isinstance(value, float):
         return f"{value!r}D"
-    return f"{value}L" if value != -(2**63) else "(-9223372036854775807L - 1L)"
+    return f"{value}L" if value != -(2**63) else _LEAST
 
 
 def _literal(expression: Expression) -> str:
@@ -58,10 +80,21 @@ def _literal(expression: Expression) -> str:
     return literal(expression.value)
 
 
+_IS_FINITE = "abs(x) < double('Infinity')"
+_LEAST = "(-9223372036854775807L - 1L)"
+_EXACT: dict[str, Template] = {
+    "add": function("try_add"),
+    "sub": function("try_subtract"),
+    "mul": function("try_multiply"),
+    "neg": lambda x: f"(- nullif({x}, {_LEAST}))",
+    "abs": lambda x: f"abs(nullif({x}, {_LEAST}))",
+    "micros_between": lambda x, y: f"try_subtract(unix_micros({x}), unix_micros({y}))",
+}
+"""INT arithmetic, NULL where the result does not fit 64 bits."""
+
 _TEMPLATES: dict[str, Template] = STANDARD | {
     "div": lambda x, y: f"({x} / nullif({y}, 0D))",
     "mod": lambda x, y: f"({x} % nullif({y}, 0L))",
-    "micros_between": lambda x, y: f"(unix_micros({x}) - unix_micros({y}))",
     "length": function("char_length"),
     "trim": function("trim"),
     "hash_bucket": lambda text, buckets: f"pmod(crc32(CAST({text} AS BINARY)), {buckets})",

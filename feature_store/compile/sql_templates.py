@@ -23,6 +23,11 @@ def _case(*args: str) -> str:
     return f"CASE {branches} ELSE {args[-1]} END"
 
 
+def _overflows(value: str, *operands: str) -> str:
+    """Exact operations give NULL where their result does not fit."""
+    return f"({' AND '.join([*(f'{operand} IS NOT NULL' for operand in operands), f'{value} IS NULL'])})"
+
+
 STANDARD: dict[str, Template] = {
     "and": infix("AND"),
     "or": infix("OR"),
@@ -39,6 +44,7 @@ STANDARD: dict[str, Template] = {
     "neg": lambda x: f"(- {x})",
     "is_null": lambda x: f"({x} IS NULL)",
     "case": _case,
+    "overflows": _overflows,
     "coalesce": function("coalesce"),
     "nullif": function("nullif"),
     "abs": function("abs"),

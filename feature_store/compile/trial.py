@@ -8,7 +8,6 @@ from datetime import UTC, datetime
 from typing import Any
 
 from feature_store.compile.reference import run_reference
-from feature_store.compile.reference_expressions import IntOverflowError
 from feature_store.compile.span import Span
 from feature_store.dsl.group import FeatureGroup
 from feature_store.dsl.source import BatchSource
@@ -30,11 +29,12 @@ def run_group(group: FeatureGroup, rows: Rows | Mapping[str, Rows], as_of: datet
 
     Returns:
         One dict for each entity that has rows, with its keys and features, ordered by key. NULLs are replaced by
-        defaults, as in serving; no row is too old, whatever the group's ttl is.
+        defaults, as in serving; no row is too old, whatever the group's ttl is. An INT that does not fit 64 bits is
+        NULL, and a row on which an expression overflows is left out, as on every engine.
 
     Raises:
         DefinitionErrors: if the group is wrong.
-        InputError: if a row has an unknown column or a value of another type, a source is missing, or an INT overflows.
+        InputError: if a row has an unknown column or a value of another type, a source is missing.
     """
     plan = build_plan(group)
     given = _by_source(plan.sources, group, rows)
@@ -42,11 +42,7 @@ def run_group(group: FeatureGroup, rows: Rows | Mapping[str, Rows], as_of: datet
     at = to_micros(_instant(as_of, "as_of")) // plan.slide * plan.slide
     # What is known of an entity at an instant is its value there, whether or not it changed just then.
     everyone = replace(plan, group=replace(group, emit="snapshot"))
-    try:
-        found = run_reference(everyone, read, Span(at - plan.slide, at))
-    except IntOverflowError as error:
-        remedy = "give other values, or compute it in FLOAT: multiply by 1.0 first"
-        raise InputError(str(error), where=f"group {group.id}", remedy=remedy, code="int-overflow") from error
+    found = run_reference(everyone, read, Span(at - plan.slide, at))
     features = plan.schema.features
     return [
         {key: row[key] for key in plan.keys}

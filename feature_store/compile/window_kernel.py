@@ -19,9 +19,8 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 Int64s = NDArray[np.int64]
-_SURELY_FITS = 2.0**62
 _TILES, _POINTS, _BATCH, _BLOCK = 200_000, 1_000_000, 100_000, 1_000_000  # at a time; each is some hundred bytes
-_INT64 = np.iinfo(np.int64)
+_LOW = 2**32 - 1
 
 
 @dataclass(frozen=True)
@@ -87,9 +86,6 @@ def slide_windows(sliding: Sliding, tiles: pa.Table) -> pa.Table:
 
     Args:
         tiles: all tiles of some entities, sorted by key and `tile_end`.
-
-    Raises:
-        OverflowError: if a sum of INTs does not fit into 64 bits.
     """
     tiles = tiles.combine_chunks()
     heads = _heads(tiles, sliding.keys)
@@ -112,10 +108,7 @@ def slide_windows(sliding: Sliding, tiles: pa.Table) -> pa.Table:
     columns["t"] = pa.array(base + slot * sliding.slide)
     for feature in sliding.features:
         partials = [_column(tiles, name) for name in feature.partials]
-        try:
-            columns[feature.name] = _AGGREGATES[feature.function](partials, low[feature.window], high)
-        except OverflowError as error:
-            raise OverflowError(f"{feature.name}: {error}") from None
+        columns[feature.name] = _AGGREGATES[feature.function](partials, low[feature.window], high)
     return pa.table(columns)
 
 
@@ -182,7 +175,7 @@ def _fold(fold: np.ufunc, values: NDArray[Any], nothing: Any, low: Ranges, high:
 
 
 def _running(values: Int64s, low: Ranges, high: Ranges) -> Int64s:
-    """The sums of ranges of integers that surely fit."""
+    """The sums of ranges of integers, which fit; sums of all before may wrap, which their difference undoes."""
     sums = np.concatenate([[0], np.cumsum(values)])
     difference: Int64s = sums[high] - sums[low]
     return difference
@@ -198,15 +191,14 @@ def _count(partials: list[pa.Array], low: Ranges, high: Ranges) -> pa.Array:
 
 
 def _sum(partials: list[pa.Array], low: Ranges, high: Ranges) -> pa.Array:
+    """Of INTs from the sums of their upper and lower 32 bits; NULL where it does not fit 64 bits."""
     if pa.types.is_floating(partials[0].type):
         return _finite(_fold(np.add, _numbers(partials[0], 0.0), 0.0, low, high))
-    values = _numbers(partials[0], 0)
-    if np.abs(values.astype(float)).sum() < _SURELY_FITS:
-        return pa.array(_running(values, low, high))
-    exact = _fold(np.add, values.astype(object), 0, low, high)
-    if any(not _INT64.min <= value <= _INT64.max for value in exact):
-        raise OverflowError("the sum does not fit into 64 bits")
-    return pa.array(exact.tolist(), pa.int64())
+    of_high, of_low = (_numbers(partial, 0) for partial in partials)
+    upper = _running(of_high + (of_low >> 32), low, high)
+    lower = _running(of_low & _LOW, low, high)
+    upper += lower >> 32
+    return pa.array(upper << 32 | lower & _LOW, mask=(upper < -(2**31)) | (upper >= 2**31))
 
 
 def _mean(partials: list[pa.Array], low: Ranges, high: Ranges) -> pa.Array:

@@ -53,6 +53,8 @@ class FeatureGroup(Definition):
         parallelism: of a stream: of its Flink job.
         expect_rows: how many rows a partition must have, against those before it: a dict of `RowsExpectation`.
         expect_source: how fresh the sources must be: a dict of `SourceExpectation`, such as {"max_age": "6h"}.
+        max_overflow: how much may be lost because an INT does not fit 64 bits, as a share of a feature's values and of
+            the rows that a run reads; more fails the run. Nothing unless given; of a stream 0.01.
         deprecated: what to use instead of this version, and when it may go.
     """
 
@@ -81,6 +83,7 @@ class FeatureGroup(Definition):
     parallelism: int = 2
     expect_rows: RowsExpectation | None = None
     expect_source: SourceExpectation | None = None
+    max_overflow: float | None = Field(default=None, ge=0, le=1)
     tags: dict[str, str] = Field(default_factory=dict)
     deprecated: Deprecated | None = None
 
@@ -184,6 +187,13 @@ class FeatureGroup(Definition):
         if self.freshness:
             return parse_duration(self.freshness)
         return self.partition_size + 2 * HOUR if self.stream is None else 2 * MINUTE
+
+    @property
+    def overflow_share(self) -> float:
+        """The share of values or rows that may be lost by overflow: none unless given, of a stream one percent."""
+        if self.max_overflow is not None:
+            return self.max_overflow
+        return 0.0 if self.stream is None else 0.01
 
     @property
     def commit_size(self) -> int:

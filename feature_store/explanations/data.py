@@ -139,12 +139,6 @@ DATA = (
         "Give other values, or let the function return NULL for them.",
     ),
     Explanation(
-        "int-overflow",
-        "An INT does not fit 64 bits",
-        "INT arithmetic never wraps around.",
-        "Give other values, or compute in FLOAT: multiply by 1.0 first.",
-    ),
-    Explanation(
         "embedding",
         "An embedding does not have its size, or holds a number that is not finite",
         "An EMBEDDING(n) has n finite numbers.",

@@ -27,7 +27,7 @@ from feature_store.offline.late import Bounds, Reading, noted, read_sources
 from feature_store.offline.profile import Profile, profile_rows
 from feature_store.offline.shared_tiles import SharedTiles, Tiles
 from feature_store.offline.sliding import SLID_FROM, slid_rows
-from feature_store.offline.sources import InputCounts, open_source
+from feature_store.offline.sources import InputCounts, open_sources
 from feature_store.offline.staging import inside, publish, rows_of, stage
 from feature_store.offline.tables import ensure_table
 from feature_store.plan.nodes import GroupPlan
@@ -93,7 +93,7 @@ def materialize_span(
     with nullcontext() if shared is None else shared.of(plan, span, reading) as tiles:
         computed = compute_rows(spark, settings, plan, span, reading.snapshots, tiles)
         staged = stage(spark, table, plan, span, _as_stored(table, computed.rows))
-    profile = profile_rows(rows_of(spark, plan, span, staged.snapshot), plan.schema)
+    profile = profile_rows(rows_of(spark, plan, span, staged.snapshot), plan)
     if audit is not None:
         audit(evidence_of(table, plan, span, profile, computed.inputs, staged.branch))
 
@@ -140,10 +140,7 @@ def compute_rows(
         computed = _compute(spark, plan, span, tiles.inputs, tiles.own)
         return replace(computed, sql=f"{tiles.made_by};\n\n{computed.sql}", shared=tiles.others)
     after = events_after(plan, span)
-    inputs = tuple(
-        open_source(spark, settings, source, plan.keys, after, span.until, snapshots.get(source.name))
-        for source in plan.sources
-    )
+    inputs = open_sources(spark, settings, plan, after, span.until, snapshots)
     return _compute(spark, plan, span, inputs)
 
 

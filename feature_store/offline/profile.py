@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from feature_store.compile.spark_expressions import literal, quote
-from feature_store.plan.schema import FEATURE_TIMESTAMP, Column, GroupSchema
+from feature_store.compile.spark_expressions import literal, quote, spark_sql
+from feature_store.plan.nodes import GroupPlan
+from feature_store.plan.schema import FEATURE_TIMESTAMP, Column
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
@@ -19,7 +20,8 @@ BINS = 20
 class FeatureProfile:
     """One feature over all rows of a run; bounds, mean and histogram (centre, count) of numeric features only.
 
-    `strays` counts, for each set of expected values, the rows with a value that is not in it.
+    `strays` counts, for each set of expected values, the rows with a value that is not in it; `overflows` those whose
+    value is NULL because it does not fit 64 bits, None if there can be none.
     """
 
     name: str
@@ -30,6 +32,8 @@ class FeatureProfile:
     mean: float | None = None
     histogram: tuple[tuple[float, float], ...] = ()
     strays: tuple[int, ...] = ()
+    overflows: int | None = None
+    overflow_rate: float | None = None
 
 
 @dataclass(frozen=True)
@@ -47,10 +51,11 @@ class Profile:
         return {feature.name: feature.null_rate for feature in self.features}
 
 
-def profile_rows(rows: DataFrame, schema: GroupSchema) -> Profile:
+def profile_rows(rows: DataFrame, plan: GroupPlan) -> Profile:
     """The profile of a group's rows: one aggregate over the values and one over the keys."""
     from pyspark.sql.functions import col, count_distinct
 
+    schema, overflows = plan.schema, plan.overflows
     wanted = ["count(*) AS rows"]
     for i, feature in enumerate(schema.features):
         column = quote(feature.name)
@@ -58,6 +63,8 @@ def profile_rows(rows: DataFrame, schema: GroupSchema) -> Profile:
         if feature.dtype.is_numeric:
             wanted += [f"min({column}) AS min{i}", f"max({column}) AS max{i}", f"avg({column}) AS mean{i}"]
             wanted.append(f"histogram_numeric(CAST({column} AS DOUBLE), {BINS}) AS bins{i}")
+        if feature.name in overflows:
+            wanted.append(f"count_if({spark_sql(overflows[feature.name])}) AS overflows{i}")
         sets = [expected.values for expected in feature.expect if expected.values is not None]
         wanted += [f"count_if({_is_stray(feature, values)}) AS strays{i}_{j}" for j, values in enumerate(sets)]
     values = _only_row(rows.selectExpr(*wanted))
@@ -89,7 +96,7 @@ def _only_row(found: DataFrame) -> dict[str, Any]:
 def _feature(feature: Column, i: int, values: dict[str, Any]) -> FeatureProfile:
     rows = values["rows"]
     sets = sum(expected.values is not None for expected in feature.expect)
-    nulls = rows - values[f"n{i}"]
+    nulls, overflows = rows - values[f"n{i}"], values.get(f"overflows{i}")
     return FeatureProfile(
         name=feature.name,
         nulls=nulls,
@@ -99,4 +106,6 @@ def _feature(feature: Column, i: int, values: dict[str, Any]) -> FeatureProfile:
         mean=values.get(f"mean{i}"),
         histogram=tuple((bar["x"], bar["y"]) for bar in values.get(f"bins{i}") or []),
         strays=tuple(values[f"strays{i}_{j}"] for j in range(sets)),
+        overflows=overflows,
+        overflow_rate=overflows / rows if rows and overflows is not None else None,
     )

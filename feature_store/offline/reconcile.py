@@ -123,7 +123,7 @@ def reconcile_span(
     computed = compute_rows(spark, settings, plan, span, {})
     rows = computed.rows.persist()
     try:
-        profile = profile_rows(rows, plan.schema)
+        profile = profile_rows(rows, plan)
         if audit is not None:
             audit(evidence_of(table, plan, span, profile, computed.inputs))
         columns = [field.name for field in table.schema().fields]

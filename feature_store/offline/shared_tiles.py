@@ -11,7 +11,7 @@ from feature_store.compile.span import Span
 from feature_store.compile.spark_expressions import quote
 from feature_store.compile.spark_shared import compile_shared_tiles, has_tiles, own_tiles, shared_after
 from feature_store.offline.late import Reading
-from feature_store.offline.sources import InputCounts, open_source
+from feature_store.offline.sources import InputCounts, open_sources
 from feature_store.plan.nodes import GroupPlan
 from feature_store.settings import Settings
 
@@ -91,10 +91,7 @@ class SharedTiles:
         from pyspark import StorageLevel
 
         plan, after = plans[0], shared_after(plans, span)
-        inputs = tuple(
-            open_source(self._spark, self._settings, source, plan.keys, after, span.until, snapshots.get(source.name))
-            for source in plan.sources
-        )
+        inputs = open_sources(self._spark, self._settings, plan, after, span.until, snapshots)
         statement = compile_shared_tiles(plans, span)
         tiles = self._spark.sql(statement).persist(StorageLevel.DISK_ONLY)
         tiles.createOrReplaceTempView(self._view)  # of what the source's view is now, not of its name

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from feature_store.compile.spark_expressions import literal, quote, spark_type
+from feature_store.compile.spark_expressions import literal, odd_sql, quote, spark_sql, spark_type
 from feature_store.dsl.source import BatchSource
-from feature_store.dtypes import FLOAT, TIMESTAMP
+from feature_store.dtypes import TIMESTAMP
 from feature_store.duration import SECOND
 from feature_store.errors import InputError, choices
 from feature_store.offline.catalog import CATALOG
+from feature_store.plan.event_inputs import event_inputs, inlined
+from feature_store.plan.expression_nodes import Expression, column, finite
+from feature_store.plan.nodes import GroupPlan, WindowedRows
 from feature_store.settings import Settings
 
 if TYPE_CHECKING:
@@ -32,6 +36,7 @@ class InputCounts:
     """What a run read from one source, and what of it did not count.
 
     `age` is how long (seconds) before the end of what was read its newest row is; None if there is no row at all.
+    `overflowed` rows were left out because an expression of the group does not fit 64 bits on them.
     """
 
     source: str
@@ -40,6 +45,28 @@ class InputCounts:
     null_keys: int
     non_finite: int
     age: float | None
+    overflowed: int = 0
+
+    @property
+    def overflow_rate(self) -> float:
+        """The share of the rows that were left out because something overflows."""
+        return self.overflowed / self.rows if self.rows else 0.0
+
+
+def open_sources(
+    spark: SparkSession,
+    settings: Settings,
+    plan: GroupPlan,
+    after: int | None,
+    until: int,
+    snapshots: Mapping[str, int],
+) -> tuple[InputCounts, ...]:
+    """Opens the sources of a group (`open_source`), each at a snapshot if one is given."""
+    overflow = event_inputs(plan.rows).overflow if isinstance(plan.rows, WindowedRows) else None
+    return tuple(
+        open_source(spark, settings, source, plan.keys, after, until, snapshots.get(source.name), overflow)
+        for source in plan.sources
+    )
 
 
 def open_source(
@@ -50,10 +77,12 @@ def open_source(
     after: int | None,
     until: int,
     snapshot: int | None = None,
+    overflow: Expression | None = None,
 ) -> InputCounts:
     """Registers a source as a view of its name, with the rows of `[after, until)` (microseconds), and counts them.
 
-    Of an Iceberg table the rows are those of a snapshot, the newest unless given.
+    Of an Iceberg table the rows are those of a snapshot, the newest unless given. Rows are counted as `overflowed`
+    where the condition `overflow` holds.
 
     The counts are an aggregate of their own: Spark's observations are lost where it finds a branch to be empty.
 
@@ -67,14 +96,14 @@ def open_source(
     bounds += [f"{time} >= timestamp_micros({after})"] if after is not None else []
     rows = typed.where(f"{time} IS NULL OR ({' AND '.join(bounds)})")
     rows.createOrReplaceTempView(source.name)
-    floats = [quote(name) for name, dtype in source.schema.items() if dtype == FLOAT]
-    odd = " + ".join(f"int(coalesce(not(abs({c}) < double('Infinity')), false))" for c in floats) or "0"
+    odd = " + ".join(filter(None, (odd_sql(quote(name), dtype) for name, dtype in source.schema.items()))) or "0"
     unkeyed = " OR ".join(f"{quote(key)} IS NULL" for key in keys if key in source.schema) or "FALSE"
     counts = rows.selectExpr(
         "count(*) AS rows",
         f"count_if({time} IS NULL) AS null_timestamps",
         f"count_if({unkeyed}) AS null_keys",
         f"coalesce(sum({odd}), 0) AS non_finite",
+        f"count_if({_left_out(source, time, unkeyed, overflow)}) AS overflowed",
         newest := f"unix_micros(max({time})) AS newest",
     ).first()
     assert counts is not None
@@ -83,6 +112,14 @@ def open_source(
         (found["newest"],) = typed.where(bounds[0]).selectExpr(newest).first() or (None,)
     last = found.pop("newest")
     return InputCounts(source=source.name, **found, age=None if last is None else (until - last) / SECOND)
+
+
+def _left_out(source: BatchSource, time: str, unkeyed: str, overflow: Expression | None) -> str:
+    """The condition that a row is left out because something overflows, were it not for another reason."""
+    if overflow is None:
+        return "FALSE"
+    finite_columns = {name: finite(column(name, dtype)) for name, dtype in source.schema.items()}
+    return f"{time} IS NOT NULL AND NOT ({unkeyed}) AND {spark_sql(inlined(overflow, finite_columns))}"
 
 
 def read_times(spark: SparkSession, settings: Settings, source: BatchSource) -> DataFrame:

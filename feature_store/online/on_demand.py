@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import polars as pl
@@ -17,6 +18,14 @@ from feature_store.plan.polars_types import polars_type
 from feature_store.plan.schema import Column, ViewSchema
 
 _MISSING = object()
+
+
+@dataclass(frozen=True)
+class OnDemandValues:
+    """The values of each on-demand feature, one per row, and by feature the rows on which it does not fit 64 bits."""
+
+    values: tuple[Sequence[Value], ...]
+    overflows: dict[str, frozenset[int]]
 
 
 class OnlineOnDemand:
@@ -35,7 +44,7 @@ class OnlineOnDemand:
         groups: Sequence[GroupVectors],
         request: Mapping[str, Sequence[Value]],
         instant: int,
-    ) -> tuple[Sequence[Value], ...]:
+    ) -> OnDemandValues:
         """The values of each on-demand feature, one per row.
 
         Args:
@@ -43,10 +52,10 @@ class OnlineOnDemand:
             instant: the request's time, in microseconds.
 
         Raises:
-            InputError: naming the feature, if an INT result leaves 64 bits, or a function fails.
+            InputError: naming the feature, if a function fails.
         """
         if not rows:
-            return tuple(() for _ in self.view.on_demand)
+            return OnDemandValues(tuple(() for _ in self.view.on_demand), {})
         columns = {}
         for name, dtype in self._kernel.inputs.items():
             if name == REQUEST_TIME:
@@ -56,8 +65,11 @@ class OnlineOnDemand:
                 columns[name] = _series([values[feature] for values in groups[group].values], dtype)
             else:
                 columns[name] = _series(request[name] if name in request else [row[name] for row in rows], dtype)
-        computed = self._kernel.compute(columns).values
-        return tuple(_values(computed[column.name], column.dtype) for column in self.view.on_demand)
+        computed = self._kernel.compute(columns)
+        return OnDemandValues(
+            tuple(_values(computed.values[column.name], column.dtype) for column in self.view.on_demand),
+            {name: frozenset(flags.arg_true().to_list()) for name, flags in computed.overflows.items()},
+        )
 
 
 def request_values(

@@ -14,7 +14,8 @@ A row is usable while now <= feature_timestamp + ttl, to the microsecond, as in 
 grace (see writer.py) after that, and after the row became known if that was later; then NOT_FOUND. The values are the
 same. All of this follows from the row's timestamps alone.
 
-On-demand features are computed from these values, defaults filled in; statuses say nothing of them.
+On-demand features are computed from these values, defaults filled in; statuses say nothing of them. A value that does
+not fit 64 bits is NULL; `OnlineVectors.overflowed` says so, of stored features too.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Self, cast
 
+from feature_store.compile.reference_expressions import evaluate
 from feature_store.dtypes import Value, from_micros, to_micros
 from feature_store.errors import InputError, StackError
 from feature_store.online.codec import OLDEST, Codec, unpack_header, wire_round_trip
@@ -50,6 +52,15 @@ class _Known:
 
     codec: Codec
     positions: tuple[int | None, ...] | None
+    names: tuple[str, ...]
+
+    def has(self, feature: int) -> bool:
+        """Whether values of the layout have a feature of the definition."""
+        return self.positions is None or self.positions[feature] is not None
+
+    def named(self, stored: Sequence[Value]) -> dict[str, Value]:
+        """A stored row by the names of its features."""
+        return dict(zip(self.names, stored, strict=True))
 
 
 class OnlineReader:
@@ -96,7 +107,7 @@ class OnlineReader:
 
         Raises:
             InputError: naming row and column, if a key column or a request value is missing or of another type, or if
-                `now` is naive; naming the on-demand feature, if an INT overflows in it.
+                `now` is naive; naming the on-demand feature, if its function fails.
             StackError: if Redis does not answer, or a stored value cannot be read; it names the key.
             ConflictError: if the view has a feature under another type than the online store.
         """
@@ -128,7 +139,7 @@ class OnlineReader:
                 read[i] = self._decoder(view_id, i, view.groups[i]).decode(len(rows), found, instant)
                 start = end
         vectors = [read[i] for i in range(len(view.groups))]
-        computed = self._on_demand_of(view).compute(rows, vectors, given, instant) if view.on_demand else ()
+        computed = self._on_demand_of(view).compute(rows, vectors, given, instant) if view.on_demand else None
         return OnlineVectors(
             view=view,
             rows=tuple(rows),
@@ -137,7 +148,8 @@ class OnlineReader:
             updated_at={
                 g.id: from_micros(u.complete_at) if u else None for g, u in zip(view.groups, updated, strict=True)
             },
-            on_demand=computed,
+            on_demand=computed.values if computed else (),
+            overflows=_all_overflows(vectors, computed.overflows if computed else {}),
         )
 
     def _request_values(
@@ -178,6 +190,7 @@ class _GroupDecoder:
         self.group = group = viewed.group
         self._redis = redis
         self._defaults = [wire_round_trip(feature.dtype, feature.default) for feature in group.features]
+        self._limited = [(i, f.overflow) for i, f in enumerate(group.features) if f.overflow is not None]
         self._fillable = [(i, default) for i, default in enumerate(self._defaults) if default is not None]
         self._layouts: dict[int, _Known] = {}
 
@@ -186,6 +199,7 @@ class _GroupDecoder:
         values: list[Sequence[Value]] = [self._defaults] * size
         statuses = [Status.NOT_FOUND] * size
         timestamps: list[datetime | None] = [None] * size
+        overflows: dict[str, list[int]] = {}
         for place, key, value in found:
             if value is None:
                 continue
@@ -199,6 +213,9 @@ class _GroupDecoder:
             known = self._layouts.get(number) or self._look_up(number, key)
             stored = known.codec.decode(value, start, key)
             row = stored if known.positions is None else [None if p is None else stored[p] for p in known.positions]
+            for i, overflow in self._limited:
+                if row[i] is None and known.has(i) and evaluate(overflow, known.named(stored)):
+                    overflows.setdefault(self.viewed.features[i].name, []).append(place)
             status = Status.PRESENT
             for i, default in self._fillable:
                 if row[i] is None:
@@ -206,7 +223,8 @@ class _GroupDecoder:
                     status = Status.DEFAULTED
             values[place] = row
             statuses[place] = status
-        return GroupVectors(self.viewed, values, statuses, timestamps)
+        lost = {name: frozenset(places) for name, places in overflows.items()}
+        return GroupVectors(self.viewed, values, statuses, timestamps, lost)
 
     def _look_up(self, number: int, key: str) -> _Known:
         """The layout of a value whose number was not met before; all layouts are read again."""
@@ -225,10 +243,17 @@ class _GroupDecoder:
 
 def _known(group: GroupSchema, number: int, layout: Layout) -> _Known:
     check_types(group, layout)
+    names = tuple(name for name, _ in layout)
     if layout == layout_of(group):
-        return _Known(Codec(layout, number), None)
-    places = {name: i for i, (name, _) in enumerate(layout)}
-    return _Known(Codec(layout, number), tuple(places.get(feature.name) for feature in group.features))
+        return _Known(Codec(layout, number), None, names)
+    places = {name: i for i, name in enumerate(names)}
+    return _Known(Codec(layout, number), tuple(places.get(feature.name) for feature in group.features), names)
+
+
+def _all_overflows(
+    groups: Iterable[GroupVectors], on_demand: Mapping[str, frozenset[int]]
+) -> dict[str, frozenset[int]]:
+    return {name: places for part in groups for name, places in part.overflows.items()} | dict(on_demand)
 
 
 def _key_names(viewed: ViewedSchema) -> tuple[str, ...]:

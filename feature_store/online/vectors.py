@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
@@ -28,12 +28,16 @@ class Status(StrEnum):
 
 @dataclass(frozen=True)
 class GroupVectors:
-    """One group's part of the vectors: per row its values in order of the group's features, defaults filled in."""
+    """One group's part of the vectors: per row its values in order of the group's features, defaults filled in.
+
+    `overflows` are the rows on which a feature does not fit 64 bits, by what the view calls it.
+    """
 
     group: ViewedSchema
     values: Sequence[Sequence[Value]]
     statuses: Sequence[Status]
     timestamps: Sequence[datetime | None]
+    overflows: Mapping[str, frozenset[int]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -49,6 +53,7 @@ class OnlineVectors:
             allows.
         updated_at: per group id, that instant; None if nothing is known of it.
         on_demand: per on-demand feature of the view its values, one for each row.
+        overflows: per feature that does not fit 64 bits on some rows, the places of these rows.
     """
 
     view: ViewSchema
@@ -57,6 +62,7 @@ class OnlineVectors:
     stale: dict[str, bool]
     updated_at: dict[str, datetime | None]
     on_demand: tuple[Sequence[Value], ...] = ()
+    overflows: Mapping[str, frozenset[int]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -66,6 +72,18 @@ class OnlineVectors:
         """Per row, the status of every group by its id."""
         ids = [part.group.id for part in self.groups]
         return [dict(zip(ids, row, strict=True)) for row in self._per_row([part.statuses for part in self.groups])]
+
+    @property
+    def overflowed(self) -> list[tuple[str, ...]]:
+        """Per row, the features that have no value because it does not fit 64 bits: they are NULL, or the default.
+
+        The sum of a row that was computed before the group had this feature counts as one of them.
+        """
+        found: list[tuple[str, ...]] = [()] * len(self)
+        for name, places in self.overflows.items():
+            for i in places:
+                found[i] += (name,)
+        return found
 
     @property
     def feature_timestamps(self) -> list[dict[str, datetime | None]]:

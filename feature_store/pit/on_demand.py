@@ -23,7 +23,7 @@ def with_on_demand(view: ViewSchema, labels: pa.Table, joined: Joined) -> Joined
         labels: label rows as `read_labels` gives them, with the view's request values.
 
     Raises:
-        InputError: naming the feature, if an INT result leaves 64 bits, or a function fails.
+        InputError: naming the feature, if a function fails.
     """
     if not view.on_demand:
         return joined

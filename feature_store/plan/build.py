@@ -10,7 +10,7 @@ from feature_store.dsl.feature import Feature
 from feature_store.dsl.group import FeatureGroup
 from feature_store.dsl.source import BatchSource
 from feature_store.dsl.view import FeatureView
-from feature_store.dtypes import DType
+from feature_store.dtypes import BOOL, INT, DType
 from feature_store.duration import parse_duration
 from feature_store.errors import DefinitionError, DefinitionErrors, choices
 from feature_store.plan.aggregations import result_type
@@ -22,6 +22,7 @@ from feature_store.plan.expression_nodes import Expression, finite
 from feature_store.plan.expressions import columns_in, parse_condition, parse_expression
 from feature_store.plan.fingerprint import fingerprint_of, state_fingerprint_of
 from feature_store.plan.nodes import Aggregate, GroupPlan, QueriedRows, WindowedRows
+from feature_store.plan.overflow import overflow_of
 from feature_store.plan.problems import Problem, RefusedError
 from feature_store.plan.query import lift_query, unknown_columns
 from feature_store.plan.schema import Column, GroupSchema, ViewSchema
@@ -212,8 +213,10 @@ class _Builder:
 
     def _schema(self, derived: tuple[tuple[str, Expression], ...]) -> GroupSchema:
         group, entity = self.group, self.group.entity
-        features = [Column(f.name, f.dtype, f.default, f.description, f.expect) for f in group.features]
-        features += [Column(name, e.dtype, description=group.derived[name]) for name, e in derived]
+        features = [Column(f.name, f.dtype, f.default, f.description, f.expect, _overflow(f)) for f in group.features]
+        features += [
+            Column(name, e.dtype, description=group.derived[name], overflow=overflow_of(e)) for name, e in derived
+        ]
         return GroupSchema(
             name=group.name,
             version=group.version,
@@ -224,3 +227,10 @@ class _Builder:
             freshness=group.freshness_size,
             buckets=group.buckets,
         )
+
+
+def _overflow(feature: Feature) -> Expression | None:
+    """The sum of no INTs is 0, so one that is NULL does not fit."""
+    if feature.agg is None or feature.agg.function != "sum" or feature.dtype != INT:
+        return None
+    return Expression("is_null", BOOL, (Expression("column", INT, value=feature.name),))

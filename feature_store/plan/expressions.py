@@ -4,7 +4,7 @@ SQL syntax, read by sqlglot. What an expression may say (everything else is refu
 
 - columns; literals: numbers, 'text', TRUE, FALSE, NULL, TIMESTAMP '2026-01-31T00:00:00Z' (the offset is needed)
 - AND, OR, NOT, =, <>, <, <=, >, >=, BETWEEN, IN (literals), IS [NOT] NULL, CASE WHEN
-- +, -, *, / (always FLOAT), % (INT); a division by zero is NULL; INT overflow is an error of the run
+- +, -, *, / (always FLOAT), % (INT); a division by zero is NULL; an INT that does not fit 64 bits: see `overflow`
 - TIMESTAMP - TIMESTAMP: the INT of microseconds between them
 - coalesce, nullif, abs, lower, upper, length, trim, || (text); an operation on NULL is NULL, comparisons included
 - the functions of our own in `expression_functions`: times, encodings, vectors

@@ -112,6 +112,11 @@ class GroupPlan:
         return tuple(key.name for key in self.schema.keys)
 
     @property
+    def overflows(self) -> dict[str, Expression]:
+        """By feature, of those whose value may not fit 64 bits, the condition on a row that it does not."""
+        return {feature.name: feature.overflow for feature in self.schema.features if feature.overflow is not None}
+
+    @property
     def sources(self) -> tuple[BatchSource, ...]:
         """Every source that Spark reads; of a stream the event log."""
         return self.group.all_sources

@@ -21,13 +21,18 @@ RETRACTED = "retracted"
 
 @dataclass(frozen=True)
 class Column:
-    """One feature as stored: `default` is given to readers for a missing or NULL value and never stored."""
+    """One feature as stored: `default` is given to readers for a missing or NULL value and never stored.
+
+    `overflow` is the condition on a row as it is stored that the value is NULL because it does not fit 64 bits; None if
+    it always fits.
+    """
 
     name: str
     dtype: DType
     default: Value = None
     description: str = ""
     expect: tuple[Expectation, ...] = ()
+    overflow: Expression | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True)

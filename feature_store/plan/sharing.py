@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from feature_store.plan.event_inputs import event_inputs
 from feature_store.plan.expression_nodes import Expression
 from feature_store.plan.nodes import GroupPlan, WindowedRows
 
@@ -11,8 +12,9 @@ from feature_store.plan.nodes import GroupPlan, WindowedRows
 def sharing_groups(plans: Iterable[GroupPlan]) -> tuple[tuple[GroupPlan, ...], ...]:
     """The sets of two or more groups whose events fall into the same tiles, in order of their ids.
 
-    They aggregate the rows of one source that pass the same `where`, by the same keys and slide, their computed columns
-    do not contradict each other, and their partitions are the same, so that one run computes them.
+    They aggregate the rows of one source that pass the same `where`, by the same keys and slide, and leave out the same
+    rows where something overflows; their computed columns do not contradict each other, and their partitions are the
+    same, so that one run computes them.
     """
     sets: dict[object, list[list[GroupPlan]]] = {}
     for plan in sorted(plans, key=lambda plan: (plan.group.name, plan.group.version)):
@@ -37,7 +39,8 @@ def _tiling(plan: GroupPlan, rows: WindowedRows) -> object:
     """What the events of a tile depend on, and which run makes it."""
     group = plan.group
     keys = tuple((key.name, key.dtype) for key in plan.schema.keys)
-    return rows.source, keys, plan.slide, rows.where, group.refresh, group.start
+    overflow = event_inputs(rows).overflow  # such an event counts in no feature of its group
+    return rows.source, keys, plan.slide, rows.where, overflow, group.refresh, group.start
 
 
 def _agree(plans: Iterable[GroupPlan]) -> bool:

@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING, Literal
 from feature_store.duration import SECOND
 from feature_store.errors import QualityError
 from feature_store.offline.profile import FeatureProfile
-from feature_store.plan.nodes import GroupPlan
+from feature_store.plan.event_inputs import event_inputs
+from feature_store.plan.nodes import GroupPlan, WindowedRows
 from feature_store.plan.schema import Column
 
 if TYPE_CHECKING:
     from feature_store.offline.audit import Evidence
 
-Check = Literal["unique_key", "null_rate", "range", "set", "row_count", "source_freshness"]
+Check = Literal["unique_key", "null_rate", "range", "set", "row_count", "source_freshness", "overflow"]
 
 _FEWEST_PARTITIONS = 3
 """How many partitions make a median that a partition can be compared with."""
@@ -82,7 +83,7 @@ def expectations(plan: GroupPlan) -> tuple[Expected, ...]:
         for i, name in enumerate(source.name for source in plan.sources):
             measure = _measure_of_source(i)
             found.append(Expected("source_freshness", name, "age (s)", None, age, source.blocking, measure, True))
-    return tuple(found)
+    return (*found, *_of_overflow(plan))
 
 
 def checks(plan: GroupPlan) -> dict[Check, bool]:
@@ -158,6 +159,19 @@ def _of_feature(i: int, feature: Column) -> Iterator[Expected]:
             measure = _measure(i, lambda found, j=sets: found.strays[j])  # type: ignore[misc]
             yield Expected("set", feature.name, "unexpected values", None, 0, blocking, measure)
             sets += 1
+
+
+def _of_overflow(plan: GroupPlan) -> Iterator[Expected]:
+    """How much may be lost because an INT does not fit 64 bits: of the values of a feature, and of the rows read."""
+    share, places = plan.group.overflow_share, {feature.name: i for i, feature in enumerate(plan.schema.features)}
+    for name in plan.overflows:
+        measure = _measure(places[name], lambda found: found.overflow_rate)
+        yield Expected("overflow", name, "overflow_rate", None, share, True, measure)
+    if isinstance(plan.rows, WindowedRows) and event_inputs(plan.rows).overflow is not None:
+        source = plan.rows.source.name
+        yield Expected(
+            "overflow", source, "overflow_rate", None, share, True, lambda found: found.inputs[0].overflow_rate
+        )
 
 
 def _measure(i: int, of: Callable[[FeatureProfile], float | None]) -> Callable[[Evidence], float | None]:

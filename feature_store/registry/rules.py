@@ -52,6 +52,7 @@ CHANGED = {
     ("group", "parallelism"): Rule(False, "computes the same with other resources"),
     ("group", "expect_rows"): _CHECK,
     ("group", "expect_source"): _CHECK,
+    ("group", "max_overflow"): _CHECK,
     ("entity", "description"): _DOCS,
     ("entity", "join_key"): _KEY,
     ("entity", "dtype"): _KEY,

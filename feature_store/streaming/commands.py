@@ -78,7 +78,7 @@ def restart(names: tuple[str, ...]) -> None:
     "--reason",
     default="malformed",
     show_default=True,
-    type=click.Choice(["malformed", "too late", "no key"]),
+    type=click.Choice(["malformed", "too late", "no key", "overflow"]),
     help="Which dead letters.",
 )
 @click.option("--since", help="Only those recorded since then, as 2026-01-31T00:00:00Z.")

@@ -32,8 +32,8 @@ DEAD_LETTER_SCHEMA = pa.schema(
         ("recorded_at", _INSTANT),
     ]
 )
-"""One row for each event that no group could use: `reason` is "malformed", "too late" or "no key"; a malformed event
-has no group. `payload` is the message as it came."""
+"""One row for each event that a group could not use: `reason` is "malformed", "too late", "no key" or "overflow"; a
+malformed event has no group. `payload` is the message as it came."""
 
 
 def ensure_dead_letters(catalog: Catalog) -> Table:

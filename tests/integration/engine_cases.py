@@ -30,7 +30,8 @@ from feature_store.duration import DAY, HOUR, SECOND
 USER = Entity("user", join_key="user_id")
 USER_WORD = Entity("user", join_key=("user_id", "word"))
 USER_N_WORD = Entity("user", join_key=("user_id", "n", "word"), dtype=(STRING, INT, STRING))
-SCHEMA = {"user_id": STRING, "ts": TIMESTAMP, "amount": FLOAT, "n": INT, "word": STRING, "ok": BOOL, "id": INT}
+SCHEMA = {"user_id": STRING, "ts": TIMESTAMP, "amount": FLOAT, "n": INT, "big": INT, "word": STRING, "ok": BOOL,
+          "id": INT}  # fmt: skip
 START = 1_767_225_600_000_000  # 2026-01-01T00:00:00Z
 
 _AGGREGATIONS: list[tuple[Aggregation, DType]] = [
@@ -40,6 +41,8 @@ _AGGREGATIONS: list[tuple[Aggregation, DType]] = [
     (agg.sum("amount"), FLOAT),
     (agg.sum("n"), INT),
     (agg.sum("doubled"), INT),
+    (agg.sum("big"), INT),
+    (agg.sum("large"), INT),
     (agg.mean("amount"), FLOAT),
     (agg.mean("n"), FLOAT),
     (agg.mean("ratio"), FLOAT),
@@ -77,8 +80,14 @@ _AGGREGATIONS: list[tuple[Aggregation, DType]] = [
     (agg.top_k("word", 2), LIST(STRING)),
     (agg.top_k("word", 3, by="n"), LIST(STRING)),
     (agg.top_k("n", 2), LIST(INT)),
+    (agg.top_k("word", 2, by="big"), LIST(STRING)),
 ]
-_COLUMNS = {"doubled": "n * 2", "ratio": "amount / n", "bucket": "hash_bucket(word, 1000)"}
+_COLUMNS = {
+    "doubled": "n * 2",
+    "large": "CASE WHEN n = 2 THEN big * n ELSE big END",
+    "ratio": "amount / n",
+    "bucket": "hash_bucket(word, 1000)",
+}
 _GRIDS = [
     ("1d", ["1d", "3d", "7d", "all_time", "session(1d)", "session(2d)"]),
     ("1h", ["1h", "5h", "1d", "all_time", "session(1h)", "session(5h)"]),
@@ -99,7 +108,11 @@ _CONDITIONS = [
     "coalesce(amount, 1) * 2 >= n",
     "hash_bucket(word, 3) = 1",
     "ts >= TIMESTAMP '2026-01-02T00:00:00Z'",
+    "coalesce(n, big - 2) < 1 or ok",
 ]
+
+
+_WHERES = [None, None, "word <> 'b' or word is null", "n is null or n < 3", "big is null or big + n < 5"]
 
 
 def named(window: str) -> str:
@@ -235,7 +248,7 @@ def _group(
         source=source,
         owner="team:test",
         columns=_COLUMNS,
-        where=draw(st.sampled_from([None, None, "word <> 'b' or word is null", "n is null or n < 3"])),
+        where=draw(st.sampled_from(_WHERES)),
         features=features,
         derived=derived,
         slide=slide,
@@ -256,6 +269,7 @@ def _instants(long: int, short: int) -> st.SearchStrategy[int]:
 _VALUES: dict[str, list[Any]] = {
     "amount": [None, 0.0, -0.0, 1.5, -2.25, 0.1, 1e12, 3.0, float("nan"), float("inf")],
     "n": [None, 0, 1, 2, 3, -4],
+    "big": [None, 1, -1, 2**62, 2**63 - 1, -(2**63), 2**63 - 2**32, -(2**62) - 2**31],
     "word": [None, "a", "b", "é", "", "\U0001f600", "\uffff"],
     "ok": [None, True, False],
 }

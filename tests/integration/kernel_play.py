@@ -13,14 +13,15 @@ from typing import Any
 from hypothesis import strategies as st
 
 from feature_store import TIMESTAMP, FeatureGroup, StreamSource
-from feature_store.compile.kernel_spec import KernelInputs, in_kernel_order, kernel_inputs, kernel_spec
+from feature_store.compile.kernel_spec import in_kernel_order, kernel_spec
 from feature_store.compile.reference import run_reference
 from feature_store.compile.reference_events import Row, clean_events
-from feature_store.compile.reference_expressions import evaluate
+from feature_store.compile.reference_expressions import IntOverflowError, evaluate
 from feature_store.compile.span import Span
 from feature_store.dtypes import to_micros
 from feature_store.duration import SECOND, parse_duration
 from feature_store.plan.build import build_plan
+from feature_store.plan.event_inputs import EventInputs, event_inputs
 from feature_store.plan.nodes import GroupPlan, WindowedRows
 from tests.integration.engine_cases import START, events
 from tests.integration.kernel_harness import Answer, KernelHarness, json_value
@@ -63,7 +64,7 @@ def play(
     rows, stream = plan.rows, plan.stream
     assert isinstance(rows, WindowedRows)
     assert stream is not None
-    spec, inputs = kernel_spec(plan, cut=cut, standing=first), kernel_inputs(rows)
+    spec, inputs = kernel_spec(plan, cut=cut, standing=first), event_inputs(rows)
     steps, expected, sent = [], [], []
     lateness, limits = stream.lateness_size, Limits(cut)
     watermark = NO_WATERMARK
@@ -122,19 +123,23 @@ class Limits:
         return (False, True) if enters <= self.maybe else (False,)
 
 
-def kernel_event(plan: GroupPlan, inputs: KernelInputs, given: Row) -> dict[str, Any] | None:
+def kernel_event(plan: GroupPlan, inputs: EventInputs, given: Row) -> dict[str, Any] | None:
     """A row as Flink SQL hands it to the kernel; None where it would be filtered out."""
     assert isinstance(plan.rows, WindowedRows)
     source = plan.rows.source
     [row] = clean_events(replace(source, event_id=None), [given])
-    if row[plan.keys[0]] is None or (inputs.where is not None and evaluate(inputs.where, row) is not True):
+    try:
+        if row[plan.keys[0]] is None or (inputs.where is not None and evaluate(inputs.where, row) is not True):
+            return None
+        values = [evaluate(value, row) for value in inputs.values]
+        passes = [evaluate(condition, row) is True for condition in inputs.conditions]
+    except IntOverflowError:
         return None
-    values = [evaluate(value, row) for value in inputs.values]
     return {
         "key": row[plan.keys[0]],
         "at": to_micros(row[source.event_timestamp]),
         "id": None if source.event_id is None or row[source.event_id] is None else str(row[source.event_id]),
-        "passes": [evaluate(condition, row) is True for condition in inputs.conditions],
+        "passes": passes,
         "values": [
             to_micros(value) if dtype == TIMESTAMP and value is not None else json_value(value)
             for value, dtype in zip(values, [value.dtype for value in inputs.values], strict=True)

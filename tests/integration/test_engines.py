@@ -205,6 +205,10 @@ ATOMS = [
     "ordinal(word, 'a', 'é') <> 1",
     "bucketize(amount, 0, 1.5, 3) >= 2",
     "hash_bucket(word, 9223372036854775807) % 7 = 3",
+    "big + n > 0",
+    "coalesce(n, big * 2) <= 2",
+    "(CASE WHEN ok THEN big - 2 ELSE n END) IS NULL",
+    "-big < abs(big)",
 ]
 
 
@@ -235,15 +239,27 @@ def test_words_of_sql_are_names_like_any_other(quick: SparkSession) -> None:
     assert found[0]["user_select"] == found[0]["returning"] == sum(range(len(SQL_WORDS)))
 
 
-def test_int_overflow_fails_the_run_in_spark_too(quick: SparkSession) -> None:
+@pytest.mark.parametrize("days", [2, 9])
+def test_a_sum_that_does_not_fit_is_null_in_its_row_alone(quick: SparkSession, days: int) -> None:
+    """Directly, by frames and by the kernel; sums of some of the rows may be greater than what fits."""
     group = FeatureGroup(
         "user_sums", entity=USER, owner="team:test",
         source=BatchSource("events", table="raw.events", event_timestamp="ts", schema=SCHEMA),
-        features=[Feature("user_sum_all_time", agg.sum("n"), window="all_time", dtype=INT)],
+        features=[Feature("user_sum_2d", agg.sum("n"), window="2d", dtype=INT)],
     )  # fmt: skip
-    rows = [{"user_id": "u", "ts": from_micros(START + i * DAY), "n": 2**62} for i in range(2)]
-    with pytest.raises(Exception, match="ARITHMETIC_OVERFLOW"):
-        in_spark(quick, build_plan(group), {"events": rows}, Span(START, START + 3 * DAY))
+    given = [("u", 0, 2**62), ("u", 0, 2**63 - 1), ("u", 1, -(2**62)), ("u", 1, 1), ("v", 0, 7)]
+    rows = [{"user_id": user, "ts": from_micros(START + day * DAY), "n": n} for user, day, n in given]
+    plan, span = build_plan(group), Span(START, START + days * DAY)
+    found = in_spark(quick, plan, {"events": rows}, span)
+    assert_same_rows(found, run_reference(plan, {"events": rows}, span), plan.keys)
+    sums = {(row["user_id"], row["feature_timestamp"]): row["user_sum_2d"] for row in found}
+    second = from_micros(START + 2 * DAY)
+    assert sums["u", from_micros(START + DAY)] is None
+    assert sums["u", second] is None
+    assert sums["v", from_micros(START + DAY)] == 7
+    if days > DIRECT_INSTANTS:
+        assert sums["u", from_micros(START + 3 * DAY)] == 1 - 2**62
+        assert_same_rows(slid_rows(quick, plan, span).toArrow().to_pylist(), found, plan.keys)
 
 
 def test_stddev_keeps_its_digits_when_tiles_are_merged(quick: SparkSession) -> None:

@@ -395,13 +395,19 @@ def test_what_has_left_all_windows_leaves_no_state_and_may_come_back(harness: Ke
     assert answer.entities_left == 0
 
 
-def test_int_overflow_is_an_error_that_names_the_feature(harness: KernelHarness) -> None:
-    features = [Feature("user_total_all_time", agg.sum("n"), window="all_time", dtype=INT)]
+def test_only_a_final_sum_overflows_and_is_null(harness: KernelHarness) -> None:
+    features = [Feature("user_total_2s", agg.sum("n"), window="2s", dtype=INT)]
     plan = build_plan(replace(LONG, features=features))
-    for gap in (0, 5):  # within a tile, and when tiles are merged
-        rows = [{"key": "u", "at": START + i * gap * SECOND, "passes": [], "values": [2**62]} for i in range(2)]
-        answer = harness.run(kernel_spec(plan), [{"event": row} for row in rows])
-        assert answer.error == f"feature user_total_all_time: {2**62} + {2**62} does not fit 64 bits"
+    for seconds in (0, 1):  # within a tile, and when tiles are merged
+        moments = [START + i * SECOND // 4 + seconds * i * SECOND for i in range(3)]
+        amounts = [2**63 - 1, 2**63 - 1, -(2**63)]
+        rows = [{"user_id": "u", "ts": from_micros(at), "n": n} for at, n in zip(moments, amounts, strict=True)]
+        arriving = [Arrival(row, to_micros(row["ts"]) // 1000) for row in rows]
+        played = play(harness, plan, arriving, restored={1: None, 2: None})
+        wanted = expected_rows(plan, rows, span_of(plan, rows))
+        assert_same(newest_rows(plan, played.answer), wanted)
+        totals = [row["user_total_2s"] for row in wanted.values()]
+        assert totals == [2**63 - 2, 0] if seconds == 0 else totals == [2**63 - 1, None, -1, -(2**63), 0]
 
 
 def test_rows_say_that_they_were_corrected(harness: KernelHarness) -> None:

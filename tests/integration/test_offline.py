@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import polars as pl
 import pytest
 from pyiceberg.catalog import Catalog
 
@@ -22,7 +24,7 @@ from feature_store.offline.tables import ensure_table
 from feature_store.plan.build import build_plan
 from feature_store.quality.expectations import judge, refuse_failures
 from feature_store.settings import Settings
-from tests.integration.offline_setting import SOME_EVENTS, Shop, day, event
+from tests.integration.offline_setting import SCHEMA, SOME_EVENTS, Shop, day, event
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -76,6 +78,44 @@ def test_a_partition_whose_events_went_away_is_emptied(shop: Shop) -> None:
     shop.run(group, day(0), day(5))
     assert shop.stored(group) == shop.expected(group, day(0), day(5))
     assert "b" not in {row["user_id"] for row in shop.stored(group)}
+
+
+def test_what_does_not_fit_is_lost_alone_counted_and_judged(shop: Shop) -> None:
+    """A sum and a derived feature are NULL in their rows, and an event whose own expression overflows is left out."""
+    given = [("a", 2**62), ("a", 2**62), ("b", 7), ("b", 2**62)]
+    shop.rows = [event(user, hour, 1.0) | {"n": n} for hour, (user, n) in enumerate(given)]
+    pl.DataFrame(shop.rows, schema_overrides={"ts": pl.Datetime("us", "UTC")}).write_parquet(
+        shop.folder / "events.parquet"
+    )
+    total = Feature("user_n_sum_all_time", agg.sum("n"), window="all_time", dtype=INT)
+    most = Feature("user_n_max_all_time", agg.max("of_b"), window="all_time", dtype=INT)
+    group = shop.group(
+        "user_overflowing",
+        source=shop.source(schema=SCHEMA | {"n": INT}),
+        columns={"of_b": "CASE WHEN user_id = 'b' THEN n * 4 ELSE n END"},
+        features=[total, most],
+        derived={"user_n_sum_next": "user_n_sum_all_time + 9223372036854775801"},
+    )
+    plan = build_plan(group)
+
+    def audit(evidence: Evidence) -> None:
+        refuse_failures(plan, judge(plan, evidence))
+
+    with pytest.raises(QualityError) as refused:
+        shop.run(group, day(0), day(1), audit=audit)
+    for name, share in (("user_n_sum_all_time", 0.5), ("user_n_sum_next", 0.5), ("purchases", 0.25)):
+        assert f"{name} overflow_rate: expected x <= 0, found {share}" in str(refused.value)
+    done = shop.run(group, day(0), day(1))
+    assert {feature.name: feature.overflows for feature in done.profile.features} == {
+        "user_n_sum_all_time": 1,
+        "user_n_max_all_time": None,
+        "user_n_sum_next": 1,
+    }
+    assert done.inputs[0].overflowed == 1
+    assert shop.stored(group) == shop.expected(group, day(0), day(1))
+    assert [row["user_n_sum_all_time"] for row in shop.stored(group)] == [None, 7]
+    evidence = Evidence(done.profile, done.inputs, partitions=1.0)
+    assert all(verdict.passed for verdict in judge(build_plan(replace(group, max_overflow=0.5)), evidence))
 
 
 def test_hours_of_one_day_are_rewritten_one_by_one(shop: Shop) -> None:

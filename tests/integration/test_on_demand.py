@@ -198,15 +198,21 @@ def test_what_does_not_fit_stops_before_anything_runs(shop: Shop) -> None:
         shop.store.online(shop.view.id, [{"user_id": "u1"}], request={"country": "DE", "items": 1, "deadline": None})
 
 
-def test_an_overflow_names_the_feature_online_and_in_training(shop: Shop) -> None:
+def test_an_overflow_is_null_in_its_row_online_and_in_training(shop: Shop) -> None:
     user = next(row["user_id"] for row in shop.store.online(
         shop.view.id, [{"user_id": f"u{i}"} for i in range(40)],
         request=dict.fromkeys(REQUEST)).to_dicts() if row["user_order_count_30d"] == 2**40)  # fmt: skip
     row = {"user_id": user, "price": 1.0, "country": "DE", "items": 2**40, "deadline": None}
-    with pytest.raises(InputError, match="on-demand feature spent: an INT does not fit 64 bits"):
-        shop.store.online(shop.view.id, [row])
-    with pytest.raises(InputError, match="on-demand feature spent: an INT does not fit 64 bits"):
-        shop.store.training_dataset(shop.view.id, [row | {"label_timestamp": DAY0}], name="overflow").wait()
+    rows = [row | {"items": 2}, row, row | {"items": 3}]
+    vectors = shop.store.online(shop.view.id, rows)
+    served = [found["spent"] for found in vectors.to_dicts()]
+    assert served[0] is not None
+    assert served[1] is None
+    assert served[2] is not None
+    assert vectors.overflowed == [(), ("spent",), ()]
+    labels = [found | {"label_timestamp": DAY0} for found in rows]
+    trained = shop.store.training_dataset(shop.view.id, labels, name="overflow").wait().to_polars()
+    assert trained["spent"].to_list()[1] is None
 
 
 def test_the_registry_keeps_them(shop: Shop) -> None:

@@ -22,6 +22,9 @@ from feature_store.online.keys import layouts_key
 from feature_store.online.reader import OnlineReader
 from feature_store.online.vectors import Status
 from feature_store.online.writer import GuardedWriter
+from feature_store.plan.expression_nodes import Expression
+from feature_store.plan.expressions import parse_expression
+from feature_store.plan.overflow import overflow_of
 from feature_store.plan.schema import Column
 from feature_store.settings import Settings
 from tests.integration.online_setting import NOW, new_group, put, view_of
@@ -46,6 +49,27 @@ def test_statuses_and_defaults(redis: Redis, reader: OnlineReader) -> None:
     assert len(vectors) == 7
     timestamps = [row[group.id] for row in vectors.feature_timestamps]
     assert timestamps == [*[from_micros(NOW)] * 3, from_micros(NOW - HOUR - 1), None, None, from_micros(NOW)]
+
+
+def test_a_stored_value_that_did_not_fit_is_told_from_other_nulls(redis: Redis, reader: OnlineReader) -> None:
+    """A sum is NULL for no other reason; a derived feature may be, and its inputs need not be read."""
+    total = Expression("column", INT, value="total")
+    further = parse_expression("total + 1", {"total": INT})
+    group = new_group(
+        features=(
+            Column("total", INT, default=0, overflow=Expression("is_null", BOOL, (total,))),
+            Column("further", INT, overflow=overflow_of(further)),
+            Column("word", STRING),
+        )
+    )
+    for name, values in {"fits": (1, 2), "sum": (None, None), "derived": (2**63 - 1, None)}.items():
+        put(redis, group, name, NOW, *values, None)
+    rows = [{"user_id": name} for name in ("fits", "sum", "derived", "nobody")]
+    vectors = reader.read(view_of(group), rows, from_micros(NOW))
+    assert vectors.overflowed == [(), ("total",), ("further",), ()]
+    assert vectors.statuses[1] == {group.id: Status.DEFAULTED}
+    chosen = replace(group, features=group.features[1:2])
+    assert reader.read(view_of(chosen), rows, from_micros(NOW)).overflowed == [(), (), ("further",), ()]
 
 
 @pytest.mark.parametrize(

@@ -148,14 +148,16 @@ def test_a_wrong_row_is_named(row: dict[str, Any], said: str) -> None:
     assert said in str(failure.value)
 
 
-def test_an_int_that_overflows_is_an_error() -> None:
+def test_a_value_that_does_not_fit_is_null_and_the_others_stay() -> None:
     source = BatchSource("counts", table="raw.c", event_timestamp="ts",
                          schema={"user_id": STRING, "n": INT, "ts": TIMESTAMP})  # fmt: skip
     total = Feature("user_n_sum_all_time", agg.sum("n"), window="all_time", dtype=INT)
     group = FeatureGroup("user_counts", entity=USER, source=source, owner="team:test", features=[total])
-    rows = [{"user_id": "u", "n": 2**63 - 1, "ts": "2026-01-01"}, {"user_id": "u", "n": 1, "ts": "2026-01-01"}]
-    with pytest.raises(InputError, match=r"group user_counts@1: .* does not fit 64 bits .* \[int-overflow\]"):
-        group.run(rows, as_of="2026-01-04")
+    rows = [{"user_id": user, "n": n, "ts": "2026-01-01"} for user, n in (("u", 2**63 - 1), ("u", 1), ("v", 2))]
+    assert group.run(rows, as_of="2026-01-04") == [
+        {"user_id": "u", "user_n_sum_all_time": None},
+        {"user_id": "v", "user_n_sum_all_time": 2},
+    ]
 
 
 def test_other_mistakes() -> None:

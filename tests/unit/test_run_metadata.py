@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import dagster as dg
@@ -32,6 +33,13 @@ def test_null_rates_are_numbers_by_themselves_and_in_the_table_of_features() -> 
     }
     assert all(isinstance(value, dg.FloatMetadataValue) for value in rates.values())
     assert [record.data["null rate"] for record in found["features"].records] == [0.25, 0.75]
+
+
+def test_overflow_rates_are_numbers_of_the_features_that_can_have_some() -> None:
+    total = replace(NUMBER, overflows=1, overflow_rate=0.25)
+    found = shown(total, WORDS, preview=[])
+    rates = {name: value.value for name, value in found.items() if name.startswith("overflow rate of ")}
+    assert rates == {"overflow rate of user_n_7d": 0.25}
 
 
 def test_the_plot_and_the_sql_are_markdown() -> None:

@@ -48,6 +48,25 @@ final class ByteReader {
         return (value >>> 1) ^ -(value & 1);
     }
 
+    Int128 wide() {
+        long high = 0;
+        long low = 0;
+        for (int shift = 0; ; shift += 7) {
+            byte next = data[position++];
+            long bits = next & 0x7F;
+            if (shift < 64) {
+                low |= bits << shift;
+            }
+            if (shift > 57) {
+                high |= shift < 64 ? bits >>> 64 - shift : bits << shift - 64;
+            }
+            if (next >= 0) {
+                long sign = -(low & 1);
+                return new Int128(high >>> 1 ^ sign, (low >>> 1 | high << 63) ^ sign);
+            }
+        }
+    }
+
     double real() {
         long bits = 0;
         for (int i = 0; i < 8; i++) {

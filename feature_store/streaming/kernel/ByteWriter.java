@@ -47,6 +47,20 @@ final class ByteWriter {
         unsigned((value << 1) ^ (value >> 63));
     }
 
+    /** As {@link #signed}, of which it is the continuation beyond 64 bits. */
+    void wide(Int128 value) {
+        reserve(19);
+        long sign = value.high() >> 63;
+        long high = (value.high() << 1 | value.low() >>> 63) ^ sign;
+        long low = value.low() << 1 ^ sign;
+        while (high != 0 || (low & ~0x7FL) != 0) {
+            data[size++] = (byte) (low | 0x80);
+            low = low >>> 7 | high << 57;
+            high >>>= 7;
+        }
+        data[size++] = (byte) low;
+    }
+
     void real(double value) {
         reserve(8);
         long bits = Double.doubleToRawLongBits(value);

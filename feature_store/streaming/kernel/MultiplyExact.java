@@ -2,7 +2,7 @@ package featurestore;
 
 import org.apache.flink.table.functions.ScalarFunction;
 
-/** Product of two INTs; one that does not fit 64 bits is an error of the run. */
+/** Product of two INTs; NULL if it does not fit 64 bits. */
 public class MultiplyExact extends ScalarFunction {
     private static final long serialVersionUID = 1L;
 
@@ -13,7 +13,7 @@ public class MultiplyExact extends ScalarFunction {
         try {
             return Math.multiplyExact(left, right);
         } catch (ArithmeticException overflow) {
-            throw new ArithmeticException(left + " * " + right + " does not fit 64 bits");
+            return null;
         }
     }
 }

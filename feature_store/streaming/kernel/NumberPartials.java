@@ -33,37 +33,33 @@ final class NumberPartials {
         }
     }
 
+    /** NULL where the sum of all rows does not fit an INT; that of some of them may be greater. */
     static final class IntSum extends Partial {
-        private final String feature;
-        private long sum;
-
-        IntSum(String feature) {
-            this.feature = feature;
-        }
+        private Int128 sum = Int128.ZERO;
 
         @Override
         void add(long at, Object value, Object weight) {
-            sum = sum(sum, (Long) value, feature);
+            sum = sum.plus((Long) value);
         }
 
         @Override
         void merge(Partial other) {
-            sum = sum(sum, ((IntSum) other).sum, feature);
+            sum = sum.plus(((IntSum) other).sum);
         }
 
         @Override
         void write(ByteWriter out, long origin) {
-            out.signed(sum);
+            out.wide(sum);
         }
 
         @Override
         void read(ByteReader in, long origin) {
-            sum = in.signed();
+            sum = in.wide();
         }
 
         @Override
         Object result() {
-            return sum;
+            return sum.toInt();
         }
     }
 

@@ -26,7 +26,7 @@ abstract class Partial {
         return switch (measure.function()) {
             case "count" -> new NumberPartials.Count();
             case "sum" -> measure.type() == ValueType.INT
-                    ? new NumberPartials.IntSum(spec.featureOf(index))
+                    ? new NumberPartials.IntSum()
                     : new NumberPartials.FloatSum();
             case "mean" -> new NumberPartials.Mean();
             case "stddev" -> new NumberPartials.Spread(true);
@@ -37,7 +37,7 @@ abstract class Partial {
             case "max" -> new ValuePartials.Extreme(measure.type(), 1);
             case "count_distinct" -> new ValuePartials.Distinct(measure.type(), false);
             case "collect_set" -> new ValuePartials.Distinct(measure.type(), true);
-            case "top_k" -> new ValuePartials.Top(measure, spec.featureOf(index));
+            case "top_k" -> new ValuePartials.Top(measure);
             case "first" -> new DatedPartials.One(measure.type(), -1);
             case "last" -> new DatedPartials.One(measure.type(), 1);
             case "first_n" -> new DatedPartials.Some(measure.type(), -1, measure.limit());
@@ -49,15 +49,6 @@ abstract class Partial {
     /** NULL for NaN and infinities, and one zero instead of two. */
     static Double finite(double value) {
         return Double.isFinite(value) ? Double.valueOf(value + 0.0) : null;
-    }
-
-    /** @throws ArithmeticException that names the feature, if the sum does not fit 64 bits */
-    static long sum(long left, long right, String feature) {
-        try {
-            return Math.addExact(left, right);
-        } catch (ArithmeticException overflow) {
-            throw new ArithmeticException("feature " + feature + ": " + left + " + " + right + " does not fit 64 bits");
-        }
     }
 
     /** Values of one type, both not null. */

@@ -119,16 +119,6 @@ public final class Spec {
         }
     }
 
-    /** The first feature that is computed from a measure. */
-    String featureOf(int measure) {
-        for (Aggregate aggregate : aggregates) {
-            if (aggregate.measure == measure) {
-                return aggregate.name;
-            }
-        }
-        throw new IllegalStateException("no feature uses measure " + measure);
-    }
-
     /** Number of condition columns and of value columns that the kernel reads. */
     int passCount() {
         return 1 + Arrays.stream(measures).mapToInt(Measure::pass).max().orElse(-1);

@@ -2,7 +2,7 @@ package featurestore;
 
 import org.apache.flink.table.functions.ScalarFunction;
 
-/** Difference of two INTs; one that does not fit 64 bits is an error of the run. */
+/** Difference of two INTs; NULL if it does not fit 64 bits. */
 public class SubtractExact extends ScalarFunction {
     private static final long serialVersionUID = 1L;
 
@@ -13,7 +13,7 @@ public class SubtractExact extends ScalarFunction {
         try {
             return Math.subtractExact(left, right);
         } catch (ArithmeticException overflow) {
-            throw new ArithmeticException(left + " - " + right + " does not fit 64 bits");
+            return null;
         }
     }
 }

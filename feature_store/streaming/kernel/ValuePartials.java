@@ -105,21 +105,20 @@ final class ValuePartials {
     /** Values with the sums of their weights, or with their numbers of rows. */
     static final class Top extends Partial {
         private final ValueType type;
-        private final ValueType weightType;
+        private final boolean realWeights;
         private final int limit;
-        private final String feature;
         private final Map<Object, Object> weights = new HashMap<>();
 
-        Top(Spec.Measure measure, String feature) {
+        Top(Spec.Measure measure) {
             this.type = measure.type();
-            this.weightType = measure.weightType() == null ? ValueType.INT : measure.weightType();
+            this.realWeights = measure.weightType() == ValueType.FLOAT;
             this.limit = measure.limit();
-            this.feature = feature;
         }
 
         @Override
         void add(long at, Object value, Object weight) {
-            weights.merge(value, weight == null ? (Object) 1L : weight, this::together);
+            Object added = realWeights ? weight : Int128.of(weight == null ? 1L : (Long) weight);
+            weights.merge(value, added, this::together);
         }
 
         @Override
@@ -128,10 +127,7 @@ final class ValuePartials {
         }
 
         private Object together(Object left, Object right) {
-            if (left instanceof Long) {
-                return sum((Long) left, (Long) right, feature);
-            }
-            return (Double) left + (Double) right;
+            return realWeights ? (Object) ((Double) left + (Double) right) : ((Int128) left).plus((Int128) right);
         }
 
         @Override
@@ -139,7 +135,11 @@ final class ValuePartials {
             out.unsigned(weights.size());
             weights.forEach((value, weight) -> {
                 out.value(type, value);
-                out.value(weightType, weight);
+                if (realWeights) {
+                    out.real((Double) weight);
+                } else {
+                    out.wide((Int128) weight);
+                }
             });
         }
 
@@ -147,7 +147,7 @@ final class ValuePartials {
         void read(ByteReader in, long origin) {
             weights.clear();
             for (long left = in.unsigned(); left > 0; left--) {
-                weights.put(in.value(type), in.value(weightType));
+                weights.put(in.value(type), realWeights ? (Object) in.real() : in.wide());
             }
         }
 

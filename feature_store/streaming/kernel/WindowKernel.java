@@ -52,7 +52,6 @@ public final class WindowKernel {
      * @param passes for each condition of the spec whether it is true
      * @param values the spec's input values; null for NULL
      * @param known the final step at the current watermark
-     * @throws ArithmeticException if an INT sum does not fit 64 bits; it names the feature
      */
     public Verdict onEvent(
             KernelState state, long at, Text id, boolean[] passes, Object[] values, long known, Rows out)

@@ -87,13 +87,13 @@ def activity(stream: StreamSource, *more: Feature, **changes: Any) -> FeatureGro
         "owner": "team:test",
         "start": "2026-01-01",
         "commit_interval": "1s",
-        "columns": {"code": "hash_bucket(lower(trim(query)), 1000)"},
+        "columns": {"code": "hash_bucket(lower(trim(query)), 1000)", "steps": "step * 2"},
         "features": [
             Feature("user_click_count_2s", agg.count(), window="2s", where="kind = 'click'", dtype=INT, default=0),
             Feature("user_click_count_1s", agg.count(), window="1s", where="kind = 'click'", dtype=INT),
             Feature("user_amount_sum_3s", agg.sum("amount"), window="3s", dtype=FLOAT),
             Feature("user_amount_stddev_3s", agg.stddev("amount"), window="3s", dtype=FLOAT),
-            Feature("user_cart_sum_all_time", agg.sum("step"), window="all_time", dtype=INT),
+            Feature("user_cart_sum_all_time", agg.sum("steps"), window="all_time", dtype=INT),
             Feature("user_category_last_all_time", agg.last("category"), window="all_time", dtype=STRING),
             Feature("user_category_top_3s", agg.top_k("category", 2), window="3s", dtype=LIST(STRING)),
             Feature("user_code_last_3s", agg.last_n("code", 3), window="3s", dtype=LIST(INT)),
@@ -134,7 +134,7 @@ def as_avro(event: Row) -> bytes:
 
 @dataclass
 class Sender:
-    """Sends random events as they would happen: out of order, late, too late, malformed and of nobody.
+    """Sends random events as they would happen: out of order, late, too late, malformed, of nobody, beyond 64 bits.
 
     `taken` are the places in Kafka of the good ones, `latest` and `earliest` the bounds of their
     times (microseconds).
@@ -148,6 +148,7 @@ class Sender:
     good: int = 0
     malformed: int = 0
     nobody: int = 0
+    overflowing: int = 0
     latest: int = 0
     earliest: int = 2**62
     taken: list[tuple[int, int]] = field(default_factory=list)
@@ -198,6 +199,9 @@ class Sender:
         if pick.random() < 0.005:
             event["user_id"] = None
             self.nobody += 1
+        elif self.written is as_json and pick.random() < 0.006:
+            event["step"] = 2**62
+            self.overflowing += 1
         self._produce(event)
 
     def _produce(self, event: Row) -> None:

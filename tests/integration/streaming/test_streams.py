@@ -85,11 +85,14 @@ def test_what_could_not_be_used_is_a_dead_letter(store: FeatureStore, streams: S
     assert reasons["malformed"] == sender.malformed > 0
     assert reasons["no key"] == sender.nobody > 0
     assert reasons["too late"] > 0
+    assert reasons["overflow"] == sender.overflowing > 0
     for letter in letters:
         assert letter["payload"] is not None
         assert letter["detail"]
         if letter["reason"] == "too late":
             assert json.loads(letter["payload"])["user_id"]
+        if letter["reason"] == "overflow":
+            assert json.loads(letter["payload"])["step"] == 2**62
 
 
 def test_malformed_events_are_sent_again(

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from feature_store import BOOL, FLOAT, INT, STRING, TIMESTAMP, OnDemand
 from feature_store.compile.on_demand import OnDemandKernel
-from feature_store.compile.reference_expressions import evaluate, finite_or_none
+from feature_store.compile.reference_expressions import evaluate_or, finite_or_none
 from feature_store.dtypes import INT_MAX
 from feature_store.errors import InputError
 from feature_store.plan.build import view_schema
@@ -53,7 +53,7 @@ def by_reference(schema: ViewSchema, rows: list[Row]) -> list[Row]:
         known = {name: _finite(value) for name, value in row.items()}
         for column in schema.on_demand:
             assert column.expression is not None
-            value = evaluate(column.expression, known)
+            value = evaluate_or(None, column.expression, known)
             known[column.name] = column.default if value is None else value
         found.append({column.name: known[column.name] for column in schema.on_demand})
     return found
@@ -140,12 +140,29 @@ def test_what_is_not_finite_is_null_to_begin_with() -> None:
     assert found == [(False, None)] * 3 + [(True, True)]
 
 
-def test_an_overflow_names_feature_and_row() -> None:
-    schema = view_schema(view(PRICE, HOME, OnDemand("tenfold", "user_order_count_30d * 10", dtype=INT)))
-    with pytest.raises(InputError, match="does not fit 64 bits in row 1") as caught:
-        computed(schema, [ROW, ROW | {"user_order_count_30d": INT_MAX}, ROW])
-    assert caught.value.where == "view ranking@1, on-demand feature tenfold"
-    assert caught.value.code == "int-overflow"
+def test_an_overflow_is_null_on_its_row_alone_and_flagged() -> None:
+    """What reads it sees NULL, or its default; a condition on it is no way around."""
+    schema = view_schema(
+        view(
+            PRICE,
+            HOME,
+            OnDemand("tenfold", "user_order_count_30d * 10", dtype=INT),
+            OnDemand("more", "tenfold + 1", dtype=INT, default=-1),
+            OnDemand("is_large", "user_order_count_30d * 10 > 5 OR TRUE", dtype=BOOL),
+        )
+    )
+    rows = [ROW, ROW | {"user_order_count_30d": INT_MAX}, ROW]
+    kernel = OnDemandKernel(schema)
+    columns = {name: pl.Series([row[name] for row in rows], dtype=polars_type(t)) for name, t in kernel.inputs.items()}
+    result = kernel.compute(columns)
+    assert result.values["tenfold"].to_list() == [20, None, 20]
+    assert result.values["more"].to_list() == [21, -1, 21]
+    assert result.values["is_large"].to_list() == [True, None, True]
+    assert {name: flags.to_list() for name, flags in result.overflows.items()} == {
+        "tenfold": [False, True, False],
+        "is_large": [False, True, False],
+    }
+    assert computed(schema, rows) == by_reference(schema, rows)
 
 
 def test_a_failing_function_is_named() -> None:

@@ -116,6 +116,7 @@ def by_polars(expression: Any, rows: list[dict[str, Any]]) -> list[object]:
     overflow = pl.lit(False) if lowered.overflow is None else lowered.overflow
     found = frame.with_columns(value=lowered.value, overflow=overflow)
     assert not found["overflow"].null_count()
+    assert found.filter(found["overflow"])["value"].null_count() == found["overflow"].sum()
     values = [repr(value) if isinstance(value, float) else value for value in found["value"]]
     return ["overflow" if over else value for over, value in zip(found["overflow"], values, strict=True)]
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
 from feature_store import (
+    EMBEDDING,
     FLOAT,
     INT,
     LIST,
@@ -21,7 +23,7 @@ from feature_store import (
     session,
 )
 from feature_store.compile.reference import run_reference
-from feature_store.compile.reference_expressions import IntOverflowError
+from feature_store.compile.reference_events import clean_events
 from feature_store.compile.span import Span
 from feature_store.dtypes import to_micros
 from feature_store.plan.build import build_plan
@@ -231,10 +233,46 @@ def test_one_of_each_event_id_counts() -> None:
     assert found[0]["user_n_1d"] == 4
 
 
-def test_int_overflow_fails_the_run() -> None:
+def test_a_sum_that_does_not_fit_is_null() -> None:
     total = Feature("user_s_1d", agg.sum("n"), window="1d", dtype=INT)
-    with pytest.raises(IntOverflowError):
-        rows([total], [{"ts": at(1), "n": 2**63 - 1}, {"ts": at(2), "n": 1}])
+    greatest = {"ts": at(1), "n": 2**63 - 1}
+    assert [row["user_s_1d"] for row in rows([total], [greatest, {"ts": at(2), "n": 1}])] == [None, 0]
+    beyond = [greatest, greatest, {"ts": at(2), "n": -(2**63)}]
+    assert [row["user_s_1d"] for row in rows([total], beyond)] == [2**63 - 2, 0]
+
+
+def test_an_event_that_overflows_is_left_out_of_the_whole_group() -> None:
+    """Only if `where` holds or overflows itself, and only by what some feature reads."""
+    plain = Feature("user_n_1d", agg.count(), window="1d", dtype=INT)
+    doubled = Feature("user_d_1d", agg.max("doubled"), window="1d", dtype=INT)
+    guarded = Feature("user_g_1d", agg.count(), window="1d", where="n < 5 AND n * 2 > 0", dtype=INT)
+    events = [{"ts": at(1), "n": n} for n in (1, 2**62, None)]
+
+    def count(*features: Feature, **changes: Any) -> list[Any]:
+        given = FeatureGroup("user_events", entity=Entity("user", join_key="user_id"), source=SOURCE, owner="team:t",
+                             columns={"doubled": "n * 2"}, features=[plain, *features], **changes)  # fmt: skip
+        start = to_micros(DAY0)
+        log = {"events": [{"user_id": "u", **event} for event in events]}
+        found = run_reference(build_plan(given), log, Span(start, start + 86_400_000_000))
+        return [row["user_n_1d"] for row in found]
+
+    assert count() == [3]  # nothing reads `doubled`
+    assert count(doubled) == [2]
+    assert count(guarded) == [2]
+    assert count(doubled, where="n < 5") == [1]
+    assert count(where="doubled > 0") == [1]
+
+
+def test_what_is_not_finite_is_null_in_lists_too() -> None:
+    schema = {"user_id": STRING, "ts": TIMESTAMP, "parts": LIST(FLOAT), "taste": EMBEDDING(2)}
+    source = BatchSource("events", table="raw.e", event_timestamp="ts", schema=schema)
+    given = [
+        {"parts": [1.0, math.nan, None, -math.inf], "taste": [1.0, 0.5]},
+        {"parts": None, "taste": [1.0, math.inf]},
+    ]
+    cleaned = clean_events(source, [{"user_id": "u", "ts": at(1), **row} for row in given])
+    assert [row["parts"] for row in cleaned] == [[1.0, None, None, None], None]
+    assert [row["taste"] for row in cleaned] == [[1.0, 0.5], None]
 
 
 def test_an_entity_of_two_columns_is_each_pair_and_none_with_a_null() -> None:

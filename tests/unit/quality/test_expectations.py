@@ -18,6 +18,7 @@ from feature_store import (
     Expectation,
     Feature,
     FeatureGroup,
+    StreamSource,
     agg,
 )
 from feature_store.errors import DefinitionError, QualityError
@@ -26,7 +27,7 @@ from feature_store.offline.profile import FeatureProfile, Profile
 from feature_store.offline.sources import InputCounts
 from feature_store.plan.build import build_plan
 from feature_store.plan.nodes import GroupPlan
-from feature_store.quality.expectations import checks, judge, refuse_failures
+from feature_store.quality.expectations import checks, expectations, judge, refuse_failures
 
 ORDERS = BatchSource(
     "orders",
@@ -34,6 +35,9 @@ ORDERS = BatchSource(
     event_timestamp="ts",
     schema={"user_id": STRING, "status": STRING, "amount": FLOAT, "ts": TIMESTAMP},
 )
+
+
+COUNTED = {"user_id": STRING, "n": INT, "ts": TIMESTAMP}
 
 
 def group(amount: Any = (), status: Any = (), **changes: Any) -> FeatureGroup:
@@ -147,6 +151,33 @@ def test_a_source_must_be_fresh(age: float | None, holds: bool) -> None:
     evidence = replace(EVIDENCE, inputs=(replace(INPUT, age=age),))
     found = broken(plan(expect_source={"max_age": "1h"}), evidence)
     assert found == ([] if holds else [f"orders age (s): expected x <= 3600, found {age or 'no value'}"])
+
+
+@pytest.mark.parametrize(
+    ("changes", "share"),
+    [
+        ({}, 0),
+        ({"max_overflow": 0.5}, 0.5),
+        ({"source": StreamSource("clicks", topic="clicks", event_timestamp="ts", schema=COUNTED)}, 0.01),
+    ],
+)
+def test_what_may_overflow_is_judged_by_the_share_of_the_group(changes: dict[str, Any], share: float) -> None:
+    """Sums of INTs, derived features and the events' own expressions; nothing of groups that have none of them."""
+    total = Feature("user_n_sum_1d", agg.sum("twice"), window="1d", dtype=INT)
+    source = BatchSource("orders", table="raw.orders", event_timestamp="ts", schema=COUNTED)
+    given = {"source": source, "columns": {"twice": "n * 2"}, "derived": {"user_n_more": "user_n_sum_1d + 1"}} | changes
+    judged = build_plan(replace(group(), features=(total,), **given))
+    assert FeatureGroup.from_json(judged.group.to_json()) == judged.group
+    found = [(e.subject, e.high, e.blocking) for e in expectations(judged) if e.check == "overflow"]
+    source_name = judged.sources[0].name
+    assert found == [("user_n_sum_1d", share, True), ("user_n_more", share, True), (source_name, share, True)]
+    assert "overflow" not in checks(plan())
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.1])
+def test_a_share_is_between_none_and_all(share: float) -> None:
+    with pytest.raises(DefinitionError, match="max_overflow"):
+        group(max_overflow=share)
 
 
 def test_a_warning_is_a_verdict_that_refuses_nothing() -> None:

@@ -6,10 +6,11 @@ import json
 from dataclasses import replace
 
 from feature_store import BOOL, FLOAT, INT, STRING, TIMESTAMP, Entity, Feature, FeatureGroup, StreamSource, agg
-from feature_store.compile.kernel_spec import kernel_inputs, kernel_spec
+from feature_store.compile.kernel_spec import kernel_spec
 from feature_store.compile.reference_expressions import evaluate
 from feature_store.dtypes import LIST
 from feature_store.plan.build import build_plan
+from feature_store.plan.event_inputs import event_inputs
 from feature_store.plan.nodes import WindowedRows
 
 CLICKS = StreamSource(
@@ -65,7 +66,7 @@ def test_the_order_of_features_does_not_matter_to_the_state() -> None:
     assert one.state_fingerprint == other.state_fingerprint
     assert isinstance(one.rows, WindowedRows)
     assert isinstance(other.rows, WindowedRows)
-    assert kernel_inputs(one.rows) == kernel_inputs(other.rows)
+    assert event_inputs(one.rows) == event_inputs(other.rows)
 
 
 def test_a_start_from_batch() -> None:
@@ -77,7 +78,7 @@ def test_a_start_from_batch() -> None:
 def test_inputs_are_over_the_columns_of_the_source() -> None:
     rows = build_plan(GROUP).rows
     assert isinstance(rows, WindowedRows)
-    inputs = kernel_inputs(rows)
+    inputs = event_inputs(rows)
     row = {"user_id": "u", "ts": None, "amount": 0.5, "n": 3, "ok": True}
     assert inputs.where is not None
     assert evaluate(inputs.where, row) is True

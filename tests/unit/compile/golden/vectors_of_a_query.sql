@@ -27,8 +27,8 @@ answers AS (
 vectors AS (
   SELECT `user_id`,
     unix_micros(as_of) AS t,
-    CAST(`user_taste` AS array<float>) AS `user_taste`,
-    CAST(`user_style` AS array<float>) AS `user_style`
+    CASE WHEN forall(CAST(`user_taste` AS array<float>), x -> coalesce(abs(x) < double('Infinity'), FALSE)) THEN CAST(`user_taste` AS array<float>) END AS `user_taste`,
+    CASE WHEN forall(CAST(`user_style` AS array<float>), x -> coalesce(abs(x) < double('Infinity'), FALSE)) THEN CAST(`user_style` AS array<float>) END AS `user_style`
   FROM answers
   WHERE `user_id` IS NOT NULL
 )
