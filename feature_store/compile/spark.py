@@ -163,5 +163,5 @@ def _known(source: BatchSource, deletion: Expression | None) -> str:
     rows = f"SELECT {listed(columns)}\nFROM grid JOIN cleaned ON {all_of(conditions)}"
     if not source.holds_states:
         return rows
-    alive = f" AND NOT coalesce({spark_sql(deletion)}, FALSE)" if deletion is not None else ""
+    alive = f" AND NOT coalesce({spark_sql(null_on_overflow(deletion))}, FALSE)" if deletion is not None else ""
     return f"SELECT * EXCEPT (_newest) FROM (\n{indented(rows)}\n)\nWHERE _newest = 1{alive}"
