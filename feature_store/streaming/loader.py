@@ -180,7 +180,7 @@ class Loader:
                 if reading is None or known != reading.places:
                     self._reading[topic] = self._place(topic, schema, partitions, known)
                     changed = True
-                elif topic not in self._gaps:
+                else:
                     self._tell_progress(schema, topic, reading)
             except Exception as error:
                 log.warning("%s: %s", topic, error)
@@ -274,7 +274,7 @@ class Loader:
         values = [message.value() for message in messages]
         rows = [value for value in values if value is not None]
         try:
-            if len(rows) < len(values):
+            if len(rows) < len(values) and topic not in self._gaps:  # else rows before a mark are missing
                 for message, value in zip(messages, values, strict=True):
                     if value is None:
                         reading.marks[message.partition() or 0].take(message.key() or b"")
