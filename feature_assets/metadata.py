@@ -21,8 +21,8 @@ from feature_store.plan.schema import CREATED_TIMESTAMP, FEATURE_TIMESTAMP, RETR
 from feature_store.streaming.freshness import OVERDUE, Freshness
 
 if TYPE_CHECKING:
+    from feature_store.offline.history import Consistency
     from feature_store.offline.materialize import Materialization
-    from feature_store.offline.reconcile import Consistency
 
 
 def table_metadata(plan: GroupPlan) -> Mapping[str, Any]:
@@ -115,6 +115,7 @@ def run_metadata(done: Materialization, preview: Iterable[Mapping[str, Any]]) ->
             ]
         ),
         **({"tiles shared with": ", ".join(done.shared)} if done.shared else {}),
+        **_change_metadata(done.consistency),
         **_late_metadata(done),
         "snapshot_id": str(done.snapshot_id),
         "seconds": round(done.seconds, 2),
@@ -145,6 +146,13 @@ def preview_table(rows: Iterable[Mapping[str, Any]]) -> dg.TableMetadataValue | 
 def sql_text(sql: str) -> dg.MarkdownMetadataValue:
     """A statement in colours."""
     return dg.MetadataValue.md(f"```sql\n{sql}\n```")
+
+
+def _change_metadata(found: Consistency) -> Mapping[str, Any]:
+    """What a run has changed of the rows that stood in its span; nothing if there were none."""
+    if not found.stored:
+        return {}
+    return {"rows added": found.missing, "rows corrected": found.mismatched, "rows retracted": found.extra}
 
 
 def _late_metadata(done: Materialization) -> Mapping[str, Any]:

@@ -18,8 +18,8 @@ from resources.spark import SparkResource
 from resources.store import FeatureStoreResource
 
 if TYPE_CHECKING:
+    from feature_store.offline.history import Consistency
     from feature_store.offline.materialize import Materialization
-    from feature_store.offline.reconcile import Consistency
 
 CONSISTENT = "consistent"
 LEAST_CONSISTENCY = 0.999

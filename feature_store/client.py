@@ -168,7 +168,9 @@ class FeatureStore:
         return TrainingJob(future)
 
     def read_group(self, group_id: str, *, snapshot: int | str | None = None) -> pa.Table:
-        """The rows of a group's offline table: as it is now, or as it was.
+        """The rows that stand in a group's offline table: as it is now, or as it was.
+
+        Of an entity and feature_timestamp that is the row that was created last, unless it takes the others back.
 
         They are its history: a corrected row is there in each version, and a row that is `retracted` takes back the
         rows of its entity and feature_timestamp with an older created_timestamp.
@@ -182,13 +184,14 @@ class FeatureStore:
             NotFoundError: if the group is not recorded or was never computed, or if there is no such snapshot.
         """
         from feature_store.offline.refs import snapshot_of
+        from feature_store.offline.standing import standing_rows
         from feature_store.pit.planning import open_table
 
         record = self.registry.group(group_id)
         entity = next(entity for entity in self.registry.state().entities if entity.name == record.entity)
         table = open_table(self.catalog, build_plan(record.group(entity)).schema)
         found = snapshot_of(table, snapshot, f"group {group_id}")
-        return table.scan(snapshot_id=None if found is None else found.snapshot_id).to_arrow()
+        return standing_rows(table.scan(snapshot_id=None if found is None else found.snapshot_id).to_arrow())
 
     def materialize_online(self, group: GroupSchema, *, full: bool = False) -> MaterializeReport:
         """Brings the newest rows of a group's offline table to Redis; only what changed, unless `full`."""

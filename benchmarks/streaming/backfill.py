@@ -27,7 +27,8 @@ from feature_store.compile.spark import compile_spark, events_after
 from feature_store.dsl.source import StreamSource
 from feature_store.dtypes import to_micros
 from feature_store.duration import SECOND
-from feature_store.offline.reconcile import Consistency, reconcile_span
+from feature_store.offline.history import Consistency
+from feature_store.offline.reconcile import reconcile_span
 from feature_store.offline.session import spark_session
 from feature_store.offline.sources import open_source
 from feature_store.plan.nodes import GroupPlan

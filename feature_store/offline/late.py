@@ -5,6 +5,9 @@ right (the cursor), and which of them late rows have touched since. The run of t
 what came since then and belongs to its own span it will compute; of the rest it notes the spans, to be computed again.
 A run that computes one takes it off the list. The cursor is read before the rows: what comes in between may be
 computed, and is seen by the next run.
+
+The event log of a stream is such a source, and the reconcile such a run. Partitions that the stream wrote and no run
+has computed yet are noted, too: a reconcile that failed is as good as none.
 """
 
 from __future__ import annotations
@@ -21,9 +24,10 @@ from pyiceberg.table import Table
 from feature_store.compile.span import Span
 from feature_store.dsl.source import BatchSource
 from feature_store.offline.arrivals import Arrivals, Cursor
-from feature_store.offline.snapshots import arrived_by, source_tables
+from feature_store.offline.snapshots import arrived_by, source_tables, time_bounds
 from feature_store.offline.tables import FIRST_TIMESTAMP
 from feature_store.plan.nodes import GroupPlan, WindowedRows
+from feature_store.plan.schema import FEATURE_TIMESTAMP
 
 SOURCES = "feature-store.sources"
 """Table property: by source, the cursor up to which all partitions are right (JSON)."""
@@ -75,13 +79,13 @@ def read_sources(
     if last is not None and span.until <= int(last):
         return Reading(snapshots, cursor, snapshots, None)
     seen: dict[str, Cursor] = {}
-    late: list[Bounds] = []
+    late = list(_skipped(table, plan, span.after))
     unknown: list[str] = []
     begin = int(table.properties.get(FIRST_TIMESTAMP, 0))
     for source in plan.sources:
         since = cursor.get(source.name) if cursor is not None else None
         if source.name in tables:
-            arrivals = arrived_by(*tables[source.name], source.event_timestamp, since)
+            arrivals = arrived_by(*tables[source.name], source.event_timestamp, since, span.after)
         elif source.table is None and source.shows_late_rows:
             arrivals = ingested_since(source, since)
         else:
@@ -113,6 +117,32 @@ def noted(properties: Mapping[str, str], reading: Reading, span: Span) -> dict[s
 def late_spans(properties: Mapping[str, str]) -> list[Bounds]:
     """The spans that late rows have touched and that have not been computed again yet."""
     return [(after, until) for after, until in json.loads(properties.get(LATE, "[]"))]
+
+
+def unreconciled_spans(table: Table, plan: GroupPlan, settled: int) -> list[Bounds]:
+    """The spans of a streaming group that batch has to compute: what late events have touched, and what it never has.
+
+    Args:
+        settled: the instant (microseconds) at which the last partition ends whose events are all there.
+    """
+    return list(_merged([*late_spans(table.properties), *_skipped(table, plan, settled)]))
+
+
+def _skipped(table: Table, plan: GroupPlan, end: int) -> Iterator[Bounds]:
+    """The partitions before an instant that a stream wrote, after all that batch has ever computed."""
+    if plan.stream is None:
+        return  # a batch group has no rows that were not computed
+    recorded = table.properties.get(LAST_TIMESTAMP)
+    last = int(recorded) if recorded is not None else _first_partition(table, plan.group.partition_size)
+    if last is not None and last < end:
+        yield last, end
+
+
+def _first_partition(table: Table, size: int) -> int | None:
+    """Where the partition of the first row begins (microseconds), by the bounds of files; None if there is none."""
+    bounds = (time_bounds(table, task.file, FEATURE_TIMESTAMP) for task in table.scan().plan_files())
+    firsts = [first for first, _ in filter(None, bounds)]
+    return (min(firsts) - 1) // size * size if firsts else None
 
 
 def _touched(plan: GroupPlan, begin: int, end: int, times: NDArray[np.int64]) -> Iterator[Bounds]:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -20,18 +20,18 @@ from feature_store.compile.spark_sliding import compile_tiles, is_slid
 from feature_store.dtypes import to_micros
 from feature_store.offline.audit import Audit, evidence_of
 from feature_store.offline.beginning import former_beginnings, note_beginning, note_former_beginnings, span_of
-from feature_store.offline.catalog import CATALOG
 from feature_store.offline.computed import note_computed
+from feature_store.offline.history import Consistency, all_missing
 from feature_store.offline.ingestion import ingested_since
-from feature_store.offline.late import Bounds, Reading, noted, read_sources
+from feature_store.offline.late import Bounds, noted, read_sources
 from feature_store.offline.profile import Profile, profile_rows
 from feature_store.offline.shared_tiles import SharedTiles, Tiles
 from feature_store.offline.sliding import SLID_FROM, slid_rows
 from feature_store.offline.sources import InputCounts, open_sources
-from feature_store.offline.staging import inside, publish, rows_of, stage
+from feature_store.offline.staging import publish, rows_of, stage, staged_rows
 from feature_store.offline.tables import ensure_table
 from feature_store.plan.nodes import GroupPlan
-from feature_store.plan.schema import CREATED_TIMESTAMP, FEATURE_TIMESTAMP
+from feature_store.plan.schema import FEATURE_TIMESTAMP
 from feature_store.settings import Settings
 
 if TYPE_CHECKING:
@@ -45,6 +45,7 @@ class Materialization:
     """What one run computed and wrote.
 
     Args:
+        consistency: the computed rows against those that stood before.
         late: the spans before its own that rows which came since the last run touch; they are to be computed again.
         unknown: the sources of which that cannot be told: the snapshot of the last run is gone, or rows have no time.
         shared: the groups of the same run that were computed from the same tiles.
@@ -54,6 +55,7 @@ class Materialization:
     table: str
     snapshot_id: int
     profile: Profile
+    consistency: Consistency
     inputs: tuple[InputCounts, ...]
     sql: str
     seconds: float
@@ -72,10 +74,10 @@ def materialize_span(
     audit: Audit | None = None,
     shared: SharedTiles | None = None,
 ) -> Materialization:
-    """Computes and writes the rows that the events of `[start, end)` make known: those with start < T <= end.
+    """Computes the rows that the events of `[start, end)` make known, those with start < T <= end; they then stand.
 
-    Running it again replaces exactly these rows: nothing is duplicated, nothing else is touched. Spans in any order
-    give the rows of one run over all of them.
+    Running it again adds what comes out different, newer than what it replaces, and takes back what is gone; nothing
+    else is touched. Spans in any order give the standing rows of one run over all of them.
 
     Args:
         shared: the tiles that the group has in common with others of the same run, if there are such.
@@ -92,10 +94,10 @@ def materialize_span(
     reading = read_sources(catalog, table, plan, span, arrivals)
     with nullcontext() if shared is None else shared.of(plan, span, reading) as tiles:
         computed = compute_rows(spark, settings, plan, span, reading.snapshots, tiles)
-        staged = stage(spark, table, plan, span, _as_stored(table, computed.rows))
-    profile = profile_rows(rows_of(spark, plan, span, staged.snapshot), plan)
+        staged = stage(table, plan, span, computed.rows)
+    profile = profile_rows(staged_rows(spark, plan, span, staged), plan)
     if audit is not None:
-        audit(evidence_of(table, plan, span, profile, computed.inputs, staged.branch))
+        audit(evidence_of(spark, table, plan, span, profile, computed.inputs, staged.branch))
 
     def note(transaction: Transaction) -> None:
         note_former_beginnings(transaction, plan, span)
@@ -106,7 +108,19 @@ def materialize_span(
     snapshot = publish(spark, table, plan, span, staged, note)
     for former in sorted(former_beginnings(table.properties)):
         _take_back(spark, settings, table, plan, Span(former - plan.slide, former))
-    return materialization(plan, snapshot, profile, computed, began, reading)
+    return Materialization(
+        group_id=plan.group.id,
+        table=plan.schema.table,
+        snapshot_id=snapshot,
+        profile=profile,
+        consistency=staged.found or all_missing(plan.schema, profile.rows),
+        inputs=computed.inputs,
+        sql=computed.sql,
+        seconds=time.monotonic() - began,
+        late=reading.late or (),
+        unknown=reading.unknown,
+        shared=computed.shared,
+    )
 
 
 @dataclass(frozen=True)
@@ -154,29 +168,6 @@ def _compute(
     return Computed(spark.sql(sql), inputs, sql)
 
 
-def materialization(
-    plan: GroupPlan,
-    snapshot: int,
-    profile: Profile,
-    computed: Computed,
-    began: float,
-    reading: Reading | None = None,
-) -> Materialization:
-    """What a run did that began at a reading of the monotonic clock (seconds) and has written its rows."""
-    return Materialization(
-        group_id=plan.group.id,
-        table=plan.schema.table,
-        snapshot_id=snapshot,
-        profile=profile,
-        inputs=computed.inputs,
-        sql=computed.sql,
-        seconds=time.monotonic() - began,
-        late=(reading.late or ()) if reading is not None else (),
-        unknown=reading.unknown if reading is not None else (),
-        shared=computed.shared,
-    )
-
-
 def preview_rows(
     spark: SparkSession, plan: GroupPlan, done: Materialization, start: datetime, end: datetime
 ) -> list[dict[str, Any]]:
@@ -192,16 +183,7 @@ def _take_back(spark: SparkSession, settings: Settings, table: Table, plan: Grou
     """Takes the rows of a former beginning back that are none of changes; the others stay as they were judged."""
     keys = [*plan.keys, FEATURE_TIMESTAMP]
     changed = compute_rows(spark, settings, plan, span, {}).rows.select(*map(quote, keys))
-    stored = spark.table(f"{CATALOG}.{plan.schema.table}").where(inside(span))
-    staged = stage(spark, table, plan, span, stored.join(changed, keys, "left_semi"))
+    now = table.current_snapshot()
+    assert now is not None
+    staged = stage(table, plan, span, rows_of(spark, plan, span, now.snapshot_id).join(changed, keys, "left_semi"))
     publish(spark, table, plan, span, staged, lambda transaction: note_former_beginnings(transaction, plan, span))
-
-
-def _as_stored(table: Table, rows: DataFrame) -> DataFrame:
-    """Rows with all columns of the table: created now, and NULL where the table has a feature of old."""
-    from pyspark.sql.functions import lit
-
-    created = rows.withColumn(CREATED_TIMESTAMP, lit(datetime.now(UTC)).cast("timestamp"))
-    present = created.columns
-    columns = [field.name for field in table.schema().fields]
-    return created.selectExpr(*(quote(c) if c in present else f"NULL AS {quote(c)}" for c in columns))

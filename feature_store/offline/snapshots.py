@@ -9,12 +9,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 from pyiceberg.catalog import Catalog
+from pyiceberg.conversions import from_bytes
 from pyiceberg.exceptions import NoSuchNamespaceError, NoSuchTableError
 from pyiceberg.expressions import AlwaysTrue
 from pyiceberg.io.pyarrow import ArrowScan
 from pyiceberg.manifest import DataFile, ManifestContent, ManifestEntryStatus, ManifestFile
 from pyiceberg.table import FileScanTask, Table
 from pyiceberg.table.snapshots import Operation, Snapshot, ancestors_of
+from pyiceberg.types import TimestampType, TimestamptzType
 
 from feature_store.dsl.source import BatchSource
 from feature_store.offline.arrivals import NO_TIMES, Arrivals, Cursor
@@ -34,31 +36,57 @@ def source_tables(catalog: Catalog, sources: Iterable[BatchSource]) -> Iterator[
             yield source.name, (table, snapshot)
 
 
-def arrived_by(table: Table, now: Snapshot, column: str, since: Cursor | None) -> Arrivals:
+def arrived_by(table: Table, now: Snapshot, column: str, since: Cursor | None, before: int) -> Arrivals:
     """The event times of rows that came into a table, or went, between the snapshot of a cursor and another one.
 
+    In a group's table, corrections and retractions are rows that came.
+
     Not complete if the snapshot is gone, or rows were deleted by delete files.
+
+    Args:
+        before: only event times before this instant (microseconds) are wanted.
+    """
+    files = changed_files(table, now, since) if isinstance(since, int) else None
+    if files is None:
+        return Arrivals(now.snapshot_id, NO_TIMES, complete=False)
+    return Arrivals(now.snapshot_id, _times(table, column, files, before))
+
+
+def changed_files(table: Table, now: Snapshot, since: int) -> list[DataFile] | None:
+    """The files that snapshots after one and up to another have added or removed.
+
+    None if the first is gone, or rows were deleted by delete files.
     """
     files: list[DataFile] = []
-    for snapshot in ancestors_of(now, table.metadata) if since is not None else ():
+    for snapshot in ancestors_of(now, table.metadata):
         if snapshot.snapshot_id == since:
-            return Arrivals(now.snapshot_id, _times(table, column, files))
+            return files
         if snapshot.summary is not None and snapshot.summary.operation == Operation.REPLACE:
             continue  # it changed no row
         for manifest in snapshot.manifests(table.io):
             if manifest.added_snapshot_id != snapshot.snapshot_id:
                 continue
             if manifest.content == ManifestContent.DELETES:
-                return Arrivals(now.snapshot_id, NO_TIMES, complete=False)
+                return None
             files += _changed_files(table, manifest)
-    return Arrivals(now.snapshot_id, NO_TIMES, complete=False)
+    return None
 
 
-def _times(table: Table, column: str, files: Iterable[DataFile]) -> NDArray[np.int64]:
+def time_bounds(table: Table, file: DataFile, column: str) -> tuple[int, int] | None:
+    """The least and greatest instant (microseconds) of a column in a file; None if its metadata do not say."""
+    field = table.schema().find_field(column)
+    low, high = ((bounds or {}).get(field.field_id) for bounds in (file.lower_bounds, file.upper_bounds))
+    if low is None or high is None or not isinstance(field.field_type, TimestampType | TimestamptzType):
+        return None
+    return int(from_bytes(field.field_type, low)), int(from_bytes(field.field_type, high))
+
+
+def _times(table: Table, column: str, files: Iterable[DataFile], before: int) -> NDArray[np.int64]:
+    wanted = [file for file in files if (bounds := time_bounds(table, file, column)) is None or bounds[0] < before]
     scan = ArrowScan(table.metadata, table.io, table.schema().select(column), AlwaysTrue())
-    rows = scan.to_table([FileScanTask(file) for file in files])
-    times = pc.drop_null(rows[column]).cast(pa.timestamp("us", "UTC")).cast(pa.int64())
-    return np.unique(times.to_numpy())
+    rows = scan.to_table([FileScanTask(file) for file in wanted])
+    times = np.unique(pc.drop_null(rows[column]).cast(pa.timestamp("us", "UTC")).cast(pa.int64()).to_numpy())
+    return times[times < before]
 
 
 def _changed_files(table: Table, manifest: ManifestFile) -> Iterator[DataFile]:

@@ -13,9 +13,11 @@ from feature_store.dtypes import TIMESTAMP
 from feature_store.duration import SECOND
 from feature_store.errors import InputError, choices
 from feature_store.offline.catalog import CATALOG
+from feature_store.offline.standing import key_columns, standing_sql
 from feature_store.plan.event_inputs import event_inputs, inlined
 from feature_store.plan.expression_nodes import Expression, column, finite
 from feature_store.plan.nodes import GroupPlan, WindowedRows
+from feature_store.plan.schema import RETRACTED
 from feature_store.settings import Settings
 
 if TYPE_CHECKING:
@@ -81,8 +83,8 @@ def open_source(
 ) -> InputCounts:
     """Registers a source as a view of its name, with the rows of `[after, until)` (microseconds), and counts them.
 
-    Of an Iceberg table the rows are those of a snapshot, the newest unless given. Rows are counted as `overflowed`
-    where the condition `overflow` holds.
+    Of an Iceberg table the rows are those of a snapshot, the newest unless given; of a group's those that stand. Rows
+    are counted as `overflowed` where the condition `overflow` holds.
 
     The counts are an aggregate of their own: Spark's observations are lost where it finds a branch to be empty.
 
@@ -138,9 +140,8 @@ def _read(spark: SparkSession, settings: Settings, source: BatchSource, snapshot
     try:
         if source.table is not None:
             table = ".".join(map(quote, [CATALOG, *source.table.split(".")]))
-            return (
-                spark.table(table) if snapshot is None else spark.sql(f"SELECT * FROM {table} VERSION AS OF {snapshot}")
-            )
+            version = "" if snapshot is None else f" VERSION AS OF {snapshot}"
+            return _read_table(spark, f"{table}{version}", of_group=bool(source.of_group))
         if source.path is not None:
             path = data_path(settings, source.path)
             return spark.read.csv(path, header=True) if _is_csv(source.path) else spark.read.parquet(path)
@@ -159,6 +160,14 @@ def _read(spark: SparkSession, settings: Settings, source: BatchSource, snapshot
             remedy="check the name, and that the data were loaded",
             code="source",
         ) from error
+
+
+def _read_table(spark: SparkSession, table: str, *, of_group: bool) -> DataFrame:
+    """The rows of an Iceberg table; of a group's table those that stand."""
+    rows = spark.sql(f"SELECT * FROM {table}")
+    if not of_group or RETRACTED not in rows.columns:  # before tables had it, they had one version of each row
+        return rows
+    return spark.sql(standing_sql(table, key_columns(rows.columns)))
 
 
 def data_path(settings: Settings, path: str) -> str:

@@ -1,7 +1,8 @@
-"""Write, audit, publish: the rows of a run are written to a branch of their own, looked at, and become the table's.
+"""Write, audit, publish: the rows that a run adds are written to a branch, looked at there, and become the table's.
 
 Publishing is one small commit: `main` moves to the branch's snapshot, if it is where it was when the branch began. Had
-another run published meanwhile, the rows are written once more, to a branch of what is there now: nobody's are lost.
+others committed meanwhile, but nothing in the span, the same files are added to what there is now. Else the rows of the
+span are compared with those of `main` once more, on a new branch: nobody's rows are lost, and none is written twice.
 A branch that is not published stays to be looked at, until maintenance expires it.
 """
 
@@ -16,15 +17,19 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 from pyiceberg.exceptions import CommitFailedException
 from pyiceberg.table import Table, Transaction
+from pyiceberg.table.refs import MAIN_BRANCH
+from pyiceberg.table.snapshots import Snapshot
 from pyiceberg.table.update.snapshot import ManageSnapshots
 
 from feature_store.compile.span import Span
-from feature_store.compile.spark_expressions import quote
 from feature_store.dtypes import from_micros
 from feature_store.duration import DAY, MILLISECOND
 from feature_store.errors import ConflictError
 from feature_store.offline.catalog import CATALOG
+from feature_store.offline.history import Consistency, additions, compare, count, first_rows
 from feature_store.offline.refs import commit
+from feature_store.offline.snapshots import changed_files, time_bounds
+from feature_store.offline.standing import inside, inside_filter, standing_sql
 from feature_store.plan.nodes import GroupPlan
 from feature_store.plan.schema import FEATURE_TIMESTAMP
 
@@ -38,28 +43,37 @@ _ATTEMPTS = 40
 
 @dataclass(frozen=True)
 class Staged:
-    """Rows of a span on a branch: its snapshot, and that of `main` which it began at."""
+    """The rows of a span on a branch.
+
+    Args:
+        snapshot: of the branch; what it adds to `base` is what the run adds.
+        base: the snapshot of `main` which the branch began at.
+        found: the computed rows against those that stood at `base`; None if the span had no rows there.
+    """
 
     branch: str
     snapshot: int
     base: int
+    found: Consistency | None
 
 
-def inside(span: Span) -> str:
-    """The condition in Spark SQL that a row is one of a span."""
-    bounds = f"timestamp_micros({span.after}) AND {FEATURE_TIMESTAMP} <= timestamp_micros({span.until})"
-    return f"{FEATURE_TIMESTAMP} > {bounds}"
-
-
-def stage(spark: SparkSession, table: Table, plan: GroupPlan, span: Span, rows: DataFrame) -> Staged:
-    """Writes the rows of a span to a new branch of the table; they have all its columns."""
+def stage(table: Table, plan: GroupPlan, span: Span, rows: DataFrame) -> Staged:
+    """Writes to a new branch of the table what makes some rows the standing ones of a span."""
     name = f"audit-{from_micros(span.after):%Y%m%dT%H}-{from_micros(span.until):%Y%m%dT%H}-{uuid.uuid4().hex[:8]}"
-    return _stage(spark, table, plan, span, rows, name)
+    return _stage(table, plan, span, rows, name)
 
 
 def rows_of(spark: SparkSession, plan: GroupPlan, span: Span, snapshot: int) -> DataFrame:
-    """The rows of a span as a snapshot of the table has them."""
-    return spark.sql(f"SELECT * FROM {CATALOG}.{plan.schema.table} VERSION AS OF {snapshot}").where(inside(span))
+    """The standing rows of a span as a snapshot of the table has them."""
+    keys = [key.name for key in plan.schema.keys]
+    return spark.sql(standing_sql(f"{CATALOG}.{plan.schema.table} VERSION AS OF {snapshot}", keys, inside(span)))
+
+
+def staged_rows(spark: SparkSession, plan: GroupPlan, span: Span, staged: Staged) -> DataFrame:
+    """The standing rows of a span on a branch."""
+    if staged.found is not None:
+        return rows_of(spark, plan, span, staged.snapshot)
+    return spark.sql(f"SELECT * FROM {CATALOG}.{plan.schema.table} VERSION AS OF {staged.snapshot}").where(inside(span))
 
 
 def publish(
@@ -79,18 +93,28 @@ def publish(
         ConflictError: if others publish to the table faster than this can.
     """
     for _ in range(_ATTEMPTS):
-        if table.metadata.current_snapshot_id != staged.base:
-            rows = rows_of(spark, plan, span, staged.snapshot)
-            staged = _stage(spark, table, plan, span, rows, staged.branch)
+        now = table.current_snapshot()
+        assert now is not None
+        moved = now.snapshot_id != staged.base
+        if moved and _touched(table, staged.base, now, span):
+            staged = _stage(table, plan, span, rows_of(spark, plan, span, staged.snapshot), staged.branch)
             continue  # `main` may have moved again while they were written
+        before = table.metadata_location
         try:
             with table.transaction() as transaction:
-                _move_main(transaction, staged)
+                if moved:
+                    _add_files(transaction, table, staged)
+                else:
+                    ManageSnapshots(transaction).set_current_snapshot(staged.snapshot).commit()
+                _drop_branch(transaction, staged.branch)
                 note(transaction)
         except CommitFailedException:
             table.refresh()
+        except ValueError:  # so pyiceberg calls it if another branch has got a snapshot meanwhile
+            if table.refresh().metadata_location == before:
+                raise
         else:
-            return staged.snapshot
+            return table.metadata.refs[MAIN_BRANCH].snapshot_id
     raise ConflictError(
         f"others commit to {plan.schema.table} all the time: {_ATTEMPTS} attempts to publish failed",
         where=f"group {plan.group.id}",
@@ -99,31 +123,40 @@ def publish(
     )
 
 
-def _stage(spark: SparkSession, table: Table, plan: GroupPlan, span: Span, rows: DataFrame, branch: str) -> Staged:
-    """Replaces the days that the span touches by their other rows and the new ones, on a branch of `main` as it is.
-
-    Whole days, because Iceberg refuses to overwrite part of a file, and because `overwritePartitions` would leave the
-    rows of a day whose new result is empty.
-    """
-    from pyspark.sql.functions import expr
-
+def _stage(table: Table, plan: GroupPlan, span: Span, rows: DataFrame, branch: str) -> Staged:
     base = _begin_branch(table, branch)
     name = f"{CATALOG}.{plan.schema.table}.`branch_{branch}`"
-    first_day = (span.after + plan.slide) // DAY * DAY
-    end_day = (span.until // DAY + 1) * DAY
-    days = f"{FEATURE_TIMESTAMP} >= timestamp_micros({first_day}) AND {FEATURE_TIMESTAMP} < timestamp_micros({end_day})"
-    columns = [quote(field.name) for field in table.schema().fields]
-    written = rows.select(*columns)
-    if plan.slide < DAY:
-        kept = spark.table(name).where(f"{days} AND NOT ({inside(span)})").select(*columns)
-        written = kept.unionByName(written)
+    columns = [field.name for field in table.schema().fields]
+    found = None
     try:
-        written.writeTo(name).overwrite(expr(days))
+        if _may_have_rows(table, base, span):
+            compared = compare(plan.schema, rows, name, inside(span)).persist()
+            try:
+                found = count(plan.schema, compared)
+                additions(plan.schema, compared, columns).writeTo(name).append()
+            finally:
+                compared.unpersist()
+        else:  # the usual case: nothing to compare with
+            first_rows(plan.schema, rows, columns).writeTo(name).append()
     except Exception:
         commit(table.refresh(), lambda transaction: _drop_branch(transaction, branch))
         raise
     table.refresh()
-    return Staged(branch, table.metadata.refs[branch].snapshot_id, base)
+    return Staged(branch, table.metadata.refs[branch].snapshot_id, base, found)
+
+
+def _may_have_rows(table: Table, snapshot: int, span: Span) -> bool:
+    """Whether a snapshot has files with rows of a span, by their bounds: false is certain."""
+    return any(True for _ in table.scan(inside_filter(span), snapshot_id=snapshot).plan_files())
+
+
+def _touched(table: Table, base: int, now: Snapshot, span: Span) -> bool:
+    """Whether rows of a span were committed between two snapshots, as far as the bounds of files tell."""
+    files = changed_files(table, now, base)
+    if files is None:
+        return True
+    bounds = [time_bounds(table, file, FEATURE_TIMESTAMP) for file in files]
+    return any(each is None or (each[0] <= span.until and each[1] > span.after) for each in bounds)
 
 
 def _begin_branch(table: Table, branch: str) -> int:
@@ -143,8 +176,14 @@ def _begin_branch(table: Table, branch: str) -> int:
     return begun
 
 
-def _move_main(transaction: Transaction, staged: Staged) -> None:
-    ManageSnapshots(transaction).set_current_snapshot(staged.snapshot).remove_branch(staged.branch).commit()
+def _add_files(transaction: Transaction, table: Table, staged: Staged) -> None:
+    """Adds the branch's files to what `main` is now, as Iceberg's cherry-picking does, and noted as such."""
+    picked = table.snapshot_by_id(staged.snapshot)
+    assert picked is not None
+    update = transaction.update_snapshot(snapshot_properties={"source-snapshot-id": str(staged.snapshot)})
+    with update.fast_append() as append:
+        for file in changed_files(table, picked, staged.base) or ():
+            append.append_data_file(file)
 
 
 def _drop_branch(transaction: Transaction, branch: str) -> None:

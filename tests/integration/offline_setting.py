@@ -16,6 +16,7 @@ from feature_store.compile.span import Span
 from feature_store.dtypes import to_micros
 from feature_store.offline.catalog import open_catalog
 from feature_store.offline.materialize import Materialization, materialize_span
+from feature_store.offline.standing import standing_rows
 from feature_store.plan.build import build_plan
 from feature_store.settings import Settings
 
@@ -63,8 +64,8 @@ class Shop:
         return materialize_span(session, self.settings, open_catalog(self.settings), build_plan(group), start, end)
 
     def stored(self, group: FeatureGroup) -> list[Row]:
-        table = self.catalog.load_table(build_plan(group).schema.table).scan().to_arrow()
-        rows: list[Row] = table.drop_columns(["created_timestamp", "retracted"]).to_pylist()
+        table = standing_rows(self.catalog.load_table(build_plan(group).schema.table).scan().to_arrow())
+        rows: list[Row] = table.drop_columns(["created_timestamp"]).to_pylist()
         return sorted(rows, key=lambda row: (row["feature_timestamp"], row["user_id"]))
 
     def expected(self, group: FeatureGroup, start: datetime, end: datetime) -> list[Row]:

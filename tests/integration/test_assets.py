@@ -24,6 +24,7 @@ from feature_store.compile.span import Span
 from feature_store.dsl.collect import Project
 from feature_store.dtypes import to_micros
 from feature_store.errors import NotFoundError
+from feature_store.offline.standing import standing_rows
 from feature_store.plan.build import build_plan
 from feature_store.settings import Settings
 from resources.spark import SparkResource
@@ -180,7 +181,9 @@ def test_a_backfill_with_a_bad_chunk_is_completed_by_what_is_missing(orders: Ord
         orders.write(long_ago, *good, (*bad[:2], 20))
         assert orders.backfill(instance, missing[0], missing[-1]) == [True]
         assert instance.get_materialized_partitions(key) == set(wanted)
-    table = orders.store.catalog.load_table(plan.schema.table).scan().to_arrow().drop_columns(["created_timestamp"])
+    table = standing_rows(orders.store.catalog.load_table(plan.schema.table).scan().to_arrow()).drop_columns(
+        ["created_timestamp"]
+    )
     span = Span(to_micros(DAY0), to_micros(DAY0 + timedelta(days=len(wanted))), first=True)
     assert_same_rows(table.to_pylist(), run_reference(plan, {"card_orders": orders.events}, span), plan.keys)
 

@@ -24,6 +24,7 @@ from feature_store.duration import DAY, HOUR
 from feature_store.offline.audit import Audit
 from feature_store.offline.catalog import open_catalog
 from feature_store.offline.materialize import materialize_span
+from feature_store.offline.standing import standing_rows
 from feature_store.plan.build import build_plan
 from feature_store.settings import Settings
 from tests.integration.compared import assert_same_rows
@@ -59,7 +60,7 @@ class Backfill:
         materialize_span(session, self.settings, catalog, self.plan, start, end)
 
     def assert_complete(self) -> None:
-        stored = self.catalog.load_table(self.plan.schema.table).scan().to_arrow()
+        stored = standing_rows(self.catalog.load_table(self.plan.schema.table).scan().to_arrow())
         span = Span(CHUNKS[0][0], CHUNKS[-1][1], first=True)
         wanted = run_reference(self.plan, {"events": self.rows}, span)
         assert_same_rows(stored.drop_columns(["created_timestamp"]).to_pylist(), wanted, self.plan.keys)

@@ -26,6 +26,7 @@ from feature_store.errors import InputError
 from feature_store.offline.ingestion import Ingested, arrivals, ingested_since
 from feature_store.offline.late import SOURCES, late_spans
 from feature_store.offline.materialize import Materialization, materialize_span
+from feature_store.offline.standing import standing_rows
 from feature_store.plan.build import build_plan
 from feature_store.settings import Settings
 from tests.unit.offline.late_cases import grouped
@@ -103,7 +104,7 @@ class Shop:
         return list(days(late_spans(self.properties)))
 
     def stored(self) -> list[Row]:
-        table = self.catalog.load_table(self.plan.schema.table).scan().to_arrow()
+        table = standing_rows(self.catalog.load_table(self.plan.schema.table).scan().to_arrow())
         rows: list[Row] = table.drop_columns(["created_timestamp"]).to_pylist()
         return sorted(rows, key=lambda row: (row["feature_timestamp"], row["user_id"]))
 

@@ -170,25 +170,32 @@ def test_many_runs_at_once_all_publish(shop: Shop) -> None:
     assert shop.stored(raced) == shop.stored(alone)
 
 
-def test_a_run_that_publishes_while_rows_are_written_again_is_not_lost(
+def test_a_run_that_publishes_while_rows_are_compared_again_is_not_lost(
     shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     group = shop.group("user_overtaken")
     shop.run(group, day(0), day(1))
-    others = iter([2, 3])
+    others, events = iter([3, 4]), shop.rows
     write = staging._stage
 
     def overtaken(*arguments: Any) -> staging.Staged:
-        """Before the main run's rows are published, another one always is, the second time while they are rewritten."""
+        """Before the main run's rows are published, other ones of its days always are, the second time, too."""
         written = write(*arguments)
-        other = next(others, None) if arguments[3].after == to_micros(day(1)) else None
-        if other is not None:
-            shop.run(group, day(other), day(other + 1))
-            arguments[1].refresh()
+        end = next(others, None) if arguments[2].after == to_micros(day(1)) else None
+        if end is not None:
+            shop.write([*events, event("d", 30 + end, end), event("e", 80, 1)])
+            shop.run(group, day(0), day(end))
+            arguments[0].refresh()
         return written
 
     monkeypatch.setattr(staging, "_stage", overtaken)
     shop.run(group, day(1), day(2))
+    assert next(others, None) is None
+    got = {(row["user_id"], row["feature_timestamp"]) for row in shop.stored(group)}
+    assert ("d", day(2)) not in got
+    assert ("e", day(4)) in got
+    shop.write(events)
+    shop.run(group, day(0), day(4))
     assert shop.stored(group) == shop.expected(group, day(0), day(4))
 
 
@@ -276,6 +283,13 @@ def test_recent_partitions_are_counted(shop: Shop) -> None:
     shop.run(group, day(5), day(8), audit=seen.append)
     assert seen[-1].partitions == 3
     assert seen[-1].recent_rows == (of[4], of[3], of[2])
+    corrected = [{**row, "amount": 2.0} for row in shop.rows if row["user_id"] != "c"]
+    shop.write(corrected)
+    shop.run(group, day(0), day(5))
+    shop.run(group, day(5), day(6), audit=seen.append)
+    fewer = {n: len([r for r in shop.stored(group) if r["feature_timestamp"] == day(n + 1)]) for n in (2, 3, 4)}
+    assert seen[-1].recent_rows == (fewer[4], fewer[3], fewer[2])
+    assert fewer[2] < of[2]
 
 
 def test_partitions_of_hours_are_counted_too(shop: Shop) -> None:
@@ -328,3 +342,15 @@ def test_a_chained_group_computes_over_the_rows_of_another(shop: Shop) -> None:
     wanted = run_reference(build_plan(habits), {"user_links_v1": rows}, span)
     assert shop.stored(habits) == sorted(wanted, key=lambda row: (row["feature_timestamp"], row["user_id"]))
     assert len(wanted) > 5
+
+    shop.write([event("a", 30.5, 7), *(row for row in shop.rows if row["user_id"] != "b")])
+    shop.run(first, day(0), day(8))
+    late = shop.run(habits, day(7), day(8)).late
+    before, after = ({(row["user_id"], row["feature_timestamp"]): row for row in each}
+                     for each in (rows, shop.expected(first, day(0), day(7))))  # fmt: skip
+    corrected = [place[1] for place in before.keys() | after.keys() if before.get(place) != after.get(place)]
+    assert late[0][0] == to_micros(min(corrected))
+    shop.run(habits, day(0), day(8))
+    span = Span(to_micros(day(0)), to_micros(day(8)), first=True)
+    wanted = run_reference(build_plan(habits), {"user_links_v1": shop.expected(first, day(0), day(8))}, span)
+    assert shop.stored(habits) == sorted(wanted, key=lambda row: (row["feature_timestamp"], row["user_id"]))

@@ -37,7 +37,8 @@ from feature_store.dsl.collect import Project
 from feature_store.dtypes import to_micros
 from feature_store.errors import ConflictError, QualityError
 from feature_store.offline.audit import Evidence
-from feature_store.offline.reconcile import Consistency, reconcile_span, settled_at
+from feature_store.offline.history import Consistency
+from feature_store.offline.reconcile import reconcile_span, settled_at
 from feature_store.offline.tables import FIRST_TIMESTAMP, arrow_schema, ensure_table
 from feature_store.plan.build import build_plan
 from feature_store.streaming.tables import ensure_log
@@ -127,7 +128,9 @@ class Clicks:
         return sorted(found, key=lambda row: row["created_timestamp"])
 
     def newest(self) -> dict[tuple[str, datetime], Row]:
-        return {(row["user_id"], row["feature_timestamp"]): row for row in self.rows()}
+        """The rows that stand."""
+        newest = {(row["user_id"], row["feature_timestamp"]): row for row in self.rows()}
+        return {place: row for place, row in newest.items() if not row["retracted"]}
 
 
 def day(n: int) -> datetime:
@@ -178,11 +181,12 @@ def test_the_first_backfill_writes_every_row_and_the_second_none(clicks: Clicks)
     assert_right(clicks, wanted)
     table = clicks.store.catalog.load_table(clicks.plan.schema.table)
     assert table.properties[FIRST_TIMESTAMP] == str(to_micros(DAY0 + timedelta(hours=1)))
+    before = clicks.rows()
     again = clicks.reconcile(0, 1)
     assert (again.missing, again.extra, again.mismatched, again.corrected, again.rate) == (0, 0, 0, 0, 1.0)
     assert again.rates == dict.fromkeys(NAMES, 1.0)
-    assert table.refresh().current_snapshot() == table.current_snapshot()
-    assert len(clicks.rows()) == len(wanted)
+    assert clicks.rows() == before
+    assert len(before) == len(wanted)
 
 
 def test_a_day_without_events_adds_nothing(spark: SparkSession, stack: Settings) -> None:
@@ -190,7 +194,7 @@ def test_a_day_without_events_adds_nothing(spark: SparkSession, stack: Settings)
     clicks.log(event("u1", 30.0))
     found = clicks.reconcile(0)
     assert (found.batch, found.stored, found.corrected, found.rate) == (0, 0, 0, 1.0)
-    assert clicks.store.catalog.load_table(clicks.plan.schema.table).current_snapshot() is None
+    assert clicks.rows() == []
 
 
 def test_a_row_at_midnight_belongs_to_the_day_before_it(spark: SparkSession, stack: Settings) -> None:
@@ -249,29 +253,33 @@ def test_a_correction_is_newer_and_what_was_wrong_stays(clicks: Clicks) -> None:
     assert old["created_timestamp"] == ahead < new["created_timestamp"]
 
 
-def test_missing_and_extra_rows(clicks: Clicks) -> None:
-    """An extra row gets the values that stand there; those of the day before where the day has none yet."""
+def test_missing_rows_are_added_and_extra_ones_taken_back(clicks: Clicks) -> None:
     wanted = clicks.right(0, 1)
     clicks.write([row for place, row in wanted.items() if place != ("u2", DAY0 + timedelta(hours=4))])
-    standing = {
-        "u1": (wanted["u1", DAY0 + timedelta(hours=3)], DAY0 + timedelta(hours=5)),
-        "u2": (wanted["u2", DAY0 + timedelta(hours=23)], DAY0 + timedelta(hours=25)),
-        "u3": (wanted["u3", DAY0 + timedelta(hours=31)], DAY0 + timedelta(hours=33)),
-    }
-    right = {(user, at): {**row, "feature_timestamp": at} for user, (row, at) in standing.items()}
-    extra = [dict(row) for row in right.values()]
-    extra[0]["user_count_6h"], extra[1]["user_kind_last_all_time"] = 9, "wrong"  # that of u3 is as it should be
+    standing = [
+        (wanted["u1", DAY0 + timedelta(hours=3)], DAY0 + timedelta(hours=5)),
+        (wanted["u2", DAY0 + timedelta(hours=23)], DAY0 + timedelta(hours=25)),
+        (wanted["u3", DAY0 + timedelta(hours=31)], DAY0 + timedelta(hours=33)),
+    ]
+    extra = [{**row, "feature_timestamp": at} for row, at in standing]
+    extra[0]["user_count_6h"], extra[1]["user_kind_last_all_time"] = 9, "wrong"  # that of u3 has the right values
     phantom = {**extra[2], "user_id": "nobody", "feature_timestamp": DAY0 + timedelta(hours=30)}
     clicks.write([*extra, phantom])
 
     first, second = clicks.reconcile(0), clicks.reconcile(1)
     assert (first.missing, first.extra, first.mismatched, first.corrected) == (1, 1, 0, 2)
-    assert (second.missing, second.extra, second.mismatched, second.corrected) == (0, 3, 0, 1)
+    assert (second.missing, second.extra, second.mismatched, second.corrected) == (0, 3, 0, 3)
+    assert clicks.newest().keys() == wanted.keys()
     assert_right(clicks, wanted)
-    assert_right(clicks, right)
-    assert len([row for row in clicks.rows() if row["user_id"] == "nobody"]) == 1, "nothing is known of it"
+    (written, taken_back) = (row for row in clicks.rows() if row["user_id"] == "nobody")
+    assert (written["retracted"], taken_back["retracted"]) == (None, True)
+    assert written["created_timestamp"] < taken_back["created_timestamp"]
+    assert {taken_back[name] for name in NAMES} == {None}
     again = clicks.reconcile(0, 1)
-    assert (again.missing, again.mismatched, again.corrected, again.extra) == (0, 0, 0, 4)
+    assert (again.missing, again.mismatched, again.corrected, again.extra) == (0, 0, 0, 0)
+    clicks.log(event("nobody", 29.5, 5.0, None))
+    assert clicks.reconcile(1).missing >= 1, "what was taken back can come again"
+    assert_right(clicks, clicks.right(0, 1))
 
 
 def test_training_and_redis_see_the_corrected_values(clicks: Clicks) -> None:
@@ -325,7 +333,7 @@ def test_two_runs_at_once_lose_nothing(clicks: Clicks) -> None:
     sessions = [clicks.spark.newSession() for _ in range(2)]
     with ThreadPoolExecutor(2) as threads:
         list(threads.map(lambda n: clicks.reconcile(n, spark=sessions[n]), range(2)))
-    assert set(clicks.newest()) >= set(wanted)
+    assert set(clicks.newest()) == set(wanted)
     assert_right(clicks, wanted)
     broken = {place: {**row, "user_count_6h": 99} for place, row in wanted.items()}
     ahead = datetime.now(UTC) + timedelta(minutes=1)

@@ -34,6 +34,7 @@ from feature_store.offline import materialize
 from feature_store.offline.materialize import Materialization, materialize_span
 from feature_store.offline.shared_tiles import SharedTiles
 from feature_store.offline.sliding import slid_rows
+from feature_store.offline.standing import standing_rows
 from feature_store.plan.build import build_plan
 from feature_store.plan.nodes import GroupPlan
 from feature_store.plan.sharing import sharing_groups
@@ -120,7 +121,7 @@ class Shop:
         return SharedTiles(self.spark, self.settings, self.plans)
 
     def assert_stored(self, plan: GroupPlan, rows: list[Row], after: int = START, until: int | None = None) -> None:
-        table = self.catalog.load_table(plan.schema.table).scan().to_arrow()
+        table = standing_rows(self.catalog.load_table(plan.schema.table).scan().to_arrow())
         span = Span(after, until or after + DAYS * DAY, first=True)
         wanted = run_reference(plan, {"events": rows}, span)
         assert_same_rows(table.drop_columns(["created_timestamp"]).to_pylist(), wanted, plan.keys)

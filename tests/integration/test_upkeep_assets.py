@@ -20,6 +20,7 @@ from feature_assets.sources import source_specs
 from feature_store import FLOAT, INT, STRING, TIMESTAMP, BatchSource, Entity, Feature, FeatureGroup, StreamSource, agg
 from feature_store.client import FeatureStore
 from feature_store.offline.late import late_spans
+from feature_store.offline.standing import standing_rows
 from feature_store.plan.build import build_plan
 from feature_store.settings import Settings
 from resources.spark import SparkResource
@@ -83,7 +84,7 @@ class Payments:
         return found.run_requests or []
 
     def counts(self) -> dict[tuple[str, datetime], int]:
-        rows = self.store.catalog.load_table(self.plan.schema.table).scan().to_arrow().to_pylist()
+        rows = standing_rows(self.store.catalog.load_table(self.plan.schema.table).scan().to_arrow()).to_pylist()
         return {(row["card_id"], row["feature_timestamp"]): row["card_payment_count_2d"] for row in rows}
 
 

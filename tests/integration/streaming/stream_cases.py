@@ -24,6 +24,7 @@ from feature_store.dsl.collect import Project
 from feature_store.dtypes import to_micros
 from feature_store.duration import SECOND
 from feature_store.kafka_address import kafka_client
+from feature_store.offline.standing import standing_rows
 from feature_store.online.codec import Codec, unpack_header
 from feature_store.online.connection import connect
 from feature_store.online.keys import entity_key
@@ -265,7 +266,7 @@ def compare(
     """
     plan = build_plan(group)
     everything: dict[Any, Row] = {}
-    table = store.catalog.load_table(plan.schema.table).scan().to_arrow().sort_by("created_timestamp")
+    table = standing_rows(store.catalog.load_table(plan.schema.table).scan().to_arrow()).sort_by("created_timestamp")
     for row in table.to_pylist():
         everything[_place(plan, row)] = row
     stored = {place: row for place, row in everything.items() if place[1] > spans[0][0]}

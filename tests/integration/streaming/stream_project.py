@@ -18,6 +18,7 @@ from feature_assets.stream_jobs import stream_jobs, stream_schedules
 from feature_assets.streams import reconcile_asset, stream_asset
 from feature_store import INT, STRING, TIMESTAMP, Entity, Feature, FeatureGroup, FeatureView, StreamSource, agg
 from feature_store.client import FeatureStore
+from feature_store.offline.standing import standing_rows
 from feature_store.plan.build import build_plan
 from feature_store.settings import Settings
 from feature_store.streaming.jobs import Streams
@@ -119,7 +120,7 @@ class Project:
         assert self.producer.flush(30) == 0
 
     def rows(self, guest: str) -> list[dict[str, Any]]:
-        rows = self.store.catalog.load_table(PLAN.schema.table).scan().to_arrow().to_pylist()
+        rows = standing_rows(self.store.catalog.load_table(PLAN.schema.table).scan().to_arrow()).to_pylist()
         return [row for row in rows if row["guest_id"] == guest]
 
     def online(self, guest: str) -> int:
