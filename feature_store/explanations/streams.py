@@ -141,8 +141,9 @@ STREAM_JOBS = (
     ),
     Explanation(
         "log-behind",
-        "The event log lacks messages that Kafka has already",
-        "A reconcile computes from the event log, so it waits until the log has all events of its days.",
+        "The event log is not complete up to the instant that is needed",
+        "A reconcile computes from the event log, so it waits until the log has all events of its days: those that "
+        "Kafka has already, and those that can still come.",
         "See the job 'log of …' in ./fs stream status; reconcile when it has caught up.",
     ),
     Explanation(

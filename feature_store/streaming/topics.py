@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from feature_store.errors import NotFoundError, StackError
@@ -81,13 +81,23 @@ class Topics:
             wanted = [TopicPartition(topic, number) for number in partitions]
             return _known(consumer.committed(wanted, timeout=ANSWER_SECONDS))
 
-    def offsets_at(self, topic: str, partitions: list[int], instant: datetime) -> dict[int, int]:
-        """Of each partition the first message that Kafka took at an instant or later; without those with none."""
-        from confluent_kafka import TopicPartition
+    def times(self, topic: str, offsets: Mapping[int, int]) -> dict[int, datetime]:
+        """Of some partitions when Kafka took the first message at an offset or after it; without those with none."""
+        from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
-        with self._consumer() as consumer:
-            wanted = [TopicPartition(topic, number, int(instant.timestamp() * 1000)) for number in partitions]
-            return _known(consumer.offsets_for_times(wanted, timeout=ANSWER_SECONDS))
+        found: dict[int, datetime] = {}
+        with self._consumer(ends=True) as consumer:
+            for number, offset in offsets.items():
+                consumer.assign([TopicPartition(topic, number, offset)])
+                message = consumer.poll(ANSWER_SECONDS)
+                if message is None:
+                    raise KafkaException(KafkaError(KafkaError._TIMED_OUT))  # noqa: SLF001 - the public name
+                error = message.error()
+                if error is None:
+                    found[number] = datetime.fromtimestamp(message.timestamp()[1] / 1000, UTC)
+                elif error.code() != KafkaError._PARTITION_EOF:  # noqa: SLF001 - what is left are marks of transactions
+                    raise KafkaException(error)
+        return found
 
     def _admin(self) -> AdminClient:
         from confluent_kafka.admin import AdminClient
@@ -95,10 +105,11 @@ class Topics:
         return AdminClient({**self._options, "log_level": 0})
 
     @contextmanager
-    def _consumer(self, group: str = "feature-store.look") -> Iterator[Consumer]:
+    def _consumer(self, group: str = "feature-store.look", *, ends: bool = False) -> Iterator[Consumer]:
         from confluent_kafka import Consumer, KafkaException
 
-        consumer = Consumer({**self._options, "group.id": group, "enable.auto.commit": False, "log_level": 0})
+        own = {"group.id": group, "enable.auto.commit": False, "enable.partition.eof": ends, "log_level": 0}
+        consumer = Consumer({**self._options, **own})
         try:
             yield consumer
         except KafkaException as error:
