@@ -20,6 +20,7 @@ from resources.spark import SparkResource
 from resources.store import FeatureStoreResource
 from sensors.alerts import Watched, alert_sensor
 from sensors.freshness import freshness_sensors
+from sensors.late_events import late_event_sensors
 from sensors.late_rows import late_row_sensors
 from sensors.streams import stream_sensors
 
@@ -52,6 +53,7 @@ defs = dg.Definitions(
     schedules=[*cadence_schedules(jobs), *stream_schedules(streaming), maintenance_schedule()],
     sensors=[
         *late_row_sensors(batch),
+        *late_event_sensors(streaming),
         *stream_sensors(streaming),
         *freshness_sensors(streaming),
         alert_sensor(Watched.of(plans)),

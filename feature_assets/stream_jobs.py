@@ -1,6 +1,7 @@
 """What `./fs stream` does, as Dagster jobs; the backfill of each streaming group, and the reconcile of all of them."""
 
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 
 import dagster as dg
 from pydantic import Field
@@ -9,10 +10,16 @@ from feature_assets.jobs import AssetJob
 from feature_assets.keys import offline_key, online_key, reconcile_key
 from feature_assets.partitions import last_over
 from feature_store.dsl.group import FeatureGroup
+from feature_store.dtypes import from_micros, to_micros
+from feature_store.duration import MINUTE
 from feature_store.plan.nodes import GroupPlan
 from resources.store import FeatureStoreResource
 
 RECONCILE = "reconcile_streams"
+RECONCILE_TAGS = {"feature-store/run": "reconcile"}
+"""Of all runs that reconcile, whoever asked for them."""
+_TICK = 30 * MINUTE
+"""How long after a day or hour its end is reconciled (microseconds)."""
 
 
 class StreamNames(dg.Config):
@@ -104,8 +111,9 @@ def stream_jobs(plans: Sequence[GroupPlan]) -> list[AssetJob]:
                 name,
                 selection=dg.AssetSelection.assets(*(reconcile_key(plan.group) for plan in members)),
                 description="Compare what streams wrote with what batch computes, and correct what differs.",
+                tags=RECONCILE_TAGS,
             )
-            for name, members in _reconciled_together(plans).items()
+            for name, members in reconciled_together(plans).items()
         ),
         *(
             dg.define_asset_job(
@@ -125,10 +133,10 @@ def backfill_job(group: FeatureGroup) -> str:
 
 def stream_schedules(plans: Sequence[GroupPlan]) -> list[dg.ScheduleDefinition]:
     """A reconcile of the newest partition whose events can no longer be late: at 00:30 UTC, or half past the hour."""
-    return [_reconcile_schedule(name, members) for name, members in _reconciled_together(plans).items()]
+    return [_reconcile_schedule(name, members) for name, members in reconciled_together(plans).items()]
 
 
-def _reconciled_together(plans: Iterable[GroupPlan]) -> dict[str, list[GroupPlan]]:
+def reconciled_together(plans: Iterable[GroupPlan]) -> dict[str, list[GroupPlan]]:
     """The groups of each reconcile job, which share their partitions; usually there is one, "reconcile_streams"."""
     by_partitions: dict[tuple[str, str], list[GroupPlan]] = {}
     for plan in plans:
@@ -139,6 +147,24 @@ def _reconciled_together(plans: Iterable[GroupPlan]) -> dict[str, list[GroupPlan
         f"{RECONCILE}_{cadence}_{start.replace('-', '')}": members
         for (cadence, start), members in sorted(by_partitions.items())
     }
+
+
+def scheduled_until(members: Sequence[GroupPlan], now: datetime) -> int:
+    """The end (microseconds) of the last partition whose scheduled reconcile has had some time by now.
+
+    Args:
+        members: the groups that are reconciled together.
+    """
+    size = members[0].group.partition_size
+    tick = (to_micros(now) - _TICK - size // 24) // size * size + _TICK
+    return to_micros(_settled_before(members, from_micros(tick))) // size * size
+
+
+def _settled_before(members: Sequence[GroupPlan], at: datetime) -> datetime:
+    """The instant before which all events of all groups are settled."""
+    from feature_store.offline.reconcile import settled_at
+
+    return at - max(settled_at(plan, at) - at for plan in members)
 
 
 def _reconcile_schedule(job: str, members: Sequence[GroupPlan]) -> dg.ScheduleDefinition:
@@ -152,11 +178,7 @@ def _reconcile_schedule(job: str, members: Sequence[GroupPlan]) -> dg.ScheduleDe
         default_status=dg.DefaultScheduleStatus.RUNNING,
     )
     def settled(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
-        from feature_store.offline.reconcile import settled_at
-
-        at = context.scheduled_execution_time
-        longest = max(settled_at(plan, at) - at for plan in members)
-        key = last_over(group, at - longest)
+        key = last_over(group, _settled_before(members, context.scheduled_execution_time))
         return dg.RunRequest(run_key=key, partition_key=key) if key else dg.SkipReason("no partition is over yet")
 
     return settled

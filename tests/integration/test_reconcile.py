@@ -11,12 +11,14 @@ from datetime import UTC, datetime, timedelta
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
+import dagster as dg
 import polars as pl
 import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from feature_assets.keys import reconcile_key
 from feature_store import (
     FLOAT,
     INT,
@@ -35,13 +37,17 @@ from feature_store.compile.reference import run_reference
 from feature_store.compile.span import Span
 from feature_store.dsl.collect import Project
 from feature_store.dtypes import to_micros
+from feature_store.duration import DAY
 from feature_store.errors import ConflictError, QualityError
 from feature_store.offline.audit import Evidence
 from feature_store.offline.history import Consistency
+from feature_store.offline.late import LAST_TIMESTAMP, unreconciled_spans
 from feature_store.offline.reconcile import reconcile_span, settled_at
 from feature_store.offline.tables import FIRST_TIMESTAMP, arrow_schema, ensure_table
 from feature_store.plan.build import build_plan
 from feature_store.streaming.tables import ensure_log
+from resources.store import FeatureStoreResource
+from sensors.late_events import wanted_reconciles
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -325,6 +331,88 @@ def test_a_day_that_is_not_settled_is_refused(clicks: Clicks) -> None:
     assert ensure_table(clicks.store.catalog, clicks.plan.schema).current_snapshot() is None
     assert clicks.reconcile(0, now=settled).corrected > 0
     assert clicks.reconcile(1).corrected > 0, "asked for without a clock"
+
+
+def unreconciled(clicks: Clicks, settled: int) -> list[tuple[int, int]]:
+    """The spans (days) that are to be reconciled when all events before a day are settled."""
+    table = ensure_table(clicks.store.catalog, clicks.plan.schema)
+    spans = unreconciled_spans(table, clicks.plan, to_micros(day(settled)))
+    return [tuple((micros - to_micros(DAY0)) // DAY for micros in span) for span in spans]  # type: ignore[misc]
+
+
+def refuse(_: Evidence) -> None:
+    raise QualityError("no", code="expectation")
+
+
+def test_an_event_three_days_late_is_in_its_rows_once_its_days_were_reconciled_again(clicks: Clicks) -> None:
+    for n in range(4):
+        clicks.reconcile(n)
+    assert unreconciled(clicks, 4) == []
+    clicks.log(event("u1", 5.2, 7.0, "late"), event("u1", 100, 1.0))
+    clicks.reconcile(4)
+    assert unreconciled(clicks, 5) == [(0, 4)], "its last kind may be any later row's"
+    with pytest.raises(QualityError):
+        clicks.reconcile(0, 3, audit=refuse)
+    assert unreconciled(clicks, 5) == [(0, 4)], "until it has succeeded"
+    clicks.reconcile(0)
+    assert unreconciled(clicks, 5) == [(1, 4)]
+    clicks.reconcile(1, 3)
+    assert unreconciled(clicks, 5) == []
+    wanted = clicks.right(0, 4)
+    assert wanted["u1", DAY0 + timedelta(hours=6)]["user_kind_last_all_time"] == "late"
+    assert clicks.newest().keys() == wanted.keys()
+    assert_right(clicks, wanted)
+
+
+def test_a_day_whose_reconcile_failed_or_was_missed_is_not_forgotten(clicks: Clicks) -> None:
+    assert unreconciled(clicks, 2) == [], "nothing was written yet"
+    clicks.write(list(clicks.right(0, 1).values()))
+    assert unreconciled(clicks, 2) == [(0, 2)], "the stream wrote it"
+    with pytest.raises(QualityError):
+        clicks.reconcile(0, audit=refuse)
+    clicks.reconcile(1)
+    assert unreconciled(clicks, 2) == [(0, 1)], "the newest day is not all"
+    assert unreconciled(clicks, 4) == [(0, 1), (2, 4)]
+    clicks.reconcile(0)
+    clicks.reconcile(3)
+    assert unreconciled(clicks, 4) == [(2, 3)]
+    clicks.reconcile(2)
+    assert unreconciled(clicks, 4) == []
+
+
+def test_the_sensor_asks_until_a_reconcile_has_succeeded_without_haste(clicks: Clicks) -> None:
+    for n in range(4):
+        clicks.reconcile(n)
+    clicks.log(event("u1", 30, 7.0))
+    clicks.reconcile(4)
+    table = clicks.store.catalog.load_table(clicks.plan.schema.table)
+    with table.transaction() as transaction:  # so that this machine's today is not to be reconciled, too
+        transaction.set_properties({LAST_TIMESTAMP: str(to_micros(datetime.now(UTC) + timedelta(days=2)))})
+    with dg.DagsterInstance.ephemeral() as instance:
+
+        def asked(after: timedelta = timedelta()) -> list[dg.RunRequest]:
+            return wanted_reconciles(instance, FeatureStoreResource(), [clicks.plan], datetime.now(UTC) + after)
+
+        (first,) = asked()
+        assert first.asset_selection == [reconcile_key(clicks.group)]
+        assert [first.tags[f"dagster/asset_partition_range_{end}"] for end in ("start", "end")] == [
+            "2026-03-02",
+            "2026-03-04",
+        ]
+        assert [request.run_key for request in asked()] == [first.run_key]
+        for minutes in (5, 10, 20):
+            assert not dg.materialize([failing], instance=instance, tags=first.tags, raise_on_error=False).success
+            assert asked(timedelta(minutes=minutes - 1)) == []
+            (again,) = asked(timedelta(minutes=minutes + 1))
+            assert again.run_key != first.run_key
+        clicks.reconcile(1, 3)
+        assert asked(timedelta(days=1)) == []
+
+
+@dg.asset
+def failing() -> None:
+    """Stands for a reconcile that failed."""
+    raise ValueError
 
 
 def test_two_runs_at_once_lose_nothing(clicks: Clicks) -> None:
