@@ -46,7 +46,8 @@ def maintenance_asset(plans: Sequence[GroupPlan]) -> dg.AssetsDefinition:
     tables = kept_tables(plans)
     spec = dg.AssetSpec(
         key,
-        description="Small files put together; old snapshots expired but for tagged ones; orphan files removed.",
+        description="Small files put together; tags of killed training builds dropped; old snapshots expired but for "
+        "tagged ones; orphan files removed.",
         group_name="maintenance",
         kinds={"spark", "iceberg"},
     )
@@ -59,12 +60,17 @@ def maintenance_asset(plans: Sequence[GroupPlan]) -> dg.AssetsDefinition:
 
         done: list[Maintained] = []
         failed: dict[str, str] = {}
+        swept = 0
+        for path in store.sweep_unfinished_training(datetime.now(UTC)):
+            context.log.info(f"{path}: removed, for its build was killed")
         for kept in tables:
             if not store.catalog.table_exists(kept.table):
                 continue
             try:
                 needed, jobs = store.needed_snapshots(kept.group), store.flink_jobs(kept.jobs)
                 now = datetime.now(UTC)
+                tags = store.sweep_training_tags(kept.group, now) if kept.group is not None else []
+                swept += len(tags)
                 found = maintain(
                     spark.session(), store.catalog, kept.table, now, needed=needed, flink_jobs=jobs or None
                 )
@@ -75,7 +81,7 @@ def maintenance_asset(plans: Sequence[GroupPlan]) -> dg.AssetsDefinition:
                 done.append(found)
         if failed:
             raise dg.Failure(f"{len(failed)} of {len(tables)} tables failed", metadata=dict(failed))
-        yield dg.MaterializeResult(asset_key=key, metadata=_metadata(done))
+        yield dg.MaterializeResult(asset_key=key, metadata={**_metadata(done), "tags of killed builds dropped": swept})
 
     return keep_up
 

@@ -22,6 +22,7 @@
 | FS_SPARK_MASTER     | where Spark runs                                                | `local[*]`                   |
 | FS_SPARK_PARTITIONS | partitions of a Spark shuffle                                   | 8                            |
 | FS_DATA_ROOT        | the folder that relative paths of sources start from            | `<FS_HOME>`                  |
+| FS_JOIN_ROWS        | how many rows of groups a training join has in memory           | 1000000                      |
 | FS_DEFINITION_PACKAGES | the packages that definitions are loaded from, separated by  | `feature_defs`               |
 |                     | `:`: on-demand functions are imported from no others            |                              |
 | FS_PORT             | first of the ten ports of the embedded services                 | 14050, or free ones after    |
@@ -57,6 +58,8 @@ LARGEST_POOL = 1000
 """Slots of a pool that Dagster takes at most."""
 LOCAL_FILES_CLASS = "featurestore.LocalFiles"
 """What `local_files_jar` has for Hadoop's `fs.file.impl`."""
+JOIN_ROWS = 1_000_000
+"""How many rows of groups a training join has in memory, unless FS_JOIN_ROWS says otherwise."""
 JOB_PLACE = "{job}"
 """In FS_FLINK_URL: the place of the name of a job's application cluster."""
 LOADER_READY = "stream-loader.ready"
@@ -90,6 +93,9 @@ class Settings:
         kernel_jar: our functions for Flink.
         local_files_jar: what makes Spark on this machine quick with its files; `Path()` elsewhere.
         alert_webhook: where alerts are posted; empty: nowhere.
+        join_rows: how many rows of the groups' tables a training join has in memory, whatever the tables hold and
+            however many cores there are. Beside the labels and the result it takes about three times their size (the
+            columns of the features read, and 32 bytes for keys and times), and up to 150 MB to decode files.
         definition_packages: the packages that functions of recorded on-demand features may be imported from.
     """
 
@@ -115,6 +121,7 @@ class Settings:
     kernel_jar: Path = Path()
     local_files_jar: Path = Path()
     alert_webhook: str = ""
+    join_rows: int = JOIN_ROWS
     definition_packages: tuple[str, ...] = DEFINITION_PACKAGES
 
     @classmethod
@@ -160,6 +167,7 @@ class Settings:
             kernel_jar=Path(stack.kernel_jar if stack else ""),
             local_files_jar=Path(stack.local_files_jar if stack else ""),
             alert_webhook=server_address(environ, "FS_ALERT_WEBHOOK"),
+            join_rows=_join_rows(environ.get("FS_JOIN_ROWS") or str(JOIN_ROWS)),
             definition_packages=_names(environ.get("FS_DEFINITION_PACKAGES", "")) or DEFINITION_PACKAGES,
         )
 
@@ -392,6 +400,17 @@ def _port(text: str) -> int:
     if not text.isdecimal() or not 1024 <= int(text) <= 65_000:
         raise StackError(
             f"{text!r} is not a port", where="FS_PORT", remedy="write a number from 1024 to 65000", code="port"
+        )
+    return int(text)
+
+
+def _join_rows(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1000:
+        raise StackError(
+            f"{text!r} is not a number of rows",
+            where="FS_JOIN_ROWS",
+            remedy="write a number from 1000 on",
+            code="join-rows",
         )
     return int(text)
 

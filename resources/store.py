@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import dagster as dg
@@ -123,6 +124,23 @@ class FeatureStoreResource(dg.ConfigurableResource):  # type: ignore[type-arg]
         with connect(self.settings.redis_url) as redis:
             progress = load_progress(redis, group)
         return set() if progress is None else {progress.snapshot}
+
+    def sweep_training_tags(self, group: GroupSchema, now: datetime) -> list[str]:
+        """Drops the tags that killed builds of training datasets have left in a group's table; gives their names.
+
+        Raises:
+            StackError: if the registry does not answer.
+        """
+        from feature_store.pit.tags import sweep_tags
+
+        table = self.catalog.load_table(group.table)
+        return sweep_tags(table, self.settings.home / "training", self.client.registry.training_ids(), now)
+
+    def sweep_unfinished_training(self, now: datetime) -> list[Path]:
+        """Removes the folders that killed builds of training datasets have left; gives their paths."""
+        from feature_store.pit.tags import sweep_unfinished
+
+        return sweep_unfinished(self.settings.home / "training", now)
 
     def require_log(self, plan: GroupPlan, end: datetime) -> None:
         """For those who compute a streaming group from its event log: the log has all that can count before `end`.

@@ -66,6 +66,12 @@ STACK = (
         "Stop that program, or set FS_PORT to another first port, 1024 to 65000.",
     ),
     Explanation(
+        "join-rows",
+        "FS_JOIN_ROWS is not a number of rows",
+        "So many rows of the groups' tables may a training join have in memory: fewer take less memory and more time.",
+        "Write a number from 1000 on.",
+    ),
+    Explanation(
         "pool-slots",
         "FS_POOL_SLOTS is not a number of slots",
         "So many steps of each of Dagster's pools run at once, each with a Spark driver or a load of Redis.",

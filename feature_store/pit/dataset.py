@@ -8,7 +8,7 @@ import re
 import shutil
 import time
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -25,14 +25,14 @@ from pyiceberg.table import Table
 
 from feature_store.errors import InputError
 from feature_store.offline.catalog import open_catalog
-from feature_store.offline.refs import drop_tag, tag_snapshot
 from feature_store.pit.join import join_view
 from feature_store.pit.labels import read_labels
 from feature_store.pit.on_demand import with_on_demand
 from feature_store.pit.planning import GroupPlan, current_snapshot_id, open_table, plan_group
 from feature_store.pit.semantics import LABEL_TIMESTAMP, KnownBy
+from feature_store.pit.tags import tag_of, tagged
 from feature_store.plan.schema import ViewSchema
-from feature_store.settings import Settings
+from feature_store.settings import JOIN_ROWS, Settings
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -79,7 +79,7 @@ class TrainingDataset:
     @property
     def tag(self) -> str:
         """The tag of the snapshots that it read, in each group's table."""
-        return _tag(self.name, self.id)
+        return tag_of(self.name, self.id)
 
     @cached_property
     def table(self) -> pa.Table:
@@ -125,7 +125,14 @@ def build_training_dataset(
     """
     with closing(open_catalog(settings)) as catalog:
         return build_in(
-            catalog, settings.home / "training", view, labels, name=name, known_by=known_by, snapshots=snapshots
+            catalog,
+            settings.home / "training",
+            view,
+            labels,
+            name=name,
+            known_by=known_by,
+            snapshots=snapshots,
+            rows_at_once=settings.join_rows,
         )
 
 
@@ -138,8 +145,13 @@ def build_in(
     name: str,
     known_by: KnownBy = None,
     snapshots: Mapping[str, int | None] | None = None,
+    rows_at_once: int = JOIN_ROWS,
 ) -> TrainingDataset:
-    """`build_training_dataset` from the tables of any Iceberg catalog into `<folder>/<name>/<id>/`."""
+    """`build_training_dataset` from the tables of any Iceberg catalog into `<folder>/<name>/<id>/`.
+
+    Args:
+        rows_at_once: how many rows of the groups' tables may be in memory.
+    """
     started, created = time.perf_counter(), datetime.now(UTC)
     _check(view, name, known_by, snapshots or {})
     rows = read_labels(labels, view)
@@ -147,8 +159,8 @@ def build_in(
     plans = _plans(tables, view, rows.table, snapshots or {})
     dataset_id = f"{created:%Y%m%dT%H%M%SZ}-{uuid.uuid4().hex[:8]}"
     path = folder / name / dataset_id
-    with _tagged(tables, plans, _tag(name, dataset_id)), _appearing(path) as unfinished:
-        joined = with_on_demand(view, rows.table, join_view(rows.table, view, plans, known_by))
+    with tagged(tables, plans, tag_of(name, dataset_id)), _appearing(path) as unfinished:
+        joined = with_on_demand(view, rows.table, join_view(rows.table, view, plans, known_by, rows_at_once))
         _write_rows(unfinished, rows.table, joined.features)
         dataset = TrainingDataset(
             name=name,
@@ -202,24 +214,6 @@ def _plans(
         snapshot_id = snapshots[group.id] if group.id in snapshots else current_snapshot_id(table)
         plans.append(plan_group(table, viewed, snapshot_id, label_times))
     return plans
-
-
-def _tag(name: str, dataset_id: str) -> str:
-    return f"training-{name}-{dataset_id}"
-
-
-@contextmanager
-def _tagged(tables: Mapping[str, Table], plans: Sequence[GroupPlan], tag: str) -> Iterator[None]:
-    """Tags the snapshots that a dataset reads, so that they are never expired; not if the dataset fails."""
-    read = {plan.group.id: plan.snapshot_id for plan in plans if plan.snapshot_id is not None}
-    try:
-        for group, snapshot in read.items():
-            tag_snapshot(tables[group], snapshot, tag)
-        yield
-    except BaseException:
-        for group in read:
-            drop_tag(tables[group], tag)
-        raise
 
 
 @contextmanager

@@ -21,7 +21,7 @@ from pyiceberg.schema import Schema
 from pyiceberg.table import Table
 from pyiceberg.table.metadata import TableMetadata
 from pyiceberg.table.snapshots import Snapshot
-from pyiceberg.transforms import BucketTransform
+from pyiceberg.transforms import BucketTransform, DayTransform
 from pyiceberg.typedef import Record
 from pyiceberg.types import LongType, PrimitiveType, StringType, TimestamptzType
 
@@ -35,11 +35,15 @@ _BUCKETED_TYPES: dict[str, PrimitiveType] = {"STRING": StringType(), "INT": Long
 
 @dataclass(frozen=True)
 class PlannedFile:
-    """One data file: `bucket` is its part of the keys when they are split by `buckets` (1: not split)."""
+    """One data file: `bucket` is its part of the keys when they are split by `buckets` (1: not split).
+
+    `day` is the one that the feature timestamps of all its rows are in, in days since 1970; None: of any.
+    """
 
     data: DataFile
     bucket: int
     buckets: int
+    day: int | None = None
 
     @property
     def path(self) -> str:
@@ -196,6 +200,7 @@ def _files(
     needed = _needed_times(group, *label_times)
     specs = {spec_id: _SpecFilter.of(spec, table.schema(), needed) for spec_id, spec in table.specs().items()}
     key = table.schema().find_field(group.keys[0].name).field_id
+    time = table.schema().find_field(FEATURE_TIMESTAMP).field_id
     files = []
     for manifest in snapshot.manifests(table.io):
         spec = specs[manifest.partition_spec_id]
@@ -207,7 +212,7 @@ def _files(
         for entry in entries:
             bucket, buckets = _bucket(spec.spec, entry.data_file, key)
             if bucket is not None:  # a file of NULL keys holds nothing that a label could find
-                files.append(PlannedFile(entry.data_file, bucket, buckets))
+                files.append(PlannedFile(entry.data_file, bucket, buckets, _day(spec.spec, entry.data_file, time)))
     return tuple(sorted(files, key=lambda file: file.data.file_path))
 
 
@@ -249,6 +254,15 @@ def _bucket(spec: PartitionSpec, file: DataFile, key_field: int) -> tuple[int | 
         if field.source_id == key_field and isinstance(field.transform, BucketTransform):
             return file.partition[position], field.transform.num_buckets
     return 0, 1
+
+
+def _day(spec: PartitionSpec, file: DataFile, time_field: int) -> int | None:
+    """The day of a file; none if the spec does not split by it, or the rows have no time."""
+    for position, field in enumerate(spec.fields):
+        if field.source_id == time_field and isinstance(field.transform, DayTransform):
+            day: int | None = file.partition[position]
+            return day
+    return None
 
 
 def _is_stable(table: Table, columns: Sequence[str]) -> bool:

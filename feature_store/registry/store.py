@@ -192,6 +192,11 @@ class Registry:
         with service_errors(self.engine), Session(self.engine) as session:
             return read_training(session, TrainingDatasetRow.view_id == _row_id(session, view_id, "view"))
 
+    def training_ids(self) -> frozenset[str]:
+        """The ids of all training datasets."""
+        with service_errors(self.engine), Session(self.engine) as session:
+            return frozenset(session.scalars(select(TrainingDatasetRow.dataset_id)))
+
     def lineage(self, subject: str) -> Lineage:
         """What something comes from, and what comes from it, down to the models.
 

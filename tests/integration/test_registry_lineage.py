@@ -153,6 +153,7 @@ def test_a_registry_from_before_lineage_is_completed_by_the_next_apply(recorded:
 
 def test_training_datasets_are_recorded_with_their_model(recorded: Registry) -> None:
     assert recorded.training_datasets("ranking@1") == RANKING
+    assert recorded.training_ids() == {"d1", "d2", "d3"}
     (used,) = recorded.usage("ranking@1")
     assert (used.model, used.purpose, used.uses) == ("ranker", "training", 1)
     with pytest.raises(NotFoundError):

@@ -1,0 +1,71 @@
+"""The memory of a join follows from the number of rows it may have in memory, not from what the table holds."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from pyiceberg.catalog.sql import SqlCatalog
+
+from feature_store.dtypes import FLOAT, INT
+from feature_store.offline.tables import arrow_schema, ensure_table
+from feature_store.plan.schema import Column
+from tests.unit.pit.pit_cases import group
+
+SCHEMA = group(
+    "wide", keys=(Column("user_id", INT),), features=tuple(Column(f"f{n}", FLOAT) for n in range(12)), buckets=1
+)
+ROWS = 1_500_000
+JOIN = """
+import resource, sys
+import pyarrow as pa, numpy as np
+from pyiceberg.catalog.sql import SqlCatalog
+from feature_store.pit.join import join_labels
+from feature_store.pit.planning import current_snapshot_id, open_table, plan_group
+from tests.unit.pit.pit_cases import viewed
+from tests.unit.pit.test_join_memory import SCHEMA, peak
+
+folder, rows_at_once = sys.argv[1], int(sys.argv[2])
+catalog = SqlCatalog("fs", uri=f"sqlite:///{folder}/catalog.db", warehouse=f"file://{folder}/warehouse")
+table = open_table(catalog, SCHEMA)
+times = pa.array(np.full(5_000, 1_800_000_000_000_000)).cast(pa.timestamp("us", "UTC"))
+labels = pa.table({"user_id": pa.array(np.arange(5_000) * 300), "label_timestamp": times})
+plan = plan_group(table, viewed(SCHEMA), current_snapshot_id(table), (0, 10**18))
+before = peak()
+joined = join_labels(labels, [plan], None, workers=1, rows_at_once=rows_at_once)
+assert joined.missing["f3"] == 0 and joined.features["f3"].to_pylist() == [300.0 * n for n in range(5_000)]
+print(peak() - before)
+"""
+
+
+def peak() -> int:
+    """The most memory that this process ever had, in bytes."""
+    status = Path("/proc/self/status").read_text()
+    return int(next(line for line in status.splitlines() if line.startswith("VmHWM")).split()[1]) * 1024
+
+
+def test_a_day_of_many_rows_is_joined_in_little_memory(tmp_path: Path) -> None:
+    """The rows of one day and bucket take 180 MB; a fifteenth of them at once takes far less."""
+    catalog = SqlCatalog("fs", uri=f"sqlite:///{tmp_path}/catalog.db", warehouse=f"file://{tmp_path}/warehouse")
+    keys = np.arange(ROWS)
+    instant = pa.array(np.full(ROWS, datetime(2026, 1, 2, tzinfo=UTC).timestamp() * 10**6, np.int64))
+    columns = {
+        "user_id": pa.array(keys),
+        "retracted": pa.nulls(ROWS, pa.bool_()),
+        **dict.fromkeys(("feature_timestamp", "created_timestamp"), instant.cast(pa.timestamp("us", "UTC"))),
+        **{f"f{n}": pa.array(keys.astype(np.float64)) for n in range(12)},
+    }
+    names = arrow_schema(SCHEMA).names
+    ensure_table(catalog, SCHEMA).append(pa.table({name: columns[name] for name in names}))
+
+    def grown(rows_at_once: int) -> int:
+        command = [sys.executable, "-c", JOIN, str(tmp_path), str(rows_at_once)]
+        return int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+
+    few, all_of_them = grown(100_000), grown(2 * ROWS)
+    assert all_of_them > ROWS * 12 * 8
+    assert few < all_of_them / 2
