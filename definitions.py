@@ -31,6 +31,7 @@ batch, streaming = [p for p in plans if p.stream is None], [p for p in plans if 
 sharing = {plan.group.id: groups for groups in sharing_groups(batch) for plan in groups}
 chunks = {**partitions_per_chunk(batch), **partitions_per_chunk(streaming)}
 jobs = cadence_jobs(batch)
+jobs_of_streams = stream_jobs(streaming)
 
 defs = dg.Definitions(
     assets=[
@@ -49,12 +50,12 @@ defs = dg.Definitions(
         *demo_assets(),
     ],
     asset_checks=[fresh_check(plan) for plan in streaming],
-    jobs=[*jobs, *stream_jobs(streaming), maintenance_job(), *demo_jobs()],
+    jobs=[*jobs, *jobs_of_streams, maintenance_job(), *demo_jobs()],
     schedules=[*cadence_schedules(jobs), *stream_schedules(streaming), maintenance_schedule()],
     sensors=[
         *late_row_sensors(batch),
         *late_event_sensors(streaming),
-        *stream_sensors(streaming),
+        *stream_sensors(streaming, jobs_of_streams),
         *freshness_sensors(streaming),
         alert_sensor(Watched.of(plans)),
     ],

@@ -60,7 +60,7 @@ def fresh_check(plan: GroupPlan) -> dg.AssetChecksDefinition:
         description=f"Redis was up to date within {group.freshness_size / 1e6:g} s. An error after twice of it.",
     )
     def fresh(store: FeatureStoreResource) -> dg.AssetCheckResult:
-        found = store.freshness(plan)
+        (found,) = store.freshness([plan])
         return dg.AssetCheckResult(
             passed=found.verdict == "fresh", severity=severity_of(found), metadata=freshness_metadata(found)
         )

@@ -19,7 +19,7 @@ from feature_store.settings import Settings
 
 if TYPE_CHECKING:
     import pyarrow as pa
-    from pyiceberg.catalog import Catalog
+    from pyiceberg.catalog.sql import SqlCatalog
 
     from feature_store.online.materialize import MaterializeReport
     from feature_store.online.reader import OnlineReader
@@ -211,7 +211,7 @@ class FeatureStore:
         return registry
 
     @cached_property
-    def catalog(self) -> Catalog:
+    def catalog(self) -> SqlCatalog:
         """The Iceberg catalog."""
         from feature_store.offline.catalog import open_catalog
 

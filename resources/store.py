@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
@@ -16,12 +16,13 @@ from feature_store.plan.schema import GroupSchema
 from feature_store.settings import Settings
 
 if TYPE_CHECKING:
-    from pyiceberg.catalog import Catalog
+    from pyiceberg.catalog.sql import SqlCatalog
 
     from feature_store.online.materialize import MaterializeReport
     from feature_store.registry.streams import StreamJob
     from feature_store.streaming.freshness import Freshness
     from feature_store.streaming.jobs import Streams
+    from feature_store.streaming.wanted import Wanted
 
 
 class FeatureStoreResource(dg.ConfigurableResource):  # type: ignore[type-arg]
@@ -57,7 +58,7 @@ class FeatureStoreResource(dg.ConfigurableResource):  # type: ignore[type-arg]
                 engine.dispose()
 
     @property
-    def catalog(self) -> Catalog:
+    def catalog(self) -> SqlCatalog:
         """The Iceberg catalog."""
         return self.client.catalog
 
@@ -75,8 +76,19 @@ class FeatureStoreResource(dg.ConfigurableResource):  # type: ignore[type-arg]
         plans = compile_project(load_project(self.definitions)).groups
         return open_streams(self.settings, self.catalog, self.client.registry, plans)
 
-    def freshness(self, plan: GroupPlan) -> Freshness:
-        """How fresh a streaming group is now.
+    def streams_of(self, wanted: Sequence[Wanted]) -> Streams:
+        """Some Flink jobs, which the caller keeps: their texts are compiled once in a process, and not for each tick.
+
+        Raises:
+            StackError: if the stack runs without Kafka and Flink.
+        """
+        from feature_store.registry.streams import StreamJobs
+        from feature_store.streaming.jobs import Streams
+
+        return Streams(self.settings, self.catalog, StreamJobs(self.client.registry.engine), wanted)
+
+    def freshness(self, plans: Iterable[GroupPlan]) -> list[Freshness]:
+        """How fresh streaming groups are now, in their order.
 
         Raises:
             StackError: if Redis does not answer.
@@ -85,17 +97,17 @@ class FeatureStoreResource(dg.ConfigurableResource):  # type: ignore[type-arg]
         from feature_store.streaming.freshness import freshness
 
         with connect(self.settings.redis_url) as redis:
-            return freshness(redis, plan, datetime.now(UTC))
+            return [freshness(redis, plan, datetime.now(UTC)) for plan in plans]
 
-    def stream_job(self, name: str) -> StreamJob | None:
-        """What the registry knows of a Flink job; None if it was never started.
+    def stream_jobs(self) -> dict[str, StreamJob]:
+        """What the registry knows of the Flink jobs that were ever started, by name.
 
         Raises:
             StackError: if the registry does not answer.
         """
         from feature_store.registry.streams import StreamJobs
 
-        return StreamJobs(self.client.registry.engine).read().get(name)
+        return StreamJobs(self.client.registry.engine).read()
 
     def flink_jobs(self, names: Collection[str]) -> set[str]:
         """Flink's ids of the jobs of some names, as far as they were ever started.
@@ -105,9 +117,7 @@ class FeatureStoreResource(dg.ConfigurableResource):  # type: ignore[type-arg]
         """
         if not names:
             return set()
-        from feature_store.registry.streams import StreamJobs
-
-        recorded = StreamJobs(self.client.registry.engine).read()
+        recorded = self.stream_jobs()
         return {recorded[name].flink_job_id for name in names if name in recorded and recorded[name].flink_job_id}
 
     def needed_snapshots(self, group: GroupSchema | None) -> set[int]:

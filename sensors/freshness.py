@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 import dagster as dg
 
@@ -14,6 +15,9 @@ from feature_store.errors import FeatureStoreError
 from feature_store.plan.nodes import GroupPlan
 from feature_store.streaming.freshness import Freshness
 from resources.store import FeatureStoreResource
+
+if TYPE_CHECKING:
+    from feature_store.registry.streams import StreamJob
 
 LOOK_SECONDS = 30
 
@@ -33,7 +37,9 @@ def _sensor(plans: tuple[GroupPlan, ...]) -> dg.SensorDefinition:
     )
     def look(context: dg.SensorEvaluationContext, store: FeatureStoreResource) -> dg.SensorResult | dg.SkipReason:
         try:
-            found = [(plan, store.freshness(plan)) for plan in plans if _is_to_run(store, plan)]
+            recorded = store.stream_jobs()
+            to_run = [plan for plan in plans if _is_to_run(recorded.get(plan.group.id))]
+            found = list(zip(to_run, store.freshness(to_run), strict=True))
         except FeatureStoreError as error:
             return dg.SkipReason(str(error))
         if not found:
@@ -51,8 +57,7 @@ def _sensor(plans: tuple[GroupPlan, ...]) -> dg.SensorDefinition:
     return look
 
 
-def _is_to_run(store: FeatureStoreResource, plan: GroupPlan) -> bool:
-    record = store.stream_job(plan.group.id)
+def _is_to_run(record: StreamJob | None) -> bool:
     return record is not None and record.desired == "running"
 
 

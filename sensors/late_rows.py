@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import dagster as dg
@@ -28,6 +29,7 @@ def late_row_sensors(plans: Iterable[GroupPlan]) -> list[dg.SensorDefinition]:
 
 def _sensor(plans: tuple[GroupPlan, ...]) -> dg.SensorDefinition:
     keys = [key for plan in plans for key in (offline_key(plan.group), online_key(plan.group))]
+    unmoved: dict[str, str] = {}  # of this process: where the metadata of tables is that had no late rows
 
     @dg.sensor(
         name="late_rows",
@@ -37,33 +39,53 @@ def _sensor(plans: tuple[GroupPlan, ...]) -> dg.SensorDefinition:
         asset_selection=dg.AssetSelection.assets(*keys),
     )
     def look(context: dg.SensorEvaluationContext, store: FeatureStoreResource) -> dg.SensorResult:
-        asked = [request for plan in plans for request in _requests(context, store, plan)]
+        from feature_store.offline.catalog import table_places
+
+        places = table_places(store.catalog)
+        asked: list[dg.RunRequest] = []
+        for plan in plans:
+            name = plan.schema.table
+            if name not in places or unmoved.get(name) == places[name]:
+                continue
+            late = _late_spans(store, plan)
+            asked += _requests(context, plan, late)
+            if not late.spans:
+                unmoved[name] = places[name]
         return dg.SensorResult(run_requests=asked, skip_reason=None if asked else "no late rows")
 
     return look
 
 
-def _requests(
-    context: dg.SensorEvaluationContext, store: FeatureStoreResource, plan: GroupPlan
-) -> Iterator[dg.RunRequest]:
-    """One run for each chunk of touched partitions: asked for once, and again after the next newest partition."""
-    from pyiceberg.exceptions import NoSuchNamespaceError, NoSuchTableError
+@dataclass(frozen=True)
+class _Late:
+    """The spans that late rows of a group's sources have touched, and up to where the sources have been looked at."""
+
+    spans: list[Bounds]
+    sources: str = ""
+
+
+def _late_spans(store: FeatureStoreResource, plan: GroupPlan) -> _Late:
+    from pyiceberg.exceptions import NoSuchTableError
 
     from feature_store.offline.late import SOURCES, late_spans
 
     try:
-        table = store.catalog.load_table(plan.schema.table)
-    except (NoSuchTableError, NoSuchNamespaceError):
-        return
-    late = late_spans(table.properties)
-    if not late:
+        properties = store.catalog.load_table(plan.schema.table).properties
+    except NoSuchTableError:  # it has just been dropped
+        return _Late([])
+    return _Late(late_spans(properties), properties.get(SOURCES, ""))
+
+
+def _requests(context: dg.SensorEvaluationContext, plan: GroupPlan, late: _Late) -> Iterator[dg.RunRequest]:
+    """One run for each chunk of touched partitions: asked for once, and again after the next newest partition."""
+    if not late.spans:
         return
     keys = [offline_key(plan.group), online_key(plan.group)]
     computed = context.instance.get_materialized_partitions(keys[0])
-    for first, last in stretches(plan, late, computed):
+    for first, last in stretches(plan, late.spans, computed):
         for tags in in_chunks(plan, first, last):
             yield dg.RunRequest(
-                run_key=f"{plan.group.id} {' '.join(tags.values())} {table.properties.get(SOURCES)}",
+                run_key=f"{plan.group.id} {' '.join(tags.values())} {late.sources}",
                 asset_selection=keys,
                 tags=tags,
             )

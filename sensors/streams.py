@@ -1,15 +1,17 @@
-"""One sensor for each Flink job: starts it, resumes it, redeploys it, has batch compute what was before it, and tells
-Dagster how far it has come.
+"""The sensor that keeps every Flink job running, and the one that tells Dagster how far they have come.
 
-A tick is skipped, with the reason, while something is not there yet: the stack, the topic. It fails, and is red in
-Dagster, when Flink refuses the job, and when a job fails again and again.
+One of each for all streams: a tick asks the registry once and each Flink cluster once, and looks closer only at what is
+not as it should be. `streams` starts jobs, resumes and redeploys them. A tick is skipped, with the reasons, while
+something is not there yet: the stack, a topic. It fails, and is red in Dagster, when Flink refuses a job, and when a
+job fails again and again; all other jobs have been looked at by then. `stream_progress` reports, and has batch compute
+what was before a stream.
 """
 
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Iterable
+import time
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -17,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from feature_assets.chunks import in_chunks
+from feature_assets.jobs import AssetJob
 from feature_assets.keys import log_key, offline_key, online_key
 from feature_assets.partitions import last_over, partition_of
 from feature_assets.stream_jobs import backfill_job
@@ -28,17 +31,23 @@ from resources.store import FeatureStoreResource
 
 if TYPE_CHECKING:
     from feature_store.registry.streams import StreamJob
-    from feature_store.streaming.jobs import Streams
+    from feature_store.streaming.jobs import Outcome, Streams
     from feature_store.streaming.progress import Progress
 
+SUPERVISOR = "streams"
+PROGRESS = "stream_progress"
 LOOK_SECONDS = 30
-_NOT_THERE = frozenset(["flink-down", "kafka-down", "registry-down", "registry-busy", "no-registry"])
+STARTING_SECONDS = 40.0
+"""A tick starts no further job after this time: each takes some ten seconds, and Dagster waits a minute for a tick."""
+MOST_REPORTS = 20
+"""Jobs whose progress one tick asks Flink and Kafka for: those that were reported longest ago."""
+_NOT_THERE = frozenset(["flink-down", "kafka-down", "registry-down", "registry-busy", "no-registry", "no-streams"])
 _FAILING = frozenset(["RESTARTING", "FAILING", "FAILED"])
 
 
 @dataclass(frozen=True)
 class Seen:
-    """What the last looks found; the sensor's cursor.
+    """What the last report of a job said.
 
     Args:
         job: Flink's id of it.
@@ -46,7 +55,7 @@ class Seen:
         records_in: messages read by then.
         at: when that was, in ISO form.
         backfilled: the last start for which a backfill was asked for, or was not needed.
-        failing: whether the job was failing at the last look.
+        looked: when the job was last asked for its progress, in ISO form.
     """
 
     job: str = ""
@@ -54,7 +63,7 @@ class Seen:
     records_in: int = 0
     at: str = ""
     backfilled: str = ""
-    failing: bool = False
+    looked: str = ""
 
     def lacks(self, now: Progress) -> bool:
         """Whether a job has come further; Flink tells its watermark before its counts."""
@@ -64,88 +73,156 @@ class Seen:
         )
 
 
-def stream_sensors(plans: Iterable[GroupPlan]) -> list[dg.SensorDefinition]:
-    """A sensor for the job of each streaming group and of each event log."""
-    return [_sensor(wanted) for wanted in wanted_jobs(plans)]
+def stream_sensors(plans: Iterable[GroupPlan], jobs: Iterable[AssetJob]) -> list[dg.SensorDefinition]:
+    """The two sensors of all streaming groups and event logs; none without such groups.
+
+    Args:
+        plans: of the streaming groups.
+        jobs: of the project, with the backfill of each of these groups.
+    """
+    given = tuple(plans)
+    wanted = wanted_jobs(given)
+    names = {backfill_job(plan.group) for plan in given}
+    backfills = [job for job in jobs if job.name in names]
+    return [_supervisor(wanted), _reporter(wanted, backfills)] if wanted else []
 
 
-def sensor_name(job: str) -> str:
-    """The name of a job's sensor: "stream_user_activity_1"."""
-    return f"stream_{re.sub(r'[^a-z0-9]+', '_', job)}"
-
-
-def _sensor(wanted: Wanted) -> dg.SensorDefinition:
+def _supervisor(wanted: Sequence[Wanted]) -> dg.SensorDefinition:
     @dg.sensor(
-        name=sensor_name(wanted.name),
-        description=f"Keeps the Flink job {wanted.name!r} running, one at a time, from its newest state.",
+        name=SUPERVISOR,
+        description="Keeps every Flink job running, one of each at a time, from its newest state.",
         minimum_interval_seconds=LOOK_SECONDS,
         default_status=dg.DefaultSensorStatus.RUNNING,
-        job_name=None if wanted.plan is None else backfill_job(wanted.plan.group),
     )
     def supervise(context: dg.SensorEvaluationContext, store: FeatureStoreResource) -> dg.SensorResult | dg.SkipReason:
         try:
-            streams = store.streams
-        except StackError as error:  # without Kafka and Flink
-            return dg.SkipReason(str(error))
-        try:
-            outcomes = streams.supervise([wanted.name])
+            streams = store.streams_of(wanted)
+            settled = streams.settled()
         except FeatureStoreError as error:
-            if isinstance(error, NotFoundError) or error.code in _NOT_THERE:
+            if error.code in _NOT_THERE:
                 return dg.SkipReason(str(error))
             raise
-        if not outcomes:
-            return dg.SkipReason("another process is at the job")
-        (outcome,) = outcomes
-        if outcome.did != "runs":
-            context.log.info(f"{outcome.name}: {outcome.did}")
-        if outcome.record.desired == "stopped":
-            return dg.SkipReason("the job was stopped on purpose: ./fs stream start lets it run")
-        return _look(context, streams, wanted, outcome.record)
+        said, problems = _set_right(context, streams, settled)
+        failing = [name for name, outcome in settled.items() if outcome.state in _FAILING]
+        before: list[str] = json.loads(context.cursor or "[]")
+        if problems or set(failing) & set(before):
+            problems += [_failing(streams, settled[name]) for name in failing]
+            raise problems[0] if len(problems) == 1 else _together(problems)
+        said += [f"{name} is {settled[name].state}" for name in failing]
+        return dg.SensorResult(
+            skip_reason="; ".join(said) or f"{len(settled)} jobs are as they should be", cursor=json.dumps(failing)
+        )
 
     return supervise
 
 
-def _look(context: dg.SensorEvaluationContext, streams: Streams, wanted: Wanted, record: StreamJob) -> dg.SensorResult:
-    """What a job that is to run has done since the last look, and the backfill that it needs."""
+def _set_right(
+    context: dg.SensorEvaluationContext, streams: Streams, settled: Mapping[str, Outcome]
+) -> tuple[list[str], list[FeatureStoreError]]:
+    """Brings the jobs that are not settled to what they should be; what is to be said of jobs, and what went wrong."""
+    said: list[str] = []
+    problems: list[FeatureStoreError] = []
+    deadline = time.monotonic() + STARTING_SECONDS
+    for name in streams.wanted:
+        if name in settled:
+            if settled[name].did == "is stopped":
+                said.append(f"{name} was stopped on purpose: ./fs stream start lets it run")
+            continue
+        if time.monotonic() > deadline:
+            said.append(f"{name} waits for the next tick")
+            continue
+        try:
+            outcomes = streams.supervise([name])
+        except FeatureStoreError as error:
+            if isinstance(error, NotFoundError) or error.code in _NOT_THERE:
+                said.append(f"{name}: {error}")
+            else:
+                problems.append(error)
+            continue
+        did = outcomes[0].did if outcomes else "another process is at the job"
+        said.append(f"{name}: {did}")
+        context.log.info(said[-1])
+    return said, problems
+
+
+def _failing(streams: Streams, outcome: Outcome) -> StackError:
+    cluster = streams.flink.cluster_of(outcome.name)
+    return StackError(
+        f"the job fails again and again: {outcome.state}: {cluster.last_failure(outcome.record.flink_job_id)}",
+        where=f"job {outcome.name}",
+        remedy="correct the cause; Flink goes on trying",
+        code="job-failing",
+    )
+
+
+def _together(problems: Sequence[FeatureStoreError]) -> StackError:
+    told = "; ".join(str(problem) for problem in problems)
+    return StackError(f"{len(problems)} jobs do not run: {told}", remedy="see ./fs stream status", code="job-failing")
+
+
+def _reporter(wanted: Sequence[Wanted], backfills: Sequence[AssetJob]) -> dg.SensorDefinition:
+    @dg.sensor(
+        name=PROGRESS,
+        description="Tells how far each Flink job has come, and has batch compute what was before a stream.",
+        minimum_interval_seconds=LOOK_SECONDS,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        jobs=backfills,
+    )
+    def report(context: dg.SensorEvaluationContext, store: FeatureStoreResource) -> dg.SensorResult | dg.SkipReason:
+        try:
+            streams = store.streams_of(wanted)
+            recorded = streams.records.read()
+        except FeatureStoreError as error:
+            if error.code in _NOT_THERE:
+                return dg.SkipReason(str(error))
+            raise
+        running = [job for job in wanted if job.name in recorded and recorded[job.name].desired == "running"]
+        cursor: dict[str, dict[str, Any]] = json.loads(context.cursor or "{}")
+        seen = {job.name: Seen(**cursor.get(job.name, {})) for job in running}
+        asked: list[dg.RunRequest] = []
+        for job in running:
+            key = _start_of(job, recorded[job.name])
+            if key != seen[job.name].backfilled:
+                asked += _backfill(streams, job, recorded[job.name], key)
+                seen[job.name] = replace(seen[job.name], backfilled=key)
+        events: list[dg.AssetMaterialization] = []
+        said: list[str] = []
+        for job in sorted(running, key=lambda job: seen[job.name].looked)[:MOST_REPORTS]:
+            seen[job.name], found, reason = _look(streams, job, recorded[job.name], seen[job.name])
+            events += found
+            said += [f"{job.name}: {reason}"] if reason else []
+        return dg.SensorResult(
+            run_requests=asked,
+            asset_events=events,
+            cursor=json.dumps({name: asdict(each) for name, each in seen.items()}),
+            skip_reason=None if asked or events else "; ".join(said) or "no job is to run",
+        )
+
+    return report
+
+
+def _start_of(wanted: Wanted, record: StreamJob) -> str:
+    """What tells one start of a job from another: a restart from its state is none."""
+    return f"{wanted.name} {record.state_fingerprint} cut {record.start.get('cut')} log {record.start.get('snapshot')}"
+
+
+def _look(
+    streams: Streams, wanted: Wanted, record: StreamJob, seen: Seen
+) -> tuple[Seen, list[dg.AssetMaterialization], str]:
+    """What is known of a job now, what to report of it, and why that is nothing."""
     from feature_store.streaming.progress import progress
 
-    seen = Seen(**json.loads(context.cursor or "{}"))
-    key = f"{wanted.name} {record.state_fingerprint} cut {record.start.get('cut')} log {record.start.get('snapshot')}"
-    asked = [] if key == seen.backfilled else _backfill(streams, wanted, record, key)
-    seen = replace(seen, backfilled=key)
-    cluster = streams.flink.cluster_of(wanted.name)
-    try:
-        now = progress(cluster, streams.topics, wanted, record.flink_job_id)
-    except FeatureStoreError as error:  # it may just be ending
-        return _result(asked, seen, [], str(error))
-    if now.state in _FAILING:
-        reason = f"{now.state}: {cluster.last_failure(now.job_id)}"
-        if seen.failing and not asked:
-            raise StackError(
-                f"the job fails again and again: {reason}",
-                where=f"job {wanted.name}",
-                remedy="correct the cause; Flink goes on trying",
-                code="job-failing",
-            )
-        return _result(asked, replace(seen, failing=True), [], reason)
-    seen = replace(seen, failing=False)
-    if now.watermark is None or not seen.lacks(now):
-        return _result(asked, seen, [], f"{now.state}: nothing new was read")
-    events = _events(wanted, now, seen, record.start.get("cut"))
     clock = datetime.now(UTC).isoformat()
-    seen = replace(seen, job=now.job_id, watermark=now.watermark.isoformat(), records_in=now.records_in, at=clock)
-    return _result(asked, seen, events, "")
-
-
-def _result(
-    asked: list[dg.RunRequest], seen: Seen, events: list[dg.AssetMaterialization], reason: str
-) -> dg.SensorResult:
-    return dg.SensorResult(
-        run_requests=asked,
-        asset_events=events,
-        cursor=json.dumps(asdict(seen)),
-        skip_reason=None if asked or events else reason,
-    )
+    seen_now = replace(seen, looked=clock)
+    try:
+        now = progress(streams.flink.cluster_of(wanted.name), streams.topics, wanted, record.flink_job_id)
+    except FeatureStoreError as error:  # it may just be ending
+        return seen_now, [], str(error)
+    if now.watermark is None or now.state in _FAILING or not seen.lacks(now):
+        return seen_now, [], f"{now.state}: nothing new was read"
+    events = _events(wanted, now, seen, record.start.get("cut"))
+    told = replace(seen_now, job=now.job_id, watermark=now.watermark.isoformat(), records_in=now.records_in, at=clock)
+    return told, events, ""
 
 
 def _backfill(streams: Streams, wanted: Wanted, record: StreamJob, key: str) -> list[dg.RunRequest]:

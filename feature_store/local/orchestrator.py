@@ -51,6 +51,7 @@ def dagster_services(
         "PYTHONUNBUFFERED": "1",
         "GX_ANALYTICS_ENABLED": "false",
         "DAGSTER_EVENT_BATCH_SIZE": "500",  # of a run over many partitions; one by one they take 50 ms each
+        "DAGSTER_SENSOR_GRPC_TIMEOUT_SECONDS": "180",  # a tick may start jobs of Flink; on a busy machine that takes
         "TMPDIR": str(scratch_folder(settings.home)),
     }
     locations = code_locations(settings.workspace, settings.home, environment, needs, START_SECONDS)

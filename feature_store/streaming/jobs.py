@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
@@ -31,11 +32,12 @@ Did = Literal["runs", "started", "resumed", "redeployed", "begun anew", "stopped
 
 @dataclass(frozen=True)
 class Outcome:
-    """What `Streams.supervise` found or did about one job."""
+    """What `Streams` found or did about one job; `state` is Flink's word, where it was only looked at."""
 
     name: str
     did: Did
     record: StreamJob
+    state: str = ""
 
 
 class Streams:
@@ -45,20 +47,37 @@ class Streams:
         settings: with Kafka and Flink.
         catalog: the Iceberg catalog.
         records: what the registry knows of the jobs.
-        plans: of the project; those without a stream are ignored.
+        wanted: the jobs that the project needs.
 
     Raises:
         StackError: if the stack runs without Kafka and Flink; also from every method, if one of them does not answer.
     """
 
-    def __init__(self, settings: Settings, catalog: Catalog, records: StreamJobs, plans: Iterable[GroupPlan]) -> None:
+    def __init__(self, settings: Settings, catalog: Catalog, records: StreamJobs, wanted: Iterable[Wanted]) -> None:
         settings.require_streams()
         self.settings = settings
         self.catalog = catalog
         self.records = records
-        self.wanted = {wanted.name: wanted for wanted in wanted_jobs(plans)}
+        self.wanted = {job.name: job for job in wanted}
         self.flink = deployment(settings)
         self.topics = Topics(settings.kafka_servers)
+
+    def settled(self) -> dict[str, Outcome]:
+        """The jobs that are as they should be, by name: by one query, and one look at each cluster."""
+        recorded, running = self.records.read(), defaultdict[str, list[RunningJob]](list)
+        for job in self.flink.jobs(self.wanted):
+            running[job.name].append(job)
+        found = {}
+        for name, wanted in self.wanted.items():
+            record, jobs = recorded.get(name), running[name]
+            if record is None:
+                continue
+            if record.desired == "stopped" and not jobs:
+                found[name] = Outcome(name, "is stopped", record)
+            is_wanted = record.desired == "running" and record.fingerprint == wanted.fingerprint
+            if is_wanted and record.starts and [job.id for job in jobs] == [record.flink_job_id]:
+                found[name] = Outcome(name, "runs", record, jobs[0].state)
+        return found
 
     def supervise(self, names: Sequence[str] | None = None) -> list[Outcome]:
         """Brings jobs to what they should be: all of them, or those named; not those another process is at."""
@@ -190,7 +209,7 @@ def open_streams(settings: Settings, catalog: Catalog, registry: Registry, plans
     Raises:
         StackError: if the stack runs without Kafka and Flink.
     """
-    return Streams(settings, catalog, StreamJobs(registry.engine), plans.values())
+    return Streams(settings, catalog, StreamJobs(registry.engine), wanted_jobs(plans.values()))
 
 
 def newest_state(folder: str, job_id: str) -> str:

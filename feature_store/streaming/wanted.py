@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
+from functools import cached_property
 
 from feature_store.compile.flink import NOWHERE, FlinkJob, Start, Target, group_job, log_job, log_name
 from feature_store.dsl.source import StreamSource
@@ -39,9 +40,9 @@ class Wanted:
         """How many parallel parts the job has."""
         return self.plan.group.parallelism if self.plan is not None else 1
 
-    @property
+    @cached_property
     def fingerprint(self) -> str:
-        """Changes with everything that makes the job another one."""
+        """Changes with everything that makes the job another one. Its texts are compiled once."""
         texts = asdict(self.job(NOWHERE, Start()))
         return _digest([texts, self.parallelism, self.commit])
 

@@ -11,6 +11,8 @@ import dagster as dg
 import pyarrow as pa
 import pytest
 from pyiceberg.catalog import Catalog
+from pyiceberg.catalog.sql import SqlCatalog
+from pyiceberg.table import Table
 
 from feature_assets.keys import maintenance_key, op_name
 from feature_assets.maintenance import kept_tables, maintenance_asset
@@ -58,6 +60,7 @@ class Payments:
             )
         )
         self.store = FeatureStore(settings)
+        (self.sensor,) = late_row_sensors([self.plan])
 
     def arrive(self, *rows: tuple[str, float]) -> None:
         events = [{"card_id": card, "amount": 1.0, "ts": DAY0 + timedelta(hours=hours)} for card, hours in rows]
@@ -77,9 +80,8 @@ class Payments:
         assert result.success
 
     def asked(self, instance: dg.DagsterInstance) -> Sequence[dg.RunRequest]:
-        (sensor,) = late_row_sensors([self.plan])
         with dg.build_sensor_context(instance=instance, resources={"store": FeatureStoreResource()}) as context:
-            found = sensor(context)
+            found = self.sensor(context)
         assert isinstance(found, dg.SensorResult)
         return found.run_requests or []
 
@@ -117,6 +119,30 @@ def test_late_rows_correct_the_partitions_they_touch(payments: Payments) -> None
         ("b", days[2]): 1,
         ("b", days[4]): 0,
     }
+
+
+def test_a_tick_opens_only_the_tables_that_have_moved(payments: Payments, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[object] = []
+    load = SqlCatalog.load_table
+
+    def counted(catalog: SqlCatalog, name: str) -> Table:
+        opened.append(name)
+        return load(catalog, name)
+
+    with dg.DagsterInstance.ephemeral() as instance:
+        assert payments.asked(instance) == [], "there is no table yet"
+        payments.arrive(("a", 1))
+        payments.run(instance, "2026-03-01", "2026-03-05")
+        monkeypatch.setattr(SqlCatalog, "load_table", counted)
+        for _ in range(3):
+            assert payments.asked(instance) == []
+        assert opened == [payments.plan.schema.table], "once, and then it has not moved"
+        payments.arrive(("a", 30))
+        payments.run(instance, "2026-03-06", "2026-03-06")
+        opened.clear()
+        for _ in range(3):
+            assert len(payments.asked(instance)) == 1, "as long as partitions are to be computed again"
+        assert opened == [payments.plan.schema.table] * 3
 
 
 def test_one_run_keeps_up_every_table(payments: Payments, stack: Settings) -> None:

@@ -13,12 +13,15 @@ from feature_assets.partitions import last_over
 from feature_assets.stream_jobs import stream_jobs, stream_schedules
 from feature_assets.streams import reconcile_asset, stream_asset
 from feature_store import INT, STRING, TIMESTAMP, Entity, Feature, FeatureGroup, StreamSource, agg
+from feature_store.compile.flink import FlinkJob, Start, Target, group_job
 from feature_store.plan.build import build_plan
 from feature_store.plan.nodes import GroupPlan
+from feature_store.streaming import wanted
 from feature_store.streaming.progress import Progress
+from feature_store.streaming.wanted import wanted_jobs
 from resources.spark import SparkResource
 from resources.store import FeatureStoreResource
-from sensors.streams import Seen
+from sensors.streams import Seen, stream_sensors
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
@@ -122,3 +125,24 @@ def test_a_look_reports_what_came_after_the_last_one(watermark: datetime | None,
     """Flink may tell the watermark of messages before it tells their number; a job that restarted counts anew."""
     seen = Seen(job="j", watermark=NOON.isoformat(), records_in=5)
     assert seen.lacks(Progress("j", "RUNNING", watermark=watermark, records_in=records)) == is_news
+
+
+def test_a_jobs_texts_are_compiled_once_in_a_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    compiled: list[str] = []
+
+    def counted(plan: GroupPlan, target: Target, start: Start) -> FlinkJob:
+        compiled.append(plan.group.id)
+        return group_job(plan, target, start)
+
+    monkeypatch.setattr(wanted, "group_job", counted)
+    jobs = wanted_jobs([plan("one"), plan("two")])
+    seen = [{job.name: job.fingerprint for job in jobs} for _ in range(3)]
+    assert seen[0] == seen[1] == seen[2]
+    assert compiled == ["one@1", "two@1"]
+
+
+def test_all_streams_have_two_sensors() -> None:
+    plans = [plan("one"), plan("two")]
+    names = [sensor.name for sensor in stream_sensors(plans, stream_jobs(plans))]
+    assert names == ["streams", "stream_progress"]
+    assert stream_sensors([], []) == []

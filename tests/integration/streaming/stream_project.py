@@ -25,7 +25,7 @@ from feature_store.streaming.jobs import Streams
 from resources.spark import SparkResource
 from resources.store import FeatureStoreResource
 from sensors.freshness import freshness_sensors
-from sensors.streams import sensor_name, stream_sensors
+from sensors.streams import PROGRESS, SUPERVISOR, stream_sensors
 
 PACKAGE = "visits_project"
 TOPIC = "test.visits"
@@ -69,6 +69,7 @@ class Project:
         self.instance = dg.DagsterInstance.ephemeral()
         self.cursors: dict[str, str | None] = {}
         self.producer = Producer({"bootstrap.servers": settings.kafka_servers, "log_level": 0})
+        jobs = stream_jobs([PLAN])
         self.definitions = dg.Definitions(
             assets=[
                 *source_specs([(PLAN, "visits")]),
@@ -77,9 +78,9 @@ class Project:
                 reconcile_asset(PLAN, "visits", chunk=30),
             ],
             asset_checks=[fresh_check(PLAN)],
-            jobs=stream_jobs([PLAN]),
+            jobs=jobs,
             schedules=stream_schedules([PLAN]),
-            sensors=[*stream_sensors([PLAN]), *freshness_sensors([PLAN])],
+            sensors=[*stream_sensors([PLAN], jobs), *freshness_sensors([PLAN])],
             resources={"spark": SparkResource(), "store": FeatureStoreResource(definitions=PACKAGE)},
             executor=dg.in_process_executor,
         )
@@ -103,8 +104,13 @@ class Project:
             self.instance.report_runless_asset_event(event)
         return done
 
-    def tick_of(self, job: str) -> SensorExecutionData:
-        return self.tick(sensor_name(job))
+    def supervise(self) -> SensorExecutionData:
+        """One tick of the sensor that keeps the jobs running."""
+        return self.tick(SUPERVISOR)
+
+    def report(self) -> SensorExecutionData:
+        """One tick of the sensor that tells how far they are."""
+        return self.tick(PROGRESS)
 
     def run(self, job: str, tags: dict[str, str] | None = None, **config: Any) -> dg.ExecuteInProcessResult:
         (op,) = {"stream_start": ["start"], "stream_stop": ["stop"], "stream_replay": ["replay"]}.get(job, [""])

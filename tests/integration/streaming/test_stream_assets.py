@@ -28,7 +28,7 @@ from feature_store.settings import Settings
 from feature_store.streaming import commands
 from feature_store.streaming.dead_letters import read_dead_letters
 from feature_store.streaming.topics import Topics
-from sensors.streams import sensor_name
+from sensors.streams import PROGRESS
 from tests.integration.streaming.stream_project import (
     GROUP,
     LOG,
@@ -84,7 +84,7 @@ def test_a_tick_leaves_no_connections(project: Project) -> None:
 
 
 def test_what_is_not_there_yet_skips_the_tick(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert "Kafka has no topic 'test.visits' -> create it" in str(project.tick_of(LOG).skip_message)
+    assert "Kafka has no topic 'test.visits' -> create it" in str(project.supervise().skip_message)
     assert "no streaming group was started" in str(project.tick("stream_freshness").skip_message)
     status = fs("status")
     assert status.exit_code == 1
@@ -92,18 +92,20 @@ def test_what_is_not_there_yet_skips_the_tick(project: Project, monkeypatch: pyt
     assert "not started yet; Dagster's sensor starts it" in status.stdout
     Topics(project.store.settings.kafka_servers).ensure(TOPIC, 1)
     monkeypatch.setenv("FS_FLINK_URL", "http://127.0.0.1:9")
-    assert "Flink does not answer" in str(project.tick_of(LOG).skip_message)
+    assert "Flink does not answer" in str(project.supervise().skip_message)
 
 
 def test_a_job_that_flink_refuses_fails_the_tick(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FS_FLINK_PYTHON", "/bin/false")
     with pytest.raises(StackError, match="Flink does not take the job"):
-        project.tick_of(LOG)
+        project.supervise()
     assert project.live() == []
 
 
 def test_the_log_is_started_once_and_reported(project: Project, eventually: Callable[..., None]) -> None:
-    assert project.tick_of(LOG).run_requests == []
+    (outcome,) = project.streams.supervise([LOG])
+    assert outcome.did == "started"
+    assert project.report().run_requests == []
     early, now = YESTERDAY + timedelta(hours=1), datetime.now(UTC)
     project.send(("ann", early), ("ann", early + timedelta(hours=2)), ("ben", now), ("ann", early + timedelta(hours=1)))
     project.producer.produce(TOPIC, b"{", partition=0)
@@ -115,7 +117,7 @@ def test_the_log_is_started_once_and_reported(project: Project, eventually: Call
 
     def has_told_what_was_read() -> bool:
         """Flink's own counts are some seconds old."""
-        return any(event.metadata["messages read"].value >= 5 for event in project.tick_of(LOG).asset_events)
+        return any(event.metadata["messages read"].value >= 5 for event in project.report().asset_events)
 
     eventually(has_told_what_was_read, seconds=60)
     event = project.instance.get_latest_materialization_event(log_key(VISITS))
@@ -124,7 +126,7 @@ def test_the_log_is_started_once_and_reported(project: Project, eventually: Call
     metadata = event.asset_materialization.metadata
     assert metadata["state"].value == "RUNNING"
     assert project.live() == [LOG]
-    assert not project.tick_of(GROUP.id).asset_events, "it was only started"
+    assert project.supervise().skip_message == f"{GROUP.id}: started", "nothing is to be done about the log"
 
 
 def test_the_group_is_started_once_and_its_past_computed_once(
@@ -134,12 +136,12 @@ def test_the_group_is_started_once_and_its_past_computed_once(
     record = project.streams.records.read()[GROUP.id]
     cut = int(TODAY.timestamp() * 1e6)
     assert record.start["cut"] == cut
-    assert json.loads(project.cursors[sensor_name(GROUP.id)] or "")["backfilled"], (
-        "asked for in the tick that started it"
-    )
-    assert project.tick_of(GROUP.id).run_requests == []
-    project.cursors.pop(sensor_name(GROUP.id))  # as somebody may do in Dagster: the run key is the same then
-    (asked,) = project.tick_of(GROUP.id).run_requests
+    (first,) = project.report().run_requests
+    assert json.loads(project.cursors[PROGRESS] or "")[GROUP.id]["backfilled"]
+    assert project.report().run_requests == []
+    project.cursors.pop(PROGRESS)  # as somebody may do in Dagster: the run key is the same then
+    (asked,) = project.report().run_requests
+    assert asked.run_key == first.run_key
     day = f"{YESTERDAY:%Y-%m-%d}"
     assert (asked.job_name, asked.run_key) == (backfill_job(GROUP), f"guest_visits@1 {record.state_fingerprint} "
                                                f"cut {cut} log {record.start['snapshot']} {day} {day}")  # fmt: skip
@@ -159,7 +161,11 @@ def test_the_group_is_started_once_and_its_past_computed_once(
 
 
 def test_progress_is_reported_when_the_watermark_advances(project: Project, eventually: Callable[..., None]) -> None:
-    eventually(lambda: project.tick_of(GROUP.id).asset_events, seconds=30)
+    def events_of_group() -> list[Any]:
+        found = project.report().asset_events
+        return [event for event in found if event.asset_key in (offline_key(GROUP), online_key(GROUP))]
+
+    eventually(events_of_group, seconds=30)
     project.send(*[("cid", datetime.now(UTC))] * 50)
     eventually(lambda: project.online("cid") == 50, seconds=30)
     eventually(lambda: project.rows("cid"), seconds=30)
@@ -167,7 +173,7 @@ def test_progress_is_reported_when_the_watermark_advances(project: Project, even
 
     def has_told_the_rate() -> bool:
         """Flink's own counts are some seconds old."""
-        events[:] = project.tick_of(GROUP.id).asset_events
+        events[:] = events_of_group()
         return bool(events and events[0].metadata["messages per second"].value)
 
     eventually(has_told_the_rate, seconds=30)
@@ -199,7 +205,7 @@ def test_a_cancelled_job_is_overdue_until_its_sensor_resumes_it(
     assert "guest_visits@1 was up to date" in str(project.tick("stream_freshness").skip_message)
     assert project.store.online("guests@1", [{"guest_id": "ann"}]).stale == {GROUP.id: True}
 
-    project.tick_of(GROUP.id)
+    assert project.supervise().skip_message == f"{GROUP.id}: resumed"
     resumed = project.streams.records.read()[GROUP.id]
     assert resumed.starts == 2
     assert resumed.flink_job_id != record.flink_job_id
@@ -212,7 +218,7 @@ def test_a_stopped_job_stays_stopped(project: Project, eventually: Callable[...,
     stopped = fs("stop", GROUP.id)
     assert stopped.exit_code == 0, stopped.output
     assert f"{GROUP.id}: stopped, savepoint file:" in stopped.stdout
-    assert "stopped on purpose: ./fs stream start" in str(project.tick_of(GROUP.id).skip_message)
+    assert "stopped on purpose: ./fs stream start" in str(project.supervise().skip_message)
     assert "all were stopped on purpose" in str(project.tick("stream_freshness").skip_message)
     assert project.live() == [LOG]
     status = fs("status")
@@ -284,7 +290,7 @@ def test_a_job_that_fails_again_and_again_fails_the_tick(project: Project, event
 
     def is_red() -> bool:
         try:
-            project.tick_of(GROUP.id)
+            project.supervise()
         except StackError as error:
             return error.code == "job-failing" and "NoSuchTable" in str(error)
         time.sleep(0.1)
