@@ -30,7 +30,7 @@ from feature_store.plan.nodes import GroupPlan, WindowedRows
 from feature_store.plan.schema import FEATURE_TIMESTAMP
 
 SOURCES = "feature-store.sources"
-"""Table property: by source, the cursor up to which all partitions are right (JSON)."""
+"""Table property: by where a source is, the cursor up to which all partitions are right (JSON). Names may change."""
 LAST_TIMESTAMP = "feature-store.last-timestamp"
 """Table property: the greatest feature timestamp (microseconds) that was ever computed."""
 LATE = "feature-store.late"
@@ -46,11 +46,12 @@ class Reading:
 
     Args:
         snapshots: by source, of those that are Iceberg tables, the snapshot that is read.
-        cursor: by source, up to where all partitions were right when the run began; None if nothing was noted.
-        seen: by source, up to where this run has looked; if it is not the newest, only at snapshots.
+        cursor: by location of a source, up to where all partitions were right when the run began; None if nothing was
+            noted.
+        seen: by location of a source, up to where this run has looked; if it is not the newest, only at snapshots.
         late: the spans before the run's own that rows between the two touch; None if the run is not the newest, so that
             the cursor stays.
-        unknown: the sources of which nobody can tell, as their cursor has no meaning any more.
+        unknown: the sources of which nobody can tell, as their cursor has no meaning any more, or as they have moved.
     """
 
     snapshots: Mapping[str, int]
@@ -77,23 +78,25 @@ def read_sources(
     recorded, last = table.properties.get(SOURCES), table.properties.get(LAST_TIMESTAMP)
     cursor: dict[str, Cursor] | None = None if recorded is None else json.loads(recorded)
     if last is not None and span.until <= int(last):
-        return Reading(snapshots, cursor, snapshots, None)
+        located = {source.location: snapshots[source.name] for source in plan.sources if source.name in snapshots}
+        return Reading(snapshots, cursor, located, None)
     seen: dict[str, Cursor] = {}
     late = list(_skipped(table, plan, span.after))
     unknown: list[str] = []
     begin = int(table.properties.get(FIRST_TIMESTAMP, 0))
     for source in plan.sources:
-        since = cursor.get(source.name) if cursor is not None else None
+        since = cursor.get(source.location) if cursor is not None else None
         if source.name in tables:
             arrivals = arrived_by(*tables[source.name], source.event_timestamp, since, span.after)
         elif source.table is None and source.shows_late_rows:
             arrivals = ingested_since(source, since)
         else:
             continue
-        seen[source.name] = arrivals.cursor
+        seen[source.location] = arrivals.cursor
         if since is not None:
             late += _touched(plan, begin, span.after, arrivals.times)
-            unknown += [] if arrivals.complete else [source.name]
+        if cursor is not None and (since is None or not arrivals.complete):
+            unknown.append(source.name)
     return Reading(snapshots, cursor, seen, tuple(_merged(late)), tuple(unknown))
 
 

@@ -162,7 +162,7 @@ def test_rows_with_no_ingestion_time_or_one_to_come_are_not_late_yet(shop: Shop)
     shop.arrive(datetime.now(UTC) + timedelta(days=1), ("a", 3))
     done = shop.run(2, 3)
     assert (done.late, done.unknown) == ((), ("orders",))
-    seen = json.loads(shop.properties[SOURCES])["orders"]
+    seen = json.loads(shop.properties[SOURCES])[shop.plan.sources[0].location]
     assert seen == {"by": "loaded_at", "until": to_micros(CAME), "recent": 1, "undated": 1}
 
 

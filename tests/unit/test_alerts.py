@@ -95,17 +95,19 @@ class Watch:
         )
         self.instance.report_runless_asset_event(evaluation)
 
-    def run(self, *, fails: bool) -> None:
+    def run(self, *, fails: bool, name: str = "daily_features") -> str:
+        """Runs a job; returns the run's id."""
+
         @dg.op
         def step() -> None:
             if fails:
                 raise dg.Failure("no")
 
-        @dg.job(name="daily_features")
+        @dg.job(name=name)
         def job() -> None:
             step()
 
-        job.execute_in_process(instance=self.instance, raise_on_error=False)
+        return job.execute_in_process(instance=self.instance, raise_on_error=False).run_id
 
 
 def test_a_problem_is_told_when_it_begins_and_when_it_is_over(receiver: Receiver) -> None:
@@ -128,6 +130,23 @@ def test_a_problem_is_told_when_it_begins_and_when_it_is_over(receiver: Receiver
     watch.check(passed=True)
     assert watch.tick() == "nothing is wrong"
     assert receiver.told == [("resolved", check)]
+
+
+def test_a_failure_is_not_over_because_of_other_runs(receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sensors.alerts._PAGE", 2)
+    watch = Watch()
+    failed = watch.run(fails=True)
+    for number in range(5):
+        watch.run(fails=False, name=f"other_{number}")
+    assert watch.tick() == "1 problems"
+    for _ in range(2):
+        for number in range(3):
+            watch.run(fails=False, name=f"other_{number}")
+        watch.tick()
+    assert receiver.told == [("firing", "job daily_features")]
+    watch.instance.delete_run(failed)
+    assert watch.tick() == "nothing is wrong", "somebody has deleted the failed run"
+    assert receiver.told == [("resolved", "job daily_features")]
 
 
 def test_a_warning_is_no_alert(receiver: Receiver) -> None:

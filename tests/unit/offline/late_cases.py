@@ -74,7 +74,9 @@ class Shop:
 
     def right(self, day: int, first: int) -> list[Row]:
         after = START + day * DAY
-        return run_reference(self.plan, {"orders": self.rows}, Span(after, after + DAY, first=day == first))
+        return run_reference(
+            self.plan, {self.plan.sources[0].name: self.rows}, Span(after, after + DAY, first=day == first)
+        )
 
     def run(self, first: int, last: int) -> tuple[str, ...]:
         """Computes the days from the first up to the last one; the beginning of history is day 0."""

@@ -89,7 +89,7 @@ def test_a_row_that_went_has_the_recent_ones_looked_at_again(shop: FilesShop) ->
     del shop.rows[-1], shop.ingested[-1]
     shop.run(5, 6)
     assert shop.late == [(0, 4)]
-    assert json.loads(shop.table.properties[SOURCES])["orders"]["until"] == NOON + MINUTE
+    assert json.loads(shop.table.properties[SOURCES])[shop.plan.sources[0].location]["until"] == NOON + MINUTE
 
 
 def test_an_older_partition_does_not_move_the_cursor(shop: FilesShop) -> None:

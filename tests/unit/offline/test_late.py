@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -14,6 +15,7 @@ from pyiceberg.expressions import EqualTo
 
 from feature_store.compile.reference_events import Row
 from feature_store.offline.late import SOURCES
+from feature_store.plan.build import build_plan
 from tests.unit.offline.late_cases import Shop, event
 
 EVENTS = pa.schema([("user_id", pa.string()), ("amount", pa.float64()), ("ts", pa.timestamp("us", "UTC"))])
@@ -115,6 +117,22 @@ def test_an_expired_snapshot_is_said(shop: IcebergShop) -> None:
     assert shop.run(4, 5) == ("orders",)
     assert shop.late == []
     assert SOURCES in shop.table.properties
+
+
+def test_a_renamed_source_keeps_its_cursor(shop: IcebergShop) -> None:
+    shop.run(0, 4)
+    shop.arrive(event("a", 30))
+    shop.plan = build_plan(replace(shop.plan.group, source=replace(shop.plan.sources[0], name="purchases")))
+    assert shop.run(4, 5) == ()
+    assert shop.late == [(1, 4)]
+
+
+def test_a_source_at_another_place_is_said(shop: IcebergShop) -> None:
+    shop.run(0, 4)
+    shop.catalog.rename_table("raw.orders", "raw.purchases")
+    shop.plan = build_plan(replace(shop.plan.group, source=replace(shop.plan.sources[0], table="raw.purchases")))
+    assert shop.run(4, 5) == ("orders",)
+    assert shop.run(5, 6) == ()
 
 
 times = st.integers(-48, 240).map(lambda hours: hours / 1.0)
