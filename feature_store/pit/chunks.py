@@ -58,10 +58,10 @@ def newest_first(files: Sequence[PlannedFile], labels: int, rows_at_once: int) -
 
 def _chunk(files: Sequence[PlannedFile], rows_at_once: int) -> Chunk:
     days = [file.day for file in files if file.day is not None]
-    bounds = (min(days) * DAY, (max(days) + 1) * DAY) if len(days) == len(files) else (None, None)
+    first, end = (min(days) * DAY, (max(days) + 1) * DAY) if len(days) == len(files) else (None, None)
     rows = sum(file.rows for file in files)
     in_order = tuple(sorted(files, key=lambda file: file.data.file_path))
-    return Chunk(in_order, *bounds, shares=max(1, -(-rows // rows_at_once)))
+    return Chunk(in_order, first, end, shares=max(1, -(-rows // rows_at_once)))
 
 
 def _day(file: PlannedFile) -> int:

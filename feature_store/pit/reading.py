@@ -100,7 +100,7 @@ def _filtered(schema: pl.Schema, files: Sequence[PlannedFile], wanted: pl.Expr) 
             for batch in source.iter_batches(_ROWS_IN_BATCH, columns=present):
                 rows = pl.DataFrame(batch)
                 missing = [pl.lit(None, dtype).alias(name) for name, dtype in schema.items() if name not in present]
-                yield rows.with_columns(missing).select(schema.names()).cast(dict(schema)).filter(wanted)
+                yield rows.with_columns(missing).select(schema.names()).cast(schema).filter(wanted)
 
 
 def _scan_by_field_id(plan: GroupPlan, files: Sequence[PlannedFile], wanted: pl.Expr | None) -> pl.DataFrame:
