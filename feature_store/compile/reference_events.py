@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-from feature_store.compile.reference_expressions import finite_or_none
+from feature_store.compile.reference_expressions import finite_or_none, ordered
 from feature_store.dsl.source import BatchSource
-from feature_store.dtypes import FLOAT, DType
+from feature_store.dtypes import FLOAT, DType, to_micros
 
 Row = dict[str, Any]
 """Column to value; timestamps are aware datetimes."""
@@ -25,8 +25,14 @@ def _cleaned(value: Any, dtype: DType) -> Any:
     return [_cleaned(x, dtype.item) for x in value] if dtype.item is not None else value
 
 
-def clean_events(source: BatchSource, rows: Iterable[Row]) -> list[Row]:
-    """The rows of a source that count: with an event time, one of each event id, FLOATs finite or NULL."""
+def clean_events(source: BatchSource, rows: Iterable[Row], keys: Sequence[str] = ()) -> list[Row]:
+    """The rows of a source that count: with an event time, no copies, FLOATs finite or NULL.
+
+    Args:
+        source: whose rows.
+        rows: in any order.
+        keys: columns of the entity, within whose rows event ids are compared; without them within all rows.
+    """
     events: list[Row] = []
     for given in rows:
         row = {name: given.get(name) for name in source.schema}
@@ -35,13 +41,33 @@ def clean_events(source: BatchSource, rows: Iterable[Row]) -> list[Row]:
             row[name] = _cleaned(value, dtype)
         if row[source.event_timestamp] is not None:
             events.append(row)
-    if source.event_id is None:
-        return events
-    by_id: dict[Any, Row] = {}
-    unidentified = []
-    for row in sorted(events, key=lambda row: row[source.event_timestamp]):
-        if row[source.event_id] is None:
-            unidentified.append(row)
-        else:
-            by_id.setdefault(row[source.event_id], row)
-    return [*by_id.values(), *unidentified]
+    return events if source.event_id is None else _without_copies(source, source.event_id, events, keys)
+
+
+def _without_copies(source: BatchSource, event_id: str, events: Iterable[Row], keys: Sequence[str]) -> list[Row]:
+    """The rows that are no copies: none of their id and entity is before them by `deduplicate_within` or less.
+
+    Of simultaneous rows the first in canonical order is before the others.
+    """
+    counted: list[Row] = []
+    newest: dict[Any, int] = {}
+    for row in sorted(events, key=lambda row: (row[source.event_timestamp], canonical(source, row))):
+        if row[event_id] is None:
+            counted.append(row)
+            continue
+        identity, at = (row[event_id], *(row[key] for key in keys)), to_micros(row[source.event_timestamp])
+        if identity not in newest or at - newest[identity] > source.deduplicate_size:
+            counted.append(row)
+        newest[identity] = at
+    return counted
+
+
+def canonical(source: BatchSource, row: Row) -> tuple[Any, ...]:
+    """What rows are put into canonical order by: their columns as the schema has them, NULL first."""
+    return tuple(_canonical(row[name]) for name in source.schema)
+
+
+def _canonical(value: Any) -> tuple[Any, ...]:
+    if value is None:
+        return ()
+    return (tuple(map(_canonical, value)) if isinstance(value, list | tuple) else ordered(value),)

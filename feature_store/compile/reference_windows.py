@@ -45,7 +45,7 @@ def counted_events(plan: GroupPlan, windowed: WindowedRows, rows: Sequence[Row])
     First `where` is computed; of a row for which it holds also each condition and input of the aggregates.
     """
     counted, left_out = [], []
-    for row in clean_events(windowed.source, rows):
+    for row in clean_events(windowed.source, rows, plan.keys):
         if None in [row[name] for name in plan.keys]:
             continue
         for name, expression in windowed.computed:

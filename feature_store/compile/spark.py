@@ -59,6 +59,20 @@ def events_after(plan: GroupPlan, span: Span) -> int | None:
     return None if longest is None or sessions else span.after - longest
 
 
+def rows_after(plan: GroupPlan, span: Span) -> int | None:
+    """The instant (microseconds) before which no row is read for a span; None if all are.
+
+    Rows before the events that matter tell which of these are copies.
+    """
+    after = events_after(plan, span)
+    return after if isinstance(plan.rows, QueriedRows) else read_after(plan.rows.source, after)
+
+
+def read_after(source: BatchSource, after: int | None) -> int | None:
+    """From when on (microseconds) rows are read for the events from an instant on."""
+    return after - source.deduplicate_size if after is not None and source.event_id is not None else after
+
+
 def _windowed(plan: GroupPlan, rows: WindowedRows, span: Span, tiles: str | None) -> list[CommonTable]:
     key = ", ".join(map(quote, plan.keys))
     direct = tiles is None and is_direct(plan, rows, span)
@@ -96,15 +110,15 @@ def events_sql(keys: Iterable[str], rows: WindowedRows, after: int | None, until
 
 
 def _cleaned(source: BatchSource, keys: Iterable[str], after: int | None, until: int) -> str:
-    """The rows of a source that count: with keys and time, one of each event id, FLOATs finite or NULL."""
-    time = quote(source.event_timestamp)
+    """The rows of a source that count: with keys and time, no copies, FLOATs finite or NULL."""
+    time, read = quote(source.event_timestamp), read_after(source, after)
     columns = [
         _named(cleaned_sql(quote(name), dtype), name)
         for name, dtype in source.schema.items()
         if name != source.event_timestamp
     ]
     conditions = [f"{quote(key)} IS NOT NULL" for key in keys if key in source.schema]
-    conditions += [f"{time} >= timestamp_micros({after})"] if after is not None else []
+    conditions += [f"{time} >= timestamp_micros({read})"] if read is not None else []
     conditions.append(f"{time} < timestamp_micros({until})")
     text = (
         f"SELECT {listed([*columns, time, f'unix_micros({time}) AS _at'])}\n"
@@ -112,9 +126,22 @@ def _cleaned(source: BatchSource, keys: Iterable[str], after: int | None, until:
     )
     if source.event_id is None:
         return text
-    ids = quote(source.event_id)
-    numbered = text.replace("\nFROM", f",\n  row_number() OVER (PARTITION BY {ids} ORDER BY {time}) AS _copy\nFROM", 1)
-    return f"SELECT * FROM (\n{indented(numbered)}\n)\nWHERE _copy = 1 OR {ids} IS NULL"
+    return _without_copies(source, keys, after, text)
+
+
+def _without_copies(source: BatchSource, keys: Iterable[str], after: int | None, rows: str) -> str:
+    """The rows from an instant on (microseconds) that are no copies: none of their id is before them and near them.
+
+    Of an entity where there are keys. In the canonical order NULLs come first and strings are compared by their bytes,
+    which is how Spark sorts.
+    """
+    event_id = quote(source.event_id or "")
+    entity = ", ".join([*(quote(key) for key in keys if key in source.schema), event_id])
+    order = ", ".join(["_at", *(quote(name) for name in source.schema if name != source.event_timestamp)])
+    numbered = f"SELECT *, lag(_at) OVER (PARTITION BY {entity} ORDER BY {order}) AS _before\nFROM {nested(rows)}"
+    near = f"({event_id} IS NULL OR _before IS NULL OR _before < _at - {source.deduplicate_size}L)"
+    counts = [near, *([f"_at >= {after}"] if after is not None else [])]
+    return f"SELECT * EXCEPT (_before)\nFROM {nested(numbered)}\nWHERE {all_of(counts)}"
 
 
 def _named(text: str, name: str) -> str:

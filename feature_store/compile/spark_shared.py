@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from feature_store.compile.span import Span
-from feature_store.compile.spark import by_entity, events_after, events_sql
+from feature_store.compile.spark import by_entity, events_after, events_sql, read_after
 from feature_store.compile.spark_counting import seen
 from feature_store.compile.spark_direct import is_direct
 from feature_store.compile.spark_expressions import quote
@@ -44,6 +44,11 @@ def shared_after(plans: Iterable[GroupPlan], span: Span) -> int | None:
     needed = [events_after(plan, span) for plan in plans]
     known = [after for after in needed if after is not None]
     return min(known) if len(known) == len(needed) else None
+
+
+def shared_rows_after(plans: Sequence[GroupPlan], span: Span) -> int | None:
+    """The instant (microseconds) before which no row is read for a span of some groups; None if all are."""
+    return read_after(_windowed(plans[0]).source, shared_after(plans, span))
 
 
 def own_tiles(plans: Sequence[GroupPlan], plan: GroupPlan, span: Span, view: str) -> str:

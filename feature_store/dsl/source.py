@@ -29,7 +29,8 @@ class BatchSource(Definition):
         ingestion_timestamp: column of the instant at which a row came into files or a Postgres table; late rows are
             found by it. Files without one are new, all their rows, when they are modified; an Iceberg table has
             snapshots.
-        event_id: column that identifies an event; of rows with one id, one counts.
+        event_id: column that identifies an event: of its copies the earliest counts (docs/language.md, Copies).
+        deduplicate_within: how much later than another row of its event_id, and of the same entity, a row is a copy.
         changes_of: for a log of changes (updates, deletes) the columns that identify what changes. A query sees the
             newest state of each at its instant: the row with the greatest event_timestamp, then the greatest event_id,
             which is needed; a row without one of these columns is no change.
@@ -50,6 +51,7 @@ class BatchSource(Definition):
     jdbc: str | None = None
     ingestion_timestamp: str | None = None
     event_id: str | None = None
+    deduplicate_within: Duration = "7d"
     changes_of: tuple[str, ...] = ()
     deleted: str | None = None
     copies: bool = False
@@ -75,6 +77,11 @@ class BatchSource(Definition):
             )
         if self.ingestion_timestamp == self.event_timestamp:
             raise ValueError("ingestion_timestamp= is when a row came in, not when it became true: name another column")
+
+    @property
+    def deduplicate_size(self) -> int:
+        """`deduplicate_within` in microseconds."""
+        return parse_duration(self.deduplicate_within)
 
     @property
     def holds_states(self) -> bool:
@@ -109,8 +116,11 @@ class StreamSource(Definition):
         max_out_of_orderness: how much later than its successors an event may arrive and still be in time. Rows of T are
             written when events of T + this much have been seen.
         allowed_lateness: how long after that an event still corrects the rows it belongs to; later ones are dead
-            letters, which the reconcile takes from the log.
-        event_id: field that identifies an event; of records with one id, one counts.
+            letters, which the reconcile takes from the log. A longer one of a running job counts from when it came:
+            what the shorter one has dropped cannot be corrected.
+        event_id: field that identifies an event: of its copies the earliest counts (docs/language.md, Copies).
+        deduplicate_within: how much later than another record of its event_id, and of the same entity, a record is a
+            copy; Flink finds copies within allowed_lateness, the reconcile the others.
         history: the event log, an Iceberg table of the same schema; "events.<name>" unless given.
         heartbeats: let time advance while no events come, so that the rows of emptied windows are written.
     """
@@ -126,6 +136,7 @@ class StreamSource(Definition):
     max_out_of_orderness: Duration = "500ms"
     allowed_lateness: Duration = "10m"
     event_id: str | None = None
+    deduplicate_within: Duration = "7d"
     history: BatchSource | None = None
     heartbeats: bool = True
     description: str = ""
@@ -147,6 +158,7 @@ class StreamSource(Definition):
             event_timestamp=self.event_timestamp,
             schema=self.schema,
             event_id=self.event_id,
+            deduplicate_within=self.deduplicate_within,
             description=f"Every event of the topic {self.topic}",
         )
 
@@ -154,6 +166,11 @@ class StreamSource(Definition):
     def location(self) -> str:
         """Where the rows arrive, for people: "topic clicks"."""
         return f"topic {self.topic}"
+
+    @property
+    def deduplicate_size(self) -> int:
+        """`deduplicate_within` in microseconds."""
+        return parse_duration(self.deduplicate_within)
 
     @property
     def out_of_orderness_size(self) -> int:

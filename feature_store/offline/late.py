@@ -165,7 +165,9 @@ def _reach(plan: GroupPlan) -> int | None:
     rows = plan.rows
     if not isinstance(rows, WindowedRows) or any(aggregate.session for aggregate in rows.aggregates):
         return None
-    return rows.windows[-1]
+    longest = rows.windows[-1]
+    # the row of another event leaves with it, if it turns out to be a copy
+    return longest + rows.source.deduplicate_size if longest is not None and rows.source.event_id else longest
 
 
 def _merged(spans: Iterable[Bounds]) -> Iterator[Bounds]:

@@ -14,7 +14,7 @@ from pyiceberg.catalog import Catalog
 from pyiceberg.table import Table, Transaction
 
 from feature_store.compile.span import Span
-from feature_store.compile.spark import compile_spark, events_after
+from feature_store.compile.spark import compile_spark, rows_after
 from feature_store.compile.spark_expressions import quote
 from feature_store.compile.spark_sliding import compile_tiles, is_slid
 from feature_store.dtypes import to_micros
@@ -153,7 +153,7 @@ def compute_rows(
     if tiles is not None:
         computed = _compute(spark, plan, span, tiles.inputs, tiles.own)
         return replace(computed, sql=f"{tiles.made_by};\n\n{computed.sql}", shared=tiles.others)
-    after = events_after(plan, span)
+    after = rows_after(plan, span)
     inputs = open_sources(spark, settings, plan, after, span.until, snapshots)
     return _compute(spark, plan, span, inputs)
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from feature_store.compile.span import Span
 from feature_store.compile.spark_expressions import quote
-from feature_store.compile.spark_shared import compile_shared_tiles, has_tiles, own_tiles, shared_after
+from feature_store.compile.spark_shared import compile_shared_tiles, has_tiles, own_tiles, shared_rows_after
 from feature_store.offline.late import Reading
 from feature_store.offline.sources import InputCounts, open_sources
 from feature_store.plan.nodes import GroupPlan
@@ -90,7 +90,7 @@ class SharedTiles:
     def _make(self, plans: tuple[GroupPlan, ...], span: Span, snapshots: Mapping[str, int], seen: object) -> _Made:
         from pyspark import StorageLevel
 
-        plan, after = plans[0], shared_after(plans, span)
+        plan, after = plans[0], shared_rows_after(plans, span)
         inputs = open_sources(self._spark, self._settings, plan, after, span.until, snapshots)
         statement = compile_shared_tiles(plans, span)
         tiles = self._spark.sql(statement).persist(StorageLevel.DISK_ONLY)

@@ -38,7 +38,7 @@ def fingerprint_of(
 def state_fingerprint_of(group: FeatureGroup, rows: WindowedRows) -> str:
     """16 hex digits; equal for definitions whose Flink jobs can take up each other's state."""
     source, read = rows.source, rows.columns_read
-    kept = {
+    kept: dict[str, Any] = {
         "entity": [text for key, dtype in group.entity.keys.items() for text in (key, str(dtype))],
         "source": sorted([name, str(dtype)] for name, dtype in source.schema.items() if name in read),
         "event_timestamp": source.event_timestamp,
@@ -48,6 +48,8 @@ def state_fingerprint_of(group: FeatureGroup, rows: WindowedRows) -> str:
         "where": str(rows.where),
         "aggregates": sorted(_aggregate(aggregate) for aggregate in rows.aggregates),
     }
+    if source.event_id is not None:
+        kept["copies"] = _copies(source)
     return _hash(kept)
 
 
@@ -67,7 +69,14 @@ def _states(source: BatchSource, deletion: Expression | None) -> list[Any]:
 
 def _source(source: BatchSource) -> list[Any]:
     columns = sorted([name, str(dtype)] for name, dtype in source.schema.items())
-    return [source.location, source.event_timestamp, source.event_id, columns]
+    return [source.location, source.event_timestamp, source.event_id, columns, *_copies(source)]
+
+
+def _copies(source: BatchSource) -> list[Any]:
+    """What says which rows are copies: the order of columns too, by which simultaneous ones are compared."""
+    if source.event_id is None:
+        return []
+    return [source.deduplicate_size, [[name, str(dtype)] for name, dtype in source.schema.items()]]
 
 
 def _aggregate(aggregate: Aggregate) -> list[str]:
@@ -94,7 +103,8 @@ def feature_fingerprints(plan: GroupPlan) -> dict[str, str]:
         for name, expression in rows.computed:
             columns[name] = _digest(canonical(expression, columns))
         source = rows.source
-        shared += [source.location, source.event_timestamp, source.event_id, _condition(rows.where, columns)]
+        shared += [source.location, source.event_timestamp, source.event_id, *_copies(source)]
+        shared += [_condition(rows.where, columns)]
         found = {aggregate.name: _digest([*shared, *_computation(aggregate, columns)]) for aggregate in rows.aggregates}
     of_features = dict(found)
     for name, expression in plan.derived:

@@ -81,7 +81,7 @@ def _history_problems(stream: StreamSource) -> Iterator[Problem]:
     if log.holds_states:
         yield Problem("history", f"{where}: the rows of its history are states, a stream's are events",
                       "leave changes_of and copies out")  # fmt: skip
-    for field in ("schema", "event_timestamp", "event_id"):
+    for field in ("schema", "event_timestamp", "event_id", "deduplicate_within"):
         if getattr(log, field) != getattr(stream, field):
             yield Problem("history", f"{where}: the {field} of its history differs from its own",
                    f"give both the same {field}")  # fmt: skip

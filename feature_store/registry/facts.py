@@ -117,6 +117,7 @@ def _source_facts(source: BatchSource | StreamSource, item: str) -> dict[Fact, s
     places = ("schema", "table", "path", "jdbc", "topic", "history")
     facts = {Fact("source", item, name): _shown(value) for name, value in data.items() if name not in places}
     facts[Fact("source", item, "location")] = source.location
+    facts[Fact("source", item, "deduplicate_within")] = format_duration(source.deduplicate_size)
     if isinstance(source, StreamSource):
         facts[Fact("source", item, "event log")] = source.log.location
         facts[Fact("source", item, "format")] = source.format

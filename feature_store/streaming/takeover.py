@@ -74,7 +74,8 @@ def _needed_after(plan: GroupPlan, cut: int) -> int | None:
     if any(aggregate.session or aggregate.window is None for aggregate in plan.rows.aggregates):
         return None
     longest = max(aggregate.window or 0 for aggregate in plan.rows.aggregates)
-    return cut - longest - plan.stream.lateness_size - plan.slide
+    copies = plan.stream.deduplicate_size if plan.stream.event_id is not None else 0
+    return cut - longest - plan.stream.lateness_size - plan.slide - copies
 
 
 def _remember_first(catalog: Catalog, plan: GroupPlan, begin: int) -> None:

@@ -24,7 +24,7 @@ from feature_store import (
 from feature_store.compile.reference_events import Row
 from feature_store.compile.window_kernel import SLID_FUNCTIONS
 from feature_store.dsl.aggregation import Aggregation
-from feature_store.dtypes import LIST, DType, from_micros
+from feature_store.dtypes import LIST, DType, from_micros, to_micros
 from feature_store.duration import DAY, HOUR, SECOND
 
 USER = Entity("user", join_key="user_id")
@@ -124,8 +124,8 @@ def named(window: str) -> str:
 def groups(draw: st.DrawFn) -> FeatureGroup:
     """A windowed group with up to six features over a few windows."""
     slide, windows = draw(st.sampled_from(_GRIDS))
-    event_id = draw(st.sampled_from([None, "id"]))
-    source = BatchSource("events", table="raw.events", event_timestamp="ts", schema=SCHEMA, event_id=event_id)
+    copies = draw(st.sampled_from([{}, {"event_id": "id"}, {"event_id": "id", "deduplicate_within": "5h"}]))
+    source = BatchSource("events", table="raw.events", event_timestamp="ts", schema=SCHEMA, **copies)
     emit = draw(st.sampled_from(["changes", "changes", "changes", "snapshot"]))
     entity = draw(st.sampled_from([USER, USER, USER_WORD, USER_N_WORD]))
     return _group(draw, source, slide, windows, emit, entity)
@@ -144,7 +144,8 @@ def streaming_groups(draw: st.DrawFn) -> FeatureGroup:
 def slid_groups(draw: st.DrawFn) -> FeatureGroup:
     """Like `groups`, of what the window kernel can compute."""
     slide, windows = draw(st.sampled_from(_GRIDS))
-    source = BatchSource("events", table="raw.events", event_timestamp="ts", schema=SCHEMA)
+    copies = draw(st.sampled_from([{}, {"event_id": "id", "deduplicate_within": "5h"}]))
+    source = BatchSource("events", table="raw.events", event_timestamp="ts", schema=SCHEMA, **copies)
     emit = draw(st.sampled_from(["changes", "changes", "changes", "snapshot"]))
     entity = draw(st.sampled_from([USER, USER_N_WORD]))
     aggregations = [(function, dtype) for function, dtype in _AGGREGATIONS if function.function in SLID_FUNCTIONS]
@@ -156,7 +157,8 @@ def slid_groups(draw: st.DrawFn) -> FeatureGroup:
 def groups_of_the_same_tiles(draw: st.DrawFn) -> list[FeatureGroup]:
     """Two or three groups like those of `groups`, over the same rows by the same keys and slide."""
     slide, windows = draw(st.sampled_from(_GRIDS))
-    source = BatchSource("events", table="raw.events", event_timestamp="ts", schema=SCHEMA, event_id="id")
+    copies = draw(st.sampled_from([{}, {"deduplicate_within": "5h"}]))
+    source = BatchSource("events", table="raw.events", event_timestamp="ts", schema=SCHEMA, event_id="id", **copies)
     entity, emits = draw(st.sampled_from([USER, USER_N_WORD])), st.sampled_from(["changes", "changes", "snapshot"])
     several = [_group(draw, source, slide, windows, draw(emits), entity) for _ in range(draw(st.integers(2, 3)))]
     return [replace(group, name=f"user_random_{n}", where=several[0].where) for n, group in enumerate(several)]
@@ -286,7 +288,7 @@ def _chained(draw: st.DrawFn, long: int, short: int, length: int) -> list[int]:
 
 
 @st.composite
-def events(draw: st.DrawFn, long: int = DAY, short: int = HOUR) -> list[Row]:
+def events(draw: st.DrawFn, long: int = DAY, short: int = HOUR, *, exact: bool = False) -> list[Row]:
     """Up to 25 events of a few users around START; `long` and `short` are the units of their times (microseconds)."""
     rows = draw(st.lists(st.fixed_dictionaries({
         "user_id": st.sampled_from(["u1", "u1", "u2", "ü", None]),
@@ -298,7 +300,20 @@ def events(draw: st.DrawFn, long: int = DAY, short: int = HOUR) -> list[Row]:
             row["ts"] = from_micros(at)
     for i, row in enumerate(rows):
         row["id"] = i if i % 7 else None
-    return rows + [dict(row) for row in rows[::5]]
+    if exact:  # Flink finds others only in part
+        return rows + [dict(row) for row in rows[::5]]
+    copied = draw(st.lists(st.sampled_from(rows), max_size=8)) if rows else []
+    return rows + [draw(copies(row, short)) for row in copied]
+
+
+@st.composite
+def copies(draw: st.DrawFn, row: Row, short: int) -> Row:
+    """An event again: at its time or later by about five units or a week, as it was or with other values."""
+    later = draw(st.sampled_from([0, 0, 0, 2 * short, 5 * short, 7 * DAY]))
+    later += draw(st.sampled_from([-1, 0, 1])) if later else 0
+    changed = draw(st.sampled_from([[], [], *[[name] for name in _VALUES], list(_VALUES)]))
+    values = {name: draw(st.sampled_from(_VALUES[name])) for name in changed}
+    return row | {"ts": from_micros(to_micros(row["ts"]) + later), **values}
 
 
 def chained_events(seed: int, begin: int = START, unit: int = SECOND, length: int = 30) -> list[Row]:
@@ -326,9 +341,14 @@ def sets_of_events(seed: int, count: int, begin: int = START - 3 * DAY, unit: in
         for row in chained_events(100 * seed + number, begin, unit, length=16):
             event_id = 1000 + len(rows)  # of no event of hypothesis's
             rows.append(row | {"user_id": f"{number} {row['user_id']}", "id": event_id if event_id % 7 else None})
-    return rows + [dict(row) for row in rows[::5]]
+    choose = random.Random(seed)
+    for row in rows[::5]:
+        later = choose.choice([0, 0, unit, 5 * HOUR - 1, 5 * HOUR, 5 * HOUR + 1])
+        changed = {name: choose.choice(_VALUES[name]) for name in choose.choice([[], ["n"], ["word", "amount"]])}
+        rows.append(row | {"ts": from_micros(to_micros(row["ts"]) + later), **changed})
+    return rows
 
 
 def quick_events() -> st.SearchStrategy[list[Row]]:
     """Like `events`, by the second."""
-    return events(long=10 * SECOND, short=SECOND)
+    return events(long=10 * SECOND, short=SECOND, exact=True)

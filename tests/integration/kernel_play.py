@@ -240,8 +240,8 @@ def arrivals(draw: st.DrawFn, disorder: int, holding: int = 0) -> list[Arrival]:
         disorder: how far an event is behind others, as a rule.
         holding: how many microseconds the watermark stays behind the latest event, at least.
     """
-    rows = draw(events(long=2 * SECOND, short=SECOND))
-    dense = draw(events(long=SECOND // 2, short=SECOND // 4))
+    rows = draw(events(long=2 * SECOND, short=SECOND, exact=True))
+    dense = draw(events(long=SECOND // 2, short=SECOND // 4, exact=True))
     rows += [row | {"id": None if row["id"] is None else row["id"] + 1000} for row in dense]
     delays = draw(st.lists(st.integers(0, disorder), min_size=len(rows), max_size=len(rows)))
     order = sorted(range(len(rows)), key=lambda i: to_micros(rows[i]["ts"]) + delays[i])

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from feature_store import FLOAT, INT, BatchSource, Feature, FeatureGroup, agg
+from feature_store import FLOAT, INT, STRING, BatchSource, Feature, FeatureGroup, agg
 from feature_store.compile import window_kernel
 from feature_store.compile.reference import run_reference
 from feature_store.compile.reference_events import Row
@@ -165,6 +165,33 @@ def test_how_rows_are_stored_and_in_which_parts_they_are_computed_changes_nothin
     parts = [row for span in spans for row in computed(quick, plan, span)]
     assert_same_rows(parts, wanted, plan.keys)
     COMPARED["sets of events in Spark: shuffled, split over files, in parts"] += 3 * SETS
+
+
+@pytest.mark.parametrize("instants", [1, 72])
+def test_copies_are_found_however_a_span_is_cut(quick: SparkSession, instants: int) -> None:
+    """One run over ten days, and a run for each of them: directly, by tiles and by frames over them."""
+    source = BatchSource("events", table="raw.events", event_timestamp="ts", schema=SCHEMA, event_id="id")
+    features = [
+        Feature("user_n_sum_1d", agg.sum("n"), window="1d", dtype=INT),
+        Feature("user_word_last_1d", agg.last("word"), window="1d", dtype=STRING, where="ok"),
+    ]
+    slide = "1d" if instants == 1 else "1h"
+    group = FeatureGroup(
+        "user_copies", entity=USER, owner="team:test", source=source, features=features, slide=slide, where="n > 1"
+    )
+    rows = []
+    for number, days in enumerate([(0, 7), (0, 5, 10), (0, 3, 3), (2, 9), (1, 8)]):
+        edge = {3: 1, 4: -1}.get(number, 0)
+        for i, day in enumerate(days):
+            at = START + day * DAY + 8 * HOUR + (edge if i else 0)
+            row = {"user_id": f"u{number % 3}", "id": number, "ts": from_micros(at), "n": i + number, "ok": i == 0}
+            rows.append(row | {"word": f"{number} {i}"})
+    plan, log = build_plan(group), {"events": [*rows, *({**row, "user_id": "other"} for row in rows[1::2])]}
+    whole = Span(START, START + 12 * DAY, first=True)
+    wanted = run_reference(plan, log, whole)
+    assert_same_rows(in_spark(quick, plan, log, whole), wanted, plan.keys)
+    daily = [Span(START + day * DAY, START + (day + 1) * DAY, first=day == 0) for day in range(12)]
+    assert_same_rows([row for span in daily for row in computed(quick, plan, span)], wanted, plan.keys)
 
 
 def condition_group(condition: str) -> FeatureGroup:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from feature_store import (
+    BOOL,
     EMBEDDING,
     FLOAT,
     INT,
@@ -231,6 +232,65 @@ def test_one_of_each_event_id_counts() -> None:
     start = to_micros(DAY0)
     found = run_reference(build_plan(group), {"events": events}, Span(start, start + 86_400_000_000))
     assert found[0]["user_n_1d"] == 4
+
+
+@pytest.mark.parametrize(
+    ("within", "times", "counted"),
+    [
+        ("2h", [1, 3], 1),
+        ("1h", [1, 3], 2),
+        ("2h", [1, 3, 5], 1),  # a copy of a copy
+        ("2h", [1, 3 + 1e-9], 2),
+        ("2h", [3, 1], 1),
+    ],
+)
+def test_a_copy_has_one_of_its_id_before_it_and_near_it(within: str, times: list[float], counted: int) -> None:
+    instants = [at(0) + timedelta(hours=hours) for hours in times]
+    events = [{"user_id": "u", "ts": instant, "n": 1, "amount": i} for i, instant in enumerate(instants)]
+    found = copied(events, within)
+    assert found["user_n_1d"] == counted
+    assert found["user_amount_first_1d"] == times.index(min(times))
+
+
+@pytest.mark.parametrize(
+    ("column", "first", "other"),
+    [("amount", None, -1.0), ("amount", float("nan"), -1.0), ("word", "\uffff", "\U0001f600"), ("ok", False, True)],
+)
+def test_of_simultaneous_copies_the_first_in_canonical_order_counts(column: str, first: Any, other: Any) -> None:
+    """NULL is before values, strings go by their UTF-8 bytes; the columns in the order of the schema."""
+    copies = [{"user_id": "u", "ts": at(1), "n": 1, column: value, "last": value == other} for value in (other, first)]
+    for events in (copies, copies[::-1]):
+        assert copied(events, "1h")["user_last_1d"] is False
+
+
+def test_ids_are_compared_within_an_entity_and_before_any_condition() -> None:
+    events = [
+        {"user_id": "u", "ts": at(1), "n": 1, "ok": False},
+        {"user_id": "u", "ts": at(2), "n": 1, "ok": True},
+        {"user_id": "other", "ts": at(2), "n": 1, "ok": True},
+    ]
+    assert copied(events, "1h", where="ok") == {}
+    assert copied(events, "1h", user="other")["user_n_1d"] == 1
+
+
+def copied(events: list[dict[str, Any]], within: str, user: str = "u", where: str | None = None) -> dict[str, Any]:
+    """A day's row of a user, where `n` is the event id."""
+    schema = {"user_id": STRING, "ts": TIMESTAMP, "n": INT, "amount": FLOAT, "word": STRING, "ok": BOOL, "last": BOOL}
+    source = BatchSource(
+        "events", table="raw.e", event_timestamp="ts", event_id="n", deduplicate_within=within, schema=schema
+    )
+    features = [
+        Feature("user_n_1d", agg.count(), window="1d", dtype=INT),
+        Feature("user_amount_first_1d", agg.first("amount"), window="1d", dtype=FLOAT),
+        Feature("user_last_1d", agg.last("last"), window="1d", dtype=BOOL, rename_ok="short"),
+    ]
+    group = FeatureGroup(
+        "user_events", entity=Entity("user", join_key="user_id"), source=source, owner="team:t", features=features,
+        where=where,
+    )  # fmt: skip
+    start = to_micros(DAY0)
+    found = run_reference(build_plan(group), {"events": events}, Span(start, start + 86_400_000_000))
+    return next((row for row in found if row["user_id"] == user), {})
 
 
 def test_a_sum_that_does_not_fit_is_null() -> None:

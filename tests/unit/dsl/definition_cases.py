@@ -75,6 +75,7 @@ def batch_sources(draw: st.DrawFn) -> BatchSource:
     if "table" not in place and draw(st.booleans()):
         place = {**place, "ingestion_timestamp": "loaded at"}
     event_id, description = draw(st.none() | names), draw(texts)
+    place["deduplicate_within"] = draw(durations)
     return BatchSource(draw(names), draw(names), draw(schemas), event_id=event_id, description=description, **place)
 
 
@@ -92,6 +93,7 @@ def stream_sources(draw: st.DrawFn) -> StreamSource:
         max_out_of_orderness=draw(durations),
         allowed_lateness=draw(durations),
         event_id=draw(st.none() | names),
+        deduplicate_within=draw(durations),
         history=draw(st.none() | batch_sources()),
         heartbeats=draw(st.booleans()),
     )

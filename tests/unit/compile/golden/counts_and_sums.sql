@@ -1,19 +1,22 @@
 WITH cleaned AS (
-  SELECT * FROM (
-    SELECT `user_id`,
-      `id`,
-      CASE WHEN abs(`amount`) < double('Infinity') THEN `amount` + 0D END AS `amount`,
-      `n`,
-      `word`,
-      `ok`,
-      `ts`,
-      unix_micros(`ts`) AS _at,
-      row_number() OVER (PARTITION BY `id` ORDER BY `ts`) AS _copy
-    FROM `clicks`
-    WHERE `user_id` IS NOT NULL
-      AND `ts` < timestamp_micros(1729728000000000)
+  SELECT * EXCEPT (_before)
+  FROM (
+    SELECT *, lag(_at) OVER (PARTITION BY `user_id`, `id` ORDER BY _at, `user_id`, `id`, `amount`, `n`, `word`, `ok`) AS _before
+    FROM (
+      SELECT `user_id`,
+        `id`,
+        CASE WHEN abs(`amount`) < double('Infinity') THEN `amount` + 0D END AS `amount`,
+        `n`,
+        `word`,
+        `ok`,
+        `ts`,
+        unix_micros(`ts`) AS _at
+      FROM `clicks`
+      WHERE `user_id` IS NOT NULL
+        AND `ts` < timestamp_micros(1729728000000000)
+    )
   )
-  WHERE _copy = 1 OR `id` IS NULL
+  WHERE (`id` IS NULL OR _before IS NULL OR _before < _at - 604800000000L)
 ),
 events AS (
   SELECT *

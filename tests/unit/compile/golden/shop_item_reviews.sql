@@ -1,16 +1,19 @@
 WITH cleaned AS (
-  SELECT * FROM (
-    SELECT `review_id`,
-      `product_id`,
-      `rating`,
-      `event_ts`,
-      unix_micros(`event_ts`) AS _at,
-      row_number() OVER (PARTITION BY `review_id` ORDER BY `event_ts`) AS _copy
-    FROM `reviews`
-    WHERE `product_id` IS NOT NULL
-      AND `event_ts` < timestamp_micros(1729728000000000)
+  SELECT * EXCEPT (_before)
+  FROM (
+    SELECT *, lag(_at) OVER (PARTITION BY `product_id`, `review_id` ORDER BY _at, `review_id`, `product_id`, `rating`) AS _before
+    FROM (
+      SELECT `review_id`,
+        `product_id`,
+        `rating`,
+        `event_ts`,
+        unix_micros(`event_ts`) AS _at
+      FROM `reviews`
+      WHERE `product_id` IS NOT NULL
+        AND `event_ts` < timestamp_micros(1729728000000000)
+    )
   )
-  WHERE _copy = 1 OR `review_id` IS NULL
+  WHERE (`review_id` IS NULL OR _before IS NULL OR _before < _at - 604800000000L)
 ),
 events AS (
   SELECT *

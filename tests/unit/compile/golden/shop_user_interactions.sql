@@ -1,20 +1,23 @@
 WITH cleaned AS (
-  SELECT * FROM (
-    SELECT `event_id`,
-      `user_id`,
-      `event_type`,
-      `product_id`,
-      `category`,
-      `quantity`,
-      `query`,
-      `event_ts`,
-      unix_micros(`event_ts`) AS _at,
-      row_number() OVER (PARTITION BY `event_id` ORDER BY `event_ts`) AS _copy
-    FROM `interactions_log`
-    WHERE `user_id` IS NOT NULL
-      AND `event_ts` < timestamp_micros(1729728000000000)
+  SELECT * EXCEPT (_before)
+  FROM (
+    SELECT *, lag(_at) OVER (PARTITION BY `user_id`, `event_id` ORDER BY _at, `event_id`, `user_id`, `event_type`, `product_id`, `category`, `quantity`, `query`) AS _before
+    FROM (
+      SELECT `event_id`,
+        `user_id`,
+        `event_type`,
+        `product_id`,
+        `category`,
+        `quantity`,
+        `query`,
+        `event_ts`,
+        unix_micros(`event_ts`) AS _at
+      FROM `interactions_log`
+      WHERE `user_id` IS NOT NULL
+        AND `event_ts` < timestamp_micros(1729728000000000)
+    )
   )
-  WHERE _copy = 1 OR `event_id` IS NULL
+  WHERE (`event_id` IS NULL OR _before IS NULL OR _before < _at - 604800000000L)
 ),
 events AS (
   SELECT *,
