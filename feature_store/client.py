@@ -199,7 +199,7 @@ class FeatureStore:
         from feature_store.online.materialize import materialize
 
         with connect(self.settings.redis_url) as redis:
-            return materialize(self.catalog, redis, group, full=full)
+            return materialize(self.catalog, redis, group, full=full, rows_at_once=self.settings.materialize_rows)
 
     @cached_property
     def registry(self) -> Registry:

@@ -21,6 +21,7 @@
 | FS_SPARK_MEMORY     | memory of the Spark driver                                      | `2g`                         |
 | FS_SPARK_MASTER     | where Spark runs                                                | `local[*]`                   |
 | FS_SPARK_PARTITIONS | partitions of a Spark shuffle                                   | 8                            |
+| FS_MATERIALIZE_ROWS | rows that a materialization into Redis has in memory at once    | 1000000                      |
 | FS_DATA_ROOT        | the folder that relative paths of sources start from            | `<FS_HOME>`                  |
 | FS_JOIN_ROWS        | how many rows of groups a training join has in memory           | 1000000                      |
 | FS_DEFINITION_PACKAGES | the packages that definitions are loaded from, separated by  | `feature_defs`               |
@@ -54,6 +55,7 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 DATABASES = ("registry", "iceberg", "dagster", "shop")
 DEFAULT_PORT = 14050
 DEFAULT_SPARK_MEMORY = "2g"
+DEFAULT_MATERIALIZE_ROWS = 1_000_000
 LARGEST_POOL = 1000
 """Slots of a pool that Dagster takes at most."""
 LOCAL_FILES_CLASS = "featurestore.LocalFiles"
@@ -81,6 +83,8 @@ class Settings:
         dagster_url: Dagster's web server; empty if it was not started.
         spark_master: where Spark runs.
         spark_partitions: partitions of a Spark shuffle.
+        materialize_rows: how many rows a materialization into Redis reads, and of how many entities it keeps the newest
+            row, at once; its peak is about four times as many rows, or those of one data file if that has more.
         data_root: the folder that relative paths of sources start from.
         kafka_servers: Kafka's address, for `KafkaAddress`; empty, as is what follows, where no streams are wanted.
         flink_url: the REST address of the Flink cluster; of application clusters, with `JOB_PLACE` for a job's name.
@@ -109,6 +113,7 @@ class Settings:
     dagster_url: str = ""
     spark_master: str = "local[*]"
     spark_partitions: str = "8"
+    materialize_rows: int = DEFAULT_MATERIALIZE_ROWS
     data_root: Path = Path()
     kafka_servers: str = ""
     flink_url: str = ""
@@ -155,6 +160,7 @@ class Settings:
             dagster_url=environ.get("FS_DAGSTER_URL") or (stack.dagster_url if stack else ""),
             spark_master=environ.get("FS_SPARK_MASTER") or "local[*]",
             spark_partitions=environ.get("FS_SPARK_PARTITIONS") or "8",
+            materialize_rows=_rows(environ.get("FS_MATERIALIZE_ROWS") or str(DEFAULT_MATERIALIZE_ROWS)),
             data_root=_folder(environ.get("FS_DATA_ROOT") or home),
             kafka_servers=environ.get("FS_KAFKA") or (stack.kafka_servers if stack else ""),
             **_flink_clusters(environ, stack),
@@ -411,6 +417,17 @@ def _join_rows(text: str) -> int:
             where="FS_JOIN_ROWS",
             remedy="write a number from 1000 on",
             code="join-rows",
+        )
+    return int(text)
+
+
+def _rows(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise StackError(
+            f"{text!r} is not a number of rows",
+            where="FS_MATERIALIZE_ROWS",
+            remedy="write a whole number, such as 1000000",
+            code="materialize-rows",
         )
     return int(text)
 

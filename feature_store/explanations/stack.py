@@ -78,6 +78,13 @@ STACK = (
         "Write a number from 1 to 1000.",
     ),
     Explanation(
+        "materialize-rows",
+        "FS_MATERIALIZE_ROWS is not a number of rows",
+        "A materialization into Redis reads so many rows at once, and keeps the newest rows of so many entities; about "
+        "four times as many are in memory. A bucket with more entities is read once for each part of them.",
+        "Write a whole number, such as 1000000; a smaller one needs less memory and takes longer.",
+    ),
+    Explanation(
         "root",
         "Postgres cannot run as root here",
         "It refuses to, and there is no way to become another user.",

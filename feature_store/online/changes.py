@@ -21,8 +21,6 @@ from feature_store.plan.schema import FEATURE_TIMESTAMP, RETRACTED
 if TYPE_CHECKING:
     import pyarrow as pa
 
-ROWS_AT_ONCE = 1_000_000
-
 
 @dataclass(frozen=True)
 class Unit:
@@ -83,31 +81,38 @@ def read_files(
     columns: Sequence[str],
     times_only: Sequence[str],
     alive_after: int | None,
-) -> Iterator[pa.Table]:
-    """The rows of some files, newest files first, at most about a million at once.
+    rows_at_once: int,
+) -> Iterator[tuple[pa.Table, int | None]]:
+    """The rows of some files, newest files first, and with them what the feature timestamps (microseconds) of all that
+    follow do not exceed; None at the end.
 
     Args:
         columns: the columns to read.
         times_only: the columns to read of files whose rows are all dead.
         alive_after: rows with a smaller feature timestamp (microseconds) are dead; None if none is.
+        rows_at_once: as many, or the rows of one file, are read at once.
     """
     newest = {file.file_path: _newest_timestamp(table, file) for file in files}
     ordered = sorted(files, key=lambda file: newest[file.file_path], reverse=True)
     dead = [file for file in ordered if alive_after is not None and newest[file.file_path] < alive_after]
     alive = ordered[: len(ordered) - len(dead)]
-    for part, names in ((alive, columns), (dead, times_only)):
+    chunks = [(chunk, columns) for chunk in _chunks(alive, rows_at_once)]
+    chunks += [(chunk, times_only) for chunk in _chunks(dead, rows_at_once)]
+    rest = [newest[chunk[0].file_path] for chunk, _ in chunks[1:]]
+    for (chunk, names), bound in zip(chunks, [*rest, None], strict=False):
         scan = ArrowScan(table.metadata, table.io, table.schema().select(*names), AlwaysTrue())
-        for chunk in _chunks(part):
-            yield scan.to_table([FileScanTask(file) for file in chunk])
+        yield scan.to_table([FileScanTask(file) for file in chunk]), bound
 
 
-def read_retractions(table: Table, files: Collection[DataFile], columns: Sequence[str]) -> Iterator[pa.Table]:
+def read_retractions(
+    table: Table, files: Collection[DataFile], columns: Sequence[str], rows_at_once: int
+) -> Iterator[pa.Table]:
     """Some columns of the retracted rows of some files. Files that by their statistics have none are not opened."""
     if RETRACTED not in table.schema().column_names:
         return
     found = [file for file in files if _may_retract(table, file)]
     scan = ArrowScan(table.metadata, table.io, table.schema().select(*columns), EqualTo(term=RETRACTED, value=True))
-    for chunk in _chunks(found):
+    for chunk in _chunks(found, rows_at_once):
         yield scan.to_table([FileScanTask(file) for file in chunk])
 
 
@@ -167,11 +172,11 @@ def _may_retract(table: Table, file: DataFile) -> bool:
     return (file.null_value_counts or {}).get(field) != file.record_count
 
 
-def _chunks(files: Iterable[DataFile]) -> Iterator[list[DataFile]]:
+def _chunks(files: Iterable[DataFile], rows_at_once: int) -> Iterator[list[DataFile]]:
     chunk: list[DataFile] = []
     rows = 0
     for file in files:
-        if chunk and rows + file.record_count > ROWS_AT_ONCE:
+        if chunk and rows + file.record_count > rows_at_once:
             yield chunk
             chunk, rows = [], 0
         chunk.append(file)

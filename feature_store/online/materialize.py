@@ -4,6 +4,12 @@ Incremental: only files that changed since the snapshot recorded in Redis are re
 whole table is read when there is no usable record: Redis is new or was emptied, the recorded snapshot is gone from the
 table's history, or the ttl or availability delay of the group changed.
 
+A unit of work is a hash bucket of the table. One with more entities than `rows_at_once` is done in parts by another
+hash of the keys, each of which reads its files again. Files are read newest first, and the oldest not at all where a
+newer row of every entity is found. So there are in memory, at most, the newest rows of `rows_at_once` entities and as
+many rows that are read (those of one file, if it is larger), and copies of both while they are sorted: some four times
+`rows_at_once` rows.
+
 Rows that are not available yet (feature_timestamp + availability_delay > now) stay out; the record says so, and later
 runs look at them again, with or without a new snapshot.
 
@@ -41,6 +47,7 @@ from feature_store.online.keys import entity_keys
 from feature_store.online.progress import Progress, load_progress, rules_of, save_progress
 from feature_store.online.writer import GuardedWriter, Tombstone, Written
 from feature_store.plan.schema import CREATED_TIMESTAMP, FEATURE_TIMESTAMP, RETRACTED, GroupSchema
+from feature_store.settings import DEFAULT_MATERIALIZE_ROWS
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -87,6 +94,7 @@ def materialize(
     *,
     now: datetime | None = None,
     full: bool = False,
+    rows_at_once: int = DEFAULT_MATERIALIZE_ROWS,
 ) -> MaterializeReport:
     """Brings a group's online rows up to date with its offline table. Running it again is harmless.
 
@@ -95,6 +103,7 @@ def materialize(
         redis: from `connect`.
         now: the instant that decides what is available and what has expired.
         full: read the whole table.
+        rows_at_once: how many rows are in memory at once; see `Settings.materialize_rows`.
 
     Raises:
         NotFoundError: if the group has no offline table.
@@ -111,7 +120,7 @@ def materialize(
         return MaterializeReport(0, 0, 0, 0, 0, 0, None, None, None, time.monotonic() - began, full=True)
 
     done = None if full else _usable(load_progress(redis, schema), table, schema)
-    run = _Run(table, writer, schema, to_micros(now))
+    run = _Run(table, writer, schema, to_micros(now), rows_at_once)
     for unit in _units(table, snapshot.snapshot_id, done):
         run.apply(unit)
     complete_at = computed_until(table.properties)
@@ -135,10 +144,26 @@ def materialize(
     )
 
 
+@dataclass(frozen=True)
+class _Part:
+    """Those entities of a unit whose keys have a hash of `remainder` modulo `modulus`."""
+
+    modulus: int = 1
+    remainder: int = 0
+
+    def halves(self) -> tuple[_Part, _Part]:
+        double = 2 * self.modulus
+        return _Part(double, self.remainder), _Part(double, self.remainder + self.modulus)
+
+    def of(self, rows: pl.DataFrame, keys: Sequence[str]) -> pl.DataFrame:
+        """The rows of these entities."""
+        return rows if self.modulus == 1 else rows.filter(pl.struct(keys).hash(0) % self.modulus == self.remainder)
+
+
 class _Run:
     """One run over the units of a change, and its counts."""
 
-    def __init__(self, table: Table, writer: GuardedWriter, schema: GroupSchema, now: int) -> None:
+    def __init__(self, table: Table, writer: GuardedWriter, schema: GroupSchema, now: int, rows_at_once: int) -> None:
         self._table = table
         self._writer = writer
         self._schema = schema
@@ -148,14 +173,38 @@ class _Run:
         retracted = [name for name in [RETRACTED] if name in table.schema().column_names]
         self._seen = [*self._times, *retracted]
         self._columns = [*self._seen, *(feature.name for feature in schema.features)]
+        self._rows_at_once = rows_at_once
+        self._part = _Part()
         self.available_until = now - schema.availability_delay
         self.held = 0
         self.newest: int | None = None
         self.total = Written()
 
     def apply(self, unit: Unit) -> None:
+        waiting = [_Part()]
+        while waiting:
+            self._part = waiting.pop()
+            entities = None
+            if sum(file.record_count for file in unit.added) > self._rows_at_once:
+                entities = self._entities(unit.added)
+                if entities > self._rows_at_once:
+                    waiting += self._part.halves()
+                    continue
+            self._apply_part(unit, entities)
+
+    def _entities(self, files: Sequence[DataFile]) -> int:
+        """How many entities the part has; of more than fit into memory one more than do."""
+        found = _empty(self._table, self._keys)
+        for chunk, _ in read_files(self._table, files, self._keys, self._keys, None, self._rows_at_once):
+            found = pl.concat([found, self._frame(chunk)]).unique()
+            if len(found) > self._rows_at_once:
+                break
+        return len(found)
+
+    def _apply_part(self, unit: Unit, entities: int | None) -> None:
+        """Applies what a change says of the entities of one part; `entities`: how many there are, if that is known."""
         retracted, before = self._retracted(unit.added), self._retracted(unit.removed)
-        rows, held = self._standing(unit.added, retracted)
+        rows, held = self._standing(unit.added, retracted, entities=entities)
         self.held += held
         lost = self._lost(unit.removed, rows, pl.concat([retracted, before]))
         new = retracted.join(before, on=self._times, how="anti")  # compaction moves old ones
@@ -169,28 +218,45 @@ class _Run:
 
     def _retracted(self, files: Sequence[DataFile], only: pl.DataFrame | None = None) -> pl.DataFrame:
         """The available retractions in the files (of some entities): keys and timestamps."""
-        found = [self._frame(chunk, only) for chunk in read_retractions(self._table, files, self._times)]
+        found = [
+            self._frame(chunk, only) for chunk in read_retractions(self._table, files, self._times, self._rows_at_once)
+        ]
         return self._available(pl.concat([_empty(self._table, self._times), *found]))
 
     def _standing(
-        self, files: Sequence[DataFile], retracted: pl.DataFrame, only: pl.DataFrame | None = None
+        self,
+        files: Sequence[DataFile],
+        retracted: pl.DataFrame,
+        only: pl.DataFrame | None = None,
+        entities: int | None = None,
     ) -> tuple[pl.DataFrame, int]:
-        """The newest available row of every entity (of some) that stands in the files, and how many rows are held."""
+        """The newest available row of every entity (of some) that stands in the files, and how many rows are held.
+
+        Ends before the oldest files if it is known how many entities there are, and of each a row is found that is
+        newer than all in them.
+        """
         newest = _empty(self._table, self._columns)
         held = 0
-        for chunk in read_files(self._table, files, self._columns, self._seen, self._alive_after):
+        columns, seen = self._columns, self._seen
+        for chunk, rest in read_files(self._table, files, columns, seen, self._alive_after, self._rows_at_once):
             rows = self._frame(chunk, only)
             available = self._available(rows)
             held += len(rows) - len(available)
             standing = standing_rows(self._schema, available, retracted)
             newest = newest_rows(self._schema, pl.concat([newest, standing], how="diagonal"))
+            if (
+                rest is not None
+                and rest <= self.available_until
+                and (micros_of(newest, FEATURE_TIMESTAMP) > rest).sum() == entities
+            ):
+                break
         return newest, held
 
     def _lost(self, files: Sequence[DataFile], added: pl.DataFrame, retracted: pl.DataFrame) -> pl.DataFrame:
         """The rows of removed files that stood, and are newer than all that the change added of their entities."""
         found = [_empty(self._table, self._times)]
         newest = added.select(*self._keys, *(pl.col(name).alias(f"added {name}") for name in _ORDER))
-        for chunk in read_files(self._table, files, self._seen, self._seen, None):
+        for chunk, _ in read_files(self._table, files, self._seen, self._seen, None, self._rows_at_once):
             removed = standing_rows(self._schema, self._available(self._frame(chunk)), retracted)
             pairs = removed.join(newest, on=self._keys, how="left")
             time, created = (pl.col(name) for name in _ORDER)
@@ -241,8 +307,8 @@ class _Run:
         return pl.concat(unsure)
 
     def _frame(self, chunk: pa.Table, only: pl.DataFrame | None = None) -> pl.DataFrame:
-        """Rows as Polars has them: of entities, or of some of them."""
-        rows = cast(pl.DataFrame, pl.from_arrow(chunk)).drop_nulls(self._keys)
+        """Rows as Polars has them: of the entities of the part, or of some of them."""
+        rows = self._part.of(cast(pl.DataFrame, pl.from_arrow(chunk)).drop_nulls(self._keys), self._keys)
         return rows if only is None else rows.join(only, on=self._keys, how="semi")
 
     def _available(self, rows: pl.DataFrame) -> pl.DataFrame:

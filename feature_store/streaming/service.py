@@ -94,7 +94,8 @@ class Service:
         self._loader.step()
 
     def _refill(self, schema: GroupSchema, full: bool) -> int | None:
-        return refill(self._catalog, self._redis, schema, self._plan_of(schema).group.commit_size, full)
+        interval, rows = self._plan_of(schema).group.commit_size, self.settings.materialize_rows
+        return refill(self._catalog, self._redis, schema, interval, full=full, rows_at_once=rows)
 
     def _note_progress(self, schema: GroupSchema, reached: Reached) -> None:
         """Says in Redis up to when a group's rows are there.

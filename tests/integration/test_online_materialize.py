@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
+from unittest.mock import patch
 
+import polars as pl
 import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, example, given, settings
@@ -19,14 +22,16 @@ from feature_store.dtypes import LIST, from_micros
 from feature_store.duration import DAY, HOUR
 from feature_store.errors import ConflictError, InputError, NotFoundError
 from feature_store.offline.tables import arrow_schema, ensure_table
-from feature_store.online import changes
+from feature_store.online import materialize as materializing
+from feature_store.online.changes import read_files
+from feature_store.online.frames import newest_rows
 from feature_store.online.keys import progress_key
 from feature_store.online.materialize import MaterializeReport, materialize
 from feature_store.online.progress import LastUpdated, last_updated
 from feature_store.online.reader import OnlineReader
 from feature_store.online.vectors import Status
 from feature_store.online.writer import GuardedWriter
-from feature_store.plan.schema import Column, ViewedSchema, ViewSchema
+from feature_store.plan.schema import Column, GroupSchema, ViewedSchema, ViewSchema
 from feature_store.settings import Settings
 from tests.integration.online_tables import (
     AHEAD,
@@ -61,10 +66,16 @@ STEPS = st.lists(
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@example([("write", 2, [(0, 0, None), (0, 1, None)]), ("wait", 24, None), ("write", 2, [])], None, 0)
-@given(STEPS, st.sampled_from([None, DAY, 2 * DAY]), st.sampled_from([0, 6 * HOUR]))
+@example([("write", 2, [(0, 0, None), (0, 1, None)]), ("wait", 24, None), ("write", 2, [])], None, 0, 2)
+@given(STEPS, st.sampled_from([None, DAY, 2 * DAY]), st.sampled_from([0, 6 * HOUR]), st.sampled_from([2, 1_000_000]))
 def test_online_is_what_the_table_says(
-    catalog: Catalog, redis: Redis, reader: OnlineReader, steps: list[Any], ttl: int | None, delay: int
+    catalog: Catalog,
+    redis: Redis,
+    reader: OnlineReader,
+    steps: list[Any],
+    ttl: int | None,
+    delay: int,
+    rows_at_once: int,
 ) -> None:
     """Days are written and computed again, rows vanish and become available, Redis is emptied: in any order."""
     group = new_group(ttl=ttl, availability_delay=delay)
@@ -84,7 +95,8 @@ def test_online_is_what_the_table_says(
                 now += number * HOUR
             case "forget":
                 forget(redis, group)
-        report = materialize(catalog, redis, group, now=from_micros(now), full=step == "again" and number)
+        full = step == "again" and number
+        report = materialize(catalog, redis, group, now=from_micros(now), full=full, rows_at_once=rows_at_once)
         outcomes = report.written + report.stale + report.expired + report.deleted
         assert report.entities == outcomes
         assert online(reader, group, now) == naive(group, [row for rows in days.values() for row in rows], now)
@@ -114,17 +126,49 @@ def test_only_what_changed_is_read(catalog: Catalog, redis: Redis, reader: Onlin
     assert last_updated(redis, group) == LastUpdated(START + DAY, START + DAY)
 
 
-def test_a_table_larger_than_one_chunk(
-    catalog: Catalog, redis: Redis, reader: OnlineReader, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(changes, "ROWS_AT_ONCE", 3)
-    group = new_group(ttl=3 * DAY)
+@pytest.mark.parametrize("rows_at_once", [1, 2, 3, 5])
+def test_a_table_larger_than_memory(catalog: Catalog, redis: Redis, reader: OnlineReader, rows_at_once: int) -> None:
+    group = new_group(ttl=3 * DAY, buckets=1)
     rows = [Row(e, AHEAD + day * DAY, 1, 10 * day + e) for day in range(5) for e in ENTITIES if e >= day]
     ensure_table(catalog, group).append(arrow_rows(group, rows))
     now = AHEAD + 4 * DAY
-    report = materialize(catalog, redis, group, now=from_micros(now))
+    kept: list[int] = []
+
+    def counting(group: GroupSchema, frame: pl.DataFrame) -> pl.DataFrame:
+        newest = newest_rows(group, frame)
+        kept.append(len(newest))
+        return newest
+
+    with patch.object(materializing, "newest_rows", counting):
+        report = materialize(catalog, redis, group, now=from_micros(now), rows_at_once=rows_at_once)
     assert (report.entities, report.written, report.expired) == (6, 5, 1)
     assert online(reader, group, now) == naive(group, rows, now)
+    assert max(kept) <= rows_at_once
+
+
+def test_the_oldest_files_are_not_read_where_every_entity_is_found(
+    catalog: Catalog, redis: Redis, reader: OnlineReader
+) -> None:
+    """Keys are read of all five days, features of the last two: one entity has no row of the last day."""
+    group = new_group(buckets=1)
+    table = ensure_table(catalog, group)
+    for day in range(5):
+        rows = [Row(e, AHEAD + day * DAY + e, 1, 10 * day + e) for e in ENTITIES if day < 4 or e != 1]
+        held = [Row(0, AHEAD + 10 * DAY, 1, 99)] if day == 4 else []
+        table.append(arrow_rows(group, rows + held))
+    read: list[int] = []
+
+    def counting(*options: Any) -> Iterator[Any]:
+        for chunk, rest in read_files(*options):
+            read.append(len(chunk))
+            yield chunk, rest
+
+    now = AHEAD + 5 * DAY
+    with patch.object(materializing, "read_files", counting):
+        report = materialize(catalog, redis, group, now=from_micros(now), rows_at_once=7)
+    assert read == [6] * 5 + [6] * 2
+    assert (report.entities, report.held) == (6, 1)
+    assert online(reader, group, now) == {e: 31 if e == 1 else 40 + e for e in ENTITIES}
 
 
 def test_an_old_partition_computed_again_replaces_nothing_newer(

@@ -166,6 +166,15 @@ def test_the_record_of_a_dead_supervisor_describes_the_past(tmp_path: Path) -> N
         Settings.load({"FS_HOME": str(tmp_path)})
 
 
+@pytest.mark.parametrize("value", ["0", "many", "-1", "1.5"])
+def test_a_wrong_number_of_rows_is_named(value: str) -> None:
+    named = {"FS_PG_URL": "postgresql://u@db.example", "FS_REDIS_URL": "redis://r.example"}
+    assert Settings.load(named | {"FS_MATERIALIZE_ROWS": "5000"}).materialize_rows == 5000
+    assert Settings.load(named).materialize_rows == 1_000_000
+    with pytest.raises(StackError, match=f"FS_MATERIALIZE_ROWS: '{value}' is not a number of rows"):
+        Settings.load(named | {"FS_MATERIALIZE_ROWS": value})
+
+
 @pytest.mark.parametrize(
     ("variable", "value", "cause"),
     [

@@ -91,7 +91,7 @@ def test_a_gap_is_named_and_filled_from_the_table(
     fill = partial(refill, catalog, redis)
 
     def start() -> Loader:
-        loader = Loader(servers, redis, lambda schema, full: fill(schema, 0, full), lambda *_: None)
+        loader = Loader(servers, redis, lambda schema, full: fill(schema, 0, full=full), lambda *_: None)
         loader.serve([group])
         return loader
 
