@@ -99,7 +99,7 @@ def cluster_configuration(ports: Mapping[str, int], home: Path, state: str) -> d
         "restart-strategy.type": "exponential-delay",
         "restart-strategy.exponential-delay.initial-backoff": "1 s",
         "restart-strategy.exponential-delay.max-backoff": "30 s",
-        "metrics.fetcher.update-interval": 1000,  # watermarks by REST, which freshness is measured with
+        "metrics.fetcher.update-interval": 1000,  # what is shown of jobs is not older
         "heartbeat.interval": 1000,
         "heartbeat.timeout": 8000,
         "cluster.registration.error-delay": 1000,
