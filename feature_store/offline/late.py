@@ -24,7 +24,7 @@ from pyiceberg.table import Table
 from feature_store.compile.span import Span
 from feature_store.dsl.source import BatchSource
 from feature_store.offline.arrivals import Arrivals, Cursor
-from feature_store.offline.snapshots import arrived_by, source_tables, time_bounds
+from feature_store.offline.snapshots import EMPTY, arrived_by, source_tables, time_bounds
 from feature_store.offline.tables import FIRST_TIMESTAMP
 from feature_store.plan.nodes import GroupPlan, WindowedRows
 from feature_store.plan.schema import FEATURE_TIMESTAMP
@@ -74,11 +74,13 @@ def read_sources(
         ingested_since: what has come into a source that has no snapshots, since a cursor.
     """
     tables = dict(source_tables(catalog, plan.sources))
-    snapshots = {name: snapshot.snapshot_id for name, (_, snapshot) in tables.items()}
+    snapshots = {name: snapshot.snapshot_id for name, (_, snapshot) in tables.items() if snapshot is not None}
     recorded, last = table.properties.get(SOURCES), table.properties.get(LAST_TIMESTAMP)
     cursor: dict[str, Cursor] | None = None if recorded is None else json.loads(recorded)
     if last is not None and span.until <= int(last):
-        located = {source.location: snapshots[source.name] for source in plan.sources if source.name in snapshots}
+        located = {
+            source.location: snapshots.get(source.name, EMPTY) for source in plan.sources if source.name in tables
+        }
         return Reading(snapshots, cursor, located, None)
     seen: dict[str, Cursor] = {}
     late = list(_skipped(table, plan, span.after))

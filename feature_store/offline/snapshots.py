@@ -21,9 +21,14 @@ from pyiceberg.types import TimestampType, TimestamptzType
 from feature_store.dsl.source import BatchSource
 from feature_store.offline.arrivals import NO_TIMES, Arrivals, Cursor
 
+EMPTY = 0
+"""The cursor of a table that nothing was written to: no snapshot has this id."""
 
-def source_tables(catalog: Catalog, sources: Iterable[BatchSource]) -> Iterator[tuple[str, tuple[Table, Snapshot]]]:
-    """By source, of those that are Iceberg tables, the table and its newest snapshot."""
+
+def source_tables(
+    catalog: Catalog, sources: Iterable[BatchSource]
+) -> Iterator[tuple[str, tuple[Table, Snapshot | None]]]:
+    """By source, of those that are Iceberg tables, the table and its newest snapshot; None: nothing was written yet."""
     for source in sources:
         if source.table is None:
             continue
@@ -31,12 +36,10 @@ def source_tables(catalog: Catalog, sources: Iterable[BatchSource]) -> Iterator[
             table = catalog.load_table(source.table)
         except (NoSuchTableError, NoSuchNamespaceError):
             continue  # reading it will say so
-        snapshot = table.current_snapshot()
-        if snapshot is not None:
-            yield source.name, (table, snapshot)
+        yield source.name, (table, table.current_snapshot())
 
 
-def arrived_by(table: Table, now: Snapshot, column: str, since: Cursor | None, before: int) -> Arrivals:
+def arrived_by(table: Table, now: Snapshot | None, column: str, since: Cursor | None, before: int) -> Arrivals:
     """The event times of rows that came into a table, or went, between the snapshot of a cursor and another one.
 
     In a group's table, corrections and retractions are rows that came.
@@ -46,18 +49,20 @@ def arrived_by(table: Table, now: Snapshot, column: str, since: Cursor | None, b
     Args:
         before: only event times before this instant (microseconds) are wanted.
     """
+    cursor = EMPTY if now is None else now.snapshot_id
     files = changed_files(table, now, since) if isinstance(since, int) else None
     if files is None:
-        return Arrivals(now.snapshot_id, NO_TIMES, complete=False)
-    return Arrivals(now.snapshot_id, _times(table, column, files, before))
+        return Arrivals(cursor, NO_TIMES, complete=False)
+    return Arrivals(cursor, _times(table, column, files, before))
 
 
-def changed_files(table: Table, now: Snapshot, since: int) -> list[DataFile] | None:
-    """The files that snapshots after one and up to another have added or removed.
+def changed_files(table: Table, now: Snapshot | None, since: int) -> list[DataFile] | None:
+    """The files that snapshots after one (EMPTY: from the first on) and up to another have added or removed.
 
     None if the first is gone, or rows were deleted by delete files.
     """
     files: list[DataFile] = []
+    snapshot: Snapshot | None = None
     for snapshot in ancestors_of(now, table.metadata):
         if snapshot.snapshot_id == since:
             return files
@@ -69,7 +74,8 @@ def changed_files(table: Table, now: Snapshot, since: int) -> list[DataFile] | N
             if manifest.content == ManifestContent.DELETES:
                 return None
             files += _changed_files(table, manifest)
-    return None
+    from_the_first = snapshot is None or snapshot.parent_snapshot_id is None
+    return files if since == EMPTY and from_the_first else None
 
 
 def time_bounds(table: Table, file: DataFile, column: str) -> tuple[int, int] | None:

@@ -56,6 +56,17 @@ def test_a_late_row_touches_the_days_of_its_windows(shop: IcebergShop) -> None:
     assert shop.wrong() == set()
 
 
+def test_rows_of_a_source_that_was_empty_are_late(tmp_path: Path) -> None:
+    shop = IcebergShop(tmp_path, "2d")
+    assert shop.run(0, 3) == ()
+    shop.arrive(event("a", 30), event("b", 80))
+    assert shop.run(3, 4) == ()
+    assert shop.late == [(1, 3)]
+    shop.run(1, 3)
+    assert shop.late == []
+    assert shop.wrong() == set()
+
+
 def test_rows_of_the_newest_partition_are_not_late(shop: IcebergShop) -> None:
     shop.run(0, 2)
     shop.arrive(event("a", 50), event("b", 60))
