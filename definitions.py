@@ -6,6 +6,7 @@ import dagster as dg
 
 from demo.assets import demo_assets, demo_jobs
 from feature_assets.chunks import partitions_per_chunk
+from feature_assets.dead_letters import dead_letter_check, streams_of
 from feature_assets.jobs import cadence_jobs, cadence_schedules
 from feature_assets.maintenance import maintenance_asset, maintenance_job, maintenance_schedule
 from feature_assets.offline import offline_asset
@@ -19,6 +20,7 @@ from feature_store.plan.sharing import sharing_groups
 from resources.spark import SparkResource
 from resources.store import FeatureStoreResource
 from sensors.alerts import Watched, alert_sensor
+from sensors.dead_letters import dead_letter_sensors
 from sensors.freshness import freshness_sensors
 from sensors.late_events import late_event_sensors
 from sensors.late_rows import late_row_sensors
@@ -49,7 +51,7 @@ defs = dg.Definitions(
         maintenance_asset(plans),
         *demo_assets(),
     ],
-    asset_checks=[fresh_check(plan) for plan in streaming],
+    asset_checks=[*map(fresh_check, streaming), *map(dead_letter_check, streams_of(streaming))],
     jobs=[*jobs, *jobs_of_streams, maintenance_job(), *demo_jobs()],
     schedules=[*cadence_schedules(jobs), *stream_schedules(streaming), maintenance_schedule()],
     sensors=[
@@ -57,6 +59,7 @@ defs = dg.Definitions(
         *late_event_sensors(streaming),
         *stream_sensors(streaming, jobs_of_streams),
         *freshness_sensors(streaming),
+        *dead_letter_sensors(streaming),
         alert_sensor(Watched.of(plans)),
     ],
     resources={"spark": SparkResource(), "store": FeatureStoreResource()},

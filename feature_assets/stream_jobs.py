@@ -67,9 +67,10 @@ def restart_streams(context: dg.OpExecutionContext, config: StreamNames, store: 
 @dg.op
 def replay_dead_letters(context: dg.OpExecutionContext, config: DeadLetters, store: FeatureStoreResource) -> None:
     """Sends dead letters to their topic again."""
-    from feature_store.streaming.dead_letters import replay
+    from feature_store.streaming.replay import replay
 
-    sent = replay(store.streams, config.source, reason=config.reason, since=config.since)
+    by = f"Dagster run {context.run_id}"
+    sent = replay(store.streams, config.source, reason=config.reason, since=config.since, by=by)
     context.log.info(f"{sent:,} dead letters of {config.source} sent again")
 
 

@@ -73,7 +73,11 @@ class FeatureStore:
         """
         project = definitions if isinstance(definitions, Project) else load_project(definitions)
         self._packages.update(project.packages)
-        return self.registry.plan(compile_project(project))
+        from feature_store.compile.query_binding import check_queries  # DuckDB takes a while to import
+
+        compiled = compile_project(project)
+        check_queries(compiled.groups.values())
+        return self.registry.plan(compiled)
 
     def apply(
         self, definitions: Project | ModuleType | str = "feature_defs", *, by: str = "client"

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import dagster as dg
 
 from feature_store.client import FeatureStore
+from feature_store.dsl.source import StreamSource
 from feature_store.plan.nodes import GroupPlan
 from feature_store.plan.schema import GroupSchema
 from feature_store.settings import Settings
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
     from feature_store.online.materialize import MaterializeReport
     from feature_store.registry.streams import StreamJob
+    from feature_store.streaming.dead_letters import LetterCounts
     from feature_store.streaming.freshness import Freshness
     from feature_store.streaming.jobs import Streams
     from feature_store.streaming.wanted import Wanted
@@ -98,6 +100,16 @@ class FeatureStoreResource(dg.ConfigurableResource):  # type: ignore[type-arg]
 
         with connect(self.settings.redis_url) as redis:
             return [freshness(redis, plan, datetime.now(UTC)) for plan in plans]
+
+    def dead_letters(self, stream: StreamSource) -> LetterCounts:
+        """How many dead letters of a stream there are of the last hour.
+
+        Raises:
+            StackError: if the catalog does not answer.
+        """
+        from feature_store.streaming.dead_letters import count_dead_letters
+
+        return count_dead_letters(self.catalog, stream, datetime.now(UTC))
 
     def stream_jobs(self) -> dict[str, StreamJob]:
         """What the registry knows of the Flink jobs that were ever started, by name.

@@ -16,6 +16,7 @@ from typing import Any
 import dagster as dg
 
 from feature_assets.checks import check_specs
+from feature_assets.dead_letters import dead_letter_key, streams_of
 from feature_assets.keys import offline_key, online_key
 from feature_assets.online import FRESH
 from feature_store.plan.nodes import GroupPlan
@@ -55,6 +56,7 @@ class Watched:
         batch = [plan for plan in plans if plan.stream is None]
         checks = [spec.key for plan in batch for spec in check_specs(offline_key(plan.group), plan)]
         checks += [dg.AssetCheckKey(online_key(plan.group), FRESH) for plan in plans if plan.stream is not None]
+        checks += [dead_letter_key(stream) for stream in streams_of(plans)]
         return cls(tuple(assets), tuple(checks))
 
 

@@ -81,7 +81,7 @@ def prepare(bench: Workbench, plan: GroupPlan) -> tuple[Wanted, FlinkJob]:
     ensure_table(catalog, plan.schema)
     bench.topics.ensure(updates_topic(plan.schema), PARTITIONS)
     wanted = Wanted(plan.stream, plan, plan.group.commit_size)
-    start = take_over(catalog, plan, bench.topics.offsets(plan.stream.topic))
+    start = take_over(catalog, plan, bench.topics.offsets(plan.stream.topic), {})
     return wanted, wanted.job(target_of(bench.store.settings), start)
 
 

@@ -2,36 +2,35 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Any
 
 import duckdb
 import pyarrow as pa
 import sqlglot
 
+from feature_store.compile.query_binding import text_at
 from feature_store.compile.reference_events import Row, clean_events
 from feature_store.compile.reference_expressions import evaluate_or, ordered
 from feature_store.compile.span import Span
 from feature_store.dsl.source import BatchSource
-from feature_store.dtypes import TIMESTAMP, arrow_type, from_micros
-from feature_store.plan.clock import AS_OF
+from feature_store.dtypes import arrow_type, from_micros
 from feature_store.plan.expression_nodes import Expression
 from feature_store.plan.nodes import GroupPlan, QueriedRows
 
 
 def run_query(plan: GroupPlan, queried: QueriedRows, rows: dict[str, list[Row]], span: Span) -> list[Row]:
     """The query's rows at every instant of the span, from the rows before that instant."""
-    text = sqlglot.transpile(queried.query, read="spark", write="duckdb")[0]
+    query = sqlglot.parse_one(queried.query, read="spark")
     found: list[Row] = []
-    for at in range(span.after + plan.slide, span.until + 1, plan.slide):
-        instant = from_micros(at)
-        with duckdb.connect() as connection:
-            connection.execute("SET TimeZone = 'UTC'")
+    with duckdb.connect() as connection:
+        connection.execute("SET TimeZone = 'UTC'")
+        for at in range(span.after + plan.slide, span.until + 1, plan.slide):
+            instant = from_micros(at)
             for source in queried.sources:
                 known = [r for r in clean_events(source, rows[source.name]) if r[source.event_timestamp] < instant]
                 known = _states(source, known, queried.deletions.get(source.name))
-                connection.register(source.name, _table(source, known, instant))
-            for row in connection.sql(text).to_arrow_table().to_pylist():
+                connection.register(source.name, _table(source, known))
+            for row in connection.sql(text_at(query, instant)).to_arrow_table().to_pylist():
                 keys = {key: row[key] for key in plan.keys}
                 if None not in keys.values():
                     features = {feature.name: row[feature.name] for feature in plan.group.features}
@@ -59,7 +58,6 @@ def _states(source: BatchSource, known: list[Row], deletion: Expression | None) 
     return [row for row in newest.values() if deletion is None or evaluate_or(None, deletion, row) is not True]
 
 
-def _table(source: BatchSource, rows: list[Row], instant: datetime) -> pa.Table:
-    """The rows of a source with one column more: the instant the query speaks of."""
-    columns = [(name, arrow_type(dtype)) for name, dtype in {**source.schema, AS_OF: TIMESTAMP}.items()]
-    return pa.Table.from_pylist([{**row, AS_OF: instant} for row in rows], schema=pa.schema(columns))
+def _table(source: BatchSource, rows: list[Row]) -> pa.Table:
+    types = pa.schema([(name, arrow_type(dtype)) for name, dtype in source.schema.items()])
+    return pa.Table.from_pylist(rows, schema=types)

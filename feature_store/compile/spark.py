@@ -21,6 +21,7 @@ from feature_store.plan.event_inputs import event_inputs
 from feature_store.plan.expression_nodes import Expression
 from feature_store.plan.nodes import GroupPlan, QueriedRows, WindowedRows
 from feature_store.plan.overflow import null_on_overflow
+from feature_store.plan.query import GRID
 from feature_store.plan.schema import FEATURE_TIMESTAMP
 
 
@@ -159,8 +160,8 @@ def _events(rows: WindowedRows, cleaned: str) -> str:
 
 def _queried(plan: GroupPlan, rows: QueriedRows, span: Span) -> list[CommonTable]:
     """The lifted query over sources joined with the grid."""
-    grid = f"SELECT explode(sequence({span.after + plan.slide}L, {span.until}L, {plan.slide}L)) AS t"
-    steps = [("grid", grid)]
+    instants = f"SELECT explode(sequence({span.after + plan.slide}L, {span.until}L, {plan.slide}L)) AS t"
+    steps = [(GRID, f"SELECT t, timestamp_micros(t) AS {AS_OF}\nFROM (\n{indented(instants)}\n)")]
     for source in rows.sources:
         cleaned = _cleaned(source, (), None, span.until)
         known = _known(source, rows.deletions.get(source.name))
@@ -177,7 +178,7 @@ def _queried(plan: GroupPlan, rows: QueriedRows, span: Span) -> list[CommonTable
 
 def _known(source: BatchSource, deletion: Expression | None) -> str:
     """The rows before each instant; of states only the newest ones, without what is deleted."""
-    dated = f"cleaned.* EXCEPT (_at), timestamp_micros(grid.t) AS {AS_OF}"
+    dated = f"cleaned.* EXCEPT (_at), grid.{AS_OF}"
     conditions = ["cleaned._at < grid.t"]
     if source.changes_of:
         assert source.event_id is not None

@@ -44,7 +44,8 @@ class FeatureGroup(Definition):
         slide: grid of feature timestamps; the length of a partition unless given, of a stream "1s".
         emit: "changes" (a row when the vector changes) or "snapshot" (a row for every entity at every slide).
         ttl: how long a row may be used after its feature timestamp; None is for ever.
-        availability_delay: how long after its feature timestamp a row can be known to serving.
+        availability_delay: how long after its feature timestamp a row is taken to be known to serving: training does
+            not use it sooner. "0s" unless given; of a stream "2s": its rows are readable 1 to 2 s after their time.
         freshness: greatest age of the newest materialization before the group counts as stale; a partition and two
             hours unless given, of a stream "2m".
         start: first partition, as a date.
@@ -75,7 +76,7 @@ class FeatureGroup(Definition):
     slide: Duration | None = None
     emit: Literal["changes", "snapshot"] | None = None
     ttl: Duration | None = None
-    availability_delay: Duration = "0s"
+    availability_delay: Duration | None = None
     freshness: Duration | None = None
     start: str = "2024-01-01"
     buckets: int = 4
@@ -180,6 +181,13 @@ class FeatureGroup(Definition):
     def ttl_size(self) -> int | None:
         """The ttl in microseconds; None is unlimited."""
         return parse_duration(self.ttl) if self.ttl else None
+
+    @property
+    def availability_delay_size(self) -> int:
+        """The availability delay in microseconds: none unless given; of a stream two seconds."""
+        if self.availability_delay:
+            return parse_duration(self.availability_delay)
+        return 0 if self.stream is None else 2 * SECOND
 
     @property
     def freshness_size(self) -> int:

@@ -123,6 +123,7 @@ class StreamSource(Definition):
             copy; Flink finds copies within allowed_lateness, the reconcile the others.
         history: the event log, an Iceberg table of the same schema; "events.<name>" unless given.
         heartbeats: let time advance while no events come, so that the rows of emptied windows are written.
+        dead_letter_rate: the share of the last hour's messages that may be dead letters; above it there is an alert.
     """
 
     name: str
@@ -139,6 +140,7 @@ class StreamSource(Definition):
     deduplicate_within: Duration = "7d"
     history: BatchSource | None = None
     heartbeats: bool = True
+    dead_letter_rate: float = 0.01
     description: str = ""
 
     def _check(self) -> None:

@@ -25,8 +25,8 @@ EXPRESSIONS = (
         "unsupported-operation",
         "An operation that not every engine can do, or not in the same way",
         "One definition is computed by Spark, by Flink and by the reference, and must give one result, each time. The "
-        "language has only what all of them agree on; a query takes nothing that depends on chance, or that cannot be "
-        "computed for every instant at once.",
+        "language has only what all of them agree on; a query takes what docs/language.md lists under Queries, which "
+        "is known to give the same for all instants at once as for each alone.",
         "Use what the message offers, or compute the column before it gets into the source.",
         'FeatureGroup("user_orders", entity=user, source=orders,  # <-\n'
         '             owner="team:shop", features=[order_count],\n'
@@ -67,7 +67,8 @@ EXPRESSIONS = (
         "query",
         "A query is not of the form that can be evaluated at every instant",
         "A query group is one SELECT over the sources it lists; it returns the join key and one column for each "
-        "feature, which then has no aggregation of its own.",
+        "feature, which then has no aggregation of its own. Its names and types must fit the "
+        "schemas of its sources.",
         "Write SELECT …, or WITH … SELECT …, joined with ON, and name the columns after the features.",
         'FeatureGroup("user_profile", entity=user, sources=[orders],\n'
         '             query="SELECT user_id, amount AS x FROM orders",\n'

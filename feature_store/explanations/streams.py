@@ -36,13 +36,6 @@ STREAM_DEFINITIONS = (
         f'{_STREAM})\n{_GROUP},\n             emit="snapshot")',
     ),
     Explanation(
-        "availability-delay",
-        "A stream's rows are served sooner than availability_delay says",
-        "Training would not see rows that serving had.",
-        "Leave availability_delay out: rows of a stream are there max_out_of_orderness after their time.",
-        f'{_STREAM})\n{_GROUP},\n             availability_delay="1h")',
-    ),
-    Explanation(
         "freshness",
         "The freshness of a stream is shorter than a second",
         "It is looked at once a second at most.",
@@ -156,8 +149,21 @@ STREAM_JOBS = (
         "kafka-refused",
         "Kafka did not take some messages",
         "They were sent again (./fs stream replay), and the broker did not confirm them in time.",
-        "Look at ./fs status and ./fs logs kafka, then replay again: a message that was sent twice counts once where "
-        "the source has an event_id.",
+        "Look at ./fs status and ./fs logs kafka, then replay again: what Kafka has already is not sent twice.",
+    ),
+    Explanation(
+        "log-gap",
+        "The event log ends before the topic begins",
+        "A new stream takes its history from the event log and goes on in Kafka. Kafka has deleted messages that the "
+        "log does not have, so windows over them would be wrong.",
+        "Append the events to the log from another copy, with kafka_partition and kafka_offset; or accept that they "
+        "are missing: ./fs stream start user_activity@1 --accept-gap.",
+    ),
+    Explanation(
+        "replay-runs",
+        "Dead letters of this source are being sent already",
+        "Two replays at once would send the same letters.",
+        "Wait until it has ended: ./fs stream dead-letters shows it.",
     ),
     Explanation(
         "unsettled",

@@ -25,12 +25,13 @@ from feature_store.offline.history import Consistency, all_missing
 from feature_store.offline.ingestion import ingested_since
 from feature_store.offline.late import Bounds, noted, read_sources
 from feature_store.offline.profile import Profile, profile_rows
+from feature_store.offline.queried import queried_rows
 from feature_store.offline.shared_tiles import SharedTiles, Tiles
 from feature_store.offline.sliding import SLID_FROM, slid_rows
 from feature_store.offline.sources import InputCounts, open_sources
 from feature_store.offline.staging import publish, rows_of, stage, staged_rows
 from feature_store.offline.tables import ensure_table
-from feature_store.plan.nodes import GroupPlan
+from feature_store.plan.nodes import GroupPlan, QueriedRows
 from feature_store.plan.schema import FEATURE_TIMESTAMP
 from feature_store.settings import Settings
 
@@ -161,8 +162,11 @@ def compute_rows(
 def _compute(
     spark: SparkSession, plan: GroupPlan, span: Span, inputs: tuple[InputCounts, ...], tiles: str | None = None
 ) -> Computed:
-    """The rows of a span by the kernel if there is enough for it to do, else in SQL alone."""
-    if is_slid(plan, span) and sum(source.rows for source in inputs) >= SLID_FROM:
+    """The rows of a span: of a query in parts, else by the kernel if there is enough to do, else in SQL alone."""
+    source_rows = sum(source.rows for source in inputs)
+    if isinstance(plan.rows, QueriedRows):
+        return Computed(queried_rows(spark, plan, span, source_rows), inputs, compile_spark(plan, span))
+    if is_slid(plan, span) and source_rows >= SLID_FROM:
         return Computed(slid_rows(spark, plan, span, tiles), inputs, compile_tiles(plan, span, tiles))
     sql = compile_spark(plan, span, tiles)
     return Computed(spark.sql(sql), inputs, sql)

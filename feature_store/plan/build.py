@@ -11,11 +11,9 @@ from feature_store.dsl.group import FeatureGroup
 from feature_store.dsl.source import BatchSource
 from feature_store.dsl.view import FeatureView
 from feature_store.dtypes import BOOL, INT, DType
-from feature_store.duration import parse_duration
 from feature_store.errors import DefinitionError, DefinitionErrors, choices
 from feature_store.plan.aggregations import result_type
 from feature_store.plan.checks import group_problems
-from feature_store.plan.clock import AS_OF
 from feature_store.plan.cycles import cycles_of
 from feature_store.plan.expectations import expectation_problems
 from feature_store.plan.expression_nodes import Expression, finite
@@ -24,7 +22,7 @@ from feature_store.plan.fingerprint import fingerprint_of, state_fingerprint_of
 from feature_store.plan.nodes import Aggregate, GroupPlan, QueriedRows, WindowedRows
 from feature_store.plan.overflow import overflow_of
 from feature_store.plan.problems import Problem, RefusedError
-from feature_store.plan.query import lift_query, unknown_columns
+from feature_store.plan.query import lift_query, parse_query, unknown_columns
 from feature_store.plan.schema import Column, GroupSchema, ViewSchema
 from feature_store.plan.view import plan_view
 
@@ -173,19 +171,19 @@ class _Builder:
             self._check_value_types(feature, None)
         assert group.query is not None
         text, schemas = group.query, {source.name: source.schema for source in group.sources}
-        lifted = self.attempt("query", lambda: lift_query(text, set(schemas)))
-        if lifted is None:
+        query = self.attempt("query", lambda: parse_query(text, schemas))
+        if query is None:
             return None
-        for column, known in unknown_columns(lifted, schemas):
+        for column, known in unknown_columns(query, schemas):
             self.refuse("unknown-column", f"there is no column {column!r}", choices(column, known), "query")
-        returned = set(lifted.named_selects) - {AS_OF}
+        returned = set(query.named_selects)
         subjects: list[tuple[str, Feature | str]] = [(key, "query") for key in group.entity.keys]
         for name, subject in [*subjects, *((feature.name, feature) for feature in group.features)]:
             if name not in returned:
                 self.refuse("query", f"the query returns no column {name!r}", choices(name, returned), subject)
         deletions = {source.name: self._deletion(source) for source in group.sources}
         stated = {name: condition for name, condition in deletions.items() if condition is not None}
-        return QueriedRows(group.sources, text, lifted.sql(dialect="spark"), stated)
+        return QueriedRows(group.sources, text, lift_query(query).sql(dialect="spark"), stated)
 
     def _deletion(self, source: BatchSource) -> Expression | None:
         return self._condition(source.deleted, source.schema, f"source {source.name}")
@@ -223,7 +221,7 @@ class _Builder:
             keys=tuple(Column(name, dtype, description=entity.description) for name, dtype in entity.keys.items()),
             features=tuple(features),
             ttl=group.ttl_size,
-            availability_delay=parse_duration(group.availability_delay),
+            availability_delay=group.availability_delay_size,
             freshness=group.freshness_size,
             buckets=group.buckets,
         )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from feature_store.dsl.source import BatchSource
 from feature_store.dtypes import TIMESTAMP
-from feature_store.duration import parse_duration
+from feature_store.duration import format_duration
 from feature_store.errors import DefinitionError
 from feature_store.plan.build import build_plan
 from feature_store.plan.problems import Problem
@@ -53,12 +53,13 @@ def chain_errors(group: FeatureGroup, defined: Mapping[str, FeatureGroup]) -> li
         if before is None:
             message = f"it reads the rows of {source.of_group}, which is not defined by itself"
             remedy = "assign that group to a variable of a module in feature_defs"
-        elif parse_duration(group.availability_delay) < parse_duration(before.availability_delay):
+        elif group.availability_delay_size < before.availability_delay_size:
+            own, needed = map(format_duration, (group.availability_delay_size, before.availability_delay_size))
             message = (
-                f"its availability_delay {group.availability_delay!r} is shorter than that of {before.id}, whose rows "
-                f"it reads: they are known {before.availability_delay} after their feature timestamp"
+                f"its availability_delay {own!r} is shorter than that of {before.id}, whose rows "
+                f"it reads: they are known {needed} after their feature timestamp"
             )
-            remedy = f"use availability_delay={before.availability_delay!r} or more"
+            remedy = f"use availability_delay={needed!r} or more"
         else:
             continue
         found.append(Problem("chain", message, remedy).error_in(group))

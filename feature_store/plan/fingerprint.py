@@ -9,6 +9,7 @@ from typing import Any
 
 from feature_store.dsl.group import FeatureGroup
 from feature_store.dsl.source import BatchSource
+from feature_store.duration import format_duration
 from feature_store.plan.expression_nodes import Expression
 from feature_store.plan.nodes import Aggregate, GroupPlan, QueriedRows, WindowedRows
 
@@ -22,7 +23,7 @@ def fingerprint_of(
         "sources": _sources(group.all_sources, rows),
         "slide": group.slide_size,
         "emit": group.emits,
-        "delay": group.availability_delay,
+        "delay": format_duration(group.availability_delay_size),
         "derived": sorted([name, str(expression)] for name, expression in derived),
     }
     if isinstance(rows, WindowedRows):

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from feature_store.dsl.group import FeatureGroup
 from feature_store.dsl.source import StreamSource
-from feature_store.duration import HOUR, SECOND, format_duration, parse_duration
+from feature_store.duration import HOUR, SECOND, format_duration
 from feature_store.plan.avro import avro_problems
 from feature_store.plan.naming import is_snake_case
 from feature_store.plan.problems import Problem
@@ -27,7 +27,7 @@ def settings_problems(group: FeatureGroup) -> Iterator[Problem]:
 
 def stream_problems(group: FeatureGroup, stream: StreamSource) -> Iterator[Problem]:
     """What is wrong in a streaming group that would be right in another one, and in its stream."""
-    yield from _group_problems(group, stream)
+    yield from _group_problems(group)
     where = f"source {stream.name!r}"
     if not is_snake_case(stream.name):
         yield Problem("source-name", f"{where} cannot have this name", "use a snake_case name")
@@ -46,20 +46,12 @@ def stream_problems(group: FeatureGroup, stream: StreamSource) -> Iterator[Probl
     yield from _history_problems(stream)
 
 
-def _group_problems(group: FeatureGroup, stream: StreamSource) -> Iterator[Problem]:
+def _group_problems(group: FeatureGroup) -> Iterator[Problem]:
     if group.emits != "changes":
         yield Problem("emit", "a stream writes rows on change, not emit='snapshot'",
                       "leave emit out, or make a group over the stream's history")  # fmt: skip
     if group.slide_size < SECOND:
         yield Problem("slide", f"slide {group.slide!r} is shorter than a second", "use slide='1s' or more")
-    if parse_duration(group.availability_delay) > stream.out_of_orderness_size:
-        yield Problem(
-            "availability-delay",
-            f"availability_delay {group.availability_delay!r} is longer than the stream's max_out_of_orderness "
-            f"{stream.max_out_of_orderness!r}, and rows are served as they come: "
-            f"{stream.max_out_of_orderness} after their feature timestamp",
-            "leave availability_delay out",
-        )
     if group.freshness_size < SECOND:
         yield Problem(
             "freshness", f"freshness {group.freshness!r} is shorter than a second", "use freshness='1s' or more"

@@ -48,7 +48,7 @@ def apply(by: str | None) -> None:
     registry = _registry()
     changes = registry.plan(definitions)
     console.print(render_plan(changes))
-    applied = registry.apply(changes, by or _user_name())
+    applied = registry.apply(changes, by or user_name())
     console.print("nothing to apply" if applied is None else f"applied plan #{applied.plan_id}")
 
 
@@ -112,7 +112,7 @@ def retire(definition: str, kind: Kind, unused_for: str, by: str | None) -> None
         unused = parse_duration(unused_for)
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="--unused-for") from None
-    done = _registry().retire(definition, by or _user_name(), kind=kind, defined=defined, unused_for=unused)
+    done = _registry().retire(definition, by or user_name(), kind=kind, defined=defined, unused_for=unused)
     click.echo(f"retired {definition}, recorded as plan #{done.plan_id}; its rows stay where they are")
 
 
@@ -127,13 +127,16 @@ def _registry() -> Registry:
 
 
 def _compiled() -> CompiledProject:
+    from feature_store.compile.query_binding import check_queries
     from feature_store.dsl.collect import load_project
     from feature_store.plan.project import compile_project
 
-    return compile_project(load_project(DEFINITIONS))
+    compiled = compile_project(load_project(DEFINITIONS))
+    check_queries(compiled.groups.values())
+    return compiled
 
 
-def _user_name() -> str:
+def user_name() -> str:
     """The user's name, or "unknown" for a process of a user without one, as in some containers."""
     import getpass
 

@@ -10,7 +10,7 @@ import sqlglot
 
 from feature_store.dsl.group import FeatureGroup
 from feature_store.dsl.source import BatchSource, StreamSource
-from feature_store.duration import format_duration, parse_duration
+from feature_store.duration import format_duration
 from feature_store.registry.records import EntityRecord, ViewRecord
 
 NONE = "none"
@@ -105,7 +105,7 @@ def _in_force(group: FeatureGroup) -> dict[str, str]:
         "slide": format_duration(group.slide_size),
         "emit": group.emits,
         "ttl": NONE if group.ttl_size is None else format_duration(group.ttl_size),
-        "availability_delay": format_duration(parse_duration(group.availability_delay)),
+        "availability_delay": format_duration(group.availability_delay_size),
         "freshness": format_duration(group.freshness_size),
         "start": group.start,
         "buckets": str(group.buckets),
@@ -125,6 +125,7 @@ def _source_facts(source: BatchSource | StreamSource, item: str) -> dict[Fact, s
         facts[Fact("source", item, "max_out_of_orderness")] = format_duration(source.out_of_orderness_size)
         facts[Fact("source", item, "allowed_lateness")] = format_duration(source.lateness_size)
         facts[Fact("source", item, "heartbeats")] = str(source.heartbeats)
+        facts[Fact("source", item, "dead_letter_rate")] = str(source.dead_letter_rate)
     for column, dtype in data["schema"].items():
         facts[Fact("source column", f"{item}.{column}" if item else column, "")] = dtype
     return facts

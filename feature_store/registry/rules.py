@@ -87,6 +87,7 @@ CHANGED = {
     ("source", "max_out_of_orderness"): _WHEN,
     ("source", "allowed_lateness"): Rule(False, "later events are counted by the reconcile"),
     ("source", "heartbeats"): _WHEN,
+    ("source", "dead_letter_rate"): _CHECK,
     ("source column", ""): Rule(True, "values would have another type"),
     ("feature", "description"): _DOCS,
     ("feature", "expect"): _CHECK,

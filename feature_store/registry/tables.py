@@ -246,3 +246,29 @@ class StreamJobRow(Base):
     message: Mapped[str] = mapped_column(server_default="")
     started_at: Mapped[datetime] = mapped_column(server_default=func.now())
     updated_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
+class ReplayRow(Base):
+    """Dead letters of a source that were sent to their topic again together; `done_at` when Kafka has all of them."""
+
+    __tablename__ = "replays"
+
+    replay_id: Mapped[int] = mapped_column(Identity(), primary_key=True)
+    source: Mapped[str] = mapped_column(index=True)
+    reason: Mapped[str]
+    recorded_since: Mapped[datetime]
+    ends: Mapped[Json] = mapped_column(JSONB)
+    begun_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    begun_by: Mapped[str]
+    done_at: Mapped[datetime | None]
+
+
+class ReplayedLetterRow(Base):
+    """A message that was sent again, by its place in Kafka: it is sent once, whatever is asked for."""
+
+    __tablename__ = "replayed_letters"
+
+    topic: Mapped[str] = mapped_column(primary_key=True)
+    partition: Mapped[int] = mapped_column(primary_key=True)
+    offset: Mapped[int] = mapped_column(primary_key=True)
+    replay_id: Mapped[int] = mapped_column(ForeignKey("replays.replay_id", ondelete="CASCADE"), index=True)

@@ -38,13 +38,14 @@ def status() -> None:
 
 @stream.command("start")
 @click.argument("names", nargs=-1, metavar="[JOB]…")
-def start(names: tuple[str, ...]) -> None:
+@click.option("--accept-gap", is_flag=True, help="Begin although messages are neither in the event log nor in Kafka.")
+def start(names: tuple[str, ...], accept_gap: bool) -> None:
     """Start jobs, or go on with them where they were stopped; all of them unless named."""
     from feature_store.streaming import steering
 
     streams = _streams()
     for name in steering.chosen(streams, names):
-        _tell(steering.start(streams, name))
+        _tell(steering.start(streams, name, accept_gap))
 
 
 @stream.command("stop")
@@ -81,14 +82,33 @@ def restart(names: tuple[str, ...]) -> None:
     type=click.Choice(["malformed", "too late", "no key", "overflow"]),
     help="Which dead letters.",
 )
-@click.option("--since", help="Only those recorded since then, as 2026-01-31T00:00:00Z.")
+@click.option("--since", help="Only those recorded since then, as 2026-01-31T00:00:00Z; the last 7 days unless given.")
 @click.option("--dry-run", is_flag=True, help="Only count them.")
 def replay(source: str, reason: str, since: str | None, dry_run: bool) -> None:
-    """Send dead letters of SOURCE to its topic again, such as after a correction of its schema."""
-    from feature_store.streaming.dead_letters import replay as replay_letters
+    """Send dead letters of SOURCE to its topic again, each once, such as after a correction of its schema."""
+    from feature_store.registry.commands import user_name
+    from feature_store.streaming.replay import replay as replay_letters
 
-    sent = replay_letters(_streams(), source, reason=reason, since=since, dry_run=dry_run)
+    sent = replay_letters(_streams(), source, reason=reason, since=since, dry_run=dry_run, by=user_name())
     click.echo(f"{sent:,} dead letters {'would be ' if dry_run else ''}sent to their topic again")
+
+
+@stream.command("dead-letters")
+def dead_letters() -> None:
+    """Count the dead letters of every source over the last hour, by reason, and list the replays."""
+    from datetime import UTC, datetime
+
+    from feature_store.registry.replays import Replays
+    from feature_store.streaming.dead_letters import count_dead_letters
+
+    streams = _streams()
+    replays = Replays(streams.records.engine)
+    for source in {wanted.stream.name: wanted.stream for wanted in streams.wanted.values()}.values():
+        click.echo(str(count_dead_letters(streams.catalog, source, datetime.now(UTC))))
+        for begun in replays.of_source(source.name):
+            state = "not finished" if begun.done_at is None else "done"
+            sent = len(replays.letters(source.topic, begun))
+            click.echo(f"  {begun.begun_at:%Y-%m-%d %H:%M} {begun.begun_by}: {sent:,} {begun.reason} replayed, {state}")
 
 
 def _streams() -> Streams:

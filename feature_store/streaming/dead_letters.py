@@ -1,84 +1,104 @@
-"""Dead letters: reading them, and sending them to their topic again."""
+"""Dead letters: reading them, and counting them by source and reason. All reads are bounded by time."""
 
 from __future__ import annotations
 
-from datetime import datetime
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
+import pyarrow.compute as pc
+from pyiceberg.exceptions import NoSuchTableError
 from pyiceberg.expressions import And, BooleanExpression, EqualTo, GreaterThanOrEqual
+from pyiceberg.table import Table
 
-from feature_store.errors import InputError, NotFoundError, StackError
-from feature_store.kafka_address import kafka_client
+from feature_store.dsl.source import StreamSource
 from feature_store.streaming.tables import ensure_dead_letters
 
 if TYPE_CHECKING:
     import pyarrow as pa
     from pyiceberg.catalog import Catalog
 
-    from feature_store.streaming.jobs import Streams
+LOOK_BACK = timedelta(days=7)
+"""How far back letters are read unless told: the time for which Kafka keeps messages by default."""
+COUNTED = timedelta(hours=1)
+"""The time over which letters are counted for the alert."""
 
-SEND_SECONDS = 60.0
+
+@dataclass(frozen=True)
+class LetterCounts:
+    """The dead letters of a source over the last hour.
+
+    Args:
+        by_reason: how many messages there are of each reason; one that several groups could not use counts once.
+        events: how many events came into the source's log meanwhile.
+        limit: the share of dead letters above which an alert is raised.
+    """
+
+    source: str
+    by_reason: Mapping[str, int]
+    events: int
+    limit: float
+
+    @property
+    def rate(self) -> float:
+        """The share of messages that are dead letters; malformed ones are not in the log."""
+        letters = sum(self.by_reason.values())
+        messages = self.events + self.by_reason.get("malformed", 0)
+        return letters / max(messages, letters) if letters else 0.0
+
+    @property
+    def is_high(self) -> bool:
+        """Whether there are more than the source allows."""
+        return self.rate > self.limit
+
+    def __str__(self) -> str:
+        counts = ", ".join(f"{count:,} {reason}" for reason, count in sorted(self.by_reason.items())) or "none"
+        return f"dead letters of {self.source} in the last hour: {counts} ({self.rate:.2%} of its messages)"
 
 
 def read_dead_letters(catalog: Catalog, source: str, reason: str = "", since: datetime | None = None) -> pa.Table:
-    """The dead letters of a source, of one reason if it is given, recorded since an instant, in Kafka's order."""
-    wanted: BooleanExpression = EqualTo(term="source", value=source)
-    if reason:
-        wanted = And(wanted, EqualTo(term="reason", value=reason))
-    if since is not None:
-        wanted = And(wanted, GreaterThanOrEqual(term="recorded_at", value=since.isoformat()))
-    rows = ensure_dead_letters(catalog).scan(row_filter=wanted).to_arrow()
+    """The dead letters of a source, of one reason if it is given, in Kafka's order.
+
+    Args:
+        since: the instant since which they were recorded, seven days ago unless given.
+    """
+    rows = _scan(ensure_dead_letters(catalog), source, since, reason)
     return rows.sort_by([("kafka_partition", "ascending"), ("kafka_offset", "ascending")])
 
 
-def replay(
-    streams: Streams, source: str, *, reason: str = "malformed", since: str | None = None, dry_run: bool = False
-) -> int:
-    """Sends dead letters to their topic again, each message once; gives their number.
-
-    An event that was too late is too late again: the daily reconcile takes it from the event log.
-
-    Raises:
-        NotFoundError: if no stream has this name.
-        InputError: if `since` is not an instant.
-        StackError: if Kafka does not take all of them.
-    """
-    from confluent_kafka import Producer
-
-    known = {wanted.stream.name: wanted.stream for wanted in streams.wanted.values()}
-    if source not in known:
-        raise NotFoundError(
-            f"there is no stream {source!r}", remedy=f"streams are: {', '.join(known) or 'none'}", code="unknown-stream"
-        )
-    letters = read_dead_letters(streams.catalog, source, reason, _instant(since))
-    messages = {
-        (row["kafka_topic"], row["kafka_partition"], row["kafka_offset"]): row["payload"]
-        for row in letters.select(["kafka_topic", "kafka_partition", "kafka_offset", "payload"]).to_pylist()
-        if row["payload"] is not None
-    }
-    if dry_run:
-        return len(messages)
-    producer = Producer({**kafka_client(streams.settings.kafka_servers), "log_level": 3})
-    for (topic, partition, _), payload in messages.items():
-        producer.produce(topic, payload, partition=partition)
-        producer.poll(0)
-    left = producer.flush(SEND_SECONDS)
-    if left:
-        raise StackError(
-            f"Kafka did not take {left} of {len(messages)} messages", where=known[source].topic, code="kafka-refused"
-        )
-    return len(messages)
+def count_dead_letters(catalog: Catalog, stream: StreamSource, now: datetime) -> LetterCounts:
+    """The dead letters of a source in the hour before an instant, and the events of that hour."""
+    columns = ("reason", "kafka_partition", "kafka_offset")
+    rows = _scan(ensure_dead_letters(catalog), stream.name, now - COUNTED, columns=columns)
+    messages = rows.group_by(list(columns)).aggregate([])
+    counts = {entry["values"].as_py(): entry["counts"].as_py() for entry in pc.value_counts(messages["reason"])}
+    return LetterCounts(stream.name, counts, _events_since(catalog, stream, now - COUNTED), stream.dead_letter_rate)
 
 
-def _instant(text: str | None) -> datetime | None:
-    if text is None:
-        return None
+def _scan(
+    table: Table, source: str, since: datetime | None, reason: str = "", columns: tuple[str, ...] = ("*",)
+) -> pa.Table:
+    """Reads the days since an instant only: the table is partitioned by the day of `recorded_at`."""
+    first = since if since is not None else datetime.now(UTC) - LOOK_BACK
+    wanted: BooleanExpression = And(
+        EqualTo(term="source", value=source), GreaterThanOrEqual(term="recorded_at", value=first.isoformat())
+    )
+    if reason:
+        wanted = And(wanted, EqualTo(term="reason", value=reason))
+    return table.scan(row_filter=wanted, selected_fields=columns).to_arrow()
+
+
+def _events_since(catalog: Catalog, stream: StreamSource, since: datetime) -> int:
+    """How many events the log's job has committed since an instant: the snapshots say so, no file is read."""
     try:
-        found: datetime | None = datetime.fromisoformat(text)
-    except ValueError:
-        found = None
-    if found is None or found.tzinfo is None:
-        raise InputError(
-            f"{text!r} is not an instant", where="--since", remedy="write 2026-01-31T00:00:00Z", code="not-an-instant"
-        )
-    return found
+        table = catalog.load_table(str(stream.log.table))
+    except NoSuchTableError:
+        return 0
+    recent = [s for s in table.metadata.snapshots if s.timestamp_ms >= since.timestamp() * 1000]
+    added = [
+        int(s.summary["added-records"] or 0)
+        for s in recent
+        if s.summary is not None and s.summary.operation.value == "append" and "added-records" in s.summary
+    ]
+    return sum(added)

@@ -11,7 +11,7 @@ from typing import Any, Literal
 from pyarrow import fs
 from pyiceberg.catalog import Catalog
 
-from feature_store.compile.flink import Start, Target, updates_topic
+from feature_store.compile.flink import Start, Target, consumer_group, log_name, updates_topic
 from feature_store.kafka_address import KafkaAddress
 from feature_store.offline.tables import ensure_table
 from feature_store.plan.nodes import GroupPlan
@@ -79,8 +79,12 @@ class Streams:
                 found[name] = Outcome(name, "runs", record, jobs[0].state)
         return found
 
-    def supervise(self, names: Sequence[str] | None = None) -> list[Outcome]:
-        """Brings jobs to what they should be: all of them, or those named; not those another process is at."""
+    def supervise(self, names: Sequence[str] | None = None, accept_gap: bool = False) -> list[Outcome]:
+        """Brings jobs to what they should be: all of them, or those named; not those another process is at.
+
+        Args:
+            accept_gap: whether a group may begin where its event log lacks messages that Kafka has deleted.
+        """
         outcomes = []
         for wanted in self.wanted.values():
             if names is not None and wanted.name not in names:
@@ -88,7 +92,7 @@ class Streams:
             with self.records.only_one(wanted.name) as alone:
                 if alone:
                     record = self.records.read().get(wanted.name)
-                    outcomes.append(self._supervise(wanted, record, self.flink.jobs([wanted.name])))
+                    outcomes.append(self._supervise(wanted, record, self.flink.jobs([wanted.name]), accept_gap))
         return outcomes
 
     def stop(self, name: str) -> StreamJob | None:
@@ -104,14 +108,16 @@ class Streams:
             self.flink.release(name)
         return self.records.note(record, desired="stopped")
 
-    def start(self, name: str) -> list[Outcome]:
+    def start(self, name: str, accept_gap: bool = False) -> list[Outcome]:
         """Lets a job run that was stopped or never started."""
         record = self.records.read().get(name)
         if record is not None:
             self.records.note(record, desired="running")
-        return self.supervise([name])
+        return self.supervise([name], accept_gap)
 
-    def _supervise(self, wanted: Wanted, record: StreamJob | None, running: Sequence[RunningJob]) -> Outcome:
+    def _supervise(
+        self, wanted: Wanted, record: StreamJob | None, running: Sequence[RunningJob], accept_gap: bool
+    ) -> Outcome:
         alive = self._only_one(wanted.name, record, running)
         if record is not None and record.desired == "stopped":
             if alive is not None:
@@ -119,7 +125,7 @@ class Streams:
                 return Outcome(wanted.name, "stopped", record)
             return Outcome(wanted.name, "is stopped", record)
         if record is None:
-            return Outcome(wanted.name, "started", self._submit(wanted, self._first_start(wanted), "", 0))
+            return Outcome(wanted.name, "started", self._submit(wanted, self._first_start(wanted, accept_gap), "", 0))
         if alive is not None and record.fingerprint == wanted.fingerprint:
             path = newest_state(self.settings.flink_state, alive.id) or record.state_path
             did: Did = "runs" if record.starts else "started"  # by a call that was killed before it could note it
@@ -127,7 +133,9 @@ class Streams:
         if alive is not None:
             record = self.records.note(record, state_path=self._halt(alive))
         if record.state_fingerprint != wanted.state_fingerprint:
-            return Outcome(wanted.name, "begun anew", self._submit(wanted, self._first_start(wanted), "", 0))
+            return Outcome(
+                wanted.name, "begun anew", self._submit(wanted, self._first_start(wanted, accept_gap), "", 0)
+            )
         if alive is not None:
             submitted = self._submit(wanted, _start(record), record.state_path, record.starts)
             return Outcome(wanted.name, "redeployed", submitted)
@@ -144,9 +152,13 @@ class Streams:
                 self.flink.cluster_of(name).cancel(job.id)
         return ours[0] if ours else None
 
-    def _first_start(self, wanted: Wanted) -> Start:
-        kept = self.topics.offsets(wanted.stream.topic)
-        return Start() if wanted.plan is None else take_over(self.catalog, wanted.plan, kept)
+    def _first_start(self, wanted: Wanted, accept_gap: bool) -> Start:
+        if wanted.plan is None:
+            return Start()
+        stream = wanted.stream
+        kept = self.topics.offsets(stream.topic)
+        read_by_log = self.topics.committed(consumer_group(log_name(stream)), stream.topic, list(kept))
+        return take_over(self.catalog, wanted.plan, kept, read_by_log, accept_gap)
 
     def _submit(self, wanted: Wanted, start: Start, state_path: str, starts: int) -> StreamJob:
         """Records a job and starts it; what it writes to is made first.

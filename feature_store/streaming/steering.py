@@ -30,16 +30,19 @@ def chosen(streams: Streams, names: Sequence[str]) -> Sequence[str]:
     return names or tuple(streams.wanted)
 
 
-def start(streams: Streams, name: str) -> Outcome:
+def start(streams: Streams, name: str, accept_gap: bool = False) -> Outcome:
     """Lets a job run that was stopped or never started; finds it running otherwise.
 
+    Args:
+        accept_gap: whether a group may begin where its event log lacks messages that Kafka has deleted.
+
     Raises:
-        ConflictError: if another process does not finish with the job.
+        ConflictError: if another process does not finish with the job, or for such a gap.
         StackError: if Flink refuses it.
     """
     deadline = time.monotonic() + PATIENCE_SECONDS
     while True:
-        outcomes = streams.start(name)  # none while another process is at it
+        outcomes = streams.start(name, accept_gap)  # none while another process is at it
         if outcomes:
             return outcomes[0]
         _wait(name, deadline)

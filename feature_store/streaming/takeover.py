@@ -11,15 +11,23 @@ from pyiceberg.catalog import Catalog
 from pyiceberg.exceptions import NoSuchTableError
 
 from feature_store.compile.flink import KAFKA_OFFSET, KAFKA_PARTITION, Start
+from feature_store.dsl.source import StreamSource
 from feature_store.dtypes import to_micros
 from feature_store.duration import DAY
+from feature_store.errors import ConflictError
 from feature_store.offline.scanning import column_batches
 from feature_store.offline.tables import FIRST_TIMESTAMP, ensure_table
 from feature_store.plan.nodes import GroupPlan, WindowedRows
 from feature_store.streaming.topics import Offsets
 
 
-def take_over(catalog: Catalog, plan: GroupPlan, kept: Mapping[int, Offsets]) -> Start:
+def take_over(
+    catalog: Catalog,
+    plan: GroupPlan,
+    kept: Mapping[int, Offsets],
+    read_by_log: Mapping[int, int],
+    accept_gap: bool = False,
+) -> Start:
     """Where the stream of a group begins.
 
     Rows up to the cut, the last midnight that the event log has passed by the allowed lateness, are batch's; later ones
@@ -28,6 +36,12 @@ def take_over(catalog: Catalog, plan: GroupPlan, kept: Mapping[int, Offsets]) ->
 
     Args:
         kept: what Kafka keeps of the source's topic.
+        read_by_log: of each partition the offset up to which the log's job has read: what lies between the log's last
+            event and it were heartbeats and malformed messages.
+        accept_gap: whether to begin although messages are neither in the log nor in Kafka any more.
+
+    Raises:
+        ConflictError: if the log ends before the topic begins.
     """
     assert plan.stream is not None
     begin = to_micros(datetime.fromisoformat(plan.group.start).replace(tzinfo=UTC))
@@ -37,11 +51,35 @@ def take_over(catalog: Catalog, plan: GroupPlan, kept: Mapping[int, Offsets]) ->
     else:
         snapshot, newest, next_offsets = log
         cut = max((newest - plan.stream.lateness_size) // DAY * DAY, begin)
+        _refuse_gap(plan.stream, kept, next_offsets, read_by_log, accept_gap)
         offsets = {number: max(next_offsets.get(number, 0), place.first) for number, place in kept.items()}
         start = Start(offsets, snapshot, _needed_after(plan, cut), cut, standing=cut == begin)
     if start.cut == begin:
         _remember_first(catalog, plan, begin)
     return start
+
+
+def _refuse_gap(
+    stream: StreamSource,
+    kept: Mapping[int, Offsets],
+    next_offsets: Mapping[int, int],
+    read_by_log: Mapping[int, int],
+    accepted: bool,
+) -> None:
+    """Of a partition that the log knows nothing of, the log's events are taken to be all there were."""
+    gaps = []
+    for number, place in sorted(kept.items()):
+        known = max(next_offsets.get(number, -1), read_by_log.get(number, -1))
+        if 0 <= known < place.first:
+            gaps.append(f"partition {number}: {known} to {place.first - 1}")
+    if gaps and not accepted:
+        raise ConflictError(
+            f"the event log {stream.log.table} ends before the topic {stream.topic!r} begins: the messages between are "
+            f"in neither ({'; '.join(gaps)})",
+            where=f"source {stream.name}",
+            remedy="append them to the log, or begin without them: ./fs stream start JOB --accept-gap",
+            code="log-gap",
+        )
 
 
 def _read_log(catalog: Catalog, plan: GroupPlan) -> tuple[int, int, dict[int, int]] | None:

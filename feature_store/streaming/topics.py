@@ -12,7 +12,7 @@ from feature_store.errors import NotFoundError, StackError
 from feature_store.kafka_address import kafka_client
 
 if TYPE_CHECKING:
-    from confluent_kafka import Consumer, TopicPartition
+    from confluent_kafka import Consumer, Message, TopicPartition
     from confluent_kafka.admin import AdminClient
 
 ANSWER_SECONDS = 10.0
@@ -98,6 +98,26 @@ class Topics:
                 elif error.code() != KafkaError._PARTITION_EOF:  # noqa: SLF001 - what is left are marks of transactions
                     raise KafkaException(error)
         return found
+
+    def messages(self, topic: str, begin: Mapping[int, int]) -> Iterator[Message]:
+        """The messages of a topic from an offset of each partition up to what is its end when the call begins."""
+        from confluent_kafka import KafkaException, TopicPartition
+
+        ends = {number: place.end for number, place in self.offsets(topic).items()}
+        left = {number for number, first in begin.items() if first < ends.get(number, 0)}
+        with self._consumer() as consumer:
+            consumer.assign([TopicPartition(topic, number, begin[number]) for number in left])
+            while left:
+                message = consumer.poll(ANSWER_SECONDS)
+                if message is None:
+                    raise self._down(TimeoutError(f"no message of {topic} within {ANSWER_SECONDS:g} s"))
+                partition, offset = message.partition(), message.offset()
+                if partition is None or offset is None or message.error() is not None:
+                    raise self._down(KafkaException(message.error()))
+                if offset < ends[partition]:
+                    yield message
+                if offset >= ends[partition] - 1:
+                    left.discard(partition)
 
     def _admin(self) -> AdminClient:
         from confluent_kafka.admin import AdminClient

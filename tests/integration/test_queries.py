@@ -12,12 +12,16 @@ from hypothesis import strategies as st
 from feature_store import EMBEDDING, FLOAT, INT, STRING, TIMESTAMP, BatchSource, Entity, Feature, FeatureGroup
 from feature_store.compile.reference import run_reference
 from feature_store.compile.span import Span
+from feature_store.compile.spark import compile_spark
 from feature_store.dtypes import DType, from_micros
 from feature_store.duration import DAY, HOUR
+from feature_store.offline import queried
 from feature_store.plan.build import build_plan
 from tests.integration.compared import assert_same_rows
 from tests.integration.engine_cases import SCHEMA, START, USER, USER_WORD
-from tests.integration.in_spark import IN_SPARK, in_spark
+from tests.integration.in_spark import IN_SPARK, in_spark, show
+from tests.unit.compile.query_cases import OF_EACH_USER, all_groups, group_of_users, rows_of_every_kind
+from tests.unit.compile.query_cases import SPAN as QUERY_SPAN
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -72,6 +76,34 @@ def test_queries_at_every_instant(quick: SparkSession, data: st.DataObject, quer
     plan, span = build_plan(group), Span(START - 2 * HOUR, START + 3 * HOUR)
     rows = {"products": products, "categories": categories}
     assert_same_rows(in_spark(quick, plan, rows, span), run_reference(plan, rows, span), plan.keys)
+
+
+@pytest.mark.parametrize("most", [1, 12, 60])
+def test_a_span_in_parts_gives_the_rows_of_one_statement(
+    quick: SparkSession, monkeypatch: pytest.MonkeyPatch, most: int
+) -> None:
+    """Also where a part has one instant only; no statement makes more copies than it may, or than it must."""
+    monkeypatch.setattr(queried, "MOST_COPIES", most)
+    rows, plan = rows_of_every_kind(), build_plan(group_of_users(OF_EACH_USER[9]))
+    show(quick, plan, rows)
+    count = sum(map(len, rows.values()))
+    parts = list(queried.parts_of(QUERY_SPAN, plan.slide, count))
+    assert len(parts) == {1: 5, 12: 5, 60: 3}[most]
+    for part in parts:
+        copies = compile_spark(plan, part).rpartition("\nSELECT ")[0] + (
+            "\nSELECT (SELECT count(*) FROM orders) + (SELECT count(*) FROM users)"
+        )
+        assert quick.sql(copies).collect()[0][0] <= max(most, count)
+    found = queried.queried_rows(quick, plan, QUERY_SPAN, count).toArrow().to_pylist()
+    assert_same_rows(found, run_reference(plan, rows, QUERY_SPAN), plan.keys)
+
+
+def test_every_construct_and_function(quick: SparkSession) -> None:
+    rows = rows_of_every_kind()
+    for group in all_groups():
+        plan = build_plan(group)
+        found = in_spark(quick, plan, rows, QUERY_SPAN)
+        assert_same_rows(found, run_reference(plan, rows, QUERY_SPAN), plan.keys)
 
 
 def test_a_query_with_a_composite_key(quick: SparkSession) -> None:

@@ -7,6 +7,7 @@ from typing import get_args
 
 from feature_store.dsl.aggregation import Function, agg
 from feature_store.plan.expression_functions import FUNCTIONS
+from feature_store.plan.query_language import AGGREGATES, RANKINGS, SCALARS
 from feature_store.settings import REPOSITORY
 
 _SECTIONS = (REPOSITORY / "docs" / "language.md").read_text(encoding="utf-8").split("\n## ")[1:]
@@ -28,3 +29,9 @@ def test_every_aggregation_is_there() -> None:
 def test_every_function_is_there() -> None:
     calls = {usage for cell in first_cells("Expressions") for usage in re.findall(r"`(\w+\(.*?\))`", cell)}
     assert calls == {function.usage for function in FUNCTIONS.values()}
+
+
+def test_every_function_of_queries_is_there() -> None:
+    functions = SECTIONS["Queries"].partition("| functions |")[2]
+    named = re.findall(r"`(\w+)`", functions)
+    assert sorted(named) == sorted([*AGGREGATES, *RANKINGS, *SCALARS])

@@ -11,6 +11,7 @@ import dagster as dg
 from confluent_kafka import Producer
 from dagster._core.definitions.sensor_definition import SensorExecutionData
 
+from feature_assets.dead_letters import dead_letter_check
 from feature_assets.keys import online_key
 from feature_assets.online import fresh_check, online_asset
 from feature_assets.sources import source_specs
@@ -24,6 +25,7 @@ from feature_store.settings import Settings
 from feature_store.streaming.jobs import Streams
 from resources.spark import SparkResource
 from resources.store import FeatureStoreResource
+from sensors.dead_letters import dead_letter_sensors
 from sensors.freshness import freshness_sensors
 from sensors.streams import PROGRESS, SUPERVISOR, stream_sensors
 
@@ -77,10 +79,10 @@ class Project:
                 online_asset(PLAN, "visits"),
                 reconcile_asset(PLAN, "visits", chunk=30),
             ],
-            asset_checks=[fresh_check(PLAN)],
+            asset_checks=[fresh_check(PLAN), dead_letter_check(VISITS)],
             jobs=jobs,
             schedules=stream_schedules([PLAN]),
-            sensors=[*stream_sensors([PLAN], jobs), *freshness_sensors([PLAN])],
+            sensors=[*stream_sensors([PLAN], jobs), *freshness_sensors([PLAN]), *dead_letter_sensors([PLAN])],
             resources={"spark": SparkResource(), "store": FeatureStoreResource(definitions=PACKAGE)},
             executor=dg.in_process_executor,
         )

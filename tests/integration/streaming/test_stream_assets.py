@@ -16,6 +16,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import dagster as dg
 import pytest
 import sqlalchemy as sa
 from click.testing import CliRunner, Result
@@ -28,6 +29,7 @@ from feature_store.settings import Settings
 from feature_store.streaming import commands
 from feature_store.streaming.dead_letters import read_dead_letters
 from feature_store.streaming.topics import Topics
+from sensors.alerts import Watched, find_problems
 from sensors.streams import PROGRESS
 from tests.integration.streaming.stream_project import (
     GROUP,
@@ -266,9 +268,19 @@ def test_dead_letters_are_sent_again(project: Project, eventually: Callable[...,
         return read_dead_letters(project.store.catalog, "visits", "malformed").num_rows
 
     eventually(lambda: letters() == 1, seconds=30)
+    (counted,) = project.tick("dead_letters").asset_events
+    assert isinstance(counted, dg.AssetCheckEvaluation)
+    assert counted.metadata["malformed (1 h)"].value == 1.0
+    assert counted.passed == (counted.metadata["share"].value <= 0.01)
+    assert project.tick("dead_letters").asset_events == []
+    problems = {problem.key for problem in find_problems(project.instance, Watched.of([PLAN]))}
+    assert ("check source/visits_log:dead_letters" in problems) == (not counted.passed)
+    assert "1 malformed" in fs("dead-letters").stdout
     assert fs("replay", "visits", "--dry-run").stdout == "1 dead letters would be sent to their topic again\n"
-    assert project.run("stream_replay", source="visits").success
+    done = project.run("stream_replay", source="visits")
+    assert done.success
     eventually(lambda: letters() == 2, seconds=60)
+    assert f"Dagster run {done.run_id}: 1 malformed replayed, done" in fs("dead-letters").stdout
 
 
 def test_the_reconcile_finds_the_same_rows(project: Project, eventually: Callable[..., None]) -> None:

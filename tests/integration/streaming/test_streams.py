@@ -18,9 +18,10 @@ from feature_store.duration import DAY, SECOND
 from feature_store.offline.reconcile import reconcile_span
 from feature_store.plan.build import build_plan
 from feature_store.settings import Settings
-from feature_store.streaming.dead_letters import read_dead_letters, replay
+from feature_store.streaming.dead_letters import read_dead_letters
 from feature_store.streaming.jobs import Streams, target_of
 from feature_store.streaming.progress import job_states
+from feature_store.streaming.replay import replay
 from tests.integration.streaming.stream_cases import (
     AVRO,
     QUIET,

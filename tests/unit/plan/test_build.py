@@ -20,6 +20,7 @@ from feature_store import (
     FeatureView,
     agg,
 )
+from feature_store.compile.query_binding import check_queries
 from feature_store.dsl.collect import Project, load_project
 from feature_store.errors import DefinitionError, DefinitionErrors
 from feature_store.plan.build import build_plan
@@ -233,13 +234,32 @@ def test_columns_that_a_query_does_have() -> None:
     for query in (
         "SELECT user_id, fee AS user_x FROM orders WHERE as_of > ts AND Amount > 1",
         "SELECT user_id, fee AS part, part + 1 AS user_x FROM orders",
-        "SELECT O.user_id, named_struct('a', fee) AS s, s.a AS user_x FROM orders o",
+        "WITH p AS (SELECT user_id, named_struct('a', fee) AS s FROM orders) SELECT P.user_id, s.a AS user_x FROM p",
         "SELECT user_id, size(filter(array(fee, amount), x -> x > 1)) AS user_x FROM orders",
         "WITH a AS (SELECT user_id, sum(fee) AS f FROM orders GROUP BY user_id), "
         "b AS (SELECT a.user_id, a.f + o.fee AS g FROM a JOIN orders o ON o.user_id = a.user_id) "
         "SELECT b.user_id, count(*) FILTER (WHERE g > 1) AS user_x FROM b GROUP BY b.user_id HAVING user_x > 1",
     ):
         build_plan(group(source=None, query=query, sources=[ORDERS], features=[Feature("user_x", dtype=FLOAT)]))
+
+
+@pytest.mark.parametrize(
+    ("query", "part"),
+    [
+        ("SELECT user_id, fee AS user_x FROM orders o JOIN orders p ON p.user_id = o.user_id", "Ambiguous"),
+        ("SELECT user_id, fee AS user_x FROM orders GROUP BY user_id", "GROUP BY"),
+        ("SELECT user_id, fee + status AS user_x FROM orders", "VARCHAR"),
+        ("SELECT user_id, sum(max(fee)) AS user_x FROM orders GROUP BY user_id", "nested"),
+    ],
+)
+def test_a_query_that_cannot_be_run_is_refused(query: str, part: str) -> None:
+    plan = build_plan(group(source=None, query=query, sources=[ORDERS], features=[Feature("user_x", dtype=FLOAT)]))
+    with pytest.raises(DefinitionErrors) as caught:
+        check_queries([build_plan(group()), plan])
+    (error,) = caught.value.errors
+    assert error.code == "query"
+    assert "test_build.py:" in error.where
+    assert part in error.message
 
 
 def test_features_are_named_with_their_own_place() -> None:

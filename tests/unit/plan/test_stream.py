@@ -23,7 +23,7 @@ from feature_store import (
     session,
 )
 from feature_store.dsl.collect import Project
-from feature_store.duration import MINUTE, SECOND
+from feature_store.duration import HOUR, MINUTE, SECOND
 from feature_store.errors import DefinitionError, DefinitionErrors
 from feature_store.plan.build import build_plan
 from feature_store.plan.lineage import feature_lineage
@@ -81,6 +81,14 @@ def test_defaults_of_streams() -> None:
     assert group(freshness="30s").freshness_size == 30 * SECOND
 
 
+@pytest.mark.parametrize(("given", "size"), [(None, 2 * SECOND), ("0s", 0), ("500ms", SECOND // 2), ("1h", HOUR)])
+def test_any_availability_delay_is_right(given: str | None, size: int) -> None:
+    """Two seconds unless given: what serving is taken to need until a row of a stream is readable."""
+    assert build_plan(group(availability_delay=given)).schema.availability_delay == size
+    batch = group(source=log(table="raw.clicks"), slide="1m", availability_delay=given)
+    assert build_plan(batch).schema.availability_delay == (0 if given is None else size)
+
+
 def test_a_history_is_the_log_in_force() -> None:
     history = log(table="raw.clicks")
     assert build_plan(group(source=stream(history=history))).sources == (history,)
@@ -90,7 +98,6 @@ def test_a_history_is_the_log_in_force() -> None:
     ("changes", "code"),
     [
         ({"emit": "snapshot"}, "emit"),
-        ({"availability_delay": "1s"}, "availability-delay"),
         ({"slide": "500ms"}, "slide"),
         ({"slide": "0s"}, "slide"),
         ({"slide": "7s"}, "slide"),
@@ -133,9 +140,8 @@ def test_what_is_at_the_edge_is_right() -> None:
 
 
 def test_messages_teach() -> None:
-    found = refusals(group(emit="snapshot", availability_delay="2s"))
+    found = refusals(group(emit="snapshot"))
     assert "a stream writes rows on change" in found["emit"].message
-    assert "rows are served as they come: 500ms after their feature timestamp" in found["availability-delay"].message
     assert (
         "or leave it out: then it is events.clicks"
         in refusals(group(source=stream(history=log(path="x"))))["history"].remedy

@@ -1,5 +1,8 @@
 WITH grid AS (
-  SELECT explode(sequence(1728086400000000L, 1729728000000000L, 86400000000L)) AS t
+  SELECT t, timestamp_micros(t) AS as_of
+  FROM (
+    SELECT explode(sequence(1728086400000000L, 1729728000000000L, 86400000000L)) AS t
+  )
 ),
 `clicks` AS (
   WITH cleaned AS (
@@ -21,7 +24,7 @@ WITH grid AS (
     )
     WHERE (`id` IS NULL OR _before IS NULL OR _before < _at - 604800000000L)
   )
-  SELECT cleaned.* EXCEPT (_at), timestamp_micros(grid.t) AS as_of
+  SELECT cleaned.* EXCEPT (_at), grid.as_of
   FROM grid JOIN cleaned ON cleaned._at < grid.t
 ),
 answers AS (

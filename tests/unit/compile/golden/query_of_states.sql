@@ -1,5 +1,8 @@
 WITH grid AS (
-  SELECT explode(sequence(1728086400000000L, 1729728000000000L, 86400000000L)) AS t
+  SELECT t, timestamp_micros(t) AS as_of
+  FROM (
+    SELECT explode(sequence(1728086400000000L, 1729728000000000L, 86400000000L)) AS t
+  )
 ),
 `clicks` AS (
   WITH cleaned AS (
@@ -22,7 +25,7 @@ WITH grid AS (
     WHERE (`id` IS NULL OR _before IS NULL OR _before < _at - 604800000000L)
   )
   SELECT * EXCEPT (_newest) FROM (
-    SELECT cleaned.* EXCEPT (_at), timestamp_micros(grid.t) AS as_of,
+    SELECT cleaned.* EXCEPT (_at), grid.as_of,
       row_number() OVER (PARTITION BY `user_id`, `word`, grid.t ORDER BY _at DESC, `id` DESC) AS _newest
     FROM grid JOIN cleaned ON cleaned._at < grid.t
       AND `user_id` IS NOT NULL
@@ -40,7 +43,7 @@ WITH grid AS (
     WHERE `ts` < timestamp_micros(1729728000000000)
   )
   SELECT * EXCEPT (_newest) FROM (
-    SELECT cleaned.* EXCEPT (_at), timestamp_micros(grid.t) AS as_of,
+    SELECT cleaned.* EXCEPT (_at), grid.as_of,
       rank() OVER (PARTITION BY grid.t ORDER BY _at DESC) AS _newest
     FROM grid JOIN cleaned ON cleaned._at < grid.t
   )

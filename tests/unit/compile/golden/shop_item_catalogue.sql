@@ -1,5 +1,8 @@
 WITH grid AS (
-  SELECT explode(sequence(1728003600000000L, 1729728000000000L, 3600000000L)) AS t
+  SELECT t, timestamp_micros(t) AS as_of
+  FROM (
+    SELECT explode(sequence(1728003600000000L, 1729728000000000L, 3600000000L)) AS t
+  )
 ),
 `products` AS (
   WITH cleaned AS (
@@ -11,7 +14,7 @@ WITH grid AS (
     FROM `products`
     WHERE `listed_at` < timestamp_micros(1729728000000000)
   )
-  SELECT cleaned.* EXCEPT (_at), timestamp_micros(grid.t) AS as_of
+  SELECT cleaned.* EXCEPT (_at), grid.as_of
   FROM grid JOIN cleaned ON cleaned._at < grid.t
 ),
 answers AS (
