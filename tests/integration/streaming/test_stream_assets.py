@@ -98,9 +98,10 @@ def test_what_is_not_there_yet_skips_the_tick(project: Project, monkeypatch: pyt
 
 
 def test_a_job_that_flink_refuses_fails_the_tick(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("FS_FLINK_PYTHON", "/bin/false")
-    with pytest.raises(StackError, match="Flink does not take the job"):
-        project.supervise()
+    with monkeypatch.context() as patch:
+        patch.setenv("FS_FLINK_PYTHON", "/bin/false")
+        with pytest.raises(StackError, match="Flink does not take the job"):
+            project.supervise()
     assert project.live() == []
 
 
