@@ -62,6 +62,11 @@ class RecordingReporter:
         self.records.append(record)
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--sequences", type=int, default=50, help="how many sequences of each life to simulate")
+    parser.addoption("--seed", type=int, default=0, help="of the simulated sequences")
+
+
 @pytest.fixture
 def report() -> RecordingReporter:
     return RecordingReporter()

@@ -1,0 +1,18 @@
+"""The services of the simulation are those of the integration tests; says how much was simulated."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.integration.conftest import catalog, harness, redis
+from tests.simulation.batch_life import STEPS
+
+__all__ = ["catalog", "harness", "redis"]
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Says which steps the sequences took."""
+    if STEPS:
+        terminalreporter.section("simulated")
+        for what, count in sorted(STEPS.items()):
+            terminalreporter.line(f"{count:6,} {what}")

@@ -1,0 +1,205 @@
+"""The life of a streaming group: a state machine whose steps are everything that can happen to it, in any order."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
+
+from feature_store import INT, STRING, TIMESTAMP, Entity, Feature, FeatureGroup, StreamSource, agg, session
+from feature_store.compile.span import Span
+from feature_store.dtypes import from_micros
+from feature_store.duration import DAY, HOUR, MINUTE
+from feature_store.online.materialize import materialize
+from feature_store.plan.build import build_plan
+from tests.integration.kernel_harness import KernelHarness
+from tests.simulation.batch_life import BEGIN, STEPS, deaths, users
+from tests.simulation.batch_run import reference_rows
+from tests.simulation.faults import Effects, dying_after
+from tests.simulation.group_store import GroupStore, Services, corrections, rewrite
+from tests.simulation.oracle import Row, same_values, standing
+from tests.simulation.stream_job import Message, StreamJob
+from tests.simulation.update_loader import UpdateLoader
+
+delays = st.sampled_from([0, 0, 3, 9, 25, 65, 90, 3 * 24 * 60])
+"""How many minutes an event is behind the clock."""
+EVENTS = {"user_id": STRING, "amount": INT, "ts": TIMESTAMP}
+
+
+class StreamLife(RuleBasedStateMachine):
+    """A group with a sliding window and a session over a stream."""
+
+    services: Services
+    harness: KernelHarness
+
+    @initialize(ttl=st.sampled_from([None, "8h"]), buckets=st.sampled_from([1, 3]))
+    def begin(self, ttl: str | None, buckets: int) -> None:
+        name = uuid.uuid4().hex[:12]
+        stream = StreamSource(
+            f"s{name}", topic=name, event_timestamp="ts", schema=EVENTS,
+            max_out_of_orderness="10m", allowed_lateness="1h",
+        )  # fmt: skip
+        group = FeatureGroup(
+            f"user_{name}", entity=Entity("user", join_key="user_id", dtype=STRING), source=stream,
+            owner="team:test", slide="10m", ttl=ttl, buckets=buckets,
+            features=[
+                Feature("user_click_count_1h", agg.count(), window="1h", dtype=INT, default=0),
+                Feature("user_click_sum_session", agg.sum("amount"), window=session("30m"), dtype=INT),
+            ],
+        )  # fmt: skip
+        self.plan = build_plan(group)
+        self.store = GroupStore(self.services, self.plan.schema, BEGIN + HOUR)
+        self.job = StreamJob(self.harness, self.store, self.plan)
+        self.loader = UpdateLoader(self.store, self.job.updates)
+        self.loader.begin_at(0)
+        self.planned: list[str] = []
+        self.dump: dict[bytes, bytes] = {}
+        self.store.table()
+
+    def _step(self, name: str, minutes: int = 1) -> None:
+        STEPS[name] += 1
+        self.store.now += minutes * MINUTE
+
+    @rule(events=st.lists(st.tuples(users, delays, st.integers(1, 3)), min_size=1, max_size=6))
+    def events_arrive(self, events: list[tuple[str, int, int]]) -> None:
+        """In time, late, later than allowed, or days late."""
+        self._step("events arrive")
+        for user, behind, amount in events:
+            self.store.now += MINUTE
+            at = max(self.store.now - behind * MINUTE, BEGIN)
+            self.job.topic.append(Message(at, {"user_id": user, "amount": amount, "ts": from_micros(at)}))
+
+    @rule(minutes=st.sampled_from([5, 20, 70, 300, 1500]))
+    def time_passes(self, minutes: int) -> None:
+        """A heartbeat tells the job."""
+        self._step("time passes", minutes)
+        self.job.topic.append(Message(self.store.now))
+
+    @rule(messages=st.integers(1, 8), completes=st.booleans())
+    def job_processes(self, messages: int, completes: bool) -> None:
+        """And completes a checkpoint after it, or not."""
+        self._step("job processes")
+        self.job.process(messages)
+        if completes:
+            self.job.checkpoint()
+
+    @rule(back=st.sampled_from([0, 0, 0, 1, 3]))
+    def job_is_restored(self, back: int) -> None:
+        self._step("job is restored")
+        self.job.restore(back)
+
+    @rule(updates=st.integers(1, 6), death=deaths)
+    def loader_loads(self, updates: int, death: int | None) -> None:
+        self._step("loader loads")
+        if self.loader.place is None:
+            self._refill()
+        with dying_after(Effects(death), self.services.catalog, self.services.redis):
+            self.loader.load(updates)
+
+    @rule(back=st.integers(1, 10))
+    def loader_starts_from_older_place(self, back: int) -> None:
+        self._step("loader starts from an older place")
+        if (place := self.loader.place) is not None:
+            self.loader.begin_at(max(0, place - back))
+
+    @rule(what=st.sampled_from(["Redis is saved", "Redis goes back", "Redis loses everything"]))
+    def redis_fails(self, what: str) -> None:
+        """It goes back to what was on disk: later writes are lost, the places of the loader with them."""
+        self._step(what)
+        redis = self.services.redis
+        if what == "Redis is saved":
+            self.dump = {key: redis.dump(key) for key in redis.scan_iter(f"{self.store.schema.id}:*", count=10_000)}
+            return
+        self._forget()
+        for key, value in self.dump.items() if what == "Redis goes back" else ():
+            redis.restore(key, 0, value)
+
+    def _forget(self) -> None:
+        for key in self.services.redis.scan_iter(f"{self.store.schema.id}:*", count=10_000):
+            self.services.redis.delete(key)
+
+    @rule(full=st.sampled_from([False, False, True]), death=deaths)
+    def is_materialized(self, full: bool, death: int | None) -> None:
+        self._step("is materialized")
+        with dying_after(Effects(death), self.services.catalog, self.services.redis):
+            self._materialize(full)
+
+    def _materialize(self, full: bool) -> None:
+        materialize(
+            self.services.catalog, self.services.redis, self.store.schema, now=from_micros(self.store.now), full=full
+        )
+
+    def _refill(self) -> None:
+        """What the loader does where Redis does not know its place: the table, then what it may not have yet."""
+        self._materialize(full=True)
+        self.loader.begin_at(len(self.job.updates) - len(self.job.pending))
+
+    @rule(day=st.integers(0, 3))
+    def day_is_reconciled(self, day: int) -> None:
+        self._step("day is reconciled")
+        self._reconcile(day)
+
+    def _reconcile(self, day: int) -> None:
+        """Adds what batch computes differently from the log, once the day is settled."""
+        stream = self.plan.stream
+        assert stream is not None
+        span = Span(BEGIN + day * DAY, BEGIN + (day + 1) * DAY)
+        if self.store.now < span.until + stream.out_of_orderness_size + stream.lateness_size:
+            return
+        right = reference_rows(self.store, self.plan, span, self._events())
+        added = corrections(self.store.rows(), right, span.after, span.until, self.store.now)
+        if added:
+            self.store.table().append(self.store.arrow(added))
+            self.store.note_written()
+
+    def _events(self) -> list[Row]:
+        return [message.row for message in self.job.topic if message.row is not None]
+
+    @rule(commits=st.booleans())
+    def compaction_runs(self, commits: bool) -> None:
+        """It is planned, and committed when more has happened; not if its files are gone by then."""
+        self._step("compaction is committed" if commits else "compaction is planned")
+        table = self.store.table()
+        files = [task.file.file_path for task in table.scan().plan_files()]
+        if not commits:
+            self.planned = files
+        elif self.planned and set(self.planned) <= set(files):
+            rewrite(table, self.planned)
+            self.planned = []
+
+    @rule()
+    def quiet(self) -> None:
+        """Everybody catches up and the day ends; then all is compared."""
+        self._step("quiet moment")
+        stream = self.plan.stream
+        assert stream is not None
+        day = (self.store.now - BEGIN) // DAY
+        self.store.now = BEGIN + (day + 1) * DAY + 2 * HOUR
+        self.job.topic.append(Message(self.store.now))
+        self.job.process(len(self.job.topic))
+        self.job.checkpoint()
+        for settled in range(day + 1):
+            self._reconcile(settled)
+        if self.loader.place is None:
+            self._refill()
+        self.loader.load(len(self.job.updates))
+        self._materialize(full=False)
+        self._check_offline(Span(BEGIN, BEGIN + (day + 1) * DAY))
+        self.store.now += MINUTE
+        self.store.check()
+
+    def _check_offline(self, span: Span) -> None:
+        stands: dict[tuple[str, int], Any] = standing(self.store.rows())
+        wanted = {(row.key, row.timestamp): row for row in reference_rows(self.store, self.plan, span, self._events())}
+        stands = {place: row for place, row in stands.items() if span.after < place[1] <= span.until}
+        assert stands.keys() == wanted.keys(), (sorted(stands), sorted(wanted))
+        for place, row in wanted.items():
+            assert same_values(stands[place].values, row.values), (place, stands[place], row)
+
+    def teardown(self) -> None:
+        if hasattr(self, "store"):
+            self.quiet()
+            self._forget()
+            self.services.catalog.drop_table(self.store.schema.table)
