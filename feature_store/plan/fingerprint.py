@@ -50,7 +50,7 @@ def state_fingerprint_of(group: FeatureGroup, rows: WindowedRows) -> str:
         "aggregates": sorted(_aggregate(aggregate) for aggregate in rows.aggregates),
     }
     if source.event_id is not None:
-        kept["copies"] = _copies(source)
+        kept["copies"] = source.deduplicate_size
     return _hash(kept)
 
 

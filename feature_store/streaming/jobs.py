@@ -153,10 +153,10 @@ class Streams:
         return ours[0] if ours else None
 
     def _first_start(self, wanted: Wanted, accept_gap: bool) -> Start:
+        stream = wanted.stream
+        kept = self.topics.offsets(stream.topic)  # a job without its topic is not started
         if wanted.plan is None:
             return Start()
-        stream = wanted.stream
-        kept = self.topics.offsets(stream.topic)
         read_by_log = self.topics.committed(consumer_group(log_name(stream)), stream.topic, list(kept))
         return take_over(self.catalog, wanted.plan, kept, read_by_log, accept_gap)
 
