@@ -9,9 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from feature_store.compile.kernel_spec import in_kernel_order, kernel_inputs, kernel_spec
+from feature_store.compile.kernel_spec import in_kernel_order, kernel_spec
 from feature_store.dtypes import TIMESTAMP, from_micros
 from feature_store.offline.maintenance import FLINK_JOB
+from feature_store.plan.event_inputs import event_inputs
 from feature_store.plan.nodes import GroupPlan, WindowedRows
 from tests.integration.kernel_harness import KernelHarness
 from tests.integration.kernel_play import kernel_event
@@ -61,7 +62,7 @@ class StreamJob:
         for message in batch:
             self.newest = max(message.at, message.at if self.newest is None else self.newest)
             step: dict[str, Any] = {"watermark": (self.newest - stream.out_of_orderness_size) // 1000 - 1}
-            event = None if message.row is None else kernel_event(self.plan, kernel_inputs(self.plan.rows), message.row)
+            event = None if message.row is None else kernel_event(self.plan, event_inputs(self.plan.rows), message.row)
             steps.append(step if event is None else {"event": event, **step})
         steps_so_far = (*self.state.steps, *steps)
         answer = self.harness.run(kernel_spec(self.plan), steps_so_far, ends=False)

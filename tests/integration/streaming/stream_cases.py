@@ -197,10 +197,10 @@ class Sender:
         if chance > 0.98:
             lag = pick.randrange(8 * SECOND, 12 * SECOND)
         event = event_at(pick, time.time_ns() // 1000 - lag, self.users)
-        if pick.random() < 0.005:
+        if self.good % 150 == 100:
             event["user_id"] = None
             self.nobody += 1
-        elif self.written is as_json and pick.random() < 0.006:
+        elif self.written is as_json and self.good % 150 == 50:
             event["step"] = 2**62
             self.overflowing += 1
         self._produce(event)

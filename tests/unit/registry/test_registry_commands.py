@@ -6,13 +6,13 @@ import os
 
 import pytest
 
-from feature_store.registry.commands import _user_name
+from feature_store.registry.commands import user_name
 
 
 def test_whoever_has_no_name_is_recorded_as_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
     for variable in ("LOGNAME", "USER", "LNAME", "USERNAME"):
         monkeypatch.delenv(variable, raising=False)
     monkeypatch.setattr(os, "getuid", lambda: 3_999_999_999)  # as in a container that is given any user id
-    assert _user_name() == "unknown"
+    assert user_name() == "unknown"
     monkeypatch.setenv("USER", "ann")
-    assert _user_name() == "ann"
+    assert user_name() == "ann"
