@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from pyiceberg.exceptions import CommitFailedException
 from pyiceberg.table import Table, Transaction
@@ -33,6 +34,21 @@ def commit(table: Table, change: Callable[[Transaction], None]) -> None:
                 raise
             time.sleep(min(_FIRST_WAIT * 2**attempt, _LONGEST_WAIT) * random.uniform(0.5, 1))
             table.refresh()
+
+
+@contextmanager
+def commit_once(table: Table) -> Iterator[Transaction]:
+    """A transaction that fails where somebody else has committed meanwhile, also if it adds files.
+
+    pyiceberg repeats such a commit by itself: it adds the files to what is there then, but sets the properties as they
+    were made in view of the older metadata, and what others have noted there would be lost.
+
+    Raises:
+        CommitFailedException: if somebody else has committed.
+    """
+    with table.transaction() as transaction:
+        yield transaction
+        transaction._snapshot_producers.clear()  # noqa: SLF001 - without them it is not repeated
 
 
 def tag_snapshot(table: Table, snapshot: int, tag: str) -> None:

@@ -27,7 +27,7 @@ from feature_store.duration import DAY, MILLISECOND
 from feature_store.errors import ConflictError
 from feature_store.offline.catalog import CATALOG
 from feature_store.offline.history import Consistency, additions, compare, count, first_rows
-from feature_store.offline.refs import commit
+from feature_store.offline.refs import commit, commit_once
 from feature_store.offline.snapshots import changed_files, time_bounds
 from feature_store.offline.standing import inside, inside_filter, standing_sql
 from feature_store.plan.nodes import GroupPlan
@@ -101,7 +101,7 @@ def publish(
             continue  # `main` may have moved again while they were written
         before = table.metadata_location
         try:
-            with table.transaction() as transaction:
+            with commit_once(table) as transaction:
                 if moved:
                     _add_files(transaction, table, staged)
                 else:

@@ -60,7 +60,7 @@ def simulate(request: pytest.FixtureRequest) -> Simulate:
                 deadline=None,
                 database=None,
                 report_multiple_bugs=False,
-                phases=[Phase.generate],
+                phases=[Phase.generate, Phase.shrink],
                 suppress_health_check=list(HealthCheck),
             ),
         )
