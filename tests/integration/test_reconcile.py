@@ -91,6 +91,7 @@ class Clicks:
             owner="team:test",
             start="2026-03-01",
             slide="1h",
+            availability_delay="0s",
             buckets=2,
             features=FEATURES,
         )
