@@ -6,9 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, Phase, seed, settings
@@ -16,21 +14,12 @@ from hypothesis.stateful import RuleBasedStateMachine, run_state_machine_as_test
 from pyiceberg.catalog import Catalog
 from redis import Redis
 
-from feature_store.dtypes import from_micros
-from feature_store.offline.materialize import materialize_span
-from feature_store.plan.nodes import GroupPlan
-from feature_store.settings import Settings
 from tests.integration.kernel_harness import KernelHarness
 from tests.simulation.batch_life import BatchLife
-from tests.simulation.group_store import GroupStore, Services
+from tests.simulation.group_store import Services
 from tests.simulation.stream_life import StreamLife
 
-if TYPE_CHECKING:
-    from pyspark.sql import SparkSession
-
 STEPS_OF_A_SEQUENCE = 30
-SPARKS_SHARE = 25
-"""One of so many sequences of a batch group is computed by Spark, each of whose runs takes seconds."""
 
 Simulate = Callable[[type[RuleBasedStateMachine], int], None]
 
@@ -74,22 +63,6 @@ def test_life_of_a_batch_group(services: Services, simulate: Simulate, sequences
 
     Life.services = services
     simulate(Life, sequences)
-
-
-def test_life_of_a_batch_group_computed_by_spark(
-    stack: Settings, quick: SparkSession, services: Services, simulate: Simulate, sequences: int
-) -> None:
-    def run(store: GroupStore, plan: GroupPlan, after: int, until: int) -> None:
-        instant = from_micros(store.now)
-        done = materialize_span(quick, stack, services.catalog, plan, from_micros(after), from_micros(until))
-        assert done.snapshot_id
-        assert instant + timedelta(0) == instant
-
-    class Life(BatchLife):
-        compute = staticmethod(run)
-
-    Life.services = services
-    simulate(Life, sequences // SPARKS_SHARE)
 
 
 def test_life_of_a_streaming_group(
