@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 import dagster as dg
 
 from feature_assets.metadata import run_metadata
+from feature_store.offline.history import Consistency
 from feature_store.offline.materialize import Materialization
 from feature_store.offline.profile import FeatureProfile, Profile
 from feature_store.offline.sources import InputCounts
@@ -19,7 +20,8 @@ WORDS = FeatureProfile("user_words_7d", 3, 0.75)
 def shown(*features: FeatureProfile, preview: list[dict[str, object]]) -> dict[str, dg.MetadataValue[object]]:
     profile = Profile(4, 2, 0, features)
     counts = InputCounts("orders", 9, 0, 0, 0, age=None)
-    done = Materialization("users@1", "features.users_v1", 17, profile, (counts,), "SELECT 1", 0.5)
+    found = Consistency(4, 0, missing=4, extra=0, mismatched=0, by_feature={})
+    done = Materialization("users@1", "features.users_v1", 17, profile, found, (counts,), "SELECT 1", 0.5)
     result = dg.AssetMaterialization("users", metadata=run_metadata(done, preview))
     return dict(result.metadata)
 
