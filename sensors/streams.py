@@ -125,6 +125,8 @@ def _set_right(
     deadline = time.monotonic() + STARTING_SECONDS
     for name in streams.wanted:
         if name in settled:
+            if settled[name].did == "kept":
+                problems.append(_kept(settled[name]))
             if settled[name].did == "is stopped":
                 said.append(f"{name} was stopped on purpose: ./fs stream start lets it run")
             continue
@@ -139,10 +141,20 @@ def _set_right(
             else:
                 problems.append(error)
             continue
+        problems += [_kept(outcome) for outcome in outcomes if outcome.did == "kept"]
         did = outcomes[0].did if outcomes else "another process is at the job"
         said.append(f"{name}: {did}")
         context.log.info(said[-1])
     return said, problems
+
+
+def _kept(outcome: Outcome) -> StackError:
+    return StackError(
+        outcome.record.message,
+        where=f"job {outcome.name}",
+        remedy="correct the definition; or try it again: ./fs stream restart",
+        code="job-kept",
+    )
 
 
 def _failing(streams: Streams, outcome: Outcome) -> StackError:

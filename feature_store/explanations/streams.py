@@ -141,9 +141,17 @@ STREAM_JOBS = (
     ),
     Explanation(
         "log-columns",
-        "The table of an event log has other columns than the stream",
-        "The table exists and lacks a column that Flink would write.",
-        "Name another table in history=, or add the column to the table.",
+        "The table of an event log has a column of another type than the stream",
+        "Columns that a source gains are added to the table of its log. A type cannot change: the events that are "
+        "there have the old one. The jobs of the source go on as they were.",
+        "Name another table in history=, or give the column the type that it has in the table.",
+    ),
+    Explanation(
+        "job-kept",
+        "A changed stream job did not come up, and the one before goes on",
+        "Flink took the changed job and could not start it, for instance because it cannot read the state of the one "
+        "before. That one goes on from the savepoint that it stopped with; it computes what the old definition says.",
+        "Correct the definition. If the cause was elsewhere, try it again: ./fs stream restart user_activity@1.",
     ),
     Explanation(
         "kafka-refused",

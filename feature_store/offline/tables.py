@@ -57,20 +57,41 @@ def ensure_table(catalog: Catalog, schema: GroupSchema) -> Table:
         table = catalog.load_table(schema.table)
     except NoSuchTableError:
         return _create(catalog, schema, wanted)
+    evolve_table(
+        table,
+        wanted,
+        where=f"group {schema.id}",
+        remedy=f"give the group version {schema.version + 1}",
+        code="type-change",
+    )
+    return table
+
+
+def evolve_table(table: Table, wanted: pa.Schema, *, where: str, remedy: str, code: str) -> None:
+    """Gives a table the columns that it lacks; rows that are there have NULL in them.
+
+    Args:
+        where: the definition that says what is wanted, for the message.
+        remedy: what its author can do about another type.
+        code: of the error.
+
+    Raises:
+        ConflictError: if a column of the table has another type.
+    """
+    name = ".".join(table.name()[-2:])
     present = table.schema().as_arrow()
     for field in wanted:
         if field.name in present.names and _plain(present.field(field.name).type) != _plain(field.type):
             raise ConflictError(
-                f"column {field.name!r} of {schema.table} is {present.field(field.name).type}, "
+                f"column {field.name!r} of {name} is {present.field(field.name).type}, "
                 f"the definition says {field.type}",
-                where=f"group {schema.id}",
-                remedy=f"give the group version {schema.version + 1}",
-                code="type-change",
+                where=where,
+                remedy=remedy,
+                code=code,
             )
     if set(wanted.names) - set(present.names):
         with table.update_schema() as update:
             update.union_by_name(iceberg_schema(wanted))
-    return table
 
 
 def _create(catalog: Catalog, schema: GroupSchema, wanted: pa.Schema) -> Table:

@@ -28,7 +28,10 @@ class StreamJob:
         flink_job_id: of its last start, in hex; recorded before the job is there.
         state_path: a savepoint or checkpoint to go on from; empty to begin as `start` says.
         starts: how many times Flink has taken it, since it began as `start` says.
-        message: why it does not run, if it should.
+        message: why it does not run, or not as defined, if it should.
+        texts: what Flink was given: steps, inserts and configuration; without passwords.
+        previous: the record of the job that this one replaced, until this one has come up.
+        refused: the fingerprint of a job that was to replace this one and did not come up.
     """
 
     name: str
@@ -40,6 +43,17 @@ class StreamJob:
     state_path: str = ""
     starts: int = 0
     message: str = ""
+    texts: dict[str, Any] = field(default_factory=dict)
+    previous: dict[str, Any] = field(default_factory=dict)
+    refused: str = ""
+
+    def answers(self, fingerprint: str) -> bool:
+        """Whether this is the job that is asked for, or goes on because that one did not come up."""
+        return fingerprint in (self.fingerprint, self.refused)
+
+    def is_instead_of(self, fingerprint: str) -> bool:
+        """Whether this job goes on because the one that is asked for did not come up."""
+        return fingerprint == self.refused != self.fingerprint
 
 
 class StreamJobs:
@@ -96,4 +110,7 @@ def _job(row: StreamJobRow) -> StreamJob:
         state_path=row.state_path,
         starts=row.starts,
         message=row.message,
+        texts=row.texts,
+        previous=row.previous,
+        refused=row.refused,
     )

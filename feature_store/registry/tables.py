@@ -244,6 +244,9 @@ class StreamJobRow(Base):
     state_path: Mapped[str]
     starts: Mapped[int] = mapped_column(server_default=text("1"))
     message: Mapped[str] = mapped_column(server_default="")
+    texts: Mapped[Json] = mapped_column(JSONB, server_default="{}")
+    previous: Mapped[Json] = mapped_column(JSONB, server_default="{}")
+    refused: Mapped[str] = mapped_column(server_default="")
     started_at: Mapped[datetime] = mapped_column(server_default=func.now())
     updated_at: Mapped[datetime] = mapped_column(server_default=func.now())
 

@@ -8,7 +8,7 @@ import urllib.error
 import urllib.request
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from feature_store.errors import NotFoundError, StackError
@@ -16,6 +16,7 @@ from feature_store.streaming.failures import root_cause
 
 ANSWER_SECONDS = 10.0
 SAVEPOINT_SECONDS = 120.0
+_BROKEN = frozenset(["RESTARTING", "FAILING", "FAILED"])
 _ALIVE = frozenset(["INITIALIZING", "CREATED", "RUNNING", "FAILING", "CANCELLING", "RESTARTING", "RECONCILING"])
 _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # the cluster is in the same network
 
@@ -28,6 +29,14 @@ class RunningJob:
     name: str
     state: str
     started_ms: int
+
+
+@dataclass(frozen=True)
+class JobHealth:
+    """How far the start of a job has come; `cause` says why it fails."""
+
+    stage: Literal["starting", "up", "failing"]
+    cause: str
 
 
 class FlinkCluster:
@@ -51,6 +60,15 @@ class FlinkCluster:
             if job["state"] in _ALIVE
         ]
         return sorted(alive, key=lambda job: job.started_ms)
+
+    def health(self, job_id: str) -> JobHealth:
+        """Whether a job that was just started has come up: all its tasks run, with their state restored."""
+        job = self.get(f"/jobs/{job_id}")
+        if job["state"] in _BROKEN:
+            return JobHealth("failing", self.last_failure(job_id) or str(job["state"]))
+        runs = job["state"] in ("RUNNING", "FINISHED")
+        runs = runs and all(vertex["status"] in ("RUNNING", "FINISHED") for vertex in job["vertices"])
+        return JobHealth("up" if runs else "starting", "")
 
     def last_failure(self, job_id: str) -> str:
         """The innermost cause of a job's last failure, in one line; empty if it has not failed or Flink forgot."""

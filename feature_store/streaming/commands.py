@@ -124,4 +124,5 @@ def _streams() -> Streams:
 
 
 def _tell(outcome: Outcome) -> None:
-    click.echo(f"{outcome.name}: {outcome.did} (Flink job {outcome.record.flink_job_id})")
+    note = f": {outcome.record.message}" if outcome.did == "kept" else ""
+    click.echo(f"{outcome.name}: {outcome.did} (Flink job {outcome.record.flink_job_id}){note}")

@@ -40,6 +40,9 @@ class Deployment(Protocol):
     def jobs(self, names: Iterable[str]) -> list[RunningJob]:
         """The jobs of these names that are alive."""
 
+    def check(self, job: FlinkJob, config: Mapping[str, str]) -> None:
+        """Translates a job without running it; raises if Flink would refuse it."""
+
     def submit(self, job: FlinkJob, config: Mapping[str, str]) -> str:
         """Starts a job and gives its id."""
 
@@ -66,37 +69,26 @@ class SessionCluster:
         wanted = set(names)
         return [job for job in self.cluster.jobs() if job.name in wanted]
 
+    def check(self, job: FlinkJob, config: Mapping[str, str]) -> None:
+        self._translate(job, config, "--check")
+
     def submit(self, job: FlinkJob, config: Mapping[str, str]) -> str:
         """Starts a job and gives its id.
 
         Raises:
             StackError: also if Flink refuses a statement; with Flink's reason.
         """
-        command = [str(self.settings.flink_python), str(_RUNNER)]
-        spec = job_spec(job, {"execution.target": "remote", **rest_options(self.cluster.url), **config})
-        environment = {**without_secrets(os.environ), **self._environment()}
-        with _ONE_AT_A_TIME:
-            done = _run(command, spec, environment, f"job {job.name}", "Flink does not take the job")
-        return done.split()[-1]
+        return self._translate(job, config).split()[-1]
 
     def release(self, _name: str, /) -> None:
         """A session cluster lets go of a job by itself."""
 
-    def _environment(self) -> dict[str, str]:
-        settings = self.settings
-        java = settings.java_home / "bin"
-        return {
-            "JAVA_HOME": str(settings.java_home),
-            "FLINK_HOME": str(settings.flink_home),
-            "FLINK_LIB_DIR": str(settings.flink_home / "lib"),
-            "FLINK_CONF_DIR": str(settings.flink_home / "conf"),
-            "FLINK_LOG_DIR": str(settings.home / "logs"),
-            "HADOOP_CLASSPATH": "",
-            "JVM_ARGS": _TRANSLATOR_MEMORY,
-            "PGPASSFILE": str(_written_secrets(settings)),
-            "PATH": f"{settings.flink_python.parent}{os.pathsep}{java}{os.pathsep}{os.environ.get('PATH', '')}",
-            "PYTHONPATH": "",
-        }
+    def _translate(self, job: FlinkJob, config: Mapping[str, str], *arguments: str) -> str:
+        command = [str(self.settings.flink_python), str(_RUNNER), *arguments]
+        spec = job_spec(job, {"execution.target": "remote", **rest_options(self.cluster.url), **config})
+        environment = {**without_secrets(os.environ), **translator_environment(self.settings)}
+        with _ONE_AT_A_TIME:
+            return _run(command, spec, environment, f"job {job.name}", "Flink does not take the job")
 
 
 class ApplicationClusters:
@@ -140,6 +132,9 @@ class ApplicationClusters:
             code="job-start",
         )
 
+    def check(self, job: FlinkJob, config: Mapping[str, str]) -> None:
+        self._deploy("check", job.name, job_spec(job, config))
+
     def release(self, name: str, /) -> None:
         self._deploy("stop", name, "")
 
@@ -147,6 +142,23 @@ class ApplicationClusters:
         command = [*self.command, verb, cluster_name(name)]
         environment = {**without_secrets(os.environ), "PGPASSFILE": str(_written_secrets(self.settings))}
         _run(command, spec, environment, "FS_FLINK_DEPLOY", f"the command does not {verb} the cluster of {name}")
+
+
+def translator_environment(settings: Settings) -> dict[str, str]:
+    """The environment in which the Flink Python of this machine translates a job, beside that of the process."""
+    java = settings.java_home / "bin"
+    return {
+        "JAVA_HOME": str(settings.java_home),
+        "FLINK_HOME": str(settings.flink_home),
+        "FLINK_LIB_DIR": str(settings.flink_home / "lib"),
+        "FLINK_CONF_DIR": str(settings.flink_home / "conf"),
+        "FLINK_LOG_DIR": str(settings.home / "logs"),
+        "HADOOP_CLASSPATH": "",
+        "JVM_ARGS": _TRANSLATOR_MEMORY,
+        "PGPASSFILE": str(_written_secrets(settings)),
+        "PATH": f"{settings.flink_python.parent}{os.pathsep}{java}{os.pathsep}{os.environ.get('PATH', '')}",
+        "PYTHONPATH": "",
+    }
 
 
 def cluster_name(name: str) -> str:

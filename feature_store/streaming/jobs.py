@@ -1,17 +1,24 @@
-"""Keeping Flink as the definitions want it: start what is missing, resume what fell, redeploy what changed."""
+"""Keeping Flink as the definitions want it: start what is missing, resume what fell, redeploy what changed.
+
+A changed job is prepared and translated while the old one runs. The old one then stops with a savepoint, and the
+registry keeps what Flink was given for it until all tasks of the new one run. A new job that does not come up is
+cancelled, and the old one goes on from the savepoint: a bad definition costs freshness for some seconds, and an alert.
+"""
 
 from __future__ import annotations
 
 import secrets
+import time
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 from pyarrow import fs
 from pyiceberg.catalog import Catalog
 
-from feature_store.compile.flink import Start, Target, consumer_group, log_name, updates_topic
+from feature_store.compile.flink import FlinkJob, Start, Step, Target, consumer_group, log_name, updates_topic
+from feature_store.errors import NotFoundError, StackError
 from feature_store.kafka_address import KafkaAddress
 from feature_store.offline.tables import ensure_table
 from feature_store.plan.nodes import GroupPlan
@@ -19,15 +26,19 @@ from feature_store.registry.store import Registry
 from feature_store.registry.streams import StreamJob, StreamJobs
 from feature_store.secret_files import KAFKA_FILE
 from feature_store.settings import Settings
-from feature_store.streaming.cluster import RunningJob
+from feature_store.streaming.cluster import JobHealth, RunningJob
 from feature_store.streaming.deployment import deployment
 from feature_store.streaming.tables import ensure_dead_letters, ensure_log
 from feature_store.streaming.takeover import take_over
 from feature_store.streaming.topics import Topics
 from feature_store.streaming.wanted import Wanted, wanted_jobs
 
+COME_UP_SECONDS = 600.0
+"""How long a changed job may take to restore its state before the old one goes on."""
 _JOB_ID = "$internal.pipeline.job-id"  # Flink then refuses to start it twice
-Did = Literal["runs", "started", "resumed", "redeployed", "begun anew", "stopped", "is stopped"]
+_STATE = "execution.state-recovery.path"
+Did = Literal["runs", "started", "resumed", "redeployed", "begun anew", "kept", "stopped", "is stopped"]
+"""What was done; "kept": the job before the change goes on, because the changed one did not come up."""
 
 
 @dataclass(frozen=True)
@@ -74,9 +85,10 @@ class Streams:
                 continue
             if record.desired == "stopped" and not jobs:
                 found[name] = Outcome(name, "is stopped", record)
-            is_wanted = record.desired == "running" and record.fingerprint == wanted.fingerprint
-            if is_wanted and record.starts and [job.id for job in jobs] == [record.flink_job_id]:
-                found[name] = Outcome(name, "runs", record, jobs[0].state)
+            is_running = record.desired == "running" and [job.id for job in jobs] == [record.flink_job_id]
+            if is_running and record.starts and not record.previous and record.answers(wanted.fingerprint):
+                did: Did = "kept" if record.is_instead_of(wanted.fingerprint) else "runs"
+                found[name] = Outcome(name, did, record, jobs[0].state)
         return found
 
     def supervise(self, names: Sequence[str] | None = None, accept_gap: bool = False) -> list[Outcome]:
@@ -103,16 +115,16 @@ class Streams:
         alive = self.flink.jobs([name])
         for job in alive:
             path = self._halt(job)
-            record = self.records.note(record, state_path=path)
+            record = self.records.note(record, state_path=path, previous={})
         if not alive:
             self.flink.release(name)
         return self.records.note(record, desired="stopped")
 
     def start(self, name: str, accept_gap: bool = False) -> list[Outcome]:
-        """Lets a job run that was stopped or never started."""
+        """Lets a job run that was stopped or never started; tries again what did not come up."""
         record = self.records.read().get(name)
         if record is not None:
-            self.records.note(record, desired="running")
+            self.records.note(record, desired="running", refused="", message="")
         return self.supervise([name], accept_gap)
 
     def _supervise(
@@ -121,28 +133,99 @@ class Streams:
         alive = self._only_one(wanted.name, record, running)
         if record is not None and record.desired == "stopped":
             if alive is not None:
-                record = self.records.note(record, state_path=self._halt(alive))
+                record = self.records.note(record, state_path=self._halt(alive), previous={})
                 return Outcome(wanted.name, "stopped", record)
             return Outcome(wanted.name, "is stopped", record)
         if record is None:
-            return Outcome(wanted.name, "started", self._submit(wanted, self._first_start(wanted, accept_gap), "", 0))
-        if alive is not None and record.fingerprint == wanted.fingerprint:
-            path = newest_state(self.settings.flink_state, alive.id) or record.state_path
-            did: Did = "runs" if record.starts else "started"  # by a call that was killed before it could note it
-            return Outcome(wanted.name, did, self.records.note(record, state_path=path, starts=max(record.starts, 1)))
-        if alive is not None:
-            record = self.records.note(record, state_path=self._halt(alive))
-        if record.state_fingerprint != wanted.state_fingerprint:
-            return Outcome(
-                wanted.name, "begun anew", self._submit(wanted, self._first_start(wanted, accept_gap), "", 0)
-            )
-        if alive is not None:
-            submitted = self._submit(wanted, _start(record), record.state_path, record.starts)
-            return Outcome(wanted.name, "redeployed", submitted)
+            return Outcome(wanted.name, "started", self._submit(wanted, self._first_start(wanted, accept_gap)))
+        if record.previous:
+            unsettled = self._watch(wanted, record, alive)
+            if unsettled is not None:
+                return unsettled
+            record = self.records.note(record, previous={})
+        if not record.answers(wanted.fingerprint):
+            return self._replace(wanted, record, alive, accept_gap)
+        if alive is None:
+            return self._resume(wanted, record)
+        path = newest_state(self.settings.flink_state, alive.id) or record.state_path
+        did: Did = "runs" if record.starts else "started"  # by a call that was killed before it could note it
+        noted = self.records.note(record, state_path=path, starts=max(record.starts, 1))
+        return Outcome(wanted.name, "kept" if record.is_instead_of(wanted.fingerprint) else did, noted)
+
+    def _resume(self, wanted: Wanted, record: StreamJob) -> Outcome:
+        """Goes on with a job that has ended, from its newest state."""
         self.flink.release(wanted.name)
         path = newest_state(self.settings.flink_state, record.flink_job_id) or record.state_path
-        submitted = self._submit(wanted, _start(record), path, record.starts)
+        if record.is_instead_of(wanted.fingerprint):
+            return Outcome(wanted.name, "kept", self._launch(replace(record, state_path=path)))
+        submitted = self._submit(wanted, _start(record), replace(record, state_path=path))
         return Outcome(wanted.name, "resumed" if record.starts else "started", submitted)
+
+    def _replace(self, wanted: Wanted, record: StreamJob, alive: RunningJob | None, accept_gap: bool) -> Outcome:
+        """Puts a changed job in the place of one that is not touched before Flink has translated the new one."""
+        is_new = record.state_fingerprint != wanted.state_fingerprint
+        start = self._first_start(wanted, accept_gap) if is_new else _start(record)
+        if alive is not None:
+            self._prepare(wanted)
+            self.flink.check(wanted.job(target_of(self.settings), start), wanted.config(self.settings.flink_state))
+            path = self._halt(alive)
+        else:
+            self.flink.release(wanted.name)
+            path = newest_state(self.settings.flink_state, record.flink_job_id) or record.state_path
+        record = self.records.note(record, state_path=path, refused="", message="")
+        try:
+            submitted = self._submit(wanted, start, None if is_new else record, record)
+        except StackError as error:
+            replacing = self.records.read()[wanted.name]
+            if not replacing.previous or not self._answers(wanted.name):
+                raise
+            return self._go_back(replacing, str(error))
+        return Outcome(wanted.name, "begun anew" if is_new else "redeployed", submitted)
+
+    def _watch(self, wanted: Wanted, record: StreamJob, alive: RunningJob | None) -> Outcome | None:
+        """Looks whether a job has come up that replaced another, which goes on if not; None if it has.
+
+        Also None of one that has ended and is to be replaced in its turn.
+        """
+        health = self._health(record)
+        if health is not None and health.stage == "failing":
+            return self._go_back(record, health.cause)
+        if alive is not None and health is not None and health.stage == "up":
+            return None
+        if time.time() > record.previous["replaced_at"] + COME_UP_SECONDS:
+            return self._go_back(record, f"it has not come up within {COME_UP_SECONDS:.0f} s")
+        if alive is None:
+            return self._resume(wanted, record) if record.fingerprint == wanted.fingerprint else None
+        return Outcome(wanted.name, "redeployed", record)
+
+    def _go_back(self, record: StreamJob, cause: str) -> Outcome:
+        """Lets the job go on that another one was to replace, from the savepoint that it stopped with."""
+        for job in self.flink.jobs([record.name]):
+            self.flink.cluster_of(record.name).cancel(job.id)
+        self.flink.release(record.name)
+        before = {name: value for name, value in record.previous.items() if name != "replaced_at"}
+        message = f"the changed job does not come up, the one before goes on: {cause}"
+        old = StreamJob(**{**before, "refused": record.fingerprint, "message": message})
+        return Outcome(record.name, "kept", self._launch(old))
+
+    def _health(self, record: StreamJob) -> JobHealth | None:
+        """None of a job that Flink does not know: it was killed, or its cluster is not there yet."""
+        try:
+            return self.flink.cluster_of(record.name).health(record.flink_job_id)
+        except NotFoundError:
+            return None
+        except StackError:
+            if self.settings.flink_deploy:
+                return None
+            raise
+
+    def _answers(self, name: str) -> bool:
+        """Whether Flink can be reached, so that what failed is the job's own."""
+        try:
+            self.flink.jobs([name])
+        except StackError:
+            return False
+        return True
 
     def _only_one(self, name: str, record: StreamJob | None, running: Sequence[RunningJob]) -> RunningJob | None:
         """The job of a name that is recorded; others, which nobody should have started, are ended."""
@@ -160,30 +243,47 @@ class Streams:
         read_by_log = self.topics.committed(consumer_group(log_name(stream)), stream.topic, list(kept))
         return take_over(self.catalog, wanted.plan, kept, read_by_log, accept_gap)
 
-    def _submit(self, wanted: Wanted, start: Start, state_path: str, starts: int) -> StreamJob:
+    def _submit(
+        self, wanted: Wanted, start: Start, resumed: StreamJob | None = None, replaced: StreamJob | None = None
+    ) -> StreamJob:
         """Records a job and starts it; what it writes to is made first.
 
-        The record is there before the job, with the id that the job will have: whoever looks after a crash in between
-        finds the job, or its checkpoints, and starts no second one. `starts` counts when Flink has taken it.
+        Args:
+            resumed: whose state it goes on from.
+            replaced: what goes on if it does not come up.
         """
         self._prepare(wanted)
-        record = self.records.write(
+        job = wanted.job(target_of(self.settings), start)
+        previous = dict(resumed.previous) if resumed is not None else {}
+        if replaced is not None and replaced.starts:
+            previous = {**asdict(replaced), "replaced_at": time.time()}
+        return self._launch(
             StreamJob(
                 name=wanted.name,
                 desired="running",
                 fingerprint=wanted.fingerprint,
                 state_fingerprint=wanted.state_fingerprint,
                 start=asdict(start),
-                flink_job_id=secrets.token_hex(16),
-                state_path=state_path,
-                starts=starts,
+                state_path=resumed.state_path if resumed is not None else "",
+                starts=resumed.starts if resumed is not None else 0,
+                texts={**asdict(job), "config": wanted.config(self.settings.flink_state)},
+                previous=previous,
             )
         )
-        config = wanted.config(self.settings.flink_state) | {_JOB_ID: record.flink_job_id}
-        if state_path:
-            config["execution.state-recovery.path"] = state_path
-        self.flink.submit(wanted.job(target_of(self.settings), start), config)
-        return self.records.note(record, starts=starts + 1)
+
+    def _launch(self, job: StreamJob) -> StreamJob:
+        """Records a job and has Flink start it with the texts of the record.
+
+        The record is there before the job, with the id that the job will have: whoever looks after a crash in between
+        finds the job, or its checkpoints, and starts no second one. `starts` counts when Flink has taken it.
+        """
+        record = self.records.write(replace(job, flink_job_id=secrets.token_hex(16)))
+        steps = tuple(Step(**step) for step in record.texts["steps"])
+        config = {**record.texts["config"], _JOB_ID: record.flink_job_id}
+        if record.state_path:
+            config[_STATE] = record.state_path
+        self.flink.submit(FlinkJob(record.name, steps, tuple(record.texts["inserts"])), config)
+        return self.records.note(record, starts=record.starts + 1)
 
     def _prepare(self, wanted: Wanted) -> None:
         ensure_dead_letters(self.catalog)

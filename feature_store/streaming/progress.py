@@ -64,7 +64,7 @@ class JobState:
     @property
     def is_good(self) -> bool:
         """Whether the job is as it should be."""
-        return self.state == ("RUNNING" if self.desired == "running" else "STOPPED")
+        return not self.note and self.state == ("RUNNING" if self.desired == "running" else "STOPPED")
 
 
 def job_states(streams: Streams) -> list[JobState]:
@@ -75,12 +75,13 @@ def job_states(streams: Streams) -> list[JobState]:
     for wanted in streams.wanted.values():
         record, job = recorded.get(wanted.name), alive.get(wanted.name)
         desired, starts = (record.desired, record.starts) if record is not None else ("running", 0)
+        note = record.message if record is not None and record.is_instead_of(wanted.fingerprint) else ""
         if job is not None:
             now = progress(streams.flink.cluster_of(wanted.name), streams.topics, wanted, job.id)
-            found.append(JobState(wanted.name, desired, now.state, starts, now))
+            found.append(JobState(wanted.name, desired, now.state, starts, now, note))
         else:
             state = "STOPPED" if desired == "stopped" else "MISSING"
-            found.append(JobState(wanted.name, desired, state, starts, None, record.message if record else ""))
+            found.append(JobState(wanted.name, desired, state, starts, None, note))
     return found
 
 

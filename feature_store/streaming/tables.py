@@ -13,8 +13,7 @@ from pyiceberg.transforms import DayTransform
 from feature_store.compile.flink import DEAD_LETTERS, KAFKA_OFFSET, KAFKA_PARTITION, RECORDED_AT
 from feature_store.dsl.source import StreamSource
 from feature_store.dtypes import TIMESTAMP, arrow_type
-from feature_store.errors import ConflictError
-from feature_store.offline.tables import create_table, iceberg_schema
+from feature_store.offline.tables import create_table, evolve_table, iceberg_schema
 
 _INSTANT = arrow_type(TIMESTAMP)
 
@@ -42,23 +41,25 @@ def ensure_dead_letters(catalog: Catalog) -> Table:
 
 
 def ensure_log(catalog: Catalog, stream: StreamSource) -> Table:
-    """The event log of a source, created if it is missing: its columns, and where in Kafka each event was.
+    """The event log of a source, created if it is missing and given the columns it lacks.
+
+    It has the source's columns, and where in Kafka each event was. Events that were logged before a column was added
+    have NULL in it.
 
     Raises:
-        ConflictError: if a table of this name lacks one of the columns.
+        ConflictError: if a column of the table has another type than that of the source.
     """
     columns = [(name, arrow_type(dtype)) for name, dtype in stream.schema.items()]
     columns += [(KAFKA_PARTITION, pa.int32()), (KAFKA_OFFSET, pa.int64()), (RECORDED_AT, _INSTANT)]
     wanted = pa.schema(columns)
     table = _ensure(catalog, str(stream.log.table), wanted, stream.event_timestamp)
-    missing = [name for name in wanted.names if name not in table.schema().column_names]
-    if missing:
-        raise ConflictError(
-            f"the event log {stream.log.table} has no column {missing[0]!r}",
-            where=f"source {stream.name}",
-            remedy="name another table in history=, or add the column to the table",
-            code="log-columns",
-        )
+    evolve_table(
+        table,
+        wanted,
+        where=f"source {stream.name}",
+        remedy="name another table in history=, or give the column the type that it has there",
+        code="log-columns",
+    )
     return table
 
 

@@ -1,7 +1,7 @@
 """A command for FS_FLINK_DEPLOY, as a platform would write one: application clusters, as processes of this machine.
 
-`python application_cluster.py <state folder> <folder> start|stop <name>`: the state folder is that of the stack, whose
-Flink it uses; the other holds a folder for each cluster, with `url`, `pids`, the spec and the logs.
+`python application_cluster.py <state folder> <folder> start|check|stop <name>`: the state folder is that of the stack,
+whose Flink it uses; the other holds a folder for each cluster, with `url`, `pids`, the spec and the logs.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from feature_store import stack_file
 from feature_store.local import flink
 from feature_store.settings import Settings
 from feature_store.streaming import run_job
+from feature_store.streaming.deployment import translator_environment
 
 SESSION = "org.apache.flink.runtime.entrypoint.StandaloneSessionClusterEntrypoint"
 APPLICATION = "org.apache.flink.container.entrypoint.StandaloneApplicationClusterEntryPoint"
@@ -59,6 +60,17 @@ def start(settings: Settings, folder: Path, spec: str) -> None:
     (folder / "url").write_text(cluster.url)
 
 
+def check(settings: Settings, folder: Path, spec: str) -> int:
+    """Translates a spec with the Flink Python of this machine; gives its exit code."""
+    path = folder.with_suffix(".check")
+    path.touch(mode=0o600)
+    path.write_text(spec)
+    command = [str(settings.flink_python), run_job.__file__, "--check", str(path)]
+    done = subprocess.run(command, env={**os.environ, **translator_environment(settings)}, check=False)
+    path.unlink()
+    return done.returncode
+
+
 def stop(folder: Path) -> None:
     """Ends a cluster, however far it has come."""
     pids = [int(pid) for pid in (folder / "pids").read_text().split()] if (folder / "pids").exists() else []
@@ -84,5 +96,7 @@ if __name__ == "__main__":
     state, clusters, verb, name = sys.argv[1:]
     if verb == "start":
         start(Settings.load({"FS_HOME": state}), Path(clusters) / name, sys.stdin.read())
+    elif verb == "check":
+        sys.exit(check(Settings.load({"FS_HOME": state}), Path(clusters) / name, sys.stdin.read()))
     else:
         stop(Path(clusters) / name)

@@ -244,9 +244,14 @@ def prepare(store: FeatureStore, *groups: FeatureGroup) -> Streams:
 
 
 def deploy(store: FeatureStore, *groups: FeatureGroup) -> Streams:
-    """The same, and starts their jobs."""
+    """The same, and starts their jobs; waits for those that replace others."""
     streams = prepare(store, *groups)
+    deadline = time.monotonic() + 120
     streams.supervise()
+    while any(job.previous for name, job in streams.records.read().items() if name in streams.wanted):
+        assert time.monotonic() < deadline, "a changed job has not come up"
+        time.sleep(0.2)
+        streams.supervise()
     return streams
 
 

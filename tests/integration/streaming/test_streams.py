@@ -5,23 +5,27 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import pytest
 
-from feature_store import INT, STRING, Entity, Feature, agg, session
+from feature_store import INT, STRING, Entity, Feature, StreamSource, agg, session
 from feature_store.client import FeatureStore
-from feature_store.compile.flink import Start
+from feature_store.compile.flink import FlinkJob, Start, Target
 from feature_store.dtypes import from_micros
 from feature_store.duration import DAY, SECOND
+from feature_store.errors import ConflictError, StackError
 from feature_store.offline.reconcile import reconcile_span
 from feature_store.plan.build import build_plan
+from feature_store.plan.nodes import GroupPlan
 from feature_store.settings import Settings
 from feature_store.streaming.dead_letters import read_dead_letters
 from feature_store.streaming.jobs import Streams, target_of
 from feature_store.streaming.progress import job_states
 from feature_store.streaming.replay import replay
+from feature_store.streaming.wanted import Wanted
 from tests.integration.streaming.stream_cases import (
     AVRO,
     QUIET,
@@ -40,6 +44,7 @@ if TYPE_CHECKING:
 
 CLICKS = source("clicks")
 GROUP = activity(CLICKS)
+SMALLER = activity(source("clicks", schema={**CLICKS.schema, "page": STRING}), parallelism=1)
 LOG = "log of clicks"
 LATE = 13 * SECOND
 """No event that is sent after an instant is older by this much."""
@@ -174,15 +179,82 @@ def test_a_new_version_takes_over_from_the_history(store: FeatureStore, streams:
 def test_a_change_that_keeps_the_state_is_redeployed_with_it(
     store: FeatureStore, streams: Streams, sender: Sender
 ) -> None:
-    """Here with half the parallelism: parts of the state come together."""
+    """Here with half the parallelism: parts of the state come together. The log gets the columns of its source."""
     since = now_micros() - LATE
     sender.send(seconds=1, rate=100)
-    changed = deploy(store, activity(CLICKS, parallelism=1))
+    changed = deploy(store, SMALLER)
     assert "savepoint" in changed.records.read()[GROUP.id].state_path
+    assert "page" in store.catalog.load_table(str(CLICKS.log.table)).schema().column_names
     assert {state.name: state.desired for state in job_states(changed)}[GROUP.id] == "running"
     sender.send(seconds=1, rate=100)
     found = compare_when_settled(store, sender, GROUP, since)
     assert found.is_equal, found
+
+
+def test_a_changed_job_that_flink_refuses_leaves_the_running_one_alone(store: FeatureStore, streams: Streams) -> None:
+    now = prepare(store, SMALLER)
+    before = now.records.read()[GROUP.id]
+    now.wanted[GROUP.id] = Untranslatable(*_fields(now.wanted[GROUP.id]))
+    with pytest.raises(StackError, match="nowhere"):
+        now.supervise([GROUP.id])
+    other_type = source("clicks", schema={**CLICKS.schema, "page": INT})
+    with pytest.raises(ConflictError, match=r"column .page. of events\.clicks is string, the definition says int64"):
+        prepare(store, activity(other_type, parallelism=1)).supervise([LOG])
+    assert now.records.read()[GROUP.id] == before
+    assert {job.name: job.state for job in now.flink.jobs([GROUP.id, LOG])} == {GROUP.id: "RUNNING", LOG: "RUNNING"}
+
+
+def test_the_job_before_goes_on_when_the_changed_one_does_not_come_up(
+    store: FeatureStore, streams: Streams, sender: Sender, eventually: Callable[..., None]
+) -> None:
+    since = now_micros() - LATE
+    now = prepare(store, SMALLER)
+    before = now.records.read()[GROUP.id]
+    now.wanted[GROUP.id] = Unrestorable(*_fields(now.wanted[GROUP.id]))
+    outcomes = now.supervise([GROUP.id])
+
+    def is_settled() -> bool:
+        outcomes[:] = outcomes if GROUP.id in now.settled() else now.supervise([GROUP.id])
+        return GROUP.id in now.settled()
+
+    eventually(is_settled, seconds=60)
+    kept = now.settled()[GROUP.id]
+    assert kept.did == "kept"
+    assert (kept.record.fingerprint, kept.record.texts) == (before.fingerprint, before.texts)
+    assert "maximum parallelism" in kept.record.message
+    (state,) = [state for state in job_states(now) if state.name == GROUP.id]
+    assert not state.is_good
+    assert "the one before goes on" in state.note
+    sender.send(seconds=1, rate=100)
+    found = compare_when_settled(store, sender, GROUP, since)
+    assert found.is_equal, found
+    assert now.supervise([GROUP.id])[0].did == "kept", "it is not tried again and again"
+    assert prepare(store, SMALLER).supervise([GROUP.id])[0].did == "runs"
+
+
+@dataclass(frozen=True)
+class Untranslatable(Wanted):
+    """A job that writes into a table that is not there."""
+
+    def job(self, target: Target, start: Start) -> FlinkJob:
+        given = super().job(target, start)
+        return replace(given, inserts=(*given.inserts, "INSERT INTO nowhere SELECT 1"))
+
+
+@dataclass(frozen=True)
+class Unrestorable(Wanted):
+    """A job of fewer key groups than the state has: Flink takes it and cannot restore it."""
+
+    @property
+    def parallelism(self) -> int:
+        return 2
+
+    def config(self, state: str) -> dict[str, str]:
+        return super().config(state) | {"pipeline.max-parallelism": "4"}
+
+
+def _fields(wanted: Wanted) -> tuple[StreamSource, GroupPlan | None, int]:
+    return wanted.stream, wanted.plan, wanted.commit
 
 
 def test_batch_computes_the_same_rows(
