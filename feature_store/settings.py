@@ -1,4 +1,4 @@
-"""Every environment variable of the feature store, read in this place and nowhere else.
+"""Every environment variable of the feature store, read in this place and nowhere else (by `environment.py`).
 
 | variable            | what it sets                                                    | default                      |
 |---------------------|-----------------------------------------------------------------|------------------------------|
@@ -48,6 +48,7 @@ import msgspec
 
 from feature_store import stack_file
 from feature_store.dsl.collect import DEFINITION_PACKAGES
+from feature_store.environment import folder, names, server_address, server_url, whole_number
 from feature_store.errors import StackError
 from feature_store.secret_files import secrets_folder
 
@@ -58,6 +59,7 @@ DEFAULT_SPARK_MEMORY = "2g"
 DEFAULT_MATERIALIZE_ROWS = 1_000_000
 LARGEST_POOL = 1000
 """Slots of a pool that Dagster takes at most."""
+MOST_ROWS = 10**12
 LOCAL_FILES_CLASS = "featurestore.LocalFiles"
 """What `local_files_jar` has for Hadoop's `fs.file.impl`."""
 JOIN_ROWS = 1_000_000
@@ -160,8 +162,10 @@ class Settings:
             dagster_url=environ.get("FS_DAGSTER_URL") or (stack.dagster_url if stack else ""),
             spark_master=environ.get("FS_SPARK_MASTER") or "local[*]",
             spark_partitions=environ.get("FS_SPARK_PARTITIONS") or "8",
-            materialize_rows=_rows(environ.get("FS_MATERIALIZE_ROWS") or str(DEFAULT_MATERIALIZE_ROWS)),
-            data_root=_folder(environ.get("FS_DATA_ROOT") or home),
+            materialize_rows=_rows(
+                environ, "FS_MATERIALIZE_ROWS", DEFAULT_MATERIALIZE_ROWS, least=1, code="materialize-rows"
+            ),
+            data_root=folder(environ.get("FS_DATA_ROOT") or home),
             kafka_servers=environ.get("FS_KAFKA") or (stack.kafka_servers if stack else ""),
             **_flink_clusters(environ, stack),
             flink_secrets=environ.get("FS_FLINK_SECRETS")
@@ -173,8 +177,8 @@ class Settings:
             kernel_jar=Path(stack.kernel_jar if stack else ""),
             local_files_jar=Path(stack.local_files_jar if stack else ""),
             alert_webhook=server_address(environ, "FS_ALERT_WEBHOOK"),
-            join_rows=_join_rows(environ.get("FS_JOIN_ROWS") or str(JOIN_ROWS)),
-            definition_packages=_names(environ.get("FS_DEFINITION_PACKAGES", "")) or DEFINITION_PACKAGES,
+            join_rows=_rows(environ, "FS_JOIN_ROWS", JOIN_ROWS, least=1000, code="join-rows"),
+            definition_packages=names(environ, "FS_DEFINITION_PACKAGES") or DEFINITION_PACKAGES,
         )
 
     def require_streams(self) -> None:
@@ -264,15 +268,17 @@ class StackSettings:
         java_home, flink_python = environ.get("FS_JAVA_HOME"), environ.get("FS_FLINK_PYTHON")
         return cls(
             home=home,
-            port=_port(environ.get("FS_PORT") or str(DEFAULT_PORT)),
+            port=whole_number(environ, "FS_PORT", DEFAULT_PORT, least=1024, most=65_000, noun="port", code="port"),
             port_is_chosen=bool(environ.get("FS_PORT")),
             pg_url=server_url(environ, "FS_PG_URL"),
             redis_url=environ.get("FS_REDIS_URL", ""),
             java_home=Path(java_home).expanduser().resolve() if java_home else None,
-            jars=_folder(environ.get("FS_JARS_DIR") or home / "jars"),
+            jars=folder(environ.get("FS_JARS_DIR") or home / "jars"),
             jar_mirror=environ.get("FS_JAR_MIRROR", "").rstrip("/"),
-            workspace=_folder(environ.get("FS_WORKSPACE") or REPOSITORY / "workspace.yaml"),
-            pool_slots=_pool_slots(environ.get("FS_POOL_SLOTS") or "1"),
+            workspace=folder(environ.get("FS_WORKSPACE") or REPOSITORY / "workspace.yaml"),
+            pool_slots=whole_number(
+                environ, "FS_POOL_SLOTS", 1, least=1, most=LARGEST_POOL, noun="number of slots", code="pool-slots"
+            ),
             kafka=environ.get("FS_KAFKA", ""),
             **_flink_clusters(environ),
             flink_secrets=environ.get("FS_FLINK_SECRETS", ""),
@@ -315,7 +321,7 @@ def database_url(server: str, name: str, driver: str = "postgresql+psycopg2") ->
 
 def state_folder(environ: Mapping[str, str]) -> Path:
     """The folder of everything made at run time."""
-    return _folder(environ.get("FS_HOME") or REPOSITORY / ".fs")
+    return folder(environ.get("FS_HOME") or REPOSITORY / ".fs")
 
 
 def warehouse(environ: Mapping[str, str]) -> str:
@@ -326,24 +332,6 @@ def warehouse(environ: Mapping[str, str]) -> str:
 def flink_state(environ: Mapping[str, str]) -> str:
     """The URL under which Flink keeps its checkpoints and savepoints."""
     return environ.get("FS_FLINK_STATE", "").rstrip("/") or f"file://{state_folder(environ)}/flink"
-
-
-def server_address(environ: Mapping[str, str], variable: str) -> str:
-    """The HTTP address of a server in a variable, without a slash at its end; empty if it is not set.
-
-    Raises:
-        StackError: if it is something else.
-    """
-    address = environ.get(variable, "").strip().rstrip("/")
-    parts = urlsplit(address)
-    if address and (parts.scheme not in ("http", "https") or not parts.hostname):
-        raise StackError(
-            "is not the address of a web server",
-            where=variable,
-            remedy="write http://host:port",
-            code="service-address",
-        )
-    return address
 
 
 def _flink_clusters(environ: Mapping[str, str], stack: stack_file.Connections | None = None) -> dict[str, str]:
@@ -361,83 +349,10 @@ def _flink_clusters(environ: Mapping[str, str], stack: stack_file.Connections | 
     return {"flink_url": url, "flink_deploy": deploy, "flink_kernel": environ.get("FS_FLINK_KERNEL", "")}
 
 
-def server_url(environ: Mapping[str, str], variable: str) -> str:
-    """The URL of a PostgreSQL server in a variable; empty if it is not set.
-
-    Raises:
-        StackError: if it is the URL of something else, or names a database: the feature store has four of them.
-    """
-    url = environ.get(variable, "").strip()
-    if not url:
-        return ""
-    parts = urlsplit(url)
-    scheme = parts.scheme.partition("+")[0]
-    if scheme not in ("postgresql", "postgres") or not parts.hostname:
-        raise StackError(
-            "is not the URL of a PostgreSQL server",
-            where=variable,
-            remedy="write postgresql://user:password@host:port",
-            code="service-address",
-        )
-    if parts.path.strip("/"):
-        raise StackError(
-            f"names the database {parts.path.strip('/')!r}, but the feature store keeps {len(DATABASES)} databases",
-            where=variable,
-            remedy="let the URL end after the port",
-            code="service-address",
-        )
-    return parts._replace(scheme="postgresql", path="").geturl()
+def _rows(environ: Mapping[str, str], variable: str, default: int, *, least: int, code: str) -> int:
+    return whole_number(environ, variable, default, least=least, most=MOST_ROWS, noun="number of rows", code=code)
 
 
 def _running_stack(home: Path) -> stack_file.Connections | None:
     record = stack_file.read(home)
     return record.connections if record is not None and record.is_running() else None
-
-
-def _names(text: str) -> tuple[str, ...]:
-    return tuple(name for name in text.split(":") if name)
-
-
-def _folder(path: str | Path) -> Path:
-    return Path(path).expanduser().resolve()
-
-
-def _port(text: str) -> int:
-    if not text.isdecimal() or not 1024 <= int(text) <= 65_000:
-        raise StackError(
-            f"{text!r} is not a port", where="FS_PORT", remedy="write a number from 1024 to 65000", code="port"
-        )
-    return int(text)
-
-
-def _join_rows(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1000:
-        raise StackError(
-            f"{text!r} is not a number of rows",
-            where="FS_JOIN_ROWS",
-            remedy="write a number from 1000 on",
-            code="join-rows",
-        )
-    return int(text)
-
-
-def _rows(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise StackError(
-            f"{text!r} is not a number of rows",
-            where="FS_MATERIALIZE_ROWS",
-            remedy="write a whole number, such as 1000000",
-            code="materialize-rows",
-        )
-    return int(text)
-
-
-def _pool_slots(text: str) -> int:
-    if not text.isdecimal() or not 1 <= int(text) <= LARGEST_POOL:
-        raise StackError(
-            f"{text!r} is not a number of slots",
-            where="FS_POOL_SLOTS",
-            remedy=f"write a number from 1 to {LARGEST_POOL}",
-            code="pool-slots",
-        )
-    return int(text)

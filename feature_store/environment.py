@@ -1,0 +1,88 @@
+"""One variable of the environment at a time: its text, checked and turned into a value."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from feature_store.errors import StackError
+
+
+def server_address(environ: Mapping[str, str], variable: str) -> str:
+    """The HTTP address of a server in a variable, without a slash at its end; empty if it is not set.
+
+    Raises:
+        StackError: if it is something else.
+    """
+    address = environ.get(variable, "").strip().rstrip("/")
+    parts = urlsplit(address)
+    if address and (parts.scheme not in ("http", "https") or not parts.hostname):
+        raise StackError(
+            "is not the address of a web server",
+            where=variable,
+            remedy="write http://host:port",
+            code="service-address",
+        )
+    return address
+
+
+def server_url(environ: Mapping[str, str], variable: str) -> str:
+    """The URL of a PostgreSQL server in a variable; empty if it is not set.
+
+    Raises:
+        StackError: if it is the URL of something else, or names a database: the feature store has its own.
+    """
+    url = environ.get(variable, "").strip()
+    if not url:
+        return ""
+    parts = urlsplit(url)
+    scheme = parts.scheme.partition("+")[0]
+    if scheme not in ("postgresql", "postgres") or not parts.hostname:
+        raise StackError(
+            "is not the URL of a PostgreSQL server",
+            where=variable,
+            remedy="write postgresql://user:password@host:port",
+            code="service-address",
+        )
+    if parts.path.strip("/"):
+        raise StackError(
+            f"names the database {parts.path.strip('/')!r}, but the feature store has databases of its own",
+            where=variable,
+            remedy="let the URL end after the port",
+            code="service-address",
+        )
+    return parts._replace(scheme="postgresql", path="").geturl()
+
+
+def names(environ: Mapping[str, str], variable: str) -> tuple[str, ...]:
+    """The names in a variable, which `:` separates."""
+    return tuple(name for name in environ.get(variable, "").split(":") if name)
+
+
+def folder(path: str | Path) -> Path:
+    """An absolute path; `~` is the home of the user."""
+    return Path(path).expanduser().resolve()
+
+
+def whole_number(
+    environ: Mapping[str, str], variable: str, default: int, *, least: int, most: int, noun: str, code: str
+) -> int:
+    """The number in a variable, or the default if it is not set.
+
+    Args:
+        noun: what the number is, for the message.
+        code: of the error.
+
+    Raises:
+        StackError: if it is something else than a whole number from `least` to `most`.
+    """
+    text = environ.get(variable, "") or str(default)
+    if not text.isdecimal() or not least <= int(text) <= most:
+        raise StackError(
+            f"{text!r} is not a {noun}",
+            where=variable,
+            remedy=f"write a number from {least} to {most}",
+            code=code,
+        )
+    return int(text)
