@@ -19,17 +19,13 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-import polars as pl
-
 from feature_store.compile.flink import updates_topic
-from feature_store.dtypes import TIMESTAMP, DType, to_micros
+from feature_store.dtypes import to_micros
 from feature_store.kafka_address import kafka_client
-from feature_store.online.frames import encode_rows, newest_rows
-from feature_store.online.keys import entity_keys
-from feature_store.online.writer import GuardedWriter
-from feature_store.plan.schema import CREATED_TIMESTAMP, FEATURE_TIMESTAMP, GroupSchema
+from feature_store.plan.schema import GroupSchema
 from feature_store.streaming.loaded import LoadedPlaces
 from feature_store.streaming.marks import PartitionMarks, Reached, reached
+from feature_store.streaming.updates import UpdateWriter
 
 if TYPE_CHECKING:
     from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
@@ -43,8 +39,6 @@ BUSY_WAIT_SECONDS = 0.1
 """How long rows are gathered when there are many: the cost of a batch is then shared by more of them."""
 LOOK_SECONDS = 1.0
 ANSWER_SECONDS = 10.0
-_POLARS = {"STRING": pl.String, "INT": pl.Int64, "FLOAT": pl.Float64, "BOOL": pl.Boolean, "TIMESTAMP": pl.Int64}
-_INSTANT = pl.Datetime("us", "UTC")
 
 log = logging.getLogger("feature_store.loader")
 
@@ -92,7 +86,7 @@ class Loader:
         self._refill = refill
         self._tell = tell
         self._groups: dict[str, GroupSchema] = {}
-        self._writers: dict[str, GuardedWriter] = {}
+        self._writers: dict[str, UpdateWriter] = {}
         self._given: dict[str, list[int]] = {}
         """The partitions that are this process's, by topic."""
         self._reading: dict[str, Reading] = {}
@@ -297,11 +291,16 @@ class Loader:
         marks = {number: reading.marks[number] for number in after}
         with LoadedPlaces(self._redis, schema).moving(before, after, marks):
             if rows:
-                self._write_rows(schema, topic, rows)
+                self._writer(schema, topic).write(rows)
         reading.places.update(after)
         reading.passed.clear()
         offsets = [TopicPartition(topic, number, at) for number, at in after.items()]
         self._consumer.commit(offsets=offsets, asynchronous=True)  # for those who look at the lag
+
+    def _writer(self, schema: GroupSchema, topic: str) -> UpdateWriter:
+        if topic not in self._writers:
+            self._writers[topic] = UpdateWriter(self._redis, schema)
+        return self._writers[topic]
 
     def _tell_progress(self, schema: GroupSchema, topic: str, reading: Reading) -> None:
         """Says up to when all rows of a group are there, as all its loaders know together."""
@@ -314,36 +313,6 @@ class Loader:
         if found is not None and found.watermark > 0 and found != reading.told:
             self._tell(schema, found)
             reading.told = found
-
-    def _write_rows(self, schema: GroupSchema, topic: str, values: Sequence[bytes]) -> None:
-        writer = self._writers.get(topic)
-        if writer is None:
-            writer = self._writers[topic] = GuardedWriter(self._redis, schema)
-        frame = newest_rows(schema, read_updates(schema, values))
-        times, now = frame[FEATURE_TIMESTAMP].to_physical(), to_micros(datetime.now(UTC))
-        expired = pl.repeat(False, len(frame), eager=True) if schema.ttl is None else times + schema.ttl < now
-        writer.write(entity_keys(schema, frame).to_list(), encode_rows(schema, frame, writer.codec.number, expired))
-
-
-def read_updates(schema: GroupSchema, values: Sequence[bytes]) -> pl.DataFrame:
-    """The rows of some messages, in the types of the offline table."""
-    times = {"_feature": TIMESTAMP, "_created": TIMESTAMP}
-    columns = {column.name: column.dtype for column in (*schema.keys, *schema.features)} | times
-    raw = pl.read_ndjson(b"\n".join(values), schema={name: _json_type(dtype) for name, dtype in columns.items()})
-    instants = [pl.col(name).cast(_stored_type(dtype)) for name, dtype in columns.items() if _has_time(dtype)]
-    return raw.with_columns(instants).rename({"_feature": FEATURE_TIMESTAMP, "_created": CREATED_TIMESTAMP})
-
-
-def _json_type(dtype: DType) -> pl.DataType:
-    return pl.List(_json_type(dtype.item)) if dtype.item is not None else _POLARS[dtype.kind]()
-
-
-def _stored_type(dtype: DType) -> pl.DataType:
-    return pl.List(_INSTANT) if dtype.item is not None else _INSTANT
-
-
-def _has_time(dtype: DType) -> bool:
-    return TIMESTAMP in (dtype, dtype.item)
 
 
 def _warn(error: KafkaError) -> None:

@@ -30,7 +30,7 @@ from feature_store.online.reader import OnlineReader
 from feature_store.online.vectors import Status
 from feature_store.online.writer import grace_of
 from feature_store.plan.schema import GroupSchema, ViewedSchema, ViewSchema
-from feature_store.streaming.loader import Loader
+from feature_store.streaming.updates import UpdateWriter
 from tests.integration.online_tables import AHEAD, Row, arrow_rows, forget, new_group, online
 
 ENTITIES = range(3)
@@ -67,15 +67,13 @@ class Writers:
 
     def load(self, rows: Sequence[Row]) -> None:
         """What the loader does with a batch of updates."""
-        loader = Loader.__new__(Loader)  # without Kafka
-        loader._redis, loader._writers = self.redis, {}
         updates = [
             msgspec.json.encode({"user_id": r.user_id, "_feature": r.timestamp, "_created": r.created, "n": r.n})
             for r in rows
             if not r.retracted
         ]
         if updates:
-            loader._write_rows(self.group, "t", updates)
+            UpdateWriter(self.redis, self.group).write(updates)
 
     def old_values(self, rows: Sequence[Row]) -> None:
         """Values of format 1, as they were written before there was another: the newest row of each entity."""

@@ -7,7 +7,7 @@ from typing import Any
 
 from feature_store.dtypes import TIMESTAMP, to_micros
 from feature_store.streaming.loaded import LoadedPlaces
-from feature_store.streaming.loader import Loader
+from feature_store.streaming.updates import UpdateWriter
 from tests.simulation.group_store import GroupStore
 from tests.simulation.oracle import StoredRow
 
@@ -21,9 +21,6 @@ class UpdateLoader:
         self._store = store
         self._updates = updates
         self._places = LoadedPlaces(store.services.redis, store.schema)
-        self._loader = Loader.__new__(Loader)
-        self._loader._redis = store.services.redis
-        self._loader._writers = {}
 
     @property
     def place(self) -> int | None:
@@ -42,7 +39,7 @@ class UpdateLoader:
         if not batch:
             return
         with self._places.moving({PARTITION: place}, {PARTITION: place + len(batch)}):
-            self._loader._write_rows(self._store.schema, "updates", [self._message(row) for row in batch])
+            UpdateWriter(self._store.services.redis, self._store.schema).write([self._message(row) for row in batch])
 
     def _message(self, row: StoredRow) -> bytes:
         """An update as Flink's JSON format writes it."""
