@@ -168,6 +168,14 @@ STREAM_JOBS = (
         "are missing: ./fs stream start user_activity@1 --accept-gap.",
     ),
     Explanation(
+        "topic-gap",
+        "Kafka has deleted messages that a stopped job has not read",
+        "The job was down for longer than the topic keeps its messages. Without them the event log, or the windows of "
+        "a group, would be wrong, and nothing would say so.",
+        "Raise the retention of the topic. To go on without them: ./fs stream start user_activity@1 --accept-gap. What "
+        "the event log has of them is in the rows after the next reconcile.",
+    ),
+    Explanation(
         "replay-runs",
         "Dead letters of this source are being sent already",
         "Two replays at once would send the same letters.",

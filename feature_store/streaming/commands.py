@@ -38,7 +38,7 @@ def status() -> None:
 
 @stream.command("start")
 @click.argument("names", nargs=-1, metavar="[JOB]…")
-@click.option("--accept-gap", is_flag=True, help="Begin although messages are neither in the event log nor in Kafka.")
+@click.option("--accept-gap", is_flag=True, help="Begin or go on without messages that Kafka has deleted.")
 def start(names: tuple[str, ...], accept_gap: bool) -> None:
     """Start jobs, or go on with them where they were stopped; all of them unless named."""
     from feature_store.streaming import steering

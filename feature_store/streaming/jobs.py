@@ -18,7 +18,7 @@ from pyarrow import fs
 from pyiceberg.catalog import Catalog
 
 from feature_store.compile.flink import FlinkJob, Start, Step, Target, consumer_group, log_name, updates_topic
-from feature_store.errors import NotFoundError, StackError
+from feature_store.errors import ConflictError, NotFoundError, StackError
 from feature_store.kafka_address import KafkaAddress
 from feature_store.offline.tables import ensure_table
 from feature_store.plan.nodes import GroupPlan
@@ -95,7 +95,7 @@ class Streams:
         """Brings jobs to what they should be: all of them, or those named; not those another process is at.
 
         Args:
-            accept_gap: whether a group may begin where its event log lacks messages that Kafka has deleted.
+            accept_gap: whether a job may begin, or go on, although Kafka has deleted messages that it needs.
         """
         outcomes = []
         for wanted in self.wanted.values():
@@ -139,27 +139,42 @@ class Streams:
         if record is None:
             return Outcome(wanted.name, "started", self._submit(wanted, self._first_start(wanted, accept_gap)))
         if record.previous:
-            unsettled = self._watch(wanted, record, alive)
+            unsettled = self._watch(wanted, record, alive, accept_gap)
             if unsettled is not None:
                 return unsettled
             record = self.records.note(record, previous={})
         if not record.answers(wanted.fingerprint):
             return self._replace(wanted, record, alive, accept_gap)
         if alive is None:
-            return self._resume(wanted, record)
+            return self._resume(wanted, record, accept_gap)
         path = newest_state(self.settings.flink_state, alive.id) or record.state_path
         did: Did = "runs" if record.starts else "started"  # by a call that was killed before it could note it
         noted = self.records.note(record, state_path=path, starts=max(record.starts, 1))
         return Outcome(wanted.name, "kept" if record.is_instead_of(wanted.fingerprint) else did, noted)
 
-    def _resume(self, wanted: Wanted, record: StreamJob) -> Outcome:
+    def _resume(self, wanted: Wanted, record: StreamJob, accept_gap: bool) -> Outcome:
         """Goes on with a job that has ended, from its newest state."""
+        if record.starts:
+            self._refuse_gap(wanted, accept_gap)
         self.flink.release(wanted.name)
         path = newest_state(self.settings.flink_state, record.flink_job_id) or record.state_path
         if record.is_instead_of(wanted.fingerprint):
             return Outcome(wanted.name, "kept", self._launch(replace(record, state_path=path)))
         submitted = self._submit(wanted, _start(record), replace(record, state_path=path))
         return Outcome(wanted.name, "resumed" if record.starts else "started", submitted)
+
+    def _refuse_gap(self, wanted: Wanted, accepted: bool) -> None:
+        """Flink would go on at the first message that Kafka still has, and say nothing."""
+        topic, kept = wanted.stream.topic, self.topics.offsets(wanted.stream.topic)
+        read = self.topics.committed(consumer_group(wanted.name), topic, list(kept))
+        gaps = [f"partition {n}: {at} to {kept[n].first - 1}" for n, at in sorted(read.items()) if at < kept[n].first]
+        if gaps and not accepted:
+            raise ConflictError(
+                f"Kafka has deleted messages of {topic!r} that the job has not read: {'; '.join(gaps)}",
+                where=f"job {wanted.name}",
+                remedy="raise the retention of the topic; to go on without them: ./fs stream start JOB --accept-gap",
+                code="topic-gap",
+            )
 
     def _replace(self, wanted: Wanted, record: StreamJob, alive: RunningJob | None, accept_gap: bool) -> Outcome:
         """Puts a changed job in the place of one that is not touched before Flink has translated the new one."""
@@ -182,7 +197,7 @@ class Streams:
             return self._go_back(replacing, str(error))
         return Outcome(wanted.name, "begun anew" if is_new else "redeployed", submitted)
 
-    def _watch(self, wanted: Wanted, record: StreamJob, alive: RunningJob | None) -> Outcome | None:
+    def _watch(self, wanted: Wanted, record: StreamJob, alive: RunningJob | None, accept_gap: bool) -> Outcome | None:
         """Looks whether a job has come up that replaced another, which goes on if not; None if it has.
 
         Also None of one that has ended and is to be replaced in its turn.
@@ -195,7 +210,7 @@ class Streams:
         if time.time() > record.previous["replaced_at"] + COME_UP_SECONDS:
             return self._go_back(record, f"it has not come up within {COME_UP_SECONDS:.0f} s")
         if alive is None:
-            return self._resume(wanted, record) if record.fingerprint == wanted.fingerprint else None
+            return self._resume(wanted, record, accept_gap) if record.fingerprint == wanted.fingerprint else None
         return Outcome(wanted.name, "redeployed", record)
 
     def _go_back(self, record: StreamJob, cause: str) -> Outcome:

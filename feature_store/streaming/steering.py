@@ -34,7 +34,7 @@ def start(streams: Streams, name: str, accept_gap: bool = False) -> Outcome:
     """Lets a job run that was stopped or never started; finds it running otherwise.
 
     Args:
-        accept_gap: whether a group may begin where its event log lacks messages that Kafka has deleted.
+        accept_gap: whether a job may begin, or go on, although Kafka has deleted messages that it needs.
 
     Raises:
         ConflictError: if another process does not finish with the job, or for such a gap.

@@ -31,7 +31,7 @@ class Newcomer:
     def types(self, *words: str) -> str:
         done = subprocess.run(
             [sys.executable, "-m", "feature_store.cli", *words],
-            cwd=REPOSITORY, env=self.environ, capture_output=True, text=True, check=False, timeout=900,
+            cwd=REPOSITORY, env=self.environ, capture_output=True, text=True, check=False, timeout=1800,
         )  # fmt: skip
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
@@ -44,7 +44,7 @@ def newcomer(tmp_path_factory: pytest.TempPathFactory, jars_folder: Path, flink_
     newcomer.types("down")
 
 
-@pytest.mark.timeout(1200)
+@pytest.mark.timeout(3600)  # of a machine with other work; alone it takes a sixth of that
 def test_the_demo_goes_the_whole_way(newcomer: Newcomer) -> None:
     with exposed.Processes(newcomer.home) as processes:
         first = newcomer.types("demo")
