@@ -49,7 +49,7 @@ SETS = 16  # of events, in one job
 MORE_SETS = 3  # beside those that hypothesis has thought of
 
 
-@settings(IN_SPARK, max_examples=30)
+@settings(IN_SPARK, max_examples=15)
 @given(
     group=groups(),
     rows=events(),
@@ -74,7 +74,7 @@ def more(seed: int, begin: int = START - 3 * DAY, unit: int = 3 * HOUR) -> list[
     return sets_of_events(seed, MORE_SETS, begin, unit)
 
 
-@settings(IN_SPARK, max_examples=25)
+@settings(IN_SPARK, max_examples=12)
 @given(
     group=slid_groups(),
     rows=events(),
@@ -108,7 +108,7 @@ def test_windows_slid_by_the_kernel(
     assert_same_rows(found, run_reference(plan, log, span), plan.keys)
 
 
-@settings(IN_SPARK, max_examples=25)
+@settings(IN_SPARK, max_examples=12)
 @given(
     group=streaming_groups(),
     rows=quick_events(),
@@ -142,7 +142,7 @@ def test_sessions_to_the_microsecond(quick: SparkSession, seed: int) -> None:
         assert_same_rows(in_spark(quick, plan, log, span), run_reference(plan, log, span), plan.keys)
 
 
-@settings(IN_SPARK, max_examples=6)
+@settings(IN_SPARK, max_examples=4)
 @given(group=groups(), seed=st.integers(0, 99), cuts=st.sampled_from([(-1, 0, 1), (1,), (-1, 0)]))
 def test_how_rows_are_stored_and_in_which_parts_they_are_computed_changes_nothing(
     quick: SparkSession, tmp_path_factory: pytest.TempPathFactory, group: FeatureGroup, seed: int, cuts: tuple[int, ...]
@@ -239,7 +239,7 @@ ATOMS = [
 ]
 
 
-@settings(IN_SPARK, max_examples=40)
+@settings(IN_SPARK, max_examples=20)
 @given(
     condition=st.recursive(
         st.sampled_from(ATOMS),

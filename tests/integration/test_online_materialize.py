@@ -65,7 +65,7 @@ STEPS = st.lists(
 )
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @example([("write", 2, [(0, 0, None), (0, 1, None)]), ("wait", 24, None), ("write", 2, [])], None, 0, 2)
 @given(STEPS, st.sampled_from([None, DAY, 2 * DAY]), st.sampled_from([0, 6 * HOUR]), st.sampled_from([2, 1_000_000]))
 def test_online_is_what_the_table_says(

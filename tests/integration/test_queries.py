@@ -54,7 +54,7 @@ QUERIES: list[tuple[str, DType]] = [
 ]
 
 
-@settings(IN_SPARK, max_examples=20)
+@settings(IN_SPARK, max_examples=10)
 @given(data=st.data(), query=st.sampled_from(QUERIES))
 def test_queries_at_every_instant(quick: SparkSession, data: st.DataObject, query: tuple[str, DType]) -> None:
     instants = st.integers(START - 40 * HOUR, START + 5 * HOUR).map(from_micros)
@@ -129,7 +129,7 @@ def test_a_query_with_a_composite_key(quick: SparkSession) -> None:
     assert last == {("u", "a"): 33, ("u", "b"): 2, ("v", "a"): 4}
 
 
-@settings(IN_SPARK, max_examples=10)
+@settings(IN_SPARK, max_examples=6)
 @given(vectors=st.lists(st.tuples(*[st.lists(st.floats(-4, 4, width=32), min_size=3, max_size=3)] * 2), max_size=9))
 def test_vectors(quick: SparkSession, vectors: list[tuple[list[float], list[float]]]) -> None:
     schema = {"item_id": STRING, "a": EMBEDDING(3), "b": EMBEDDING(3), "at": TIMESTAMP}
@@ -154,7 +154,7 @@ def test_vectors(quick: SparkSession, vectors: list[tuple[list[float], list[floa
 ACCOUNTS = {"account": INT, "user_id": STRING, "tier": STRING, "op": STRING, "at": TIMESTAMP, "lsn": INT}
 
 
-@settings(IN_SPARK, max_examples=25)
+@settings(IN_SPARK, max_examples=12)
 @given(data=st.data(), copies=st.booleans())
 def test_states_at_every_instant(quick: SparkSession, data: st.DataObject, copies: bool) -> None:
     """A log of changes with ties, deletions and missing parts, or a series of copies, at each instant."""

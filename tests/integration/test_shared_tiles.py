@@ -61,7 +61,7 @@ SPAN = Span(START, START + DAYS * DAY, first=True)
 TYPES = pa.schema([(name, arrow_type(dtype)) for name, dtype in SCHEMA.items()])
 
 
-@settings(IN_SPARK, max_examples=8)
+@settings(IN_SPARK, max_examples=5)
 @given(
     several=groups_of_the_same_tiles(),
     rows=events(),

@@ -51,7 +51,7 @@ def features_of(dataset: TrainingDataset) -> list[Row]:
 
 
 @hypothesis_settings(
-    max_examples=40,
+    max_examples=25,
     deadline=None,
     derandomize=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large],

@@ -77,7 +77,7 @@ def fact(group: FeatureGroup, key: Any, **values: Any) -> Row:
 
 
 @settings(
-    max_examples=25,
+    max_examples=15,
     deadline=None,
     derandomize=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],

@@ -37,7 +37,7 @@ def lifted_rows(plan: GroupPlan, rows: dict[str, list[dict[str, Any]]]) -> list[
 
 
 @pytest.mark.parametrize("plan", PLANS, ids=lambda plan: plan.rows.query[:60])
-@settings(deadline=None, max_examples=5, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+@settings(deadline=None, max_examples=3, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 @given(rows=source_rows())
 def test_a_lifted_query_gives_what_the_query_gives_at_each_instant(
     plan: GroupPlan, rows: dict[str, list[dict[str, Any]]]

@@ -75,7 +75,7 @@ ROWS = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=75, deadline=None)
 @given(st.lists(ROWS, min_size=1, max_size=6))
 def test_alone_among_others_and_by_the_reference(rows: list[Row]) -> None:
     together = computed(CHAIN, rows)
@@ -83,7 +83,7 @@ def test_alone_among_others_and_by_the_reference(rows: list[Row]) -> None:
     assert together == [computed(CHAIN, [row])[0] for row in rows]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(st.lists(ROWS, min_size=1, max_size=6))
 def test_a_function_gives_a_row_the_same_value_alone(rows: list[Row]) -> None:
     schema = view_schema(

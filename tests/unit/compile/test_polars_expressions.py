@@ -122,7 +122,7 @@ def by_polars(expression: Any, rows: list[dict[str, Any]]) -> list[object]:
 
 
 @pytest.mark.parametrize("kind", list(_VALUES))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=75, deadline=None)
 @given(data=st.data())
 def test_random_expressions_on_random_rows(kind: str, data: st.DataObject) -> None:
     text = data.draw(texts(kind, 4))

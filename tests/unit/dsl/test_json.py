@@ -26,7 +26,7 @@ PUBLISHED = Path(__file__).parents[3] / "docs" / "definitions.schema.json"
 SCHEMA = Draft202012Validator(definitions_schema())
 PART = Draft202012Validator({"$ref": "#/$defs/Feature", "$defs": definitions_schema()["$defs"]})
 RANDOM = settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
+    max_examples=75, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
 )
 
 

@@ -48,7 +48,7 @@ def reference_rows(labels: list[Row], schema: GroupSchema, rows: list[Row], know
     return [joined["number"] for joined in reference(labels, [(numbered, rows)], known_by)]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(case=cases(), known_by=st.sampled_from([None, "label"]))
 def test_the_kernel_is_the_reference(
     case: tuple[list[Row], list[tuple[GroupSchema, list[Row]]]], known_by: KnownBy
@@ -64,7 +64,7 @@ moments = st.integers(0, 4)
 few_users = st.sampled_from(["u", "v", "w"])
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(
     labels=st.lists(st.builds(label, moments, few_users), max_size=8),
     rows=st.lists(st.builds(row, moments, created=moments, retracted=st.booleans(), user=few_users), max_size=16),
@@ -214,7 +214,7 @@ def test_nothing_is_left_of_rows_that_were_all_taken_back() -> None:
     assert kernel_rows([label(9)], group(), rows) == kernel_rows([label(9)], group(), rows, "label") == [None]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(
     rows=st.lists(st.tuples(st.integers(0, 9), st.integers(0, 12)), min_size=1, max_size=40),
     asked=st.lists(st.tuples(st.integers(-1, 13), st.integers(0, 39), st.integers(0, 39)), max_size=40),

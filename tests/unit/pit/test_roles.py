@@ -64,7 +64,7 @@ def fact(group: str, key: Any, age: int, **values: Any) -> Row:
     return {f"{group}_id": key, "feature_timestamp": at, "created_timestamp": at, **features}
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(data=st.data())
 def test_a_training_set_is_what_the_oracle_says(data: st.DataObject) -> None:
     found, reads = data.draw(tables()), data.draw(views())

@@ -13,7 +13,7 @@ from feature_store.dsl.group import FeatureGroup
 from feature_store.plan.build import build_plan
 from tests.integration.engine_cases import groups, streaming_groups
 
-RANDOM = settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+RANDOM = settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 def respelt(text: str, how: random.Random) -> str:

@@ -200,7 +200,7 @@ class World:
         return step
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(st.integers(0, 2**32), st.integers(10, 80))
 def test_no_row_is_missing_up_to_what_was_told(seed: int, steps: int) -> None:
     """Attempts go on from checkpoints with other parallelisms and more partitions; some write though replaced."""
