@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -32,6 +33,11 @@ BEGIN = to_micros(datetime.now(UTC)) // DAY * DAY + 2 * DAY
 """The first day of events: ahead of the clock of Redis, which would delete rows that are old by it."""
 DAYS = 4
 EVENTS = {"user_id": STRING, "amount": INT, "ts": TIMESTAMP}
+FEATURES = (
+    Feature("user_order_count_1d", agg.count(), window="1d", dtype=INT, default=0),
+    Feature("user_order_mean_2d", agg.mean("amount"), window="2d", dtype=FLOAT),
+)
+GAINED = Feature("user_order_max_1d", agg.max("amount"), window="1d", dtype=INT)
 STEPS: Counter[str] = Counter()
 """How often each step was taken, in all sequences of this session."""
 
@@ -52,11 +58,7 @@ class BatchLife(RuleBasedStateMachine):
         self.source = BatchSource("orders", table=f"raw.s{name}", event_timestamp="ts", schema=EVENTS)
         self.group = FeatureGroup(
             f"user_{name}", entity=Entity("user", join_key="user_id", dtype=STRING), source=self.source,
-            owner="team:test", slide="6h", ttl=ttl, availability_delay=delay, buckets=buckets,
-            features=[
-                Feature("user_order_count_1d", agg.count(), window="1d", dtype=INT, default=0),
-                Feature("user_order_mean_2d", agg.mean("amount"), window="2d", dtype=FLOAT),
-            ],
+            owner="team:test", slide="6h", ttl=ttl, availability_delay=delay, buckets=buckets, features=FEATURES,
         )  # fmt: skip
         self.plan = build_plan(self.group)
         self.store = GroupStore(self.services, self.plan.schema, BEGIN)
@@ -65,6 +67,7 @@ class BatchLife(RuleBasedStateMachine):
         self.planned: list[str] = []
         self.datasets = 0
         self.keys_lost = False
+        self.outdated: set[int] = set()
         schema = pa.schema([("user_id", pa.string()), ("amount", pa.int64()), ("ts", pa.timestamp("us", "UTC"))])
         catalog = self.services.catalog
         catalog.create_namespace_if_not_exists("raw")
@@ -176,12 +179,26 @@ class BatchLife(RuleBasedStateMachine):
         with dying_after(effects, self.services.catalog, self.services.redis):
             self.store.joined([(user, self.store.now) for user in USERS])
 
+    @precondition(lambda self: GAINED not in self.group.features)
+    @rule()
+    def schema_gains_a_feature(self) -> None:
+        """Rows that are there have no value of it until their days are computed again."""
+        self._step("schema gains a feature")
+        self.group = replace(self.group, features=[*FEATURES, GAINED])
+        self.plan = build_plan(self.group)
+        self.store.schema = self.plan.schema
+        self.store.table()  # apply adds the column
+        self.outdated = set(self.computed)
+
     @rule()
     def quiet(self) -> None:
         """Everybody catches up: touched partitions are computed, the table is materialized; then all is compared."""
         self._step("quiet moment")
         if not self.computed:
             return
+        for day in sorted(self.outdated):
+            self._compute(day, day + 1)
+        self.outdated = set()
         following = max(self.computed) + 1
         self._compute(following, following + 1)  # the run of a new partition finds what came late for earlier ones
         for after, until in late_spans(self.store.table().properties):

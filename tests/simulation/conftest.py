@@ -13,6 +13,7 @@ __all__ = ["catalog", "harness", "redis"]
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Says which steps the sequences took."""
     if STEPS:
-        terminalreporter.section("simulated")
+        options = terminalreporter.config.option
+        terminalreporter.section(f"simulated: up to {options.sequences} sequences of each life, seed {options.seed}")
         for what, count in sorted(STEPS.items()):
             terminalreporter.line(f"{count:6,} {what}")
