@@ -26,9 +26,9 @@ class BatchSource(Definition):
         path: folder or glob of Parquet or CSV files (by their ending); relative to the store's data root.
         jdbc: Postgres table "database.schema.table" on the store's server; as Postgres has it, which is in lower case
             unless it was made with quotes.
-        ingestion_timestamp: column of the instant at which a row came into files or a Postgres table; late rows are
-            found by it. Files without one are new, all their rows, when they are modified; an Iceberg table has
-            snapshots.
+        look_back: how far back from their newest day the rows of files or of a Postgres relation are compared, day by
+            day, to find late ones; by default files are told by when they were modified, and a table's rows by their
+            transactions. For a view, and for what is loaded anew each time. An Iceberg table has snapshots.
         event_id: column that identifies an event: of its copies the earliest counts (docs/language.md, Copies).
         deduplicate_within: how much later than another row of its event_id, and of the same entity, a row is a copy.
         changes_of: for a log of changes (updates, deletes) the columns that identify what changes. A query sees the
@@ -49,7 +49,7 @@ class BatchSource(Definition):
     table: str | None = None
     path: str | None = None
     jdbc: str | None = None
-    ingestion_timestamp: str | None = None
+    look_back: Duration | None = None
     event_id: str | None = None
     deduplicate_within: Duration = "7d"
     changes_of: tuple[str, ...] = ()
@@ -71,12 +71,8 @@ class BatchSource(Definition):
             if value is not None and len(value.split(".")) != parts:
                 shape = "namespace.table" if kind == "table" else "database.schema.table"
                 raise ValueError(f"{kind}={value!r} is not of the form {shape!r}")
-        if self.ingestion_timestamp is not None and self.table is not None:
-            raise ValueError(
-                "ingestion_timestamp= goes with path= or jdbc=; of a table= its snapshots say what came in"
-            )
-        if self.ingestion_timestamp == self.event_timestamp:
-            raise ValueError("ingestion_timestamp= is when a row came in, not when it became true: name another column")
+        if self.look_back is not None and self.table is not None:
+            raise ValueError("look_back= goes with path= or jdbc=; of a table= its snapshots say what came in")
 
     @property
     def deduplicate_size(self) -> int:
@@ -87,11 +83,6 @@ class BatchSource(Definition):
     def holds_states(self) -> bool:
         """Whether its rows say how things are from then on, and not what happened."""
         return self.copies or bool(self.changes_of)
-
-    @property
-    def shows_late_rows(self) -> bool:
-        """Whether it can be told which rows have come in since: of a Postgres table only by a column."""
-        return self.jdbc is None or self.ingestion_timestamp is not None
 
     @property
     def location(self) -> str:

@@ -216,18 +216,6 @@ GROUPS = (
         '             owner="team:shop", features=[order_count])',
     ),
     Explanation(
-        "ingestion-timestamp",
-        "The column of a source's ingestion time is not in its schema, or not a TIMESTAMP",
-        "It says when a row came in. Late rows are found by it, so the column is read.",
-        "Add it to the schema, as TIMESTAMP, or leave ingestion_timestamp out.",
-        'events = BatchSource("events", jdbc="shop.public.events",\n'
-        '                     event_timestamp="ts",\n'
-        '                     ingestion_timestamp="loaded_at",\n'
-        '                     schema={"user_id": STRING, "ts": TIMESTAMP})\n'
-        'FeatureGroup("user_orders", entity=user, source=events,  # <-\n'
-        '             owner="team:shop", features=[order_count])',
-    ),
-    Explanation(
         "event-id",
         "The column of a source's event id is not in its schema",
         "Of the rows with one event id, one counts, so the column is read.",

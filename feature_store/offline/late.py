@@ -1,10 +1,10 @@
 """Late rows: what came into a source after the partitions it belongs to were computed.
 
-The group's table remembers, as properties, up to which snapshot or ingestion time of each source its partitions are
-right (the cursor), and which of them late rows have touched since. The run of the newest partition moves the cursor:
-what came since then and belongs to its own span it will compute; of the rest it notes the spans, to be computed again.
-A run that computes one takes it off the list. The cursor is read before the rows: what comes in between may be
-computed, and is seen by the next run.
+The group's table remembers, as properties, up to which state of each source its partitions are right (the cursor), and
+which of them late rows have touched since. The run of the newest partition moves the cursor: what came since then and
+belongs to its own span it will compute; of the rest it notes the spans, to be computed again. A run that computes one
+takes it off the list. The cursor is read before the rows: what comes in between may be computed, and is seen by the
+next run.
 
 The event log of a stream is such a source, and the reconcile such a run. Partitions that the stream wrote and no run
 has computed yet are noted, too: a reconcile that failed is as good as none.
@@ -23,7 +23,7 @@ from pyiceberg.table import Table
 
 from feature_store.compile.span import Span
 from feature_store.dsl.source import BatchSource
-from feature_store.offline.arrivals import Arrivals, Cursor
+from feature_store.offline.arrivals.arrivals import Arrivals, Cursor
 from feature_store.offline.snapshots import EMPTY, arrived_by, source_tables, time_bounds
 from feature_store.offline.tables import FIRST_TIMESTAMP
 from feature_store.plan.nodes import GroupPlan, WindowedRows
@@ -66,12 +66,12 @@ def read_sources(
     table: Table,
     plan: GroupPlan,
     span: Span,
-    ingested_since: Callable[[BatchSource, Cursor | None], Arrivals],
+    arrived_since: Callable[[BatchSource, Cursor | None], Arrivals],
 ) -> Reading:
     """What a run of a span is to read, and which earlier partitions have to be computed again because of it.
 
     Args:
-        ingested_since: what has come into a source that has no snapshots, since a cursor.
+        arrived_since: what has come into a source that has no snapshots, since a cursor.
     """
     tables = dict(source_tables(catalog, plan.sources))
     snapshots = {name: snapshot.snapshot_id for name, (_, snapshot) in tables.items() if snapshot is not None}
@@ -90,8 +90,8 @@ def read_sources(
         since = cursor.get(source.location) if cursor is not None else None
         if source.name in tables:
             arrivals = arrived_by(*tables[source.name], source.event_timestamp, since, span.after)
-        elif source.table is None and source.shows_late_rows:
-            arrivals = ingested_since(source, since)
+        elif source.table is None:
+            arrivals = arrived_since(source, since)
         else:
             continue
         seen[source.location] = arrivals.cursor
@@ -151,15 +151,24 @@ def _first_partition(table: Table, size: int) -> int | None:
 
 
 def _touched(plan: GroupPlan, begin: int, end: int, times: NDArray[np.int64]) -> Iterator[Bounds]:
-    """The partitions with a feature timestamp in `[begin, end]` whose value the events of some times can alter."""
+    """The partitions with a feature timestamp in `[begin, end]` whose value events in some stretches of time can alter.
+
+    Args:
+        times: pairs of a first and a last event time.
+    """
     size, slide = plan.group.partition_size, plan.slide
-    entered = times - times % slide + slide
+    entered, last = _enters(times[:, 0], slide), _enters(np.minimum(times[:, 1], end), slide)
     longest = _reach(plan)
-    left = np.full_like(entered, end) if longest is None else np.minimum(entered + longest, end)
+    left = np.full_like(last, end) if longest is None else np.minimum(last + longest, end)
     entered = np.maximum(entered, begin)
     counts = entered <= left
     starts, ends = (entered[counts] - 1) // size * size, -(-left[counts] // size) * size
     return _merged(zip(starts.tolist(), ends.tolist(), strict=True))
+
+
+def _enters(times: NDArray[np.int64], slide: int) -> NDArray[np.int64]:
+    """The feature timestamps at which events of some times enter."""
+    return times - times % slide + slide
 
 
 def _reach(plan: GroupPlan) -> int | None:

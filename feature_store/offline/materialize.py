@@ -18,11 +18,11 @@ from feature_store.compile.spark import compile_spark, rows_after
 from feature_store.compile.spark_expressions import quote
 from feature_store.compile.spark_sliding import compile_tiles, is_slid
 from feature_store.dtypes import to_micros
+from feature_store.offline.arrivals.kinds import arrived_since
 from feature_store.offline.audit import Audit, evidence_of
 from feature_store.offline.beginning import former_beginnings, note_beginning, note_former_beginnings, span_of
 from feature_store.offline.computed import note_computed
 from feature_store.offline.history import Consistency, all_missing
-from feature_store.offline.ingestion import ingested_since
 from feature_store.offline.late import Bounds, noted, read_sources
 from feature_store.offline.profile import Profile, profile_rows
 from feature_store.offline.queried import queried_rows
@@ -48,7 +48,7 @@ class Materialization:
     Args:
         consistency: the computed rows against those that stood before.
         late: the spans before its own that rows which came since the last run touch; they are to be computed again.
-        unknown: the sources of which that cannot be told: the snapshot of the last run is gone, or rows have no time.
+        unknown: the sources of which that cannot be told, or not of all rows: docs/language.md, Late rows.
         shared: the groups of the same run that were computed from the same tiles.
     """
 
@@ -91,7 +91,7 @@ def materialize_span(
     began = time.monotonic()
     table = ensure_table(catalog, plan.schema)
     span = span_of(table, plan, to_micros(start), to_micros(end))
-    arrivals = partial(ingested_since, spark, settings, plan.group.partition_size)
+    arrivals = partial(arrived_since, spark, settings, plan, span)
     reading = read_sources(catalog, table, plan, span, arrivals)
     with nullcontext() if shared is None else shared.of(plan, span, reading) as tiles:
         computed = compute_rows(spark, settings, plan, span, reading.snapshots, tiles)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from feature_store.compile.span import Span
 from feature_store.compile.spark_expressions import quote
 from feature_store.compile.spark_shared import compile_shared_tiles, has_tiles, own_tiles, shared_rows_after
+from feature_store.offline.arrivals.transactions import same_versions
 from feature_store.offline.late import Reading
 from feature_store.offline.sources import InputCounts, open_sources
 from feature_store.plan.nodes import GroupPlan
@@ -106,4 +107,5 @@ class SharedTiles:
 
 def _seen(reading: Reading) -> object:
     """What a run has seen of its sources, equal for two runs only if no row came in between."""
-    return dict(reading.snapshots), {**(reading.cursor or {}), **reading.seen}
+    cursors = {**(reading.cursor or {}), **reading.seen}
+    return dict(reading.snapshots), {location: same_versions(cursor) for location, cursor in cursors.items()}

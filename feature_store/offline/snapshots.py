@@ -19,7 +19,7 @@ from pyiceberg.table.snapshots import Operation, Snapshot, ancestors_of
 from pyiceberg.types import TimestampType, TimestamptzType
 
 from feature_store.dsl.source import BatchSource
-from feature_store.offline.arrivals import NO_TIMES, Arrivals, Cursor
+from feature_store.offline.arrivals.arrivals import NO_TIMES, Arrivals, Cursor, instants
 
 EMPTY = 0
 """The cursor of a table that nothing was written to: no snapshot has this id."""
@@ -53,7 +53,7 @@ def arrived_by(table: Table, now: Snapshot | None, column: str, since: Cursor | 
     files = changed_files(table, now, since) if isinstance(since, int) else None
     if files is None:
         return Arrivals(cursor, NO_TIMES, complete=False)
-    return Arrivals(cursor, _times(table, column, files, before))
+    return Arrivals(cursor, instants(_times(table, column, files, before)))
 
 
 def changed_files(table: Table, now: Snapshot | None, since: int) -> list[DataFile] | None:

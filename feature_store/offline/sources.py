@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -124,20 +125,32 @@ def _left_out(source: BatchSource, time: str, unkeyed: str, overflow: Expression
     return f"{time} IS NOT NULL AND NOT ({unkeyed}) AND {spark_sql(inlined(overflow, finite_columns))}"
 
 
-def read_times(spark: SparkSession, settings: Settings, source: BatchSource) -> DataFrame:
-    """When each row of files or of a Postgres table became true (`at`), and when it came in (`ingested`).
+def typed_columns(
+    spark: SparkSession, settings: Settings, source: BatchSource, names: Iterable[str], *others: str
+) -> DataFrame:
+    """Columns of all rows of a source as the definition's types, and other expressions over what is read.
 
     Raises:
         InputError: if the source is not there, or one of the columns is not as the definition says.
     """
     raw = _read(spark, settings, source, None)
-    column = source.ingestion_timestamp
-    ingested = "_metadata.file_modification_time" if column is None else _typed(source, raw, column)
-    return raw.selectExpr(_typed(source, raw, source.event_timestamp), ingested).toDF("at", "ingested")
+    return raw.selectExpr(*(_typed(source, raw, name) for name in names), *others)
+
+
+def list_files(spark: SparkSession, settings: Settings, source: BatchSource) -> DataFrame:
+    """The `path`, `length` and `modificationTime` of the files that a source consists of; none is opened.
+
+    Raises:
+        InputError: if there is nothing at its path.
+    """
+    assert source.path is not None
+    with reading(source):
+        files = spark.read.format("binaryFile").load(data_path(settings, source.path))
+        return files.select("path", "length", "modificationTime").coalesce(int(settings.spark_partitions))
 
 
 def _read(spark: SparkSession, settings: Settings, source: BatchSource, snapshot: int | None) -> DataFrame:
-    try:
+    with reading(source):
         if source.table is not None:
             table = ".".join(map(quote, [CATALOG, *source.table.split(".")]))
             version = "" if snapshot is None else f" VERSION AS OF {snapshot}"
@@ -147,12 +160,24 @@ def _read(spark: SparkSession, settings: Settings, source: BatchSource, snapshot
             return spark.read.csv(path, header=True) if _is_csv(source.path) else spark.read.parquet(path)
         assert source.jdbc is not None
         database, *names = source.jdbc.split(".")
-        table = ".".join(f'"{name.replace(chr(34), 2 * chr(34))}"' for name in names)
+        table = ".".join(map(postgres_name, names))
         options = {"url": settings.jdbc_url(database), "dbtable": table, "driver": "org.postgresql.Driver"}
         credentials = {"user": settings.pg_user, "password": settings.pg_password}
         # A timestamp without time zone must show as one, to be refused, and not be read as UTC.
         reader = spark.read.format("jdbc").options(**options, **credentials, fetchsize="10000")
         return reader.option("preferTimestampNTZ", "true").load()
+
+
+def postgres_name(name: str) -> str:
+    """A name as a Postgres identifier."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+@contextmanager
+def reading(source: BatchSource) -> Iterator[None]:
+    """Says of what goes wrong inside that the source cannot be read."""
+    try:
+        yield
     except Exception as error:
         raise InputError(
             f"cannot read {source.location}: {str(error).splitlines()[0]}",

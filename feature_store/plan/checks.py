@@ -116,10 +116,6 @@ def _times(source: BatchSource | StreamSource) -> Iterator[Problem]:
     elif time != TIMESTAMP:
         yield Problem("event-timestamp", f"{where}: {source.event_timestamp!r} is {time}, not TIMESTAMP",
                       "declare the event time as TIMESTAMP")  # fmt: skip
-    ingested = source.ingestion_timestamp if isinstance(source, BatchSource) else None
-    if ingested is not None and source.schema.get(ingested) != TIMESTAMP:
-        yield Problem("ingestion-timestamp", f"{where} has no TIMESTAMP column {ingested!r} in its schema",
-                      f"add '{ingested}': TIMESTAMP to the schema")  # fmt: skip
 
 
 def _columns(group: FeatureGroup, source: BatchSource | StreamSource) -> Iterator[Problem]:

@@ -73,7 +73,7 @@ CHANGED = {
     ("source", "name"): Rule(False, "the rows are the same"),
     ("source", "location"): Rule(True, "rows would come from another place"),
     ("source", "event_timestamp"): Rule(True, "events would happen at other times"),
-    ("source", "ingestion_timestamp"): Rule(False, "the rows are the same; late ones are found in another way"),
+    ("source", "look_back"): Rule(False, "the rows are the same; late ones are found in another way"),
     ("source", "event_id"): Rule(True, "other rows would count as duplicates"),
     ("source", "deduplicate_within"): Rule(True, "other rows would count as duplicates"),
     ("source", "changes_of"): Rule(True, "queries would see other rows"),

@@ -8,7 +8,7 @@ from feature_store.compile.reference import run_reference
 from feature_store.compile.span import Span
 from feature_store.dsl.source import BatchSource
 from feature_store.dtypes import to_micros
-from feature_store.offline.arrivals import Arrivals, Cursor
+from feature_store.offline.arrivals.arrivals import Arrivals, Cursor
 from feature_store.offline.beginning import former_beginnings, note_beginning, note_former_beginnings, span_of
 from feature_store.offline.late import Reading, noted, read_sources
 from feature_store.plan.nodes import GroupPlan

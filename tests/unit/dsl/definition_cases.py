@@ -73,7 +73,7 @@ aggregations = st.one_of(
 def batch_sources(draw: st.DrawFn) -> BatchSource:
     place = draw(st.sampled_from([{"table": "raw.t"}, {"path": "x/*.csv"}, {"jdbc": "d.s.t"}]))
     if "table" not in place and draw(st.booleans()):
-        place = {**place, "ingestion_timestamp": "loaded at"}
+        place = {**place, "look_back": draw(durations)}
     event_id, description = draw(st.none() | names), draw(texts)
     place["deduplicate_within"] = draw(durations)
     return BatchSource(draw(names), draw(names), draw(schemas), event_id=event_id, description=description, **place)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 from pyiceberg.catalog.sql import SqlCatalog
@@ -16,9 +16,8 @@ from feature_store.compile.reference import run_reference
 from feature_store.compile.reference_events import Row
 from feature_store.compile.span import Span
 from feature_store.dtypes import to_micros
-from feature_store.duration import DAY, HOUR
-from feature_store.offline.arrivals import Arrivals, Cursor
-from feature_store.offline.ingestion import Ingested, Rows
+from feature_store.duration import DAY
+from feature_store.offline.arrivals.arrivals import Arrivals, Cursor
 from feature_store.offline.late import Bounds, late_spans, noted, read_sources
 from feature_store.offline.tables import FIRST_TIMESTAMP, ensure_table
 from feature_store.plan.build import build_plan
@@ -29,20 +28,6 @@ START = to_micros(DAY0)
 
 def event(user: str, hours: float, amount: float = 1.0) -> Row:
     return {"user_id": user, "amount": amount, "ts": DAY0 + timedelta(hours=hours)}
-
-
-def grouped(times: list[tuple[int | None, int | None]], size: int, seen: Ingested | None) -> list[Rows]:
-    """What is to be counted of rows with these event and ingestion times (microseconds), row by row."""
-    groups: dict[object, list[tuple[int | None, int | None]]] = defaultdict(list)
-    for at, ingested in times:
-        partition = None if at is None else at // size
-        if ingested is None:
-            groups[partition, None].append((at, ingested))
-        elif seen is None or ingested >= seen.recent_from:
-            known = seen is not None and ingested <= seen.until
-            groups[partition, ingested // HOUR, known].append((at, ingested))
-    return [Rows(*(max((t for t in column if t is not None), default=None) for column in zip(*group, strict=True)),
-                 len(group)) for group in groups.values()]  # fmt: skip
 
 
 class Shop:
@@ -68,8 +53,8 @@ class Shop:
     def late(self) -> list[Bounds]:
         return [((after - START) // DAY, (until - START) // DAY) for after, until in late_spans(self.table.properties)]
 
-    def ingested_since(self, source: BatchSource, since: Cursor | None) -> Arrivals:
-        """What has come into a source that has no snapshots."""
+    def arrived_since(self, span: Span, source: BatchSource, since: Cursor | None) -> Arrivals:
+        """What has come into a source that has no snapshots, before a run of a span."""
         raise AssertionError(f"{source.location} has snapshots")
 
     def right(self, day: int, first: int) -> list[Row]:
@@ -87,7 +72,7 @@ class Shop:
     def running(self, first: int, last: int) -> Iterator[tuple[str, ...]]:
         """A run that publishes at the end of the block what it read at its beginning."""
         span = Span(START + first * DAY, START + last * DAY, first=first == 0)
-        reading = read_sources(self.catalog, self.table, self.plan, span, self.ingested_since)
+        reading = read_sources(self.catalog, self.table, self.plan, span, partial(self.arrived_since, span))
         computed = {day: self.right(day, 0) for day in range(first, last)}
         yield reading.unknown
         self.stored |= computed
@@ -100,3 +85,15 @@ class Shop:
 
     def listed(self) -> set[int]:
         return {day for first, last in self.late for day in range(first, last)}
+
+    def compute_listed(self) -> None:
+        """Computes what late rows have touched, as the sensor does."""
+        for first, last in self.late:
+            self.run(first, last)
+
+    def assert_right(self) -> None:
+        """What late rows have touched is listed, and nothing is wrong once it was computed."""
+        assert self.wrong() <= self.listed()
+        self.compute_listed()
+        assert self.late == []
+        assert self.wrong() == set()

@@ -299,24 +299,11 @@ def test_wrong_arguments_are_named_with_their_place() -> None:
         BatchSource("s", event_timestamp="ts", schema={"ts": TIMESTAMP})
 
 
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"table": "raw.s", "ingestion_timestamp": "loaded_at"}, "its snapshots say what came in"),
-        ({"path": "s", "ingestion_timestamp": "ts"}, "name another column"),
-    ],
-)
-def test_what_cannot_be_an_ingestion_time(changes: dict[str, Any], message: str) -> None:
-    with pytest.raises(DefinitionError, match=message):
-        BatchSource("s", event_timestamp="ts", schema={"ts": TIMESTAMP, "loaded_at": TIMESTAMP}, **changes)
-
-
-@pytest.mark.parametrize("schema", [{}, {"loaded_at": STRING}])
-def test_an_ingestion_time_is_a_timestamp_of_the_schema(schema: dict[str, Any]) -> None:
-    source = BatchSource("orders", path="x", event_timestamp="ts", schema=ORDERS.schema | schema,
-                         ingestion_timestamp="loaded_at")  # fmt: skip
-    with pytest.raises(DefinitionErrors, match=r"no TIMESTAMP column 'loaded_at' .*\[ingestion-timestamp\]"):
-        build_plan(group(source=source))
+def test_a_table_with_snapshots_has_no_look_back() -> None:
+    with pytest.raises(DefinitionError, match="its snapshots say what came in"):
+        BatchSource("s", table="raw.s", event_timestamp="ts", schema={"ts": TIMESTAMP}, look_back="7d")
+    with pytest.raises(DefinitionError, match="'a week' is not a duration"):
+        BatchSource("s", path="s", event_timestamp="ts", schema={"ts": TIMESTAMP}, look_back="a week")
 
 
 @pytest.mark.parametrize(

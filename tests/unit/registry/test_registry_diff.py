@@ -236,10 +236,10 @@ def test_breaking_changes_of_a_group(case: str) -> None:
     assert changed(USER_ORDERS, **changes) == (expected, True)
 
 
-def test_the_ingestion_time_of_a_source_alters_no_value() -> None:
+def test_the_look_back_of_a_source_alters_no_value() -> None:
     files = {name: value for name, value in ORDERS.items() if name != "table"} | {"path": "raw/orders"}
-    details, breaking = changed(USER_ORDERS | {"source": files}, source=files | {"ingestion_timestamp": "paid_ts"})
-    assert (details, breaking) == (["source: ingestion_timestamp: none -> paid_ts"], False)
+    details, breaking = changed(USER_ORDERS | {"source": files}, source=files | {"look_back": "7d"})
+    assert (details, breaking) == (["source: look_back: none -> 7d"], False)
 
 
 def test_changes_of_a_query_group() -> None:
