@@ -90,6 +90,16 @@ final class Block {
         lengths[index] = bytes.length;
     }
 
+    /** Takes the tile of an index out. */
+    void remove(int index) {
+        int moved = --size - index;
+        System.arraycopy(steps, index + 1, steps, index, moved);
+        System.arraycopy(masks, index + 1, masks, index, moved);
+        System.arraycopy(data, index + 1, data, index, moved);
+        System.arraycopy(starts, index + 1, starts, index, moved);
+        System.arraycopy(lengths, index + 1, lengths, index, moved);
+    }
+
     /** Takes the first tiles out, as a block of their own. */
     Block takeFirst(int count) {
         Block taken = new Block(Math.max(count, 1));

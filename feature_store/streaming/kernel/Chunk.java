@@ -101,6 +101,11 @@ final class Chunk {
         modified();
     }
 
+    void remove(long step) throws Exception {
+        tiles().remove(tiles().indexOf(step));
+        modified();
+    }
+
     Block takeFirst(int count) throws Exception {
         Block taken = tiles().takeFirst(count);
         modified();

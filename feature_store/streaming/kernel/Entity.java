@@ -4,14 +4,16 @@ import java.util.ArrayList;
 import java.util.List;
 
 /**
- * What the kernel knows of one entity. The head, in one slot, holds counters, the base, the ids, the newest tiles,
+ * What the kernel knows of one entity. The head, in one slot, holds counters, the base, the newest events' ids, the newest tiles,
  * and an index of the older ones, which lie in slots of their own: an event reads and writes the head alone as a
  * rule.
  */
 final class Entity {
     static final long NO_TIMER = Long.MAX_VALUE;
 
-    private static final int FORMAT = 1;
+    private static final int FORMAT = 2;
+    /** The format before events were kept by their ids. */
+    private static final int FORMER_FORMAT = 1;
     private static final long HEAD = Long.MIN_VALUE;
     /** When the tail has this many tiles or bytes, its older part is sealed. */
     private static final int TAIL_TILES = 96;
@@ -29,7 +31,7 @@ final class Entity {
     long timer = NO_TIMER;
     private long nextSlot;
     private Base base;
-    private IdSet ids;
+    private Occurrences occurrences;
     /** The oldest first; the tail, always there, is the last. */
     private final List<Chunk> chunks = new ArrayList<>();
 
@@ -39,7 +41,7 @@ final class Entity {
         isNew = head == null;
         if (isNew) {
             base = new Base(spec);
-            ids = new IdSet();
+            occurrences = new Occurrences(spec, state);
             chunks.add(Chunk.tail(spec, state, new Block()));
         } else {
             read(new ByteReader(head, 0));
@@ -51,7 +53,7 @@ final class Entity {
     }
 
     void save() throws Exception {
-        if (base.isEmpty() && ids.isEmpty() && chunks.size() == 1 && tail().isEmpty()) {
+        if (base.isEmpty() && occurrences.isEmpty() && chunks.size() == 1 && tail().isEmpty()) {
             if (!isNew) {
                 state.remove(HEAD);
             }
@@ -67,7 +69,7 @@ final class Entity {
         out.signed(timer);
         out.unsigned(nextSlot);
         base.write(out);
-        ids.write(out);
+        occurrences.write(out);
         out.unsigned(chunks.size() - 1);
         for (Chunk chunk : chunks) {
             if (!chunk.isTail()) {
@@ -86,8 +88,8 @@ final class Entity {
         return base;
     }
 
-    IdSet ids() {
-        return ids;
+    Occurrences occurrences() {
+        return occurrences;
     }
 
     boolean hasTiles() {
@@ -127,6 +129,16 @@ final class Entity {
             }
         }
         return chunks.get(0);
+    }
+
+    /** Takes a tile out. */
+    void removeTile(long step) throws Exception {
+        Chunk chunk = chunkOf(step);
+        chunk.remove(step);
+        if (chunk.isEmpty() && !chunk.isTail()) {
+            chunks.remove(chunk);
+            state.remove(chunk.slot);
+        }
     }
 
     /** Seals what has become too much for the head, and divides a chunk that late events have filled. */
@@ -177,21 +189,31 @@ final class Entity {
         chunks.add(chunks.indexOf(source), older);
     }
 
+    /** Ids of the former format are of no use without the events' times, so there may be none. */
+    private Occurrences formerIds(ByteReader in) {
+        if (in.flag() || in.unsigned() > 0) {
+            throw new IllegalStateException("the state has event ids of the format " + FORMER_FORMAT
+                    + ", without their times: begin the group's job anew, by a new version of the group");
+        }
+        return new Occurrences(spec, state);
+    }
+
     private Chunk tail() {
         return chunks.get(chunks.size() - 1);
     }
 
     private void read(ByteReader in) {
         int format = in.octet();
-        if (format != FORMAT) {
-            throw new IllegalStateException("the kernel reads state of format " + FORMAT + ", not " + format);
+        if (format != FORMAT && format != FORMER_FORMAT) {
+            throw new IllegalStateException(
+                    "the kernel reads state of the formats " + FORMER_FORMAT + " and " + FORMAT + ", not " + format);
         }
         created = in.signed();
         emitted = in.signed();
         timer = in.signed();
         nextSlot = in.unsigned();
         base = Base.read(in, spec);
-        ids = IdSet.read(in);
+        occurrences = format == FORMAT ? Occurrences.read(in, spec, state) : formerIds(in);
         for (long left = in.unsigned(); left > 0; left--) {
             chunks.add(Chunk.stored(spec, state, in));
         }

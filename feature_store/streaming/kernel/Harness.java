@@ -11,8 +11,10 @@ import java.io.IOException;
 import java.io.InputStreamReader;
 import java.io.OutputStreamWriter;
 import java.nio.charset.StandardCharsets;
+import java.util.ArrayList;
 import java.util.Base64;
 import java.util.HashMap;
+import java.util.List;
 import java.util.Map;
 import java.util.TreeMap;
 import java.util.TreeSet;
@@ -22,7 +24,7 @@ import java.util.TreeSet;
  *
  * <pre>
  * {"spec": {…}}                                       a new kernel without events; its watermark is unknown
- * {"event": {"key", "at", "id", "passes", "values"}}  an event; "watermark": ms beside it moves time afterwards
+ * {"event": {"key", "at", "id", "passes", "values"}}  an event, with "row" its columns as [type, value]; "watermark": ms beside it moves time afterwards
  * {"watermark": ms}                                   moves time: timers that are due fire, in the order of their times
  * {"restore": true}                                   another kernel goes on with the state; it does not know the watermark
  * {"restore": {…}}                                    the same with another spec
@@ -133,9 +135,17 @@ public final class Harness {
         }
         Text id = event.hasNonNull("id") ? Text.of(event.get("id").asText()) : null;
         Memory entity = entities.computeIfAbsent(key, Memory::new);
-        Verdict verdict = kernel.onEvent(entity, event.get("at").asLong(), id, passes, values,
+        Verdict verdict = kernel.onEvent(entity, event.get("at").asLong(), id, canonical(event), passes, values,
                 kernel.finalStep(watermark), (time, created, results) -> keep(key, time, created, results));
         verdicts.add(verdict.name());
+    }
+
+    private static byte[] canonical(JsonNode event) {
+        List<Object> row = new ArrayList<>();
+        for (JsonNode column : event.path("row")) {
+            row.add(value(column.get(1), ValueType.valueOf(column.get(0).asText())));
+        }
+        return Canonical.of(row.toArray());
     }
 
     private void advance(long to) throws Exception {

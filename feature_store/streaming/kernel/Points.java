@@ -109,6 +109,13 @@ final class Points {
         return false;
     }
 
+    /** The points of one tile after a step and up to another. */
+    TreeSet<Long> of(long step, long mask, long after, long until) {
+        TreeSet<Long> found = new TreeSet<>();
+        addOf(step, mask, after, until, found);
+        return found;
+    }
+
     private void addOf(long step, long mask, long after, long until, TreeSet<Long> found) {
         if (step > after && step <= until) {
             found.add(step);
