@@ -41,8 +41,8 @@ import org.apache.flink.table.types.utils.DataTypeUtils;
  *
  * <p>The table's columns, found by their names: `at` BIGINT (event time in microseconds), `id` STRING, canonical BYTES
  * (what simultaneous copies are ordered by), kafka_partition INT, kafka_offset BIGINT, payload STRING, the spec's
- * conditions p0, p1, … BOOLEAN, its values v0, v1, …. The result: `problem` (NULL in a row of the group), feature_us, created_us; of an event that came too late
- * kafka_partition, kafka_offset, payload, event_us; the features f0, f1, ….
+ * conditions p0, p1, … BOOLEAN, its values v0, v1, …. The result: `problem` (NULL in a row of the group), feature_us,
+ * created_us; of an event that came too late kafka_partition, kafka_offset, payload, event_us; the features f0, f1, ….
  *
  * <p>Rows are in Flink's internal form from end to end: the planner makes a copy of this function for each call,
  * which knows the input's type, and asks for no conversions. State is one map of bytes per key, the same for all
@@ -123,8 +123,8 @@ public class SlideWindows extends ProcessTableFunction<RowData> implements Speci
             values[i] = value(in, positions[place++], valueTypes[i]);
         }
         Text id = (Text) value(in, positions[ID], ValueType.STRING);
-        Verdict verdict = kernel.onEvent(new KeyState(state, time), in.getLong(positions[AT]), id, canonical(in), passes,
-                values, finalStep(time), this::emit);
+        Verdict verdict = kernel.onEvent(new KeyState(state, time), in.getLong(positions[AT]), id, canonical(in),
+                passes, values, finalStep(time), this::emit);
         if (verdict == Verdict.TOO_LATE) {
             collect(tooLate(in));
         }

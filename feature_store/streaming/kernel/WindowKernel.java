@@ -90,7 +90,7 @@ public final class WindowKernel {
             if (filling && !keepsHistory() && step <= horizon(fired)) {
                 addToBase(entity, at, mask, passes, values);
             } else {
-                addToTile(entity, step, at, mask, passes, values);
+                entity.tiles().add(step, mask, cell -> add(cell, at, passes, values));
             }
         }
         if (change.replaced() != null) {
@@ -182,23 +182,7 @@ public final class WindowKernel {
         }
     }
 
-    private void addToTile(Entity entity, long step, long at, long mask, boolean[] passes, Object[] values)
-            throws Exception {
-        Chunk chunk = entity.chunkOf(step);
-        Block tiles = chunk.tiles();
-        int index = tiles.indexOf(step);
-        Cell cell = new Cell(spec);
-        long seen = mask;
-        if (index >= 0) {
-            tiles.load(index, cell, spec);
-            seen |= tiles.mask(index);
-        }
-        add(cell, at, passes, values);
-        chunk.set(step, seen, cell);
-        entity.tidy(chunk);
-    }
-
-    private void addToBase(Entity entity, long at, long mask, boolean[] passes, Object[] values) {
+    private void addToBase(Entity entity, long at, long mask, boolean[] passes, Object[] values) throws Exception {
         if (spec.hasAllTime) {
             Cell cell = new Cell(spec);
             add(cell, at, passes, values);
@@ -242,11 +226,7 @@ public final class WindowKernel {
                 seen |= seenToo;
             }
         }
-        if (seen == 0) {
-            entity.removeTile(step);
-        } else {
-            entity.chunkOf(step).set(step, seen, cell);
-        }
+        entity.tiles().replace(step, seen, seen == 0 ? null : cell);
         if (step <= fired) {
             long last = points.lastOf(step, mask, fired);
             changed.addAll(points.between(entity, step - 1, last));
@@ -260,11 +240,11 @@ public final class WindowKernel {
     }
 
     private void expire(Entity entity, KernelState state, long fired) throws Exception {
-        entity.expire(horizon(fired));
+        entity.tiles().expire(horizon(fired), entity.base());
         if (!isFilling(fired)) {
             long late = tooLateUntil();
             entity.occurrences().expire(late);
-            long oldest = entity.hasTiles() ? Math.min(late, entity.firstStep() - 1) : late;
+            long oldest = entity.tiles().isEmpty() ? late : Math.min(late, entity.tiles().firstStep() - 1);
             entity.base().forgetSessions(oldest * spec.slide);
         }
     }
@@ -273,10 +253,11 @@ public final class WindowKernel {
     private void schedule(Entity entity, long next) {
         if (next != Points.NONE && next < entity.timer) {
             entity.registerTimer(next);
-        } else if (entity.timer == Entity.NO_TIMER && (entity.hasTiles() || !entity.occurrences().isEmpty())) {
+        } else if (entity.timer == Entity.NO_TIMER && !(entity.tiles().isEmpty() && entity.occurrences().isEmpty())) {
             Occurrences occurrences = entity.occurrences();
-            boolean held = entity.hasTiles() || occurrences.isOpen();
-            long last = Math.max(Math.max(entity.lastStep(), entity.emitted), Math.max(cut, occurrences.newest()));
+            boolean held = !entity.tiles().isEmpty() || occurrences.isOpen();
+            long written = Math.max(entity.emitted, cut);
+            long last = Math.max(Math.max(entity.tiles().lastStep(), written), occurrences.newest());
             long from = held ? last : occurrences.newest();
             long microseconds = from * spec.slide + spec.lateness + (held ? spec.longest : spec.deduplicateWithin);
             entity.registerTimer(Math.floorDiv(microseconds, spec.slide) + 3);

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from feature_store import INT, STRING, Entity, Feature, StreamSource, agg, session
+from feature_store import FLOAT, INT, STRING, Entity, Feature, StreamSource, agg, session
 from feature_store.client import FeatureStore
 from feature_store.compile.flink import FlinkJob, Start, Target
 from feature_store.dtypes import from_micros
@@ -29,6 +29,7 @@ from feature_store.streaming.wanted import Wanted
 from tests.integration.streaming.stream_cases import (
     AVRO,
     QUIET,
+    Row,
     Sender,
     activity,
     as_avro,
@@ -319,6 +320,35 @@ def test_a_composite_key(store: FeatureStore, streaming_stack: Settings) -> None
     finally:
         for name in running.wanted:
             running.stop(name)
+
+
+def test_of_copies_the_earliest_counts(store: FeatureStore, streaming_stack: Settings) -> None:
+    """Events of one id follow each other with other contents, some earlier than the one that was counted.
+
+    Where that one came or went, a row may stay.
+    """
+    schema = {**CLICKS.schema, "order_id": INT}
+    orders = source("orders", schema=schema, event_id="order_id", deduplicate_within="1s")
+    features = [
+        Feature("user_order_count_2s", agg.count(), window="2s", dtype=INT, default=0),
+        Feature("user_order_amount_sum_all_time", agg.sum("amount"), window="all_time", dtype=FLOAT),
+        Feature("user_order_category_last_3s", agg.last("category"), window="3s", dtype=STRING),
+    ]
+    group = activity(orders, features=features, derived={}, columns={}, where="kind <> 'view'")
+    running = deploy(store, group)
+    try:
+        sender = Sender(store.settings.kafka_servers, orders.topic, seed=6, users=2, written=_with_order_id)
+        sender.send(seconds=4, rate=60)
+        compared = compare_when_settled(store, sender, group)
+        assert replace(compared, extra=[]).is_equal, compared
+        assert compared.rows > 10
+    finally:
+        for name in running.wanted:
+            running.stop(name)
+
+
+def _with_order_id(event: Row) -> bytes:
+    return as_json(event | {"order_id": event["event_ts"] // 150_000})
 
 
 def test_a_restored_job_refuses_what_it_would_have_refused(
