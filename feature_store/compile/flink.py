@@ -252,14 +252,23 @@ def _past_and_present(stream: StreamSource, start: Start) -> Step:
 def _kernel_input(plan: GroupPlan, rows: WindowedRows, events: str) -> Step:
     inputs, source = event_inputs(rows), rows.source
     event_id = f"CAST({quote(source.event_id)} AS STRING)" if source.event_id is not None else "CAST(NULL AS STRING)"
+    row = (
+        f"fs_canonical({', '.join(map(quote, source.schema))})"
+        if source.event_id is not None
+        else "CAST(NULL AS BYTES)"
+    )
     columns = [f"{quote(key)} AS k{i}" for i, key in enumerate(plan.keys)]
-    columns += ["_at AS `at`", f"{event_id} AS id", "_partition AS kafka_partition"]
+    columns += ["_at AS `at`", f"{event_id} AS id", f"{row} AS canonical", "_partition AS kafka_partition"]
     columns += ["_offset AS kafka_offset", "_payload AS payload"]
     columns += [f"{flink_sql(condition)} AS p{i}" for i, condition in enumerate(inputs.conditions)]
     columns += [f"{flink_sql(value)} AS v{i}" for i, value in enumerate(inputs.values)]
     wanted = [f"{quote(key)} IS NOT NULL" for key in plan.keys]
-    wanted += [flink_sql(inputs.where)] if inputs.where is not None else []
-    wanted += [f"NOT {flink_sql(inputs.overflow)}"] if inputs.overflow is not None else []
+    counts = [flink_sql(inputs.where)] if inputs.where is not None else []
+    counts += [f"NOT {flink_sql(inputs.overflow)}"] if inputs.overflow is not None else []
+    if source.event_id is None:
+        wanted += counts
+    elif counts:
+        columns.append(f"{' AND '.join(f'({condition})' for condition in counts)} AS p{len(inputs.conditions)}")
     return Step(f"SELECT {listed(columns)}\nFROM {events}\nWHERE {all_of(wanted)}", view="kernel_input")
 
 

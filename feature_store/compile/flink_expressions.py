@@ -31,6 +31,7 @@ FUNCTIONS = {
     "fs_abs": "AbsExact",
     "fs_hash_bucket": "HashBucket",
     "fs_trim": "TrimBlanks",
+    "fs_canonical": "CanonicalOrder",
 }
 """The functions of the kernel's jar: name in SQL to class."""
 

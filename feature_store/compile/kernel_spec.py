@@ -1,6 +1,8 @@
 """What the window kernel is told: its aggregates as JSON, over the inputs that Flink SQL computes for each event.
 
-Of `event_inputs` the conditions are the columns p0, p1, … of the kernel's input, and the values v0, v1, ….
+Of `event_inputs` the conditions are the columns p0, p1, … of the kernel's input, and the values v0, v1, …. Of a source
+with event ids the kernel gets every event, since copies are found before any condition: whether an event counts at all
+is then one more condition, the last.
 """
 
 from __future__ import annotations
@@ -37,10 +39,19 @@ def kernel_spec(plan: GroupPlan, *, cut: int | None = None, standing: bool = Fal
         "lateness": parse_duration(stream.allowed_lateness),
         "cut": cut,
         "standing": standing,
-        "event_id": rows.source.event_id is not None,
+        **_copies(rows, inputs),
         "aggregates": [_aggregate(rows, aggregate, inputs, computed) for aggregate in in_kernel_order(rows)],
     }
     return json.dumps(spec, separators=(",", ":"))
+
+
+def _copies(rows: WindowedRows, inputs: EventInputs) -> dict[str, Any]:
+    """Whether events have ids, how near copies are, and which condition tells the events that count."""
+    if rows.source.event_id is None:
+        return {"event_id": False}
+    selective = inputs.where is not None or inputs.overflow is not None
+    counts = len(inputs.conditions) if selective else None
+    return {"event_id": True, "deduplicate_within": rows.source.deduplicate_size, "row_pass": counts}
 
 
 def _aggregate(

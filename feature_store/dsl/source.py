@@ -111,7 +111,7 @@ class StreamSource(Definition):
             what the shorter one has dropped cannot be corrected.
         event_id: field that identifies an event: of its copies the earliest counts (docs/language.md, Copies).
         deduplicate_within: how much later than another record of its event_id, and of the same entity, a record is a
-            copy; Flink finds copies within allowed_lateness, the reconcile the others.
+            copy; the stream's state keeps ids for as long.
         history: the event log, an Iceberg table of the same schema; "events.<name>" unless given.
         heartbeats: let time advance while no events come, so that the rows of emptied windows are written.
         dead_letter_rate: the share of the last hour's messages that may be dead letters; above it there is an alert.

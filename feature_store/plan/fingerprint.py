@@ -50,7 +50,7 @@ def state_fingerprint_of(group: FeatureGroup, rows: WindowedRows) -> str:
         "aggregates": sorted(_aggregate(aggregate) for aggregate in rows.aggregates),
     }
     if source.event_id is not None:
-        kept["copies"] = source.deduplicate_size
+        kept["events_by_id_within"] = source.deduplicate_size  # state of "copies" had ids without their times
     return _hash(kept)
 
 

@@ -135,8 +135,8 @@ def groups(draw: st.DrawFn) -> FeatureGroup:
 def streaming_groups(draw: st.DrawFn) -> FeatureGroup:
     """Like `groups`, over a stream, by the second."""
     slide, windows = draw(st.sampled_from(_QUICK_GRIDS))
-    event_id = draw(st.sampled_from([None, "id"]))
-    source = StreamSource("events", topic="events", event_timestamp="ts", schema=SCHEMA, event_id=event_id)
+    copies = draw(st.sampled_from([{}, {"event_id": "id"}, {"event_id": "id", "deduplicate_within": "5s"}]))
+    source = StreamSource("events", topic="events", event_timestamp="ts", schema=SCHEMA, **copies)
     return _group(draw, source, slide, windows, "changes")
 
 
@@ -296,8 +296,11 @@ def _chained(draw: st.DrawFn, long: int, short: int, length: int) -> list[int]:
 
 
 @st.composite
-def events(draw: st.DrawFn, long: int = DAY, short: int = HOUR, *, exact: bool = False) -> list[Row]:
-    """Up to 25 events of a few users around START; `long` and `short` are the units of their times (microseconds)."""
+def events(draw: st.DrawFn, long: int = DAY, short: int = HOUR, far: int = 7 * DAY) -> list[Row]:
+    """Up to 25 events of a few users around START, and copies.
+
+    `long` and `short` are the units of their times (microseconds), `far` is the greatest distance of a copy.
+    """
     rows = draw(st.lists(st.fixed_dictionaries({
         "user_id": st.sampled_from(["u1", "u1", "u2", "ü", None]),
         "ts": _instants(long, short).map(from_micros),
@@ -308,16 +311,14 @@ def events(draw: st.DrawFn, long: int = DAY, short: int = HOUR, *, exact: bool =
             row["ts"] = from_micros(at)
     for i, row in enumerate(rows):
         row["id"] = i if i % 7 else None
-    if exact:  # Flink finds others only in part
-        return rows + [dict(row) for row in rows[::5]]
     copied = draw(st.lists(st.sampled_from(rows), max_size=8)) if rows else []
-    return rows + [draw(copies(row, short)) for row in copied]
+    return rows + [draw(copies(row, short, far)) for row in copied]
 
 
 @st.composite
-def copies(draw: st.DrawFn, row: Row, short: int) -> Row:
-    """An event again: at its time or later by about five units or a week, as it was or with other values."""
-    later = draw(st.sampled_from([0, 0, 0, 2 * short, 5 * short, 7 * DAY]))
+def copies(draw: st.DrawFn, row: Row, short: int, far: int) -> Row:
+    """An event again: at its time or later by about five units or `far`, as it was or with other values."""
+    later = draw(st.sampled_from([0, 0, 0, 2 * short, 5 * short, far]))
     later += draw(st.sampled_from([-1, 0, 1])) if later else 0
     changed = draw(st.sampled_from([[], [], *[[name] for name in _VALUES], list(_VALUES)]))
     values = {name: draw(st.sampled_from(_VALUES[name])) for name in changed}
@@ -359,4 +360,4 @@ def sets_of_events(seed: int, count: int, begin: int = START - 3 * DAY, unit: in
 
 def quick_events() -> st.SearchStrategy[list[Row]]:
     """Like `events`, by the second."""
-    return events(long=10 * SECOND, short=SECOND, exact=True)
+    return events(long=10 * SECOND, short=SECOND, far=30 * SECOND)

@@ -30,6 +30,7 @@ class Answer:
     rows: tuple[tuple[str, int, int, tuple[Any, ...]], ...] = ()
     entities_left: int = 0
     state_accesses: int = 0
+    state_bytes: int = 0
 
 
 class KernelHarness:
@@ -47,12 +48,18 @@ class KernelHarness:
         if "error" in answer:
             return Answer(answer["error"])
         rows = [(key, at, created, tuple(values)) for key, at, created, values in answer["rows"]]
-        return Answer(None, tuple(answer["verdicts"]), tuple(rows), answer["entities_left"], answer["state_accesses"])
+        counters = (answer[name] for name in ("entities_left", "state_accesses", "state_bytes"))
+        return Answer(None, tuple(answer["verdicts"]), tuple(rows), *counters)
 
     def parse(self, spec: dict[str, Any], payloads: Sequence[bytes], clock: int = 0) -> list[dict[str, Any]]:
         """Each message as `at`, `problem` and `values`; the clock stands still (microseconds)."""
         self._send([json.dumps({"parser": spec, "clock": clock})])
         return [self._ask([json.dumps({"payload": base64.b64encode(payload).decode()})]) for payload in payloads]
+
+    def processor_seconds(self) -> float:
+        """The time that the JVM has computed since its start."""
+        fields = Path(f"/proc/{self._process.pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def close(self) -> None:
         assert self._process.stdin is not None

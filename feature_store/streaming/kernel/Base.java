@@ -1,6 +1,7 @@
 package featurestore;
 
 import java.util.Arrays;
+import java.util.function.LongSupplier;
 
 /**
  * What remains of tiles that no window that ends can hold any more: for all time, and of the session they ended with.
@@ -12,19 +13,19 @@ final class Base {
     /** Whether a feature over all time has seen a row that is in here. */
     private boolean seen;
     /** Per feature; null for those with windows that end. */
-    private final Partial[] partials;
+    private final FoldedPartial[] partials;
     /** Per feature: time of the last row of the session; NEVER without one. */
     private final long[] latest;
 
-    Base(Spec spec) {
+    Base(Spec spec, KernelState state, LongSupplier slots) {
         this.spec = spec;
         int features = spec.aggregates.length;
-        partials = new Partial[features];
+        partials = new FoldedPartial[features];
         latest = new long[features];
         Arrays.fill(latest, NEVER);
         for (int i = 0; i < features; i++) {
             if (isKept(i)) {
-                partials[i] = Partial.of(spec, spec.aggregates[i].measure);
+                partials[i] = new FoldedPartial(spec, spec.aggregates[i].measure, state, slots);
             }
         }
     }
@@ -37,7 +38,7 @@ final class Base {
         return !seen && Arrays.stream(latest).allMatch(time -> time == NEVER);
     }
 
-    Partial partial(int feature) {
+    FoldedPartial partial(int feature) {
         return partials[feature];
     }
 
@@ -50,7 +51,7 @@ final class Base {
     }
 
     /** Takes in a tile that is later than all before it, or of any time if the spec has no sessions. */
-    void fold(Cell tile, long mask) {
+    void fold(Cell tile, long mask) throws Exception {
         for (int i = 0; i < partials.length; i++) {
             Spec.Aggregate aggregate = spec.aggregates[i];
             if (aggregate.session >= 0) {
@@ -63,16 +64,16 @@ final class Base {
     }
 
     /** Forgets sessions that no event from this instant on can belong to. */
-    void forgetSessions(long earliestToCome) {
+    void forgetSessions(long earliestToCome) throws Exception {
         for (int i = 0; i < latest.length; i++) {
             if (latest[i] != NEVER && earliestToCome - latest[i] > spec.aggregates[i].window) {
                 latest[i] = NEVER;
-                partials[i] = Partial.of(spec, spec.aggregates[i].measure);
+                partials[i].clear();
             }
         }
     }
 
-    void write(ByteWriter out) {
+    void write(ByteWriter out) throws Exception {
         out.flag(isEmpty());
         if (isEmpty()) {
             return;
@@ -87,41 +88,40 @@ final class Base {
                 out.signed(latest[i]);
             }
             if (partials[i] != null) {
-                partials[i].write(out, 0);
+                partials[i].write(out);
             }
         }
     }
 
-    static Base read(ByteReader in, Spec spec) {
-        Base base = new Base(spec);
+    /** Becomes what was written; `layered` unless in the former format. */
+    void read(ByteReader in, boolean layered) {
         if (in.flag()) {
-            return base;
+            return;
         }
-        base.seen = in.flag();
-        for (int i = 0; i < base.partials.length; i++) {
+        seen = in.flag();
+        for (int i = 0; i < partials.length; i++) {
             if (spec.aggregates[i].session >= 0) {
                 if (!in.flag()) {
                     continue;
                 }
-                base.latest[i] = in.signed();
+                latest[i] = in.signed();
             }
-            if (base.partials[i] != null) {
-                base.partials[i].read(in, 0);
+            if (partials[i] != null) {
+                partials[i].read(in, layered);
             }
         }
-        return base;
     }
 
     private boolean isKept(int feature) {
         return spec.aggregates[feature].session >= 0 || spec.aggregates[feature].window == Spec.ALL_TIME;
     }
 
-    private void foldSession(int feature, Spec.Aggregate aggregate, Cell tile) {
+    private void foldSession(int feature, Spec.Aggregate aggregate, Cell tile) throws Exception {
         if (!tile.hasRows(aggregate.session)) {
             return;
         }
         if (latest[feature] != NEVER && tile.earliest(aggregate.session) - latest[feature] > aggregate.window) {
-            partials[feature] = Partial.of(spec, aggregate.measure);
+            partials[feature].clear();
         }
         partials[feature].merge(tile.partials[aggregate.measure]);
         latest[feature] = tile.latest(aggregate.session);

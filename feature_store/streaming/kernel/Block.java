@@ -3,7 +3,8 @@ package featurestore;
 import java.util.Arrays;
 
 /**
- * Tiles in the order of their steps, each still as the bytes of its {@link Cell}: only what is looked at is decoded.
+ * Tiles in the order of their steps, each still as the bytes of its {@link Cell}: only what is looked at is decoded. A
+ * tile may lie in several pieces, one behind the other.
  */
 final class Block {
     private int size;
@@ -38,6 +39,11 @@ final class Block {
         return masks[index];
     }
 
+    /** Bytes of the tile, or piece, of an index. */
+    int weight(int index) {
+        return lengths[index];
+    }
+
     /** Bytes of all tiles together. */
     int weight() {
         int sum = 0;
@@ -67,27 +73,39 @@ final class Block {
         return low;
     }
 
-    /** Index of the tile of a step; -1 if there is none. */
+    /** Index of the tile of a step, of its newest piece; -1 if there is none. */
     int indexOf(long step) {
         int before = indexAfter(step) - 1;
         return before >= 0 && steps[before] == step ? before : -1;
     }
 
-    /** Puts a tile in its place, instead of the one of its step if there is one. */
-    void set(long step, long mask, Cell cell, Spec spec) {
-        ByteWriter out = new ByteWriter();
-        cell.write(out, origin(step, spec));
-        byte[] bytes = out.toBytes();
-        int index = indexOf(step);
-        if (index < 0) {
-            index = indexAfter(step);
-            insert(index);
-        }
+    /** Adds a tile, or another piece of one, behind those of its step. */
+    void add(long step, long mask, Cell cell, Spec spec) {
+        int index = indexAfter(step);
+        insert(index);
         steps[index] = step;
+        set(index, mask, cell, spec);
+    }
+
+    /** Puts a tile, or a piece, in the place of the one of an index. */
+    void set(int index, long mask, Cell cell, Spec spec) {
+        ByteWriter out = new ByteWriter();
+        cell.write(out, origin(steps[index], spec));
+        byte[] bytes = out.toBytes();
         masks[index] = mask;
         data[index] = bytes;
         starts[index] = 0;
         lengths[index] = bytes.length;
+    }
+
+    /** Takes the tile, or piece, of an index out. */
+    void remove(int index) {
+        int moved = --size - index;
+        System.arraycopy(steps, index + 1, steps, index, moved);
+        System.arraycopy(masks, index + 1, masks, index, moved);
+        System.arraycopy(data, index + 1, data, index, moved);
+        System.arraycopy(starts, index + 1, starts, index, moved);
+        System.arraycopy(lengths, index + 1, lengths, index, moved);
     }
 
     /** Takes the first tiles out, as a block of their own. */

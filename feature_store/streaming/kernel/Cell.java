@@ -50,7 +50,13 @@ final class Cell {
         latest[session] = Math.max(latest[session], at);
     }
 
-    /** Takes in a tile that is later than all before it. */
+    /** Takes over the times of the piece before it of the same tile: the newest piece knows those of the tile. */
+    void continueTimes(Cell before) {
+        System.arraycopy(before.earliest, 0, earliest, 0, earliest.length);
+        System.arraycopy(before.latest, 0, latest, 0, latest.length);
+    }
+
+    /** Takes in a tile that is later than all before it, or another piece of the last one. */
     void append(Cell later) {
         for (int i = 0; i < partials.length; i++) {
             partials[i].merge(later.partials[i]);
@@ -61,11 +67,12 @@ final class Cell {
             }
             if (hasRows(i)) {
                 widest[i] = Math.max(widest[i], Math.max(later.widest[i], later.earliest[i] - latest[i]));
+                earliest[i] = Math.min(earliest[i], later.earliest[i]);
             } else {
                 earliest[i] = later.earliest[i];
                 widest[i] = later.widest[i];
             }
-            latest[i] = later.latest[i];
+            latest[i] = Math.max(latest[i], later.latest[i]);
         }
     }
 

@@ -15,6 +15,8 @@ final class Chunk {
     long last;
     /** Which windows saw a tile of the chunk. */
     long mask;
+    /** Bytes of its tiles; 0 in an index of the former format, which does not say it. */
+    int weight;
     private Block tiles;
     private Cell summary;
     private ByteReader stored;
@@ -42,11 +44,12 @@ final class Chunk {
     }
 
     /** One that was saved. */
-    static Chunk stored(Spec spec, KernelState state, ByteReader in) {
+    static Chunk stored(Spec spec, KernelState state, ByteReader in, boolean weighed) {
         Chunk chunk = new Chunk(spec, state, in.unsigned(), null);
         chunk.first = in.signed();
         chunk.last = chunk.first + in.unsigned();
         chunk.mask = in.unsigned();
+        chunk.weight = weighed ? (int) in.unsigned() : 0;
         return chunk;
     }
 
@@ -55,6 +58,7 @@ final class Chunk {
         out.signed(first);
         out.unsigned(last - first);
         out.unsigned(mask);
+        out.unsigned(weight);
     }
 
     boolean isTail() {
@@ -63,6 +67,11 @@ final class Chunk {
 
     boolean isEmpty() {
         return tiles != null && tiles.size() == 0;
+    }
+
+    /** Whether it holds one tile, or pieces of one. */
+    boolean isOneTile() {
+        return first == last;
     }
 
     Block tiles() throws Exception {
@@ -76,15 +85,18 @@ final class Chunk {
         return tiles;
     }
 
-    /** All tiles in one; only a sealed chunk that was not changed since it was saved has it at hand. */
+    /** All tiles in one; only a sealed chunk that was not changed since it was saved has it at hand, or one tile. */
     Cell summary() throws Exception {
         if (summary == null) {
             summary = new Cell(spec);
             if (tiles == null || !changed && !isTail()) {
                 open();
                 stored.seek(0);
-                stored.unsigned();
-                summary.read(stored, 0);
+                if (stored.unsigned() > 0) {
+                    summary.read(stored, 0);
+                } else {
+                    tiles().load(0, summary, spec);
+                }
             } else {
                 Cell tile = new Cell(spec);
                 for (int i = 0; i < tiles.size(); i++) {
@@ -96,8 +108,34 @@ final class Chunk {
         return summary;
     }
 
-    void set(long step, long tileMask, Cell cell) throws Exception {
-        tiles().set(step, tileMask, cell, spec);
+    /** Adds a tile, or another piece of one. */
+    void add(long step, long tileMask, Cell cell) throws Exception {
+        tiles().add(step, tileMask, cell, spec);
+        modified();
+    }
+
+    /** Puts a tile, or a piece, in the place of the one of an index. */
+    void set(int index, long tileMask, Cell cell) throws Exception {
+        tiles().set(index, tileMask, cell, spec);
+        modified();
+    }
+
+    /** Takes a tile out, all its pieces. */
+    void remove(long step) throws Exception {
+        for (int index = tiles().indexOf(step); index >= 0; index = tiles().indexOf(step)) {
+            tiles().remove(index);
+        }
+        modified();
+    }
+
+    /** Takes in the pieces of an older chunk of the same tile: all become one. */
+    void unite(Chunk older) throws Exception {
+        Cell tile = new Cell(spec);
+        tile.append(older.summary());
+        tile.append(summary());
+        Block united = new Block();
+        united.add(first, mask | older.mask, tile, spec);
+        tiles = united;
         modified();
     }
 
@@ -110,7 +148,9 @@ final class Chunk {
     void save() throws Exception {
         if (changed && !isTail()) {
             ByteWriter described = new ByteWriter();
-            summary().write(described, 0);
+            if (tiles.size() > 1) {
+                summary().write(described, 0);
+            }
             ByteWriter out = new ByteWriter();
             out.section(described);
             tiles.write(out);
@@ -127,6 +167,7 @@ final class Chunk {
 
     private void describe() {
         mask = 0;
+        weight = tiles.weight();
         for (int i = 0; i < tiles.size(); i++) {
             mask |= tiles.mask(i);
         }

@@ -41,7 +41,7 @@ final class Evaluation {
     }
 
     private Object[] run() throws Exception {
-        List<Chunk> chunks = entity.chunks();
+        List<Chunk> chunks = entity.tiles().chunks();
         for (int i = chunks.size() - 1; i >= 0; i--) {
             Chunk chunk = chunks.get(i);
             if (chunk.first <= step && takeWhole(chunk)) {
@@ -122,21 +122,22 @@ final class Evaluation {
         } else if (rows.hasRows(session)) {
             if (continues(feature, rows.latest(session))) {
                 values[feature].merge(rows.partials[aggregate.measure]);
-                begins[feature] = rows.earliest(session);
+                long begin = rows.earliest(session);
+                begins[feature] = begins[feature] == UNDECIDED ? begin : Math.min(begins[feature], begin);
             } else {
                 begins[feature] = OVER;
             }
         }
     }
 
-    private void takeBase(int feature) {
+    private void takeBase(int feature) throws Exception {
         Base base = entity.base();
         if (spec.aggregates[feature].session < 0) {
             if (base.partial(feature) != null) {
-                values[feature].merge(base.partial(feature));
+                base.partial(feature).mergeInto(values[feature]);
             }
         } else if (begins[feature] != OVER && base.hasSession(feature) && continues(feature, base.latest(feature))) {
-            values[feature].merge(base.partial(feature));
+            base.partial(feature).mergeInto(values[feature]);
         }
     }
 

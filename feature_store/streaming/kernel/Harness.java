@@ -11,8 +11,10 @@ import java.io.IOException;
 import java.io.InputStreamReader;
 import java.io.OutputStreamWriter;
 import java.nio.charset.StandardCharsets;
+import java.util.ArrayList;
 import java.util.Base64;
 import java.util.HashMap;
+import java.util.List;
 import java.util.Map;
 import java.util.TreeMap;
 import java.util.TreeSet;
@@ -23,6 +25,7 @@ import java.util.TreeSet;
  * <pre>
  * {"spec": {…}}                                       a new kernel without events; its watermark is unknown
  * {"event": {"key", "at", "id", "passes", "values"}}  an event; "watermark": ms beside it moves time afterwards
+ * {"event": {…, "row": [[type, value], …]}}           the same with its columns, which order simultaneous copies
  * {"watermark": ms}                                   moves time: timers that are due fire, in the order of their times
  * {"restore": true}                                   another kernel goes on with the state; it does not know the watermark
  * {"restore": {…}}                                    the same with another spec
@@ -49,6 +52,8 @@ public final class Harness {
     /** Stands still between events, so that the kernel has to tell the rows of one instant apart. */
     private long clock;
     private long stateAccesses;
+    /** Bytes of state that were read and written. */
+    private long stateBytes;
     private String error;
 
     private Harness(Spec spec) {
@@ -114,7 +119,7 @@ public final class Harness {
             return answer.put("error", error);
         }
         long left = entities.values().stream().filter(entity -> !entity.slots.isEmpty()).count();
-        answer.put("entities_left", left).put("state_accesses", stateAccesses);
+        answer.put("entities_left", left).put("state_accesses", stateAccesses).put("state_bytes", stateBytes);
         answer.set("verdicts", verdicts);
         answer.set("rows", rows);
         return answer;
@@ -133,9 +138,17 @@ public final class Harness {
         }
         Text id = event.hasNonNull("id") ? Text.of(event.get("id").asText()) : null;
         Memory entity = entities.computeIfAbsent(key, Memory::new);
-        Verdict verdict = kernel.onEvent(entity, event.get("at").asLong(), id, passes, values,
+        Verdict verdict = kernel.onEvent(entity, event.get("at").asLong(), id, canonical(event), passes, values,
                 kernel.finalStep(watermark), (time, created, results) -> keep(key, time, created, results));
         verdicts.add(verdict.name());
+    }
+
+    private static byte[] canonical(JsonNode event) {
+        List<Object> row = new ArrayList<>();
+        for (JsonNode column : event.path("row")) {
+            row.add(value(column.get(1), ValueType.valueOf(column.get(0).asText())));
+        }
+        return Canonical.of(row.toArray());
     }
 
     private void advance(long to) throws Exception {
@@ -224,13 +237,16 @@ public final class Harness {
 
         @Override
         public byte[] get(long slot) {
+            byte[] found = slots.get(slot);
             stateAccesses++;
-            return slots.get(slot);
+            stateBytes += found == null ? 0 : found.length;
+            return found;
         }
 
         @Override
         public void put(long slot, byte[] bytes) {
             stateAccesses++;
+            stateBytes += bytes.length;
             slots.put(slot, bytes);
         }
 

@@ -54,7 +54,7 @@ final class Points {
     /** The entity's points after one step and up to another, in their order. */
     TreeSet<Long> between(Entity entity, long after, long until) throws Exception {
         TreeSet<Long> found = new TreeSet<>();
-        for (Chunk chunk : entity.chunks()) {
+        for (Chunk chunk : entity.tiles().chunks()) {
             if (!touches(chunk, after, until)) {
                 continue;
             }
@@ -79,7 +79,7 @@ final class Points {
     }
 
     private long firstTile(Entity entity, long after, int window, long length) throws Exception {
-        for (Chunk chunk : entity.chunks()) {
+        for (Chunk chunk : entity.tiles().chunks()) {
             if (chunk.last <= after || window >= 0 && !seenBy(chunk.mask, window)) {
                 continue;
             }
@@ -109,6 +109,13 @@ final class Points {
         return false;
     }
 
+    /** The points of one tile after a step and up to another. */
+    TreeSet<Long> of(long step, long mask, long after, long until) {
+        TreeSet<Long> found = new TreeSet<>();
+        addOf(step, mask, after, until, found);
+        return found;
+    }
+
     private void addOf(long step, long mask, long after, long until, TreeSet<Long> found) {
         if (step > after && step <= until) {
             found.add(step);
@@ -126,7 +133,7 @@ final class Points {
         if (entity.base().isSeen()) {
             return true;
         }
-        for (Chunk chunk : entity.chunks()) {
+        for (Chunk chunk : entity.tiles().chunks()) {
             if (chunk.first >= standing || chunk.isEmpty()) {
                 continue;
             }

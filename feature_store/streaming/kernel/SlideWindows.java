@@ -39,10 +39,10 @@ import org.apache.flink.table.types.utils.DataTypeUtils;
  * <p>Without on_time: given one, Flink drops rows behind the watermark before this function sees them. It needs no
  * more than the watermark, and that passes through any input.
  *
- * <p>The table's columns, found by their names: `at` BIGINT (event time in microseconds), `id` STRING,
- * kafka_partition INT, kafka_offset BIGINT, payload STRING, the spec's conditions p0, p1, … BOOLEAN, its values v0,
- * v1, …. The result: `problem` (NULL in a row of the group), feature_us, created_us; of an event that came too late
- * kafka_partition, kafka_offset, payload, event_us; the features f0, f1, ….
+ * <p>The table's columns, found by their names: `at` BIGINT (event time in microseconds), `id` STRING, canonical BYTES
+ * (what simultaneous copies are ordered by), kafka_partition INT, kafka_offset BIGINT, payload STRING, the spec's
+ * conditions p0, p1, … BOOLEAN, its values v0, v1, …. The result: `problem` (NULL in a row of the group), feature_us,
+ * created_us; of an event that came too late kafka_partition, kafka_offset, payload, event_us; the features f0, f1, ….
  *
  * <p>Rows are in Flink's internal form from end to end: the planner makes a copy of this function for each call,
  * which knows the input's type, and asks for no conversions. State is one map of bytes per key, the same for all
@@ -51,13 +51,15 @@ import org.apache.flink.table.types.utils.DataTypeUtils;
 public class SlideWindows extends ProcessTableFunction<RowData> implements SpecializedFunction {
     private static final long serialVersionUID = 1L;
 
-    private static final String[] COLUMNS = {"at", "id", "kafka_partition", "kafka_offset", "payload"};
+    private static final String[] COLUMNS = {"at", "id", "canonical", "kafka_partition", "kafka_offset", "payload"};
     private static final int AT = 0;
     private static final int ID = 1;
-    private static final int PARTITION = 2;
-    private static final int OFFSET = 3;
-    private static final int PAYLOAD = 4;
+    private static final int CANONICAL = 2;
+    private static final int PARTITION = 3;
+    private static final int OFFSET = 4;
+    private static final int PAYLOAD = 5;
     private static final int TECHNICAL = 7;
+    private static final byte[] NO_BYTES = {};
 
     /** Both null until the function is made for a call. */
     private final String specText;
@@ -121,8 +123,8 @@ public class SlideWindows extends ProcessTableFunction<RowData> implements Speci
             values[i] = value(in, positions[place++], valueTypes[i]);
         }
         Text id = (Text) value(in, positions[ID], ValueType.STRING);
-        Verdict verdict = kernel.onEvent(new KeyState(state, time), in.getLong(positions[AT]), id, passes, values,
-                finalStep(time), this::emit);
+        Verdict verdict = kernel.onEvent(new KeyState(state, time), in.getLong(positions[AT]), id, canonical(in),
+                passes, values, finalStep(time), this::emit);
         if (verdict == Verdict.TOO_LATE) {
             collect(tooLate(in));
         }
@@ -170,6 +172,10 @@ public class SlideWindows extends ProcessTableFunction<RowData> implements Speci
             fields.add(DataTypes.FIELD("f" + i, FlinkTypes.of(spec.measures[spec.aggregates[i].measure])));
         }
         return Optional.of(DataTypeUtils.toInternalDataType(DataTypes.ROW(fields.toArray(new DataTypes.Field[0]))));
+    }
+
+    private byte[] canonical(RowData in) {
+        return in.isNullAt(positions[CANONICAL]) ? NO_BYTES : in.getBinary(positions[CANONICAL]);
     }
 
     private static Object value(RowData in, int column, ValueType type) {

@@ -14,6 +14,7 @@ public final class Spec {
 
     private static final int FORMAT = 1;
     private static final int MOST_WINDOWS = 62;
+    private static final long WEEK = 7 * 24 * 3600 * 1_000_000L;
     private static final ObjectMapper JSON = new ObjectMapper();
 
     final long slide;
@@ -22,7 +23,12 @@ public final class Spec {
     final long cut;
     /** Whether every entity whose windows hold something gets a row at the first feature timestamp after the cut. */
     final boolean standing;
+    /** Whether events have ids, of whose copies one counts. */
     final boolean eventId;
+    /** How much later than another event of its id an event is a copy. */
+    final long deduplicateWithin;
+    /** The condition without which an event adds nothing, though it may have copies; -1 if there is none. */
+    final int rowPass;
     final Aggregate[] aggregates;
     /** What tiles hold: aggregates over the same values of the same rows share a partial. */
     final Measure[] measures;
@@ -85,6 +91,8 @@ public final class Spec {
         cut = json.hasNonNull("cut") ? json.get("cut").asLong() : Long.MIN_VALUE;
         standing = json.path("standing").asBoolean() && json.hasNonNull("cut");
         eventId = json.path("event_id").asBoolean();
+        deduplicateWithin = json.path("deduplicate_within").asLong(WEEK);
+        rowPass = indexOf(json, "row_pass");
         JsonNode features = json.get("aggregates");
         windows = distinctWindows(features);
         List<Measure> shared = new ArrayList<>();
@@ -121,7 +129,7 @@ public final class Spec {
 
     /** Number of condition columns and of value columns that the kernel reads. */
     int passCount() {
-        return 1 + Arrays.stream(measures).mapToInt(Measure::pass).max().orElse(-1);
+        return 1 + Math.max(rowPass, Arrays.stream(measures).mapToInt(Measure::pass).max().orElse(-1));
     }
 
     int valueCount() {

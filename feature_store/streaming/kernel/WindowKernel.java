@@ -1,5 +1,7 @@
 package featurestore;
 
+import java.util.List;
+import java.util.TreeSet;
 import java.util.function.LongSupplier;
 
 /**
@@ -49,13 +51,13 @@ public final class WindowKernel {
      *
      * @param at when it happened, in microseconds
      * @param id what a copy of it would have too; null if it has none
+     * @param canonical what simultaneous copies are ordered by
      * @param passes for each condition of the spec whether it is true
      * @param values the spec's input values; null for NULL
      * @param known the final step at the current watermark
      */
-    public Verdict onEvent(
-            KernelState state, long at, Text id, boolean[] passes, Object[] values, long known, Rows out)
-            throws Exception {
+    public Verdict onEvent(KernelState state, long at, Text id, byte[] canonical, boolean[] passes, Object[] values,
+            long known, Rows out) throws Exception {
         long step = spec.stepOf(at);
         Entity entity = Entity.load(spec, state);
         // A restored job does not know the watermark at first, but the entity remembers what has been written for it.
@@ -67,31 +69,42 @@ public final class WindowKernel {
         }
         boolean corrects = !filling && step <= fired;
         long mask = seenBy(passes);
-        if (mask == 0) {
+        if (mask == 0 && !spec.eventId) {
             return corrects ? Verdict.CORRECTION : Verdict.ON_TIME;
         }
-        if (spec.eventId && id != null) {
-            long forgotten = tooLateUntil();
-            if (entity.ids().contains(id, forgotten, state)) {
+        clean(values);
+        Occurrences.Change change = new Occurrences.Change(true, null);
+        if (spec.eventId) {
+            Occurrence.Inputs inputs = new Occurrence.Inputs(canonical, passes.clone(), values.clone());
+            change = entity.occurrences().add(id, at, inputs);
+            if (!change.counts() && change.replaced() == null) {
+                entity.save();
                 return Verdict.COPY;
             }
-            entity.ids().add(id, step, forgotten, state);
         }
         if (entity.timer > fired) {
             entity.emitted = Math.max(entity.emitted, fired);
         }
-        clean(values);
-        if (filling && !spec.hasSessions && step <= horizon(fired)) {
-            addToBase(entity, at, mask, passes, values);
-        } else {
-            addToTile(entity, step, at, mask, passes, values);
+        TreeSet<Long> changed = new TreeSet<>();
+        if (change.counts() && mask != 0) {
+            if (filling && !keepsHistory() && step <= horizon(fired)) {
+                addToBase(entity, at, mask, passes, values);
+            } else {
+                entity.tiles().add(step, mask, cell -> add(cell, at, passes, values));
+            }
         }
-        if (corrects) {
-            correct(entity, step, mask, fired, out);
+        if (change.replaced() != null) {
+            takeOut(entity, change.replaced(), filling ? NEVER : fired, changed);
         }
-        schedule(entity, points.firstOf(step, mask, Math.max(entity.emitted, cut)));
+        if (change.counts() && mask != 0 && corrects) {
+            changed.addAll(points.between(entity, step - 1, points.lastOf(step, mask, fired)));
+        }
+        for (long point : changed) {
+            emit(entity, point, out);
+        }
+        schedule(entity, mask == 0 ? Points.NONE : points.firstOf(step, mask, Math.max(entity.emitted, cut)));
         entity.save();
-        return corrects ? Verdict.CORRECTION : Verdict.ON_TIME;
+        return !change.counts() ? Verdict.COPY : corrects ? Verdict.CORRECTION : Verdict.ON_TIME;
     }
 
     /** Writes the rows that have become final, and sees to the next ones. A call too many does no harm. */
@@ -138,12 +151,20 @@ public final class WindowKernel {
     /** Tiles up to this step have left all windows of the rows that can still be written. */
     private long horizon(long fired) {
         if (isFilling(fired)) {
-            return spec.hasSessions ? NEVER : Math.floorDiv(spec.cut - spec.lateness - spec.longest, spec.slide);
+            return keepsHistory() ? NEVER : Math.floorDiv(spec.cut - spec.lateness - spec.longest, spec.slide);
         }
         return Math.floorDiv(fired * spec.slide - spec.lateness - spec.longest, spec.slide);
     }
 
+    /** Whether what came before the cut is kept as tiles up to there, since it can be divided or change still. */
+    private boolean keepsHistory() {
+        return spec.hasSessions || spec.eventId;
+    }
+
     private long seenBy(boolean[] passes) {
+        if (spec.rowPass >= 0 && !passes[spec.rowPass]) {
+            return 0;
+        }
         long mask = 0;
         for (Spec.Aggregate aggregate : spec.aggregates) {
             if (aggregate.pass < 0 || passes[aggregate.pass]) {
@@ -161,23 +182,7 @@ public final class WindowKernel {
         }
     }
 
-    private void addToTile(Entity entity, long step, long at, long mask, boolean[] passes, Object[] values)
-            throws Exception {
-        Chunk chunk = entity.chunkOf(step);
-        Block tiles = chunk.tiles();
-        int index = tiles.indexOf(step);
-        Cell cell = new Cell(spec);
-        long seen = mask;
-        if (index >= 0) {
-            tiles.load(index, cell, spec);
-            seen |= tiles.mask(index);
-        }
-        add(cell, at, passes, values);
-        chunk.set(step, seen, cell);
-        entity.tidy(chunk);
-    }
-
-    private void addToBase(Entity entity, long at, long mask, boolean[] passes, Object[] values) {
+    private void addToBase(Entity entity, long at, long mask, boolean[] passes, Object[] values) throws Exception {
         if (spec.hasAllTime) {
             Cell cell = new Cell(spec);
             add(cell, at, passes, values);
@@ -202,9 +207,30 @@ public final class WindowKernel {
         }
     }
 
-    private void correct(Entity entity, long step, long mask, long fired, Rows out) throws Exception {
-        for (long point : points.between(entity, step - 1, points.lastOf(step, mask, fired))) {
-            emit(entity, point, out);
+    /**
+     * Makes a tile anew without an event that has become a copy; notes the points up to a step whose rows it was in.
+     */
+    private void takeOut(Entity entity, Occurrence copy, long fired, TreeSet<Long> changed) throws Exception {
+        long step = spec.stepOf(copy.at());
+        long mask = seenBy(copy.inputs().passes());
+        if (mask == 0) {
+            return;
+        }
+        List<Occurrence> left = entity.occurrences().counted(step);
+        Cell cell = new Cell(spec);
+        long seen = 0;
+        for (Occurrence each : left) {
+            long seenToo = seenBy(each.inputs().passes());
+            if (seenToo != 0) {
+                add(cell, each.at(), each.inputs().passes(), each.inputs().values());
+                seen |= seenToo;
+            }
+        }
+        entity.tiles().replace(step, seen, seen == 0 ? null : cell);
+        if (step <= fired) {
+            long last = points.lastOf(step, mask, fired);
+            changed.addAll(points.between(entity, step - 1, last));
+            changed.addAll(points.of(step, mask, step - 1, last));
         }
     }
 
@@ -214,11 +240,11 @@ public final class WindowKernel {
     }
 
     private void expire(Entity entity, KernelState state, long fired) throws Exception {
-        entity.expire(horizon(fired));
+        entity.tiles().expire(horizon(fired), entity.base());
         if (!isFilling(fired)) {
             long late = tooLateUntil();
-            entity.ids().expire(late, state);
-            long oldest = entity.hasTiles() ? Math.min(late, entity.firstStep() - 1) : late;
+            entity.occurrences().expire(late);
+            long oldest = entity.tiles().isEmpty() ? late : Math.min(late, entity.tiles().firstStep() - 1);
             entity.base().forgetSessions(oldest * spec.slide);
         }
     }
@@ -227,10 +253,14 @@ public final class WindowKernel {
     private void schedule(Entity entity, long next) {
         if (next != Points.NONE && next < entity.timer) {
             entity.registerTimer(next);
-        } else if (entity.timer == Entity.NO_TIMER && (entity.hasTiles() || !entity.ids().isEmpty())) {
-            long last = Math.max(Math.max(entity.lastStep(), entity.emitted), cut);
-            long microseconds = last * spec.slide + spec.longest + spec.lateness;
-            entity.registerTimer(Math.floorDiv(microseconds, spec.slide) + 2);
+        } else if (entity.timer == Entity.NO_TIMER && !(entity.tiles().isEmpty() && entity.occurrences().isEmpty())) {
+            Occurrences occurrences = entity.occurrences();
+            boolean held = !entity.tiles().isEmpty() || occurrences.isOpen();
+            long written = Math.max(entity.emitted, cut);
+            long last = Math.max(Math.max(entity.tiles().lastStep(), written), occurrences.newest());
+            long from = held ? last : occurrences.newest();
+            long microseconds = from * spec.slide + spec.lateness + (held ? spec.longest : spec.deduplicateWithin);
+            entity.registerTimer(Math.floorDiv(microseconds, spec.slide) + 3);
         }
     }
 }

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from feature_store import INT, STRING, Entity, Feature, StreamSource, agg, session
+from feature_store import FLOAT, INT, STRING, Entity, Feature, StreamSource, agg, session
 from feature_store.client import FeatureStore
 from feature_store.compile.flink import FlinkJob, Start, Target
 from feature_store.dtypes import from_micros
@@ -29,9 +29,11 @@ from feature_store.streaming.wanted import Wanted
 from tests.integration.streaming.stream_cases import (
     AVRO,
     QUIET,
+    Row,
     Sender,
     activity,
     as_avro,
+    as_json,
     compare_when_settled,
     deploy,
     now_micros,
@@ -315,6 +317,67 @@ def test_a_composite_key(store: FeatureStore, streaming_stack: Settings) -> None
         assert found.rows > 30
         reasons = Counter(read_dead_letters(store.catalog, steps.name)["reason"].to_pylist())
         assert reasons["no key"] > sender.nobody
+    finally:
+        for name in running.wanted:
+            running.stop(name)
+
+
+def test_of_copies_the_earliest_counts(store: FeatureStore, streaming_stack: Settings) -> None:
+    """Events of one id follow each other with other contents, some earlier than the one that was counted.
+
+    Where that one came or went, a row may stay.
+    """
+    schema = {**CLICKS.schema, "order_id": INT}
+    orders = source("orders", schema=schema, event_id="order_id", deduplicate_within="1s")
+    features = [
+        Feature("user_order_count_2s", agg.count(), window="2s", dtype=INT, default=0),
+        Feature("user_order_amount_sum_all_time", agg.sum("amount"), window="all_time", dtype=FLOAT),
+        Feature("user_order_category_last_3s", agg.last("category"), window="3s", dtype=STRING),
+    ]
+    group = activity(orders, features=features, derived={}, columns={}, where="kind <> 'view'")
+    running = deploy(store, group)
+    try:
+        sender = Sender(store.settings.kafka_servers, orders.topic, seed=6, users=2, written=_with_order_id)
+        sender.send(seconds=4, rate=60)
+        compared = compare_when_settled(store, sender, group)
+        assert replace(compared, extra=[]).is_equal, compared
+        assert compared.rows > 10
+    finally:
+        for name in running.wanted:
+            running.stop(name)
+
+
+def _with_order_id(event: Row) -> bytes:
+    return as_json(event | {"order_id": event["event_ts"] // 150_000})
+
+
+def test_a_restored_job_refuses_what_it_would_have_refused(
+    store: FeatureStore, streaming_stack: Settings, eventually: Callable[..., None]
+) -> None:
+    """It reads an old event before it knows the watermark, and nothing is left of the event's entity."""
+    visits = source("visits")
+    count = Feature("user_visit_count_2s", agg.count(), window="2s", dtype=INT, default=0)
+    group = activity(visits, features=[count], derived={}, columns={})
+    running = deploy(store, group)
+    try:
+        servers, table = store.settings.kafka_servers, store.catalog.load_table(build_plan(group).schema.table)
+        user = Sender(servers, visits.topic, seed=4, users=1)
+        other = Sender(servers, visits.topic, seed=5, written=lambda event: as_json(event | {"user_id": "other"}))
+        happened = now_micros() // SECOND * SECOND
+        user.send_of([happened, happened + 1])
+        # state is kept for 2 + 4 s, and dropped in the second after the next
+        eventually(lambda: now_micros() > happened + 11 * SECOND)
+        other.send_of([now_micros()])
+        eventually(lambda: "other" in table.refresh().scan().to_arrow()["user_id"].to_pylist(), seconds=90)
+        running.stop(group.id)
+        user.send_of([happened + 2])
+        assert running.start(group.id)[0].did == "resumed"
+        eventually(lambda: read_dead_letters(store.catalog, visits.name).num_rows > 0, seconds=90)
+        (letter,) = read_dead_letters(store.catalog, visits.name).to_pylist()
+        assert (letter["reason"], letter["group_id"]) == ("too late", group.id)
+        assert json.loads(letter["payload"])["event_ts"] == happened + 2
+        rows = table.refresh().scan().to_arrow().to_pylist()
+        assert sorted(row[count.name] for row in rows if row["user_id"] == "u1") == [0, 2]
     finally:
         for name in running.wanted:
             running.stop(name)
