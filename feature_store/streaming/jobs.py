@@ -253,6 +253,7 @@ class Streams:
     def _first_start(self, wanted: Wanted, accept_gap: bool) -> Start:
         stream = wanted.stream
         kept = self.topics.offsets(stream.topic)  # a job without its topic is not started
+        ensure_log(self.catalog, stream)
         if wanted.plan is None:
             return Start()
         read_by_log = self.topics.committed(consumer_group(log_name(stream)), stream.topic, list(kept))

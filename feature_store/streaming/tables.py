@@ -13,6 +13,7 @@ from pyiceberg.transforms import DayTransform
 from feature_store.compile.flink import DEAD_LETTERS, KAFKA_OFFSET, KAFKA_PARTITION, RECORDED_AT
 from feature_store.dsl.source import StreamSource
 from feature_store.dtypes import TIMESTAMP, arrow_type
+from feature_store.errors import ConflictError
 from feature_store.offline.tables import create_table, evolve_table, iceberg_schema
 
 _INSTANT = arrow_type(TIMESTAMP)
@@ -47,12 +48,20 @@ def ensure_log(catalog: Catalog, stream: StreamSource) -> Table:
     have NULL in it.
 
     Raises:
-        ConflictError: if a column of the table has another type than that of the source.
+        ConflictError: if a column of the table has another type than that of the source, or if the table lacks the one
+            of the events' times.
     """
     columns = [(name, arrow_type(dtype)) for name, dtype in stream.schema.items()]
     columns += [(KAFKA_PARTITION, pa.int32()), (KAFKA_OFFSET, pa.int64()), (RECORDED_AT, _INSTANT)]
     wanted = pa.schema(columns)
     table = _ensure(catalog, str(stream.log.table), wanted, stream.event_timestamp)
+    if stream.event_timestamp not in table.schema().column_names:
+        raise ConflictError(
+            f"the event log {stream.log.table} has no column {stream.event_timestamp!r}, which is the events' time",
+            where=f"source {stream.name}",
+            remedy="name another table in history=",
+            code="log-columns",
+        )
     evolve_table(
         table,
         wanted,

@@ -14,8 +14,8 @@ from feature_store.registry.streams import StreamJob
 from feature_store.settings import Settings
 from tests.integration.streaming.stream_cases import activity, prepare, source
 
-STEPS = source("steps")
-LOG = "log of steps"
+STEPS = source("gaps")
+LOG = "log of gaps"
 READ, DELETED, SENT = 3, 5, 8
 
 
