@@ -142,9 +142,9 @@ STREAM_JOBS = (
     Explanation(
         "log-columns",
         "The table of an event log does not fit the stream",
-        "Columns that a source gains are added to the table of its log. But the time of the events has to be in it from "
-        "the beginning, and a type cannot change: the events that are there have the old one. The jobs of the source go "
-        "on as they were.",
+        "Columns that a source gains are added to the table of its log. But the time of the events has to be in it "
+        "from the beginning, and a type cannot change: the events that are there have the old one. The jobs of the "
+        "source go on as they were.",
         "Name another table in history=, or give the column the type that it has in the table.",
     ),
     Explanation(
