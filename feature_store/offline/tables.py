@@ -83,8 +83,8 @@ def evolve_table(table: Table, wanted: pa.Schema, *, where: str, remedy: str, co
     for field in wanted:
         if field.name in present.names and _plain(present.field(field.name).type) != _plain(field.type):
             raise ConflictError(
-                f"column {field.name!r} of {name} is {present.field(field.name).type}, "
-                f"the definition says {field.type}",
+                f"column {field.name!r} of {name} is {_plain(present.field(field.name).type)}, "
+                f"the definition says {_plain(field.type)}",
                 where=where,
                 remedy=remedy,
                 code=code,
