@@ -25,11 +25,15 @@ _PYTEST = (_PYTHON, "-m", "pytest")
 _STREAMING = "tests/integration/streaming"
 _LONGEST = "integration tests of streams"
 _DEMO = "tests/integration/test_demo.py"
+_ENGINES = "tests/integration/test_engines.py"
 _BESIDE = {
-    "unit tests and the demo": ("tests/unit", _DEMO),
-    "other integration tests": ("tests/integration", f"--ignore={_STREAMING}", f"--ignore={_DEMO}"),
+    "unit tests, the demo and the engines": ("tests/unit", _DEMO, _ENGINES),
+    "other integration tests": (
+        "tests/integration",
+        *(f"--ignore={path}" for path in (_STREAMING, _DEMO, _ENGINES)),
+    ),
 }
-"""The parts of the tests, each with a stack of its own."""
+"""The parts of the tests, which take about as long as each other, each with a stack of its own."""
 
 
 def run_checks(arguments: Sequence[str], tell: Callable[[str], None]) -> int:
