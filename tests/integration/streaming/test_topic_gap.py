@@ -30,7 +30,8 @@ def test_a_job_does_not_skip_messages_that_it_has_not_read(streaming_stack: Sett
     reader = Consumer({**client, "group.id": consumer_group(LOG)})
     reader.commit(offsets=[TopicPartition(STEPS.topic, 0, READ)], asynchronous=False)
     reader.close()
-    for done in AdminClient(client).delete_records([TopicPartition(STEPS.topic, 0, DELETED)]).values():
+    admin = AdminClient(client)  # kept until the answer is there
+    for done in admin.delete_records([TopicPartition(STEPS.topic, 0, DELETED)]).values():
         done.result(30)
     wanted = streams.wanted[LOG]
     streams.records.write(StreamJob(LOG, "running", wanted.fingerprint, wanted.state_fingerprint, starts=1))
