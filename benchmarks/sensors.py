@@ -128,10 +128,12 @@ def _tick(sensor: dg.SensorDefinition, instance: dg.DagsterInstance) -> tuple[fl
         store = FeatureStoreResource()
         begun = time.process_time()
         with dg.build_sensor_context(instance=instance, cursor=cursor, resources={"store": store}) as context:
-            answer = sensor.evaluate_tick(context)
+            answer = sensor(context)
         used += (time.process_time() - begun) * (tick > 0)
-        cursor = answer.cursor
-        said = answer.skip_message or f"{len(answer.run_requests or [])} runs, {len(answer.asset_events)} events"
+        said = str(answer)
+        if isinstance(answer, dg.SensorResult):
+            cursor = answer.cursor or cursor
+            said = f"{len(answer.run_requests or [])} runs, {len(answer.asset_events)} events"
     return used / TICKS, said[:100]
 
 
@@ -151,8 +153,8 @@ def _flink(jobs: Sequence[tuple[str, str]]) -> Iterator[str]:
 def _serve(connection: Connection, jobs: Sequence[tuple[str, str]]) -> None:
     overview = [{"jid": jid, "name": name, "state": "RUNNING", "start-time": 0} for jid, name in jobs]
     parts = [
-        {"id": part, "name": part, "status": "RUNNING", "metrics": {"read-records": 5}}
-        for part in ("Source: messages", "updates: Writer")
+        {"id": str(number), "name": name, "status": "RUNNING", "metrics": {"read-records": 5}}
+        for number, name in enumerate(("Source: messages", "updates: Writer"))
     ]
 
     class JobManager(BaseHTTPRequestHandler):
