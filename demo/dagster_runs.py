@@ -29,7 +29,7 @@ _LATEST = """query ($key: AssetKeyInput!) { assetNodeOrError(assetKey: $key) { .
         ... on FloatMetadataEntry { floatValue } } }
     assetChecksOrError { ... on AssetChecks { checks { name executionForLatestMaterialization { status } } } } } } }"""
 _ENDED = ("SUCCESS", "FAILURE", "CANCELED")
-_POLL_SECONDS = 0.5
+_POLL_SECONDS = 2.0
 
 
 @dataclass(frozen=True)

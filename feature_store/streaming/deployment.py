@@ -8,13 +8,12 @@ import os
 import re
 import shlex
 import subprocess
-import threading
 import time
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Literal, Protocol
 
 from feature_store.compile.flink import FlinkJob
 from feature_store.errors import NotFoundError, StackError
@@ -22,12 +21,13 @@ from feature_store.secret_files import without_secrets, write_kafka, write_pgpas
 from feature_store.settings import JOB_PLACE, Settings
 from feature_store.streaming.cluster import FlinkCluster, RunningJob, rest_options
 from feature_store.streaming.failures import root_cause
+from feature_store.streaming.translator import Translator
 
 START_SECONDS = 180.0
 _LOOK_SECONDS = 0.5
 _NAME_LENGTH = 45  # Kubernetes takes no longer names of Flink clusters
 _TRANSLATOR_MEMORY = "-Xmx256m -XX:+UseSerialGC -XX:TieredStopAtLevel=1"
-_ONE_AT_A_TIME = threading.Lock()  # Dagster's sensors are threads of one process, and each translation is two
+_TRANSLATOR = Translator()
 _RUNNER = Path(__file__).with_name("run_job.py")
 
 
@@ -70,7 +70,7 @@ class SessionCluster:
         return [job for job in self.cluster.jobs() if job.name in wanted]
 
     def check(self, job: FlinkJob, config: Mapping[str, str]) -> None:
-        self._translate(job, config, "--check")
+        self._translate("check", job, config)
 
     def submit(self, job: FlinkJob, config: Mapping[str, str]) -> str:
         """Starts a job and gives its id.
@@ -78,17 +78,16 @@ class SessionCluster:
         Raises:
             StackError: also if Flink refuses a statement; with Flink's reason.
         """
-        return self._translate(job, config).split()[-1]
+        return self._translate("submit", job, config)
 
     def release(self, _name: str, /) -> None:
         """A session cluster lets go of a job by itself."""
 
-    def _translate(self, job: FlinkJob, config: Mapping[str, str], *arguments: str) -> str:
-        command = [str(self.settings.flink_python), str(_RUNNER), *arguments]
+    def _translate(self, execute: Literal["submit", "check"], job: FlinkJob, config: Mapping[str, str]) -> str:
+        command = (str(self.settings.flink_python), str(_RUNNER), "--serve")
         spec = job_spec(job, {"execution.target": "remote", **rest_options(self.cluster.url), **config})
         environment = {**without_secrets(os.environ), **translator_environment(self.settings)}
-        with _ONE_AT_A_TIME:
-            return _run(command, spec, environment, f"job {job.name}", "Flink does not take the job")
+        return _TRANSLATOR.run(execute, spec, command, environment, f"job {job.name}", START_SECONDS)
 
 
 class ApplicationClusters:
@@ -119,7 +118,7 @@ class ApplicationClusters:
         Raises:
             StackError: also if the command fails, or the job has not come up in `START_SECONDS`.
         """
-        self._deploy("start", job.name, job_spec(job, config))
+        self._deploy("start", job.name, json.dumps(job_spec(job, config)))
         deadline = time.monotonic() + START_SECONDS
         while time.monotonic() < deadline:
             if alive := self.jobs([job.name]):
@@ -133,7 +132,7 @@ class ApplicationClusters:
         )
 
     def check(self, job: FlinkJob, config: Mapping[str, str]) -> None:
-        self._deploy("check", job.name, job_spec(job, config))
+        self._deploy("check", job.name, json.dumps(job_spec(job, config)))
 
     def release(self, name: str, /) -> None:
         self._deploy("stop", name, "")
@@ -158,6 +157,7 @@ def translator_environment(settings: Settings) -> dict[str, str]:
         "PGPASSFILE": str(_written_secrets(settings)),
         "PATH": f"{settings.flink_python.parent}{os.pathsep}{java}{os.pathsep}{os.environ.get('PATH', '')}",
         "PYTHONPATH": "",
+        "_python_worker_execution_mode": "process",  # else pyflink loads Apache Beam, for Python functions in a job
     }
 
 
@@ -168,11 +168,11 @@ def cluster_name(name: str) -> str:
     return f"{readable[: _NAME_LENGTH - 7].rstrip('-')}-{digest}"
 
 
-def job_spec(job: FlinkJob, config: Mapping[str, str]) -> str:
-    """What `run_job.py` executes, as JSON; without passwords."""
+def job_spec(job: FlinkJob, config: Mapping[str, str]) -> dict[str, Any]:
+    """What `run_job.py` executes; without passwords."""
     steps = [{name: value for name, value in asdict(step).items() if value} for step in job.steps]
     named = {"pipeline.name": job.name, "table.local-time-zone": "UTC", **config}
-    return json.dumps({"config": named, "steps": steps, "inserts": list(job.inserts)})
+    return {"config": named, "steps": steps, "inserts": list(job.inserts)}
 
 
 def _written_secrets(settings: Settings) -> Path:

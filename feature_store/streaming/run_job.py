@@ -1,16 +1,27 @@
-"""Submits one Flink job: run by the Flink environment's Python, with a job spec on standard input.
+"""Submits Flink jobs: run by the Flink environment's Python, and imports nothing of the feature store.
 
-In an application cluster it is the main program, with the path of the spec as its argument. It executes what the spec
-says and imports nothing of the feature store. The last line it prints is the job's id. With `--check` before the path
-it only translates the spec, and fails where Flink would refuse it.
+In an application cluster it is the main program, with the path of a job spec as its argument: it executes what the spec
+says. With `--check` before the path it only translates the spec, and fails where Flink would refuse it.
+
+With `--serve` it stays and answers requests, one after the other, because Flink's planner takes ten seconds to start
+and two for a job: a line of JSON with `execute` and `spec` on standard input, then two lines on standard output,
+`{"taken": true}` and the result or the error. It ends with its input, when nothing was asked for `IDLE_SECONDS`, and
+after `REQUESTS` requests, since Flink gives back little of what a translation took.
 """
 
 from __future__ import annotations
 
+import gc
 import json
+import os
+import select
 import sys
+import traceback
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
+
+IDLE_SECONDS = 300.0
+REQUESTS = 30
 
 
 def submit(spec: dict[str, Any]) -> str:
@@ -45,8 +56,35 @@ def translate(spec: dict[str, Any]) -> Any:
     return statements
 
 
+def serve(requests: TextIO, answers: TextIO) -> None:
+    """Answers requests until they end, none comes for a while, or there were many."""
+    for _ in range(REQUESTS):
+        if not select.select([requests], [], [], IDLE_SECONDS)[0] or not (line := requests.readline()):
+            return
+        answers.write('{"taken": true}\n')
+        answers.flush()
+        request = json.loads(line)
+        execute = {"submit": submit, "check": check}[request["execute"]]
+        try:
+            answer = {"result": execute(request["spec"])}
+        except Exception:  # of any kind: it is for the one who asked
+            answer = {"error": traceback.format_exc()}
+        answers.write(f"{json.dumps(answer)}\n")
+        answers.flush()
+        gc.collect()  # lets Java forget what Python no longer names
+
+
+def main(arguments: list[str]) -> None:
+    """Serves, or executes one spec."""
+    if arguments == ["--serve"]:
+        answers = os.fdopen(os.dup(1), "w")
+        os.dup2(2, 1)  # Java writes warnings there, which are no answers
+        serve(sys.stdin, answers)
+        return
+    execute = check if arguments[0] == "--check" else submit
+    spec = json.loads(Path(arguments[-1]).read_text(encoding="utf-8"))
+    sys.stdout.write(f"{execute(spec)}\n")
+
+
 if __name__ == "__main__":
-    arguments = [argument for argument in sys.argv[1:] if argument != "--check"]
-    text = Path(arguments[0]).read_text(encoding="utf-8") if arguments else sys.stdin.read()
-    execute = check if "--check" in sys.argv else submit
-    sys.stdout.write(f"{execute(json.loads(text))}\n")
+    main(sys.argv[1:])

@@ -24,12 +24,29 @@ from tests.integration.registry_setting import OWN_DATABASE
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
+INTERPRETED = {"spark.sql.codegen.wholeStage": "false", "spark.sql.codegen.factoryMode": "NO_CODEGEN"}
+
 
 @pytest.fixture(scope="session")
 def spark(stack: Settings) -> Iterator[SparkSession]:
-    """The one Spark session of all tests."""
+    """The one Spark session of all tests.
+
+    It interprets its plans: to write, compile and load Java for each takes half of the time that these small data need.
+    """
     with spark_session(stack, "tests") as session:
+        for name, value in INTERPRETED.items():
+            session.conf.set(name, value)
         yield session
+
+
+@pytest.fixture
+def compiling(spark: SparkSession) -> Iterator[None]:
+    """Lets the session compile its plans, as it does outside of tests."""
+    for name in INTERPRETED:
+        spark.conf.unset(name)
+    yield
+    for name, value in INTERPRETED.items():
+        spark.conf.set(name, value)
 
 
 @pytest.fixture

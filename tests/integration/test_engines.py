@@ -125,8 +125,17 @@ def test_windows_of_streams_by_the_second(
     assert_same_rows(in_spark(quick, plan, log, span), run_reference(plan, log, span), plan.keys)
 
 
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", range(4))
 def test_every_aggregation_over_many_events(quick: SparkSession, seed: int) -> None:
+    compare_every_aggregation(quick, seed)
+
+
+@pytest.mark.usefixtures("compiling")
+def test_every_aggregation_in_compiled_plans(quick: SparkSession) -> None:
+    compare_every_aggregation(quick, 4)
+
+
+def compare_every_aggregation(quick: SparkSession, seed: int) -> None:
     plan, log = build_plan(group_of_everything(seed)), {"events_log": chained_events(seed)}
     start = START + 10 * SECOND
     for seconds in (DIRECT_INSTANTS, 50):

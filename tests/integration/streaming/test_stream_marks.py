@@ -29,7 +29,8 @@ from tests.integration.streaming.stream_cases import Sender, activity, compare_w
 
 Eventually = Callable[..., None]
 
-TAPS = source("taps")
+TAPS = source("taps", max_out_of_orderness="6s")
+"""A busy machine may hold an event up between the reading of the clock and Kafka; it is in time all the same."""
 GROUP = activity(TAPS, parallelism=2)
 PLAN = build_plan(GROUP)
 TOPIC = updates_topic(PLAN.schema)
