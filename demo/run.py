@@ -25,7 +25,7 @@ from feature_store.local.display import Display
 from feature_store.registry.render import render_plan
 from feature_store.settings import Settings, StackSettings
 
-DAILY_SPAN = timedelta(days=120)
+DAILY_SPAN = timedelta(days=95)
 """How far back customers are computed: 30 days of labels' future, 60 days of labels, and some before."""
 HOURLY_SPAN = timedelta(days=7)
 

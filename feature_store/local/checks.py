@@ -24,13 +24,15 @@ _LINTERS = {
 _PYTEST = (_PYTHON, "-m", "pytest")
 _STREAMING = "tests/integration/streaming"
 _LONGEST = "integration tests of streams"
-_DEMO = "tests/integration/test_demo.py"
-_ENGINES = "tests/integration/test_engines.py"
+_FIRST = "test_stream_faults.py"
+"""It has a stack of its own, so it runs before the stack of the other tests takes its share of the machine."""
+_WITH_UNITS = tuple(f"tests/integration/test_{name}.py" for name in ("demo", "engines", "late_rows", "maintenance"))
 _BESIDE = {
-    "unit tests, the demo and the engines": ("tests/unit", _DEMO, _ENGINES),
-    "other integration tests": (
+    "unit tests, the demo, engines, late rows and maintenance": ("tests/unit", *_WITH_UNITS),
+    "other integration tests and the simulation": (
         "tests/integration",
-        *(f"--ignore={path}" for path in (_STREAMING, _DEMO, _ENGINES)),
+        *(f"--ignore={path}" for path in (_STREAMING, *_WITH_UNITS)),
+        "tests/simulation",
     ),
 }
 """The parts of the tests, which take about as long as each other, each with a stack of its own."""
@@ -39,35 +41,32 @@ _BESIDE = {
 def run_checks(arguments: Sequence[str], tell: Callable[[str], None]) -> int:
     """Runs all checks, to the end even if one fails; with arguments only pytest, which gets them.
 
+    The parts of the tests run beside each other and beside the linters: they wait for services much of the time.
+
     Returns:
         0 if everything passed, else the exit code of the last check that did not.
     """
     if arguments:
         return _run((*_PYTEST, *arguments))
-    failed: dict[str, int] = {}
-    for name, command in _LINTERS.items():
-        tell(f"-- {name}")
-        failed[name] = _run(command)
-    failed |= _run_tests(tell)
-    failed = {name: code for name, code in failed.items() if code}
-    if failed:
-        tell(f"failed: {', '.join(failed)}")
-    return list(failed.values())[-1] if failed else 0
-
-
-def _run_tests(tell: Callable[[str], None]) -> dict[str, int]:
-    """Runs the parts of the tests beside each other: they wait for services much of the time."""
+    codes: dict[str, int] = {}
     with ExitStack() as files, ThreadPoolExecutor() as pool:
         logs = {part: files.enter_context(TemporaryFile()) for part in _BESIDE}
         beside = {part: pool.submit(_run, (*_PYTEST, *_BESIDE[part]), log) for part, log in logs.items()}
+        for name, command in _LINTERS.items():
+            tell(f"-- {name}")
+            codes[name] = _run(command)
         tell(f"-- {_LONGEST} (beside them {' and '.join(_BESIDE)}, which are shown after them)")
-        codes = {_LONGEST: _run((*_PYTEST, _STREAMING))}
+        streams = sorted((REPOSITORY / _STREAMING).glob("test_*.py"), key=lambda file: (file.name != _FIRST, file.name))
+        codes[_LONGEST] = _run((*_PYTEST, *map(str, streams)))
         for part, log in logs.items():
             codes[part] = beside[part].result()
             log.seek(0)
             tell(f"-- {part}")
             tell(log.read().decode(errors="replace"))
-    return codes
+    failed = {name: code for name, code in codes.items() if code}
+    if failed:
+        tell(f"failed: {', '.join(failed)}")
+    return list(failed.values())[-1] if failed else 0
 
 
 def _run(command: Sequence[str], output: IO[bytes] | None = None) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from functools import partial
 
 import pyarrow as pa
 from pyiceberg.catalog import Catalog
@@ -10,13 +11,14 @@ from pyiceberg.exceptions import NoSuchTableError
 from pyiceberg.io.pyarrow import pyarrow_to_schema
 from pyiceberg.partitioning import PartitionField, PartitionSpec
 from pyiceberg.schema import Schema, assign_fresh_schema_ids
-from pyiceberg.table import Table
+from pyiceberg.table import Table, Transaction
 from pyiceberg.table.name_mapping import MappedField, NameMapping
 from pyiceberg.transforms import BucketTransform, DayTransform
 from sqlalchemy.exc import IntegrityError
 
 from feature_store.dtypes import BOOL, TIMESTAMP, arrow_type
 from feature_store.errors import ConflictError
+from feature_store.offline.refs import commit
 from feature_store.plan.schema import CREATED_TIMESTAMP, FEATURE_TIMESTAMP, RETRACTED, GroupSchema
 
 FIRST_TIMESTAMP = "feature-store.first-timestamp"
@@ -90,8 +92,13 @@ def evolve_table(table: Table, wanted: pa.Schema, *, where: str, remedy: str, co
                 code=code,
             )
     if set(wanted.names) - set(present.names):
-        with table.update_schema() as update:
-            update.union_by_name(iceberg_schema(wanted))
+        commit(table, partial(_add_columns, wanted))
+
+
+def _add_columns(wanted: pa.Schema, transaction: Transaction) -> None:
+    """Those that the table still lacks: another process may have added them meanwhile."""
+    with transaction.update_schema() as update:
+        update.union_by_name(iceberg_schema(wanted))
 
 
 def _create(catalog: Catalog, schema: GroupSchema, wanted: pa.Schema) -> Table:

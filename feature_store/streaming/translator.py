@@ -9,6 +9,7 @@ import json
 import subprocess
 import threading
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from tempfile import TemporaryFile
 from typing import IO, Any, Literal
@@ -72,7 +73,8 @@ class _Process:
         self.process.wait()
         for stream in (self.process.stdin, self.process.stdout):
             assert stream is not None
-            stream.close()
+            with suppress(BrokenPipeError):  # of what it has not read
+                stream.close()
         self.errors.seek(0)
         said = self.errors.read().decode(errors="replace")
         self.errors.close()

@@ -50,22 +50,24 @@ class BatchLife(RuleBasedStateMachine):
     """A windowed group over an Iceberg table, computed by the day."""
 
     services: Services
+    begins: int = BEGIN
+    ttl: str = "3d"
     compute: Callable[[GroupStore, GroupPlan, int, int], None] = staticmethod(run_partition)
 
-    @initialize(ttl=st.sampled_from([None, "3d"]), delay=st.sampled_from(["0s", "2h"]), buckets=st.sampled_from([1, 3]))
-    def begin(self, ttl: str | None, delay: str, buckets: int) -> None:
+    @initialize(expires=st.booleans(), delay=st.sampled_from(["0s", "2h"]), buckets=st.sampled_from([1, 3]))
+    def begin(self, expires: bool, delay: str, buckets: int) -> None:
         name = uuid.uuid4().hex[:12]
         self.source = BatchSource("orders", table=f"raw.s{name}", event_timestamp="ts", schema=EVENTS)
         self.group = FeatureGroup(
             f"user_{name}", entity=Entity("user", join_key="user_id", dtype=STRING), source=self.source,
-            owner="team:test", slide="6h", ttl=ttl, availability_delay=delay, buckets=buckets, features=FEATURES,
+            owner="team:test", slide="6h", ttl=self.ttl if expires else None, availability_delay=delay,
+            buckets=buckets, features=FEATURES,
         )  # fmt: skip
         self.plan = build_plan(self.group)
-        self.store = GroupStore(self.services, self.plan.schema, BEGIN)
+        self.store = GroupStore(self.services, self.plan.schema, self.begins)
         self.events: list[dict[str, Any]] = []
         self.computed: set[int] = set()
         self.planned: list[str] = []
-        self.datasets = 0
         self.keys_lost = False
         self.outdated: set[int] = set()
         schema = pa.schema([("user_id", pa.string()), ("amount", pa.int64()), ("ts", pa.timestamp("us", "UTC"))])
@@ -76,6 +78,9 @@ class BatchLife(RuleBasedStateMachine):
 
     def _step(self, name: str, minutes: int = 7) -> None:
         STEPS[name] += 1
+        self._advance(minutes)
+
+    def _advance(self, minutes: int) -> None:
         self.store.now += minutes * MINUTE
 
     @rule(events=st.lists(st.tuples(users, days, st.integers(0, 23), st.integers(1, 3)), min_size=1, max_size=5))
@@ -84,7 +89,7 @@ class BatchLife(RuleBasedStateMachine):
         self._step("events arrive")
         self._append(
             [
-                {"user_id": user, "amount": amount, "ts": from_micros(BEGIN + day * DAY + hour * HOUR)}
+                {"user_id": user, "amount": amount, "ts": from_micros(self.begins + day * DAY + hour * HOUR)}
                 for user, day, hour, amount in events
             ]
         )
@@ -112,10 +117,11 @@ class BatchLife(RuleBasedStateMachine):
 
     def _compute(self, day: int, end: int, death: int | None = None) -> None:
         effects = Effects(death)
-        self.store.now = max(self.store.now, BEGIN + end * DAY)
+        self.store.now = max(self.store.now, self.begins + end * DAY)
         before = self.store.table().metadata.current_snapshot_id
         with dying_after(effects, self.services.catalog, self.services.redis):
-            self.compute(self.store, self.plan, BEGIN + day * DAY, BEGIN + end * DAY)
+            self.compute(self.store, self.plan, self.begins + day * DAY, self.begins + end * DAY)
+        self.store.deaths += effects.dead
         self.store.note_written()
         if not effects.dead or self.store.table().metadata.current_snapshot_id != before:
             self.computed |= set(range(day, end))
@@ -202,13 +208,14 @@ class BatchLife(RuleBasedStateMachine):
         following = max(self.computed) + 1
         self._compute(following, following + 1)  # the run of a new partition finds what came late for earlier ones
         for after, until in late_spans(self.store.table().properties):
-            first, end = (after - BEGIN) // DAY, (until - BEGIN) // DAY
+            first, end = (after - self.begins) // DAY, (until - self.begins) // DAY
             for day in range(max(first, 0), end):
                 if day in self.computed:
                     self._compute(day, day + 1)
         self._materialize(full=self.keys_lost)
         self.keys_lost = False
         self._check_offline()
+        self._advance(0)
         self.store.check()
 
     def _check_offline(self) -> None:
@@ -217,7 +224,7 @@ class BatchLife(RuleBasedStateMachine):
         stands = standing(self.store.rows())
         wanted = {}
         for day in sorted(self.computed):
-            span = Span(BEGIN + day * DAY, BEGIN + (day + 1) * DAY, first=day == begin)
+            span = Span(self.begins + day * DAY, self.begins + (day + 1) * DAY, first=day == begin)
             for row in reference_rows(self.store, self.plan, span, self.events):
                 wanted[row.key, row.timestamp] = row
         assert stands.keys() == wanted.keys(), (sorted(stands), sorted(wanted))

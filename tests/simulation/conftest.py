@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from tests.integration.conftest import catalog, harness, redis
+from tests.integration.conftest import catalog, harness, redis, spark
 from tests.simulation.batch_life import STEPS
 
-__all__ = ["catalog", "harness", "redis"]
+__all__ = ["catalog", "harness", "redis", "spark"]
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +14,17 @@ import pyarrow as pa
 from pyiceberg.catalog import Catalog
 from pyiceberg.io.pyarrow import _dataframe_to_data_files
 from pyiceberg.table import Table, Transaction
+from pyiceberg.table.refs import MAIN_BRANCH
 from redis import Redis
 
 from feature_store.dtypes import from_micros
 from feature_store.offline.tables import arrow_schema, ensure_table
+from feature_store.online.keys import entity_key
 from feature_store.online.reader import OnlineReader
 from feature_store.online.vectors import Status
 from feature_store.pit.dataset import build_in
 from feature_store.pit.semantics import KnownBy
+from feature_store.pit.tags import LONGEST_BUILD, sweep_tags, sweep_unfinished
 from feature_store.plan.schema import (
     CREATED_TIMESTAMP,
     FEATURE_TIMESTAMP,
@@ -31,6 +36,8 @@ from feature_store.plan.schema import (
 from tests.simulation.oracle import StoredRow, same_values, served, standing, stored_row
 
 USERS = ("u1", "u2", "u3")
+OF_THE_GROUP = re.compile("last_updated|layouts|progress|(loaded|marks):0")
+"""The names, behind that of the group, of the keys in Redis that belong to no entity."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +67,10 @@ class GroupStore:
     now: int
     written: list[StoredRow] = field(default_factory=list)
     reads: list[RememberedRead] = field(default_factory=list)
+    tags: set[str] = field(default_factory=set)
+    """Of the datasets that were built, in the table."""
+    deaths: int = 0
+    """How many runs have died, of which each may have left a branch to be looked at."""
 
     @property
     def view(self) -> ViewSchema:
@@ -114,6 +125,8 @@ class GroupStore:
         dataset = build_in(
             self.services.catalog, self.services.folder, self.view, rows, name="simulated", known_by=known_by
         )
+        if any(dataset.snapshots.values()):  # else nothing was written yet
+            self.tags.add(dataset.tag)
         table = dataset.to_arrow()
         return table.select([feature.name for feature in self.schema.features]).to_pylist()
 
@@ -130,6 +143,7 @@ class GroupStore:
             assert same_values(values, wanted.values), ("online", user, values, wanted, self._history_of(user, rows))
             assert status in wanted.statuses, ("status", user, status, wanted)
         self._check_reads(rows)
+        self.check_nothing_left()
         self.reads += [RememberedRead(user, self.now, values) for user, (values, _) in vectors.items()]
 
     def _check_history(self, rows: Sequence[StoredRow]) -> None:
@@ -152,12 +166,19 @@ class GroupStore:
     def _history_of(self, user: str, rows: Iterable[StoredRow]) -> list[StoredRow]:
         return sorted((r for r in rows if r.key == user), key=lambda row: (row.timestamp, row.created))
 
-    def check_nothing_left(self, tags: int) -> None:
-        """The table has its main branch, the tags of stored datasets, and nothing of runs that died."""
-        refs = self.table().metadata.refs
-        kinds = Counter(str(ref.snapshot_ref_type.value) for ref in refs.values())
-        assert kinds["branch"] <= 1, refs
-        assert kinds["tag"] == tags, refs
+    def check_nothing_left(self) -> None:
+        """What processes that died have left is gone once it was swept, and nothing is there that nobody knows of."""
+        folder, later = self.services.folder, datetime.now(UTC) + 2 * LONGEST_BUILD
+        sweep_tags(self.table(), folder, (), later)
+        sweep_unfinished(folder, later)
+        refs = set(self.table().metadata.refs) - {MAIN_BRANCH}
+        unpublished = {ref for ref in refs if ref.startswith("audit-")}
+        assert refs - unpublished == self.tags, "tags"
+        assert len(unpublished) <= self.deaths, unpublished
+        assert not list(folder.glob("*/.*")), "unfinished datasets"
+        keys = {bytes(key).decode() for key in self.services.redis.scan_iter(f"{self.schema.id}:*", count=10_000)}
+        others = keys - {str(entity_key(self.schema, {"user_id": user})) for user in USERS}
+        assert all(OF_THE_GROUP.fullmatch(key.removeprefix(f"{self.schema.id}:")) for key in others), others
 
 
 def corrections(

@@ -9,11 +9,17 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import pyarrow as pa
+from pyiceberg.catalog import Catalog
+
+from feature_store.compile.flink import KAFKA_OFFSET, KAFKA_PARTITION, RECORDED_AT
 from feature_store.compile.kernel_spec import in_kernel_order, kernel_spec
+from feature_store.dsl.source import StreamSource
 from feature_store.dtypes import TIMESTAMP, from_micros
 from feature_store.offline.maintenance import FLINK_JOB
 from feature_store.plan.event_inputs import event_inputs
 from feature_store.plan.nodes import GroupPlan, WindowedRows
+from feature_store.streaming.tables import ensure_log
 from tests.integration.kernel_harness import KernelHarness
 from tests.integration.kernel_play import kernel_event
 from tests.simulation.group_store import GroupStore
@@ -26,6 +32,33 @@ class Message:
 
     at: int
     row: Row | None = None
+
+
+@dataclass
+class EventLog:
+    """The event log of a topic, as its own job commits it: an Iceberg table."""
+
+    catalog: Catalog
+    stream: StreamSource
+    topic: list[Message]
+    position: int = 0
+
+    def commit(self, messages: int) -> None:
+        """Adds the events among the next messages in one snapshot."""
+        table = ensure_log(self.catalog, self.stream)
+        batch = self.topic[self.position : self.position + messages]
+        rows = [
+            {**message.row, KAFKA_PARTITION: 0, KAFKA_OFFSET: offset, RECORDED_AT: None}
+            for offset, message in enumerate(batch, self.position)
+            if message.row is not None
+        ]
+        if rows:
+            table.append(pa.Table.from_pylist(rows, schema=table.schema().as_arrow()))
+        self.position += len(batch)
+
+    def has_all_before(self, instant: int) -> bool:
+        """Whether the log has all events that the topic has from before an instant (microseconds)."""
+        return all(message.row is None or message.at >= instant for message in self.topic[self.position :])
 
 
 @dataclass(frozen=True)

@@ -3,29 +3,31 @@
 from __future__ import annotations
 
 import uuid
-from typing import Any
 
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
 from feature_store import INT, STRING, TIMESTAMP, Entity, Feature, FeatureGroup, StreamSource, agg, session
 from feature_store.compile.span import Span
-from feature_store.dtypes import from_micros
+from feature_store.dtypes import from_micros, to_micros
 from feature_store.duration import DAY, HOUR, MINUTE
+from feature_store.offline.late import unreconciled_spans
+from feature_store.offline.reconcile import settled_at
+from feature_store.offline.tables import FIRST_TIMESTAMP
 from feature_store.online.materialize import materialize
 from feature_store.plan.build import build_plan
 from tests.integration.kernel_harness import KernelHarness
 from tests.simulation.batch_life import BEGIN, STEPS, deaths, users
-from tests.simulation.batch_run import reference_rows
+from tests.simulation.batch_run import reference_rows, run_partition
 from tests.simulation.faults import Effects, dying_after
-from tests.simulation.group_store import GroupStore, Services, corrections, rewrite
+from tests.simulation.group_store import GroupStore, Services, rewrite
 from tests.simulation.oracle import Row, same_values, standing
-from tests.simulation.stream_job import Message, StreamJob
+from tests.simulation.stream_job import EventLog, Message, StreamJob
 from tests.simulation.update_loader import UpdateLoader
 
 delays = st.sampled_from([0, 0, 3, 9, 25, 65, 90, 3 * 24 * 60])
 """How many minutes an event is behind the clock."""
-EVENTS = {"user_id": STRING, "amount": INT, "ts": TIMESTAMP}
+EVENTS = {"user_id": STRING, "id": INT, "amount": INT, "ts": TIMESTAMP}
 
 
 class StreamLife(RuleBasedStateMachine):
@@ -34,12 +36,13 @@ class StreamLife(RuleBasedStateMachine):
     services: Services
     harness: KernelHarness
 
-    @initialize(ttl=st.sampled_from([None, "8h"]), buckets=st.sampled_from([1, 3]))
-    def begin(self, ttl: str | None, buckets: int) -> None:
+    @initialize(ttl=st.sampled_from([None, "8h"]), buckets=st.sampled_from([1, 3]), copies=st.booleans())
+    def begin(self, ttl: str | None, buckets: int, copies: bool) -> None:
         name = uuid.uuid4().hex[:12]
         stream = StreamSource(
             f"s{name}", topic=name, event_timestamp="ts", schema=EVENTS,
             max_out_of_orderness="10m", allowed_lateness="1h",
+            event_id="id" if copies else None, deduplicate_within="2h",
         )  # fmt: skip
         group = FeatureGroup(
             f"user_{name}", entity=Entity("user", join_key="user_id", dtype=STRING), source=stream,
@@ -52,6 +55,8 @@ class StreamLife(RuleBasedStateMachine):
         self.plan = build_plan(group)
         self.store = GroupStore(self.services, self.plan.schema, BEGIN + HOUR)
         self.job = StreamJob(self.harness, self.store, self.plan)
+        self.log = EventLog(self.services.catalog, stream, self.job.topic)
+        self.log.commit(0)
         self.loader = UpdateLoader(self.store, self.job.updates)
         self.loader.begin_at(0)
         self.planned: list[str] = []
@@ -69,7 +74,20 @@ class StreamLife(RuleBasedStateMachine):
         for user, behind, amount in events:
             self.store.now += MINUTE
             at = max(self.store.now - behind * MINUTE, BEGIN)
-            self.job.topic.append(Message(at, {"user_id": user, "amount": amount, "ts": from_micros(at)}))
+            event = {"user_id": user, "id": len(self.job.topic), "amount": amount, "ts": from_micros(at)}
+            self.job.topic.append(Message(at, event))
+
+    @precondition(lambda self: self._events())
+    @rule(
+        data=st.data(), minutes=st.sampled_from([0, 0, 5, 70, 110, 130, -5, -70]), amount=st.none() | st.integers(4, 6)
+    )
+    def event_comes_again(self, data: st.DataObject, minutes: int, amount: int | None) -> None:
+        """At its time, or said to have been later or earlier; the same, or with another amount."""
+        self._step("event comes again")
+        event = data.draw(st.sampled_from(self._events()))
+        at = min(max(to_micros(event["ts"]) + minutes * MINUTE, BEGIN), self.store.now)
+        again = event if amount is None else event | {"amount": amount}
+        self.job.topic.append(Message(at, again | {"ts": from_micros(at)}))
 
     @rule(minutes=st.sampled_from([5, 20, 70, 300, 1500]))
     def time_passes(self, minutes: int) -> None:
@@ -136,26 +154,35 @@ class StreamLife(RuleBasedStateMachine):
         self._materialize(full=True)
         self.loader.begin_at(len(self.job.updates) - len(self.job.pending))
 
-    @rule(day=st.integers(0, 3))
-    def day_is_reconciled(self, day: int) -> None:
+    @rule(messages=st.integers(1, 12))
+    def log_is_committed(self, messages: int) -> None:
+        self._step("log is committed")
+        self.log.commit(messages)
+
+    @rule(day=st.integers(0, 3), death=deaths)
+    def day_is_reconciled(self, day: int, death: int | None) -> None:
+        """In any order; not before it is settled and the log has it."""
         self._step("day is reconciled")
-        self._reconcile(day)
+        self._reconcile(day, death)
 
-    def _reconcile(self, day: int) -> None:
-        """Adds what batch computes differently from the log, once the day is settled."""
-        stream = self.plan.stream
-        assert stream is not None
-        span = Span(BEGIN + day * DAY, BEGIN + (day + 1) * DAY)
-        if self.store.now < span.until + stream.out_of_orderness_size + stream.lateness_size:
+    def _reconcile(self, day: int, death: int | None = None) -> None:
+        after, until = BEGIN + day * DAY, BEGIN + (day + 1) * DAY
+        if from_micros(self.store.now) < settled_at(self.plan, from_micros(until)) or not self.log.has_all_before(
+            until
+        ):
             return
-        right = reference_rows(self.store, self.plan, span, self._events())
-        added = corrections(self.store.rows(), right, span.after, span.until, self.store.now)
-        if added:
-            self.store.table().append(self.store.arrow(added))
-            self.store.note_written()
+        effects = Effects(death)
+        with dying_after(effects, self.services.catalog, self.services.redis):
+            run_partition(self.store, self.plan, after, until)
+        self.store.note_written()
 
-    def _events(self) -> list[Row]:
-        return [message.row for message in self.job.topic if message.row is not None]
+    def _reconcile_what_is_due(self, settled: int) -> None:
+        """What the sensor asks for; again, since the run of a new day may find what came late for earlier ones."""
+        for _ in range(3):
+            for after, until in unreconciled_spans(self.store.table(), self.plan, settled):
+                for day in range((after - BEGIN) // DAY, (until - BEGIN) // DAY):
+                    self._reconcile(day)
+        assert not unreconciled_spans(self.store.table(), self.plan, settled), "days are asked for for ever"
 
     @rule(commits=st.booleans())
     def compaction_runs(self, commits: bool) -> None:
@@ -180,26 +207,35 @@ class StreamLife(RuleBasedStateMachine):
         self.job.topic.append(Message(self.store.now))
         self.job.process(len(self.job.topic))
         self.job.checkpoint()
-        for settled in range(day + 1):
-            self._reconcile(settled)
+        self.log.commit(len(self.job.topic))
+        self._reconcile_what_is_due(BEGIN + (day + 1) * DAY)
         if self.loader.place is None:
             self._refill()
         self.loader.load(len(self.job.updates))
         self._materialize(full=False)
-        self._check_offline(Span(BEGIN, BEGIN + (day + 1) * DAY))
+        self._check_offline(BEGIN + (day + 1) * DAY)
         self.store.now += MINUTE
         self.store.check()
 
-    def _check_offline(self, span: Span) -> None:
-        stands: dict[tuple[str, int], Any] = standing(self.store.rows())
+    def _check_offline(self, until: int) -> None:
+        """The rows that stand are those of one run over all events, from the first partition that has any."""
+        begin = self.store.table().properties.get(FIRST_TIMESTAMP)
+        stands = {place: row for place, row in standing(self.store.rows()).items() if place[1] <= until}
+        if begin is None:
+            assert not stands
+            return
+        span = Span(int(begin) - self.plan.slide, until, first=True)
         wanted = {(row.key, row.timestamp): row for row in reference_rows(self.store, self.plan, span, self._events())}
-        stands = {place: row for place, row in stands.items() if span.after < place[1] <= span.until}
         assert stands.keys() == wanted.keys(), (sorted(stands), sorted(wanted))
         for place, row in wanted.items():
             assert same_values(stands[place].values, row.values), (place, stands[place], row)
+
+    def _events(self) -> list[Row]:
+        return [message.row for message in self.job.topic if message.row is not None]
 
     def teardown(self) -> None:
         if hasattr(self, "store"):
             self.quiet()
             self._forget()
             self.services.catalog.drop_table(self.store.schema.table)
+            self.services.catalog.drop_table(str(self.log.stream.log.table))

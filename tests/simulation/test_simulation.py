@@ -6,7 +6,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, Phase, seed, settings
@@ -14,14 +16,22 @@ from hypothesis.stateful import RuleBasedStateMachine, run_state_machine_as_test
 from pyiceberg.catalog import Catalog
 from redis import Redis
 
+from feature_store.settings import Settings
 from tests.integration.kernel_harness import KernelHarness
 from tests.simulation.batch_life import BatchLife
 from tests.simulation.group_store import Services
+from tests.simulation.spark_life import SparkLife, by_spark
 from tests.simulation.stream_life import StreamLife
 
-STEPS_OF_A_SEQUENCE = 30
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
 
-Simulate = Callable[[type[RuleBasedStateMachine], int], None]
+STEPS_OF_A_SEQUENCE = 30
+STEPS_WITH_SPARK = 12
+SPARK_SHARE = 25
+"""One sequence with Spark for so many of the others."""
+
+Simulate = Callable[..., None]
 
 
 @pytest.fixture
@@ -40,12 +50,12 @@ def simulate(request: pytest.FixtureRequest) -> Simulate:
     """Runs sequences of a life, at least one."""
     number = int(request.config.getoption("--seed"))
 
-    def run(life: type[RuleBasedStateMachine], count: int) -> None:
+    def run(life: type[RuleBasedStateMachine], count: int, steps: int = STEPS_OF_A_SEQUENCE) -> None:
         run_state_machine_as_test(
             seed(number)(life),
             settings=settings(
                 max_examples=max(count, 1),
-                stateful_step_count=STEPS_OF_A_SEQUENCE,
+                stateful_step_count=steps,
                 deadline=None,
                 database=None,
                 report_multiple_bugs=False,
@@ -73,3 +83,13 @@ def test_life_of_a_streaming_group(
 
     Life.services, Life.harness = services, harness
     simulate(Life, sequences)
+
+
+def test_life_of_a_batch_group_in_spark(
+    services: Services, spark: SparkSession, stack: Settings, simulate: Simulate, sequences: int
+) -> None:
+    class Life(SparkLife):
+        pass
+
+    Life.services, Life.compute = services, staticmethod(partial(by_spark, spark, stack))
+    simulate(Life, sequences // SPARK_SHARE, STEPS_WITH_SPARK)

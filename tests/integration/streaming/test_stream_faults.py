@@ -158,7 +158,7 @@ def restored_from(streams: Streams) -> str:
 
 
 def supervise_until(streams: Streams, condition: Callable[[], bool], seconds: float = RECOVERY_SECONDS) -> None:
-    """Looks after the jobs every second, as the sensor does every 30, until a condition holds."""
+    """Looks after the jobs every three seconds, as the sensor does every 30, until a condition holds."""
     deadline = time.monotonic() + seconds
     look_at = time.monotonic()
     while not condition():
@@ -166,8 +166,8 @@ def supervise_until(streams: Streams, condition: Callable[[], bool], seconds: fl
         if time.monotonic() >= look_at:
             with suppress(FeatureStoreError):  # a service is down; the sensor tries again, too
                 streams.supervise()
-            look_at = time.monotonic() + 1.0
-        time.sleep(0.05)
+            look_at = time.monotonic() + 3.0
+        time.sleep(0.25)
 
 
 def assert_nothing_lost(store: FeatureStore, sender: Sender, since: int) -> None:

@@ -10,6 +10,7 @@ from pyiceberg.catalog.sql import SqlCatalog
 from pyiceberg.exceptions import CommitFailedException
 
 from feature_store.offline.refs import commit_once
+from feature_store.offline.tables import evolve_table
 
 ROWS = pa.table({"n": [1, 2]})
 
@@ -44,3 +45,14 @@ def test_a_commit_without_others_is_made(tmp_path: Path) -> None:
     table = catalog.load_table("features.group")
     assert table.properties["spans"] == "mine"
     assert table.scan().to_arrow().num_rows == 2
+
+
+def test_two_processes_give_a_table_the_columns_that_it_lacks(tmp_path: Path) -> None:
+    catalog = SqlCatalog("fs", uri=f"sqlite:///{tmp_path}/catalog.db", warehouse=f"file://{tmp_path}/warehouse")
+    catalog.create_namespace("features")
+    table = catalog.create_table("features.group", ROWS.schema)
+    stale = catalog.load_table("features.group")
+    wider = pa.schema([*ROWS.schema, ("more", pa.string())])
+    for each, wanted in ((table, wider), (stale, wider), (table, pa.schema([*wider, ("most", pa.string())]))):
+        evolve_table(each, wanted, where="group group@1", remedy="none", code="type-change")
+    assert catalog.load_table("features.group").schema().column_names == ["n", "more", "most"]

@@ -81,6 +81,7 @@ def test_what_does_not_start_is_told(tmp_path: Path) -> None:
     play.command = (str(tmp_path / "nothing"),)
     with pytest.raises(StackError, match="No such file"):
         play.run()
-    play.command = ("/bin/false",)
-    with pytest.raises(StackError, match="Flink's Python ended, or gave no answer within 60 s"):
-        play.run()
+    for program in ("exit 1", "exec 0<&-; exec sleep 60"):
+        play.command = ("/bin/sh", "-c", program)
+        with pytest.raises(StackError, match="Flink's Python ended, or gave no answer within 60 s"):
+            play.run("a name longer than a pipe" * 10_000)
