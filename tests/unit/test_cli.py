@@ -130,7 +130,10 @@ def test_checks_go_on_after_a_failure_and_keep_its_exit_code(monkeypatch: pytest
     exits = {"first": 3, "second": 0}
     commands = {name: (sys.executable, "-c", f"raise SystemExit({code})") for name, code in exits.items()}
     monkeypatch.setattr(checks, "_LINTERS", commands)
-    monkeypatch.setattr(checks, "_run_tests", lambda tell: {"unit tests": 0, "integration tests": 0})
+    program = "import sys; print('ran', flush=True); raise SystemExit(5 if 'tests/unit' in sys.argv else 0)"
+    monkeypatch.setattr(checks, "_PYTEST", (sys.executable, "-c", program))
+    monkeypatch.setattr(checks, "_BESIDE", {"units": ("tests/unit",), "others": ("tests/others",)})
     told: list[str] = []
-    assert run_checks([], told.append) == 3
-    assert told == ["-- first", "-- second", "failed: first"]
+    assert run_checks([], told.append) == 5
+    streams = "-- integration tests of streams (beside them units and others, which are shown after them)"
+    assert told == ["-- first", "-- second", streams, "-- units", "ran\n", "-- others", "ran\n", "failed: first, units"]
