@@ -26,9 +26,9 @@ _STREAMING = "tests/integration/streaming"
 _LONGEST = "integration tests of streams"
 _FIRST = "test_stream_faults.py"
 """It has a stack of its own, so it runs before the stack of the other tests takes its share of the machine."""
-_WITH_UNITS = tuple(f"tests/integration/test_{name}.py" for name in ("demo", "engines", "late_rows", "maintenance"))
+_WITH_UNITS = tuple(f"tests/integration/test_{name}.py" for name in ("demo", "engines", "late_rows", "reconcile"))
 _BESIDE = {
-    "unit tests, the demo, engines, late rows and maintenance": ("tests/unit", *_WITH_UNITS),
+    "unit tests, the demo, engines, late rows and reconciles": ("tests/unit", *_WITH_UNITS),
     "other integration tests and the simulation": (
         "tests/integration",
         *(f"--ignore={path}" for path in (_STREAMING, *_WITH_UNITS)),
