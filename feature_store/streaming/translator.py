@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import subprocess
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -19,7 +20,7 @@ from feature_store.streaming.failures import root_cause
 
 
 class _EndedError(Exception):
-    """A process gave no answer; `words` are its last ones."""
+    """A process gave no answer; `words` say why, as far as is known."""
 
     def __init__(self, is_taken: bool, words: str = "") -> None:
         self.is_taken = is_taken
@@ -52,20 +53,23 @@ class _Process:
         """
         assert self.process.stdin is not None
         assert self.process.stdout is not None
-        patience, is_taken = threading.Timer(seconds, self.process.kill), False
+        began, is_taken, answer = time.monotonic(), False, ""
+        patience = threading.Timer(seconds, self.process.kill)
         patience.start()
         try:
             self.process.stdin.write(f"{request}\n")
             self.process.stdin.flush()
             is_taken = bool(self.process.stdout.readline())
-            answer: dict[str, Any] = json.loads(self.process.stdout.readline() or "null") or {}
+            answer = self.process.stdout.readline()
         except BrokenPipeError:
-            answer = {}
+            pass
         finally:
             patience.cancel()
-        if not answer:
-            raise _EndedError(is_taken)
-        return answer
+        if not answer.endswith("\n"):  # nothing, or half a line
+            is_slow = time.monotonic() - began >= seconds
+            raise _EndedError(is_taken, f"it gave no answer within {seconds:g} s" if is_slow else "")
+        parsed: dict[str, Any] = json.loads(answer)
+        return parsed
 
     def end(self) -> str:
         """Ends it, and gives the last words it wrote beside its answers."""
@@ -123,7 +127,7 @@ class Translator:
                         break
         if "result" in answer:
             return str(answer["result"])
-        reason = root_cause(answer["error"]) or f"Flink's Python ended, or gave no answer within {seconds:.0f} s"
+        reason = root_cause(answer["error"]) or "Flink's Python ended without a word"
         raise StackError(
             f"Flink does not take the job: {reason}", where=where, remedy="see ./fs logs", code="job-start"
         )
@@ -141,6 +145,6 @@ class Translator:
             raise _EndedError(is_taken=True, words=str(error)) from None
         except _EndedError as error:
             assert self._process is not None
-            words = self._process.end()
+            said = self._process.end()
             self._process = None
-            raise _EndedError(error.is_taken, words) from None
+            raise _EndedError(error.is_taken, error.words or said) from None
