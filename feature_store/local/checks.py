@@ -23,7 +23,7 @@ _LINTERS = {
 }
 _PYTEST = (_PYTHON, "-m", "pytest")
 _STREAMING = "tests/integration/streaming"
-_LONGEST = "integration tests of streams"
+_STREAMS = "integration tests of streams"
 _FIRST = "test_stream_faults.py"
 """It has a stack of its own, so it runs before the stack of the other tests takes its share of the machine."""
 _WITH_UNITS = tuple(f"tests/integration/test_{name}.py" for name in ("demo", "engines", "late_rows", "reconcile"))
@@ -55,9 +55,9 @@ def run_checks(arguments: Sequence[str], tell: Callable[[str], None]) -> int:
         for name, command in _LINTERS.items():
             tell(f"-- {name}")
             codes[name] = _run(command)
-        tell(f"-- {_LONGEST} (beside them {' and '.join(_BESIDE)}, which are shown after them)")
+        tell(f"-- {_STREAMS} (beside them {' and '.join(_BESIDE)}, which are shown after them)")
         streams = sorted((REPOSITORY / _STREAMING).glob("test_*.py"), key=lambda file: (file.name != _FIRST, file.name))
-        codes[_LONGEST] = _run((*_PYTEST, *map(str, streams)))
+        codes[_STREAMS] = _run((*_PYTEST, *map(str, streams)))
         for part, log in logs.items():
             codes[part] = beside[part].result()
             log.seek(0)

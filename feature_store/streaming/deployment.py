@@ -138,9 +138,17 @@ class ApplicationClusters:
         self._deploy("stop", name, "")
 
     def _deploy(self, verb: str, name: str, spec: str) -> None:
-        command = [*self.command, verb, cluster_name(name)]
+        failure = f"the command does not {verb} the cluster of {name}"
         environment = {**without_secrets(os.environ), "PGPASSFILE": str(_written_secrets(self.settings))}
-        _run(command, spec, environment, "FS_FLINK_DEPLOY", f"the command does not {verb} the cluster of {name}")
+        try:
+            done = subprocess.run(
+                [*self.command, verb, cluster_name(name)],
+                input=spec, text=True, capture_output=True, env=environment, timeout=START_SECONDS, check=False,
+            )  # fmt: skip
+        except (OSError, subprocess.TimeoutExpired) as error:
+            raise _failed(failure, str(error)) from None
+        if done.returncode:
+            raise _failed(failure, root_cause(done.stderr) or "no reason given")
 
 
 def translator_environment(settings: Settings) -> dict[str, str]:
@@ -181,15 +189,5 @@ def _written_secrets(settings: Settings) -> Path:
     return write_pgpass(settings.home, settings.pg_url)
 
 
-def _run(command: list[str], spec: str, environment: Mapping[str, str], where: str, failure: str) -> str:
-    """Gives a spec to a command and its output back."""
-    try:
-        done = subprocess.run(
-            command, input=spec, text=True, capture_output=True, env=environment, timeout=START_SECONDS, check=False
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise StackError(f"{failure}: {error}", where=where, remedy="see ./fs logs", code="job-start") from None
-    if done.returncode:
-        reason = root_cause(done.stderr) or "no reason given"
-        raise StackError(f"{failure}: {reason}", where=where, remedy="see ./fs logs", code="job-start")
-    return done.stdout
+def _failed(failure: str, reason: str) -> StackError:
+    return StackError(f"{failure}: {reason}", where="FS_FLINK_DEPLOY", remedy="see ./fs logs", code="job-start")

@@ -92,3 +92,11 @@ def same(left: Any, right: Any) -> bool:
 def same_values(left: Mapping[str, Any], right: Mapping[str, Any]) -> bool:
     """Whether two rows have the same features with equal values."""
     return left.keys() == right.keys() and all(same(left[name], right[name]) for name in left)
+
+
+def check_rows(stands: Mapping[tuple[str, int], StoredRow], wanted: Iterable[StoredRow]) -> None:
+    """The rows that stand, by key and feature timestamp, are the wanted ones."""
+    right = {(row.key, row.timestamp): row for row in wanted}
+    assert stands.keys() == right.keys(), (sorted(stands), sorted(right))
+    for place, row in right.items():
+        assert same_values(stands[place].values, row.values), (place, stands[place], row)

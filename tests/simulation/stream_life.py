@@ -21,7 +21,7 @@ from tests.simulation.batch_life import BEGIN, STEPS, deaths, users
 from tests.simulation.batch_run import reference_rows, run_partition
 from tests.simulation.faults import Effects, dying_after
 from tests.simulation.group_store import GroupStore, Services, rewrite
-from tests.simulation.oracle import Row, same_values, standing
+from tests.simulation.oracle import Row, check_rows, standing
 from tests.simulation.stream_job import EventLog, Message, StreamJob
 from tests.simulation.update_loader import UpdateLoader
 
@@ -167,9 +167,8 @@ class StreamLife(RuleBasedStateMachine):
 
     def _reconcile(self, day: int, death: int | None = None) -> None:
         after, until = BEGIN + day * DAY, BEGIN + (day + 1) * DAY
-        if from_micros(self.store.now) < settled_at(self.plan, from_micros(until)) or not self.log.has_all_before(
-            until
-        ):
+        is_settled = from_micros(self.store.now) >= settled_at(self.plan, from_micros(until))
+        if not (is_settled and self.log.has_all_before(until)):
             return
         effects = Effects(death)
         with dying_after(effects, self.services.catalog, self.services.redis):
@@ -225,10 +224,7 @@ class StreamLife(RuleBasedStateMachine):
             assert not stands
             return
         span = Span(int(begin) - self.plan.slide, until, first=True)
-        wanted = {(row.key, row.timestamp): row for row in reference_rows(self.store, self.plan, span, self._events())}
-        assert stands.keys() == wanted.keys(), (sorted(stands), sorted(wanted))
-        for place, row in wanted.items():
-            assert same_values(stands[place].values, row.values), (place, stands[place], row)
+        check_rows(stands, reference_rows(self.store, self.plan, span, self._events()))
 
     def _events(self) -> list[Row]:
         return [message.row for message in self.job.topic if message.row is not None]

@@ -5,10 +5,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import pytest
 from hypothesis import HealthCheck, Phase, seed, settings
@@ -31,7 +30,11 @@ STEPS_WITH_SPARK = 12
 SPARK_SHARE = 25
 """One sequence with Spark for so many of the others."""
 
-Simulate = Callable[..., None]
+
+class Simulate(Protocol):
+    """Runs sequences of a life, at least one."""
+
+    def __call__(self, life: type[RuleBasedStateMachine], count: int, steps: int = STEPS_OF_A_SEQUENCE) -> None: ...
 
 
 @pytest.fixture
@@ -47,7 +50,6 @@ def sequences(request: pytest.FixtureRequest) -> int:
 
 @pytest.fixture
 def simulate(request: pytest.FixtureRequest) -> Simulate:
-    """Runs sequences of a life, at least one."""
     number = int(request.config.getoption("--seed"))
 
     def run(life: type[RuleBasedStateMachine], count: int, steps: int = STEPS_OF_A_SEQUENCE) -> None:

@@ -294,15 +294,15 @@ def test_a_group_with_another_feature_is_begun_anew(
 ) -> None:
     """Its state is of no use, whether the job runs or not: all of today is computed again, and the stream goes on."""
     more = [_views(2), _views(3)]
-    first, noted = deploy(store, activity(WIDER, more[0])), streams.records.read()
-    begun = noted[GROUP.id]
+    first = deploy(store, activity(WIDER, more[0]))
+    begun = streams.records.read()[GROUP.id]
     assert not begun.state_path or begun.flink_job_id in begun.state_path, "the state of a former job"
     assert begun.start["snapshot"] is not None
-    first.flink.cluster_of(GROUP.id).cancel(noted[GROUP.id].flink_job_id)
+    first.flink.cluster_of(GROUP.id).cancel(begun.flink_job_id)
     eventually(lambda: not streams.flink.jobs([GROUP.id]), seconds=30)
     now, extended = datetime.now(UTC), activity(WIDER, *more)
     deploy(store, extended)
-    assert streams.records.read()[GROUP.id].state_fingerprint != noted[GROUP.id].state_fingerprint
+    assert streams.records.read()[GROUP.id].state_fingerprint != begun.state_fingerprint
     sender.send(seconds=1, rate=100)
     found = compare_when_settled(store, sender, extended, anew=now)
     assert found.is_equal, found
