@@ -107,16 +107,16 @@ class Bench:
         show("the run", [run.seconds for run in runs], beside, f"{runs[-1].profile.rows:,} rows")
 
     def _compare(self, span: Span, rounds: int, *, by_hand: str, floor: str, same_rows: bool) -> None:
-        rows = compute_rows(self.spark, self.settings, self.plan, span, {}).rows
-        candidates: dict[str, Callable[[], None]] = {
-            "floor: DuckDB": lambda: self._in_duckdb(floor),
-            "Spark SQL by hand": lambda: self._in_spark(self.spark.sql(by_hand)),
-            "the group's rows": lambda: self._in_spark(rows),
-        }
-        times: dict[str, list[float]] = {name: [] for name in candidates}
-        for _ in range(rounds):
-            for name, run in candidates.items():
-                times[name].append(timed(run))
+        times: dict[str, list[float]] = {}
+        with compute_rows(self.spark, self.settings, self.plan, span, {}) as computed:
+            candidates: dict[str, Callable[[], None]] = {
+                "floor: DuckDB": lambda: self._in_duckdb(floor),
+                "Spark SQL by hand": lambda: self._in_spark(self.spark.sql(by_hand)),
+                "the group's rows": lambda: self._in_spark(computed.rows),
+            }
+            for _ in range(rounds):
+                for name, run in candidates.items():
+                    times.setdefault(name, []).append(timed(run))
         least = statistics.median(times["floor: DuckDB"])
         for name, seconds in times.items():
             show(name, seconds, least)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
-from contextlib import nullcontext
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
@@ -93,8 +93,10 @@ def materialize_span(
     span = span_of(table, plan, to_micros(start), to_micros(end))
     arrivals = partial(arrived_since, spark, settings, plan, span)
     reading = read_sources(catalog, table, plan, span, arrivals)
-    with nullcontext() if shared is None else shared.of(plan, span, reading) as tiles:
-        computed = compute_rows(spark, settings, plan, span, reading.snapshots, tiles)
+    with (
+        nullcontext() if shared is None else shared.of(plan, span, reading) as tiles,
+        compute_rows(spark, settings, plan, span, reading.snapshots, tiles) as computed,
+    ):
         staged = stage(table, plan, span, computed.rows)
     profile = profile_rows(staged_rows(spark, plan, span, staged), plan)
     if audit is not None:
@@ -134,6 +136,7 @@ class Computed:
     shared: tuple[str, ...] = ()
 
 
+@contextmanager
 def compute_rows(
     spark: SparkSession,
     settings: Settings,
@@ -141,8 +144,8 @@ def compute_rows(
     span: Span,
     snapshots: Mapping[str, int],
     tiles: Tiles | None = None,
-) -> Computed:
-    """The rows of a span, which Spark computes when they are used.
+) -> Iterator[Computed]:
+    """The rows of a span, which Spark computes when they are used, inside the context.
 
     Args:
         snapshots: by source, of those that are Iceberg tables, the snapshot to read; the newest unless given.
@@ -152,24 +155,28 @@ def compute_rows(
         InputError: if a source does not fit its definition.
     """
     if tiles is not None:
-        computed = _compute(spark, plan, span, tiles.inputs, tiles.own)
-        return replace(computed, sql=f"{tiles.made_by};\n\n{computed.sql}", shared=tiles.others)
-    after = rows_after(plan, span)
-    inputs = open_sources(spark, settings, plan, after, span.until, snapshots)
-    return _compute(spark, plan, span, inputs)
+        with _compute(spark, plan, span, tiles.inputs, tiles.own) as computed:
+            yield replace(computed, sql=f"{tiles.made_by};\n\n{computed.sql}", shared=tiles.others)
+        return
+    inputs = open_sources(spark, settings, plan, rows_after(plan, span), span.until, snapshots)
+    with _compute(spark, plan, span, inputs) as computed:
+        yield computed
 
 
+@contextmanager
 def _compute(
     spark: SparkSession, plan: GroupPlan, span: Span, inputs: tuple[InputCounts, ...], tiles: str | None = None
-) -> Computed:
+) -> Iterator[Computed]:
     """The rows of a span: of a query in parts, else by the kernel if there is enough to do, else in SQL alone."""
     source_rows = sum(source.rows for source in inputs)
     if isinstance(plan.rows, QueriedRows):
-        return Computed(queried_rows(spark, plan, span, source_rows), inputs, compile_spark(plan, span))
-    if is_slid(plan, span) and source_rows >= SLID_FROM:
-        return Computed(slid_rows(spark, plan, span, tiles), inputs, compile_tiles(plan, span, tiles))
-    sql = compile_spark(plan, span, tiles)
-    return Computed(spark.sql(sql), inputs, sql)
+        with queried_rows(spark, plan, span, source_rows) as rows:
+            yield Computed(rows, inputs, compile_spark(plan, span))
+    elif is_slid(plan, span) and source_rows >= SLID_FROM:
+        yield Computed(slid_rows(spark, plan, span, tiles), inputs, compile_tiles(plan, span, tiles))
+    else:
+        sql = compile_spark(plan, span, tiles)
+        yield Computed(spark.sql(sql), inputs, sql)
 
 
 def preview_rows(
@@ -186,8 +193,9 @@ def preview_rows(
 def _take_back(spark: SparkSession, settings: Settings, table: Table, plan: GroupPlan, span: Span) -> None:
     """Takes the rows of a former beginning back that are none of changes; the others stay as they were judged."""
     keys = [*plan.keys, FEATURE_TIMESTAMP]
-    changed = compute_rows(spark, settings, plan, span, {}).rows.select(*map(quote, keys))
     now = table.current_snapshot()
     assert now is not None
-    staged = stage(table, plan, span, rows_of(spark, plan, span, now.snapshot_id).join(changed, keys, "left_semi"))
+    with compute_rows(spark, settings, plan, span, {}) as computed:
+        changed = computed.rows.select(*map(quote, keys))
+        staged = stage(table, plan, span, rows_of(spark, plan, span, now.snapshot_id).join(changed, keys, "left_semi"))
     publish(spark, table, plan, span, staged, lambda transaction: note_former_beginnings(transaction, plan, span))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from functools import reduce
 from typing import TYPE_CHECKING
 
@@ -17,22 +18,31 @@ MOST_COPIES = 20_000_000
 """A lifted query copies each source row for each instant after it: 20 M copies of 100 bytes are 2 GB to shuffle."""
 
 
-def queried_rows(spark: SparkSession, plan: GroupPlan, span: Span, source_rows: int) -> DataFrame:
-    """The rows of a span; those of several statements are computed one after the other and kept on disk.
+@contextmanager
+def queried_rows(spark: SparkSession, plan: GroupPlan, span: Span, source_rows: int) -> Iterator[DataFrame]:
+    """The rows of a span, to be read inside the context.
+
+    Those of several statements are computed one after the other and stay on the disks of Spark's workers until then.
 
     Args:
         source_rows: how many rows the sources have together.
     """
-    from pyspark import StorageLevel
-
     parts = list(parts_of(span, plan.slide, source_rows))
     if len(parts) == 1:
-        return spark.sql(compile_spark(plan, span))
-    computed = [
-        spark.sql(compile_spark(plan, part)).localCheckpoint(eager=True, storageLevel=StorageLevel.DISK_ONLY)
-        for part in parts
-    ]
-    return reduce(lambda one, other: one.union(other), computed)
+        yield spark.sql(compile_spark(plan, span))
+        return
+    with ExitStack() as stored:
+        computed = [_stored(spark.sql(compile_spark(plan, part)), stored) for part in parts]
+        yield reduce(lambda one, other: one.union(other), computed)
+
+
+def _stored(rows: DataFrame, stored: ExitStack) -> DataFrame:
+    from pyspark import StorageLevel
+
+    rows = rows.persist(StorageLevel.DISK_ONLY)
+    stored.callback(rows.unpersist)
+    rows.count()  # computes and stores all of them
+    return rows
 
 
 def parts_of(span: Span, slide: int, source_rows: int) -> Iterator[Span]:

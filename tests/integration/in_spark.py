@@ -51,3 +51,9 @@ def arrow_table(source: BatchSource, rows: list[Row]) -> pa.Table:
 
 def shuffled(rows: list[Row], pick: random.Random) -> list[Row]:
     return pick.sample(rows, len(rows))
+
+
+def stored_by(spark: SparkSession) -> int:
+    """How many results Spark stores at this time."""
+    found: int = spark.sparkContext._jsc.getPersistentRDDs().size()  # type: ignore[union-attr]
+    return found

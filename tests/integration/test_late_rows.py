@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Iterator
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -261,7 +261,7 @@ def test_what_commits_between_the_cursor_and_the_reading_is_found(shop: Shop, mo
     with shop.engine.connect() as slow:
         slow.execute(INSERT, late := [event("c", 30), event("c", 100)])
 
-        def commit_and_compute(*args: Any) -> materialize.Computed:
+        def commit_and_compute(*args: Any) -> AbstractContextManager[materialize.Computed]:
             slow.commit()
             return compute(*args)
 

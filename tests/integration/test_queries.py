@@ -19,7 +19,7 @@ from feature_store.offline import queried
 from feature_store.plan.build import build_plan
 from tests.integration.compared import assert_same_rows
 from tests.integration.engine_cases import SCHEMA, START, USER, USER_WORD
-from tests.integration.in_spark import IN_SPARK, in_spark, show
+from tests.integration.in_spark import IN_SPARK, in_spark, show, stored_by
 from tests.unit.compile.query_cases import OF_EACH_USER, all_groups, group_of_users, rows_of_every_kind
 from tests.unit.compile.query_cases import SPAN as QUERY_SPAN
 
@@ -94,7 +94,10 @@ def test_a_span_in_parts_gives_the_rows_of_one_statement(
             "\nSELECT (SELECT count(*) FROM orders) + (SELECT count(*) FROM users)"
         )
         assert quick.sql(copies).collect()[0][0] <= max(most, count)
-    found = queried.queried_rows(quick, plan, QUERY_SPAN, count).toArrow().to_pylist()
+    with queried.queried_rows(quick, plan, QUERY_SPAN, count) as queried_rows:
+        found = queried_rows.toArrow().to_pylist()
+        assert stored_by(quick) == len(parts)
+    assert stored_by(quick) == 0
     assert_same_rows(found, run_reference(plan, rows, QUERY_SPAN), plan.keys)
 
 

@@ -51,7 +51,7 @@ from tests.integration.engine_cases import (
     groups_of_the_same_tiles,
     sets_of_events,
 )
-from tests.integration.in_spark import IN_SPARK, show
+from tests.integration.in_spark import IN_SPARK, show, stored_by
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -132,12 +132,6 @@ class Shop:
         found: str = self.spark.sql(f"EXPLAIN {statement}").collect()[0][0]
         return found
 
-    @property
-    def kept(self) -> int:
-        """How many tables Spark keeps."""
-        found: int = self.spark.sparkContext._jsc.getPersistentRDDs().size()  # type: ignore[union-attr]
-        return found
-
 
 @pytest.fixture
 def shop(quick: SparkSession, stack: Settings, catalog: Catalog, tmp_path: Path) -> Shop:
@@ -154,13 +148,13 @@ def test_tiles_are_made_once_and_dropped_after_the_last_group(
     monkeypatch.setattr(materialize, "SLID_FROM", slid_from)
     shared, (counts, sums) = shop.sharing(), shop.plans
     first = shop.run(counts, shared)
-    assert shop.kept == 1
+    assert stored_by(shop.spark) == 1
     tiles = own_tiles(shop.plans, sums, SPAN, "_tiles_of_user_shared_counts_v1")
     for statement in (compile_spark(sums, SPAN, tiles), compile_tiles(sums, SPAN, tiles)):
         assert "InMemoryTableScan" in shop.explained(statement)
     shop.spark.range(0).createOrReplaceTempView("events")
     second = shop.run(sums, shared)
-    assert shop.kept == 0
+    assert stored_by(shop.spark) == 0
     assert (first.shared, second.shared) == (("user_shared_sums@1",), ("user_shared_counts@1",))
     assert second.inputs == first.inputs
     assert first.sql.startswith("CREATE TEMPORARY VIEW `_tiles_of_user_shared_counts_v1` AS\nSELECT *\nFROM (")
@@ -173,7 +167,7 @@ def test_a_group_sees_the_rows_that_came_after_the_tiles_were_made(shop: Shop) -
     shop.run(counts, shared)
     shop.arrive(chained_events(8, unit=DAY // 4), hours_ago=4)
     assert shop.run(sums, shared).shared == ()
-    assert shop.kept == 0
+    assert stored_by(shop.spark) == 0
     shop.assert_stored(counts, before)
     shop.assert_stored(sums, shop.rows)
 
@@ -193,7 +187,7 @@ def test_few_instants_and_a_last_group_are_computed_without(shop: Shop) -> None:
     day = [from_micros(START), from_micros(START + DAY)]
     assert materialize_span(shop.spark, shop.settings, shop.catalog, counts, *day, shared=shared).shared == ()
     assert shop.run(sums, shared).shared == ()
-    assert shop.kept == 0
+    assert stored_by(shop.spark) == 0
     shop.assert_stored(sums, shop.rows)
 
 
@@ -205,7 +199,7 @@ def test_the_only_group_that_has_tiles_makes_its_own(shop: Shop) -> None:
     day = [from_micros(START), from_micros(START + DAY)]
     for plan in (sessions, *shop.plans):
         assert materialize_span(shop.spark, shop.settings, shop.catalog, plan, *day, shared=shared).shared == ()
-    assert shop.kept == 0
+    assert stored_by(shop.spark) == 0
     shop.assert_stored(sessions, shop.rows, until=START + DAY)
 
 
@@ -218,7 +212,7 @@ def test_tiles_wait_for_a_group_that_is_tried_again(shop: Shop) -> None:
     for plan in (sums, counts):
         assert shop.run(plan, shared).shared
         shop.assert_stored(plan, shop.rows)
-    assert shop.kept == 0
+    assert stored_by(shop.spark) == 0
 
 
 def test_groups_of_one_dagster_run_share(shop: Shop, spark: SparkSession) -> None:
@@ -236,7 +230,7 @@ def test_groups_of_one_dagster_run_share(shop: Shop, spark: SparkSession) -> Non
         others = [step[0].metadata.get("tiles shared with") for step in made]
         told = [other and other.value for other in others]
         assert told == (["user_shared_sums@1", "user_shared_counts@1"] if len(chosen) > 1 else [None])
-    assert shop.kept == 0
+    assert stored_by(shop.spark) == 0
     for plan in shop.plans:
         shop.assert_stored(plan, shop.rows)
 
