@@ -41,6 +41,9 @@ SERVICE_VARIABLES = (
     "FS_FLINK_STATE",
 )
 
+PATIENCE_SECONDS = 300.0
+"""How long a test waits for what has to come, however busy the machine is; the wait ends as soon as it is there."""
+
 OWN_STATE = state_folder(os.environ)
 """Of the repository; read before tests set FS_HOME."""
 
@@ -76,14 +79,14 @@ def report() -> RecordingReporter:
 def eventually() -> Callable[[Callable[[], object]], None]:
     """Waits until a condition holds, and fails the test if it does not within a time that is far too long."""
 
-    def wait(condition: Callable[[], object], seconds: float = 20.0) -> None:
-        deadline = time.monotonic() + seconds
+    def wait(condition: Callable[[], object]) -> None:
+        deadline = time.monotonic() + PATIENCE_SECONDS
         while True:
             looked = time.monotonic()
             if condition():
                 return
             now = time.monotonic()
-            assert now < deadline, f"not within {seconds} s"
+            assert now < deadline, f"not within {PATIENCE_SECONDS:.0f} s"
             time.sleep(max(0.02, min(2 * (now - looked), 1.0)))  # looking takes time from what it waits for
 
     return wait

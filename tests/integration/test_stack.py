@@ -281,7 +281,7 @@ def test_two_ups_at_once_make_one_stack(local: LocalStack) -> None:
     command = [sys.executable, "-c", script, str(local.settings.port)]
     environment = {**os.environ, **settings, "PYTHONPATH": path}
     callers = [subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) for _ in range(2)]
-    answers = {caller.communicate(timeout=60)[0].strip() for caller in callers}
+    answers = {caller.communicate(timeout=300)[0].strip() for caller in callers}
     assert [caller.returncode for caller in callers] == [0, 0]
     supervisor = running_supervisor(local.home)
     assert supervisor is not None

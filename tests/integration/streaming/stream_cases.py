@@ -36,6 +36,7 @@ from feature_store.plan.project import compile_project
 from feature_store.streaming.dead_letters import read_dead_letters
 from feature_store.streaming.jobs import Streams, open_streams
 from feature_store.streaming.topics import Topics
+from tests.conftest import PATIENCE_SECONDS
 
 Row = dict[str, Any]
 QUIET = 4 * SECOND
@@ -246,7 +247,7 @@ def prepare(store: FeatureStore, *groups: FeatureGroup) -> Streams:
 def deploy(store: FeatureStore, *groups: FeatureGroup) -> Streams:
     """The same, and starts their jobs; waits for those that replace others."""
     streams = prepare(store, *groups)
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + PATIENCE_SECONDS
     streams.supervise()
     while any(job.previous for name, job in streams.records.read().items() if name in streams.wanted):
         assert time.monotonic() < deadline, "a changed job has not come up"
@@ -360,7 +361,7 @@ def compare_when_settled(
     since: int = 0,
     before: Sequence[tuple[int, int]] = (),
     anew: datetime | None = None,
-    seconds: float = 60.0,
+    seconds: float = PATIENCE_SECONDS,
 ) -> Comparison:
     """The comparison once all has come out; again for a while if it differs, because the last commit takes a moment.
 

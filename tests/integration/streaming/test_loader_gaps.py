@@ -74,7 +74,7 @@ def test_a_gap_is_named_and_filled_from_the_table(
     catalog: Catalog,
     redis: Redis,
     reader: OnlineReader,
-    eventually: Callable[..., None],
+    eventually: Callable[[Callable[[], object]], None],
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -85,7 +85,7 @@ def test_a_gap_is_named_and_filled_from_the_table(
             return False
         return True
 
-    eventually(answers, seconds=120)
+    eventually(answers)
     group = new_group()
     updates, table = Updates(servers, group), ensure_table(catalog, group)
     fill = partial(refill, catalog, redis)
@@ -100,7 +100,7 @@ def test_a_gap_is_named_and_filled_from_the_table(
             loader.step()
             return LoadedPlaces(redis, group).read([0]) == {0: end}
 
-        eventually(loaded, seconds=120)
+        eventually(loaded)
 
     rows = [Row(number, START, START, number) for number in range(9)]
     updates.send(rows[:2])
@@ -136,7 +136,7 @@ def test_a_gap_is_named_and_filled_from_the_table(
 
 
 def test_the_table_is_looked_at_until_it_has_what_was_lost(
-    servers: str, redis: Redis, eventually: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+    servers: str, redis: Redis, eventually: Callable[[Callable[[], object]], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The stream commits what Kafka has deleted later: the table is asked until it has all of the time of the gap."""
     monkeypatch.setattr(loading, "GAP_SECONDS", 0.0)
@@ -158,7 +158,7 @@ def test_the_table_is_looked_at_until_it_has_what_was_lost(
         loader.step()
         return len(asked) >= 4
 
-    eventually(is_filled, seconds=120)
+    eventually(is_filled)
     for _ in range(3):
         loader.step()
     assert asked == [True, False, False, False]

@@ -55,7 +55,7 @@ class Log:
 
 
 @pytest.fixture
-def log(streaming_stack: Settings, eventually: Callable[..., None]) -> Log:
+def log(streaming_stack: Settings, eventually: Callable[[Callable[[], object]], None]) -> Log:
     log = Log(streaming_stack.kafka_servers)
     eventually(log.is_led)
     return log
@@ -92,7 +92,9 @@ def test_a_log_that_lacks_nothing_is_complete_up_to_now_and_no_further(log: Log)
             require_log(log.servers, log.stream, datetime.now(UTC) + ahead)
 
 
-def test_messages_that_kafka_has_deleted_are_not_waited_for(log: Log, eventually: Callable[..., None]) -> None:
+def test_messages_that_kafka_has_deleted_are_not_waited_for(
+    log: Log, eventually: Callable[[Callable[[], object]], None]
+) -> None:
     from confluent_kafka.admin import AdminClient
 
     log.send(0, NOON, NOON + timedelta(seconds=10))

@@ -46,7 +46,10 @@ username="broker" password="broker" user_broker="broker" user_fs="it's secret";
 
 @pytest.fixture(scope="module")
 def address(
-    stack: Settings, tmp_path_factory: pytest.TempPathFactory, jars_folder: Path, eventually: Callable[..., None]
+    stack: Settings,
+    tmp_path_factory: pytest.TempPathFactory,
+    jars_folder: Path,
+    eventually: Callable[[Callable[[], object]], None],
 ) -> Iterator[str]:
     """Of a broker that lets in only those with a password."""
     home = tmp_path_factory.mktemp("secured")
@@ -60,7 +63,7 @@ def address(
         process = subprocess.Popen(broker.service().command, cwd=broker.folder, stdout=log, stderr=log, env=os.environ)
     address = f"sasl_plaintext://fs:it%27s%20secret@127.0.0.1:{port}"
     try:
-        eventually(lambda: answers(address), seconds=60)
+        eventually(lambda: answers(address))
         yield address
     finally:
         process.terminate()
@@ -151,7 +154,7 @@ def test_a_wrong_password_is_not_let_in(address: str) -> None:
 
 
 def test_each_job_has_a_cluster_of_its_own(
-    store: FeatureStore, clusters: Path, eventually: Callable[..., None]
+    store: FeatureStore, clusters: Path, eventually: Callable[[Callable[[], object]], None]
 ) -> None:
     streams = prepare(store, GROUP)
     assert [state.state for state in job_states(streams)] == ["MISSING", "MISSING"]
@@ -190,7 +193,7 @@ def test_each_job_has_a_cluster_of_its_own(
     assert stopped is not None
     assert stopped.desired == "stopped"
     assert not (clusters / cluster_name(LOG) / "pids").exists(), "it might only have been out of reach"
-    eventually(lambda: not streams.flink.jobs(streams.wanted), seconds=10)
+    eventually(lambda: not streams.flink.jobs(streams.wanted))
 
 
 @pytest.mark.parametrize(

@@ -113,7 +113,9 @@ def _forget(project: Project, name: str) -> None:
         connection.execute(sa.delete(StreamJobRow).where(StreamJobRow.name == name))
 
 
-def test_the_log_is_started_once_and_reported(project: Project, eventually: Callable[..., None]) -> None:
+def test_the_log_is_started_once_and_reported(
+    project: Project, eventually: Callable[[Callable[[], object]], None]
+) -> None:
     (outcome,) = project.streams.supervise([LOG])
     assert outcome.did == "started"
     assert project.report().run_requests == []
@@ -124,13 +126,13 @@ def test_the_log_is_started_once_and_reported(project: Project, eventually: Call
     def written() -> bool:
         return project.store.catalog.load_table(str(VISITS.log.table)).scan().count() == 4
 
-    eventually(written, seconds=60)
+    eventually(written)
 
     def has_told_what_was_read() -> bool:
         """Flink's own counts are some seconds old."""
         return any(event.metadata["messages read"].value >= 5 for event in project.report().asset_events)
 
-    eventually(has_told_what_was_read, seconds=60)
+    eventually(has_told_what_was_read)
     event = project.instance.get_latest_materialization_event(log_key(VISITS))
     assert event is not None
     assert event.asset_materialization is not None
@@ -141,7 +143,7 @@ def test_the_log_is_started_once_and_reported(project: Project, eventually: Call
 
 
 def test_the_group_is_started_once_and_its_past_computed_once(
-    project: Project, eventually: Callable[..., None]
+    project: Project, eventually: Callable[[Callable[[], object]], None]
 ) -> None:
     """The stream takes over at the last midnight; one run computes the days from the first event's to that."""
     record = project.streams.records.read()[GROUP.id]
@@ -168,18 +170,20 @@ def test_the_group_is_started_once_and_its_past_computed_once(
         3,
     ]
     assert project.online("ann") == 3, "who was active before the cut only is served, too"
-    eventually(lambda: project.online("ben") == 1, seconds=30)
+    eventually(lambda: project.online("ben") == 1)
 
 
-def test_progress_is_reported_when_the_watermark_advances(project: Project, eventually: Callable[..., None]) -> None:
+def test_progress_is_reported_when_the_watermark_advances(
+    project: Project, eventually: Callable[[Callable[[], object]], None]
+) -> None:
     def events_of_group() -> list[Any]:
         found = project.report().asset_events
         return [event for event in found if event.asset_key in (offline_key(GROUP), online_key(GROUP))]
 
-    eventually(events_of_group, seconds=30)
+    eventually(events_of_group)
     project.send(*[("cid", datetime.now(UTC))] * 50)
-    eventually(lambda: project.online("cid") == 50, seconds=30)
-    eventually(lambda: project.rows("cid"), seconds=30)
+    eventually(lambda: project.online("cid") == 50)
+    eventually(lambda: project.rows("cid"))
     events: list[Any] = []
 
     def has_told_the_rate() -> bool:
@@ -187,7 +191,7 @@ def test_progress_is_reported_when_the_watermark_advances(project: Project, even
         events[:] = events_of_group()
         return bool(events and events[0].metadata["messages per second"].value)
 
-    eventually(has_told_the_rate, seconds=30)
+    eventually(has_told_the_rate)
     assert [event.asset_key for event in events] == [offline_key(GROUP), online_key(GROUP)]
     assert events[0].partition is None, "today is not over, and yesterday was before the cut"
     metadata = {name: value.value for name, value in events[0].metadata.items()}
@@ -201,13 +205,13 @@ def test_progress_is_reported_when_the_watermark_advances(project: Project, even
 
 
 def test_a_cancelled_job_is_overdue_until_its_sensor_resumes_it(
-    project: Project, eventually: Callable[..., None]
+    project: Project, eventually: Callable[[Callable[[], object]], None]
 ) -> None:
-    eventually(lambda: project.tick("stream_freshness").skip_message == "1 groups are fresh", seconds=60)
+    eventually(lambda: project.tick("stream_freshness").skip_message == "1 groups are fresh")
     assert project.checked().passed
     record = project.streams.records.read()[GROUP.id]
     project.streams.flink.cluster_of(GROUP.id).cancel(record.flink_job_id)
-    eventually(lambda: project.tick("stream_freshness").asset_events[0].severity.value == "ERROR", seconds=60)
+    eventually(lambda: project.tick("stream_freshness").asset_events[0].severity.value == "ERROR")
     wrong = project.checked()
     assert not wrong.passed
     assert wrong.metadata["verdict"].value == "overdue"
@@ -221,11 +225,11 @@ def test_a_cancelled_job_is_overdue_until_its_sensor_resumes_it(
     assert resumed.starts == 2
     assert resumed.flink_job_id != record.flink_job_id
     assert project.live().count(GROUP.id) == 1
-    eventually(lambda: project.tick("stream_freshness").asset_events[0].passed, seconds=60)
+    eventually(lambda: project.tick("stream_freshness").asset_events[0].passed)
     assert project.checked().passed
 
 
-def test_a_stopped_job_stays_stopped(project: Project, eventually: Callable[..., None]) -> None:
+def test_a_stopped_job_stays_stopped(project: Project, eventually: Callable[[Callable[[], object]], None]) -> None:
     stopped = fs("stop", GROUP.id)
     assert stopped.exit_code == 0, stopped.output
     assert f"{GROUP.id}: stopped, savepoint file:" in stopped.stdout
@@ -240,7 +244,7 @@ def test_a_stopped_job_stays_stopped(project: Project, eventually: Callable[...,
     assert sorted(project.live()) == [GROUP.id, LOG]
     again = fs("start", GROUP.id)
     assert f"{GROUP.id}: runs (Flink job" in again.stdout
-    eventually(lambda: fs("status").exit_code == 0, seconds=30)
+    eventually(lambda: fs("status").exit_code == 0)
     assert fs("status").stdout.count("RUNNING") == 2
 
 
@@ -272,11 +276,11 @@ def test_unknown_names_are_told(project: Project) -> None:
     assert sorted(project.live()) == [GROUP.id, LOG]
 
 
-def test_dead_letters_are_sent_again(project: Project, eventually: Callable[..., None]) -> None:
+def test_dead_letters_are_sent_again(project: Project, eventually: Callable[[Callable[[], object]], None]) -> None:
     def letters() -> int:
         return read_dead_letters(project.store.catalog, "visits", "malformed").num_rows
 
-    eventually(lambda: letters() == 1, seconds=30)
+    eventually(lambda: letters() == 1)
     (counted,) = project.tick("dead_letters").asset_events
     assert isinstance(counted, dg.AssetCheckEvaluation)
     assert counted.metadata["malformed (1 h)"].value == 1.0
@@ -288,11 +292,13 @@ def test_dead_letters_are_sent_again(project: Project, eventually: Callable[...,
     assert fs("replay", "visits", "--dry-run").stdout == "1 dead letters would be sent to their topic again\n"
     done = project.run("stream_replay", source="visits")
     assert done.success
-    eventually(lambda: letters() == 2, seconds=60)
+    eventually(lambda: letters() == 2)
     assert f"Dagster run {done.run_id}: 1 malformed replayed, done" in fs("dead-letters").stdout
 
 
-def test_the_reconcile_finds_the_same_rows(project: Project, eventually: Callable[..., None]) -> None:
+def test_the_reconcile_finds_the_same_rows(
+    project: Project, eventually: Callable[[Callable[[], object]], None]
+) -> None:
     """Of yesterday, which batch computed."""
     day = f"{YESTERDAY:%Y-%m-%d}"
     done = project.run("reconcile_streams", {"dagster/partition": day})
@@ -304,7 +310,9 @@ def test_the_reconcile_finds_the_same_rows(project: Project, eventually: Callabl
     assert (check.check_name, check.passed) == ("consistent", True)
 
 
-def test_a_job_that_fails_again_and_again_fails_the_tick(project: Project, eventually: Callable[..., None]) -> None:
+def test_a_job_that_fails_again_and_again_fails_the_tick(
+    project: Project, eventually: Callable[[Callable[[], object]], None]
+) -> None:
     """Here because somebody dropped its table."""
     project.store.catalog.drop_table(PLAN.schema.table)
     project.send(*[("dan", datetime.now(UTC))] * 3)
@@ -317,11 +325,11 @@ def test_a_job_that_fails_again_and_again_fails_the_tick(project: Project, event
         time.sleep(0.1)
         return False
 
-    eventually(is_red, seconds=60)
+    eventually(is_red)
 
     def is_explained() -> bool:
         status = fs("status")
         return status.exit_code == 1 and "RESTARTING" in status.stdout and "NoSuchTable" in status.stdout
 
-    eventually(is_explained, seconds=60)
+    eventually(is_explained)
     assert Path(project.store.settings.home).is_dir()

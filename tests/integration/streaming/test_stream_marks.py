@@ -144,9 +144,9 @@ def test_loaders_that_share_the_partitions_know_more_together(
     thread.start()
     try:
         began = now_micros()
-        eventually(lambda: told and told[-1].watermark * MILLISECOND > began, seconds=60)
+        eventually(lambda: told and told[-1].watermark * MILLISECOND > began)
         send_in_time(sender)
-        eventually(lambda: newest(redis) > sender.latest and told[-1].newest(SECOND) > sender.latest, seconds=60)
+        eventually(lambda: newest(redis) > sender.latest and told[-1].newest(SECOND) > sender.latest)
     finally:
         stopped.set()
         thread.join(60)
@@ -161,7 +161,7 @@ def test_a_partition_that_is_added_counts_once_the_job_writes_to_it(
     for done in admin.create_partitions([NewPartitions(TOPIC, 3)]).values():
         done.result(30)
     began = now_micros()
-    eventually(lambda: newest(redis) > began + 3 * SECOND, seconds=60)
+    eventually(lambda: newest(redis) > began + 3 * SECOND)
     assert not updates(streams)[2], "rows without marks behind them"
 
     streams.stop(GROUP.id)

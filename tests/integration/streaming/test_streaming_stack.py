@@ -25,8 +25,9 @@ from feature_store.local import stack as local_stack
 from feature_store.local.supervisor import running_supervisor
 from feature_store.settings import Settings, StackSettings
 from feature_store.stack_file import ServiceRecord, StackRecord
+from tests.conftest import PATIENCE_SECONDS
 
-Eventually = Callable[..., None]
+Eventually = Callable[[Callable[[], object]], None]
 
 SUBMIT = """\
 import json, sys
@@ -156,7 +157,7 @@ class Streams:
         )
         consumer.assign([TopicPartition(topic, partition, OFFSET_BEGINNING) for partition in range(2)])
         numbers: list[int] = []
-        deadline, more = time.monotonic() + 90, True
+        deadline, more = time.monotonic() + PATIENCE_SECONDS, True
         while time.monotonic() < deadline and (len(numbers) < count or more):
             messages = consumer.consume(1_000, timeout=2.0)
             numbers += [json.loads(message.value())["n"] for message in messages if message.error() is None]
@@ -183,7 +184,7 @@ def streams(tmp_path_factory: pytest.TempPathFactory, jars_folder: Path, flink_p
 @pytest.fixture(autouse=True)
 def is_whole(streams: Streams, eventually: Eventually) -> None:
     """Every test starts with all services ready, whatever the one before has killed."""
-    eventually(lambda: all(streams.service(name).state == "ready" for name in EMBEDDED), seconds=60)
+    eventually(lambda: all(streams.service(name).state == "ready" for name in EMBEDDED))
 
 
 def test_clients_are_told_everything(streams: Streams) -> None:
@@ -235,16 +236,16 @@ def test_a_job_reads_every_compression_and_survives_kills_exactly_once(
     done = 500
     for name in ("flink-taskmanager", "kafka"):
         is_back = streams.kill(name)
-        eventually(is_back, seconds=60)
+        eventually(is_back)
         streams.produce("numbers", range(done, done + 100))
         done += 100
         assert streams.committed("copies", done) == list(range(done)), f"after the end of {name}"
     assert streams.rest(f"/jobs/{job}")["state"] == "RUNNING"
 
     before = streams.checkpoints(job)
-    eventually(lambda: streams.checkpoints(job) > before, seconds=60)
-    eventually(streams.kill("flink-jobmanager"), seconds=60)
-    eventually(lambda: flink.overview(streams.clients.flink_url)["slots-available"] == 16, seconds=60)
+    eventually(lambda: streams.checkpoints(job) > before)
+    eventually(streams.kill("flink-jobmanager"))
+    eventually(lambda: flink.overview(streams.clients.flink_url)["slots-available"] == 16)
     assert streams.rest("/jobs/overview")["jobs"] == [], "a JobManager's jobs are gone with it; checkpoints are not"
     kept = (streams.home / "flink" / "checkpoints" / job).glob("chk-*/_metadata")
     newest = max(kept, key=lambda file: file.stat().st_mtime).parent

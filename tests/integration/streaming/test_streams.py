@@ -106,12 +106,12 @@ def test_what_could_not_be_used_is_a_dead_letter(store: FeatureStore, streams: S
 
 
 def test_malformed_events_are_sent_again(
-    store: FeatureStore, streams: Streams, sender: Sender, eventually: Callable[..., None]
+    store: FeatureStore, streams: Streams, sender: Sender, eventually: Callable[[Callable[[], object]], None]
 ) -> None:
     before = read_dead_letters(store.catalog, CLICKS.name, "malformed").num_rows
     assert replay(streams, CLICKS.name, dry_run=True) == before
     assert replay(streams, CLICKS.name) == before
-    eventually(lambda: read_dead_letters(store.catalog, CLICKS.name, "malformed").num_rows == 2 * before, seconds=60)
+    eventually(lambda: read_dead_letters(store.catalog, CLICKS.name, "malformed").num_rows == 2 * before)
 
 
 def test_a_stopped_job_goes_on_where_it_was(store: FeatureStore, streams: Streams, sender: Sender) -> None:
@@ -130,7 +130,7 @@ def test_a_stopped_job_goes_on_where_it_was(store: FeatureStore, streams: Stream
 
 
 def test_there_are_never_two_jobs_of_one_version(
-    store: FeatureStore, streams: Streams, eventually: Callable[..., None]
+    store: FeatureStore, streams: Streams, eventually: Callable[[Callable[[], object]], None]
 ) -> None:
     wanted, cluster = streams.wanted[LOG], streams.flink.cluster_of(LOG)
     record = streams.records.read()[wanted.name]
@@ -139,7 +139,7 @@ def test_there_are_never_two_jobs_of_one_version(
         wanted.job(target_of(streams.settings), Start(ends)), wanted.config(streams.settings.flink_state)
     )
     streams.supervise([wanted.name])
-    eventually(lambda: second not in [job.id for job in cluster.jobs()], seconds=30)
+    eventually(lambda: second not in [job.id for job in cluster.jobs()])
     assert record.flink_job_id in [job.id for job in cluster.jobs()]
 
 
@@ -211,7 +211,11 @@ def test_a_changed_job_that_flink_refuses_leaves_the_running_one_alone(store: Fe
 
 @pytest.mark.parametrize("failing", ["Unrestorable", "Unstartable"])
 def test_the_job_before_goes_on_when_the_changed_one_does_not_come_up(
-    store: FeatureStore, streams: Streams, sender: Sender, eventually: Callable[..., None], failing: str
+    store: FeatureStore,
+    streams: Streams,
+    sender: Sender,
+    eventually: Callable[[Callable[[], object]], None],
+    failing: str,
 ) -> None:
     since = now_micros() - LATE
     now = prepare(store, SMALLER)
@@ -228,7 +232,7 @@ def test_the_job_before_goes_on_when_the_changed_one_does_not_come_up(
             now.supervise([GROUP.id])
         return GROUP.id in now.settled()
 
-    eventually(is_settled, seconds=120)
+    eventually(is_settled)
     kept = now.settled()[GROUP.id]
     assert kept.did == "kept"
     assert (kept.record.fingerprint, kept.record.texts) == (before.fingerprint, before.texts)
@@ -290,7 +294,7 @@ def test_batch_computes_the_same_rows(
 
 
 def test_a_group_with_another_feature_is_begun_anew(
-    store: FeatureStore, streams: Streams, sender: Sender, eventually: Callable[..., None]
+    store: FeatureStore, streams: Streams, sender: Sender, eventually: Callable[[Callable[[], object]], None]
 ) -> None:
     """Its state is of no use, whether the job runs or not: all of today is computed again, and the stream goes on."""
     more = [_views(2), _views(3)]
@@ -299,7 +303,7 @@ def test_a_group_with_another_feature_is_begun_anew(
     assert not begun.state_path or begun.flink_job_id in begun.state_path, "the state of a former job"
     assert begun.start["snapshot"] is not None
     first.flink.cluster_of(GROUP.id).cancel(begun.flink_job_id)
-    eventually(lambda: not streams.flink.jobs([GROUP.id]), seconds=30)
+    eventually(lambda: not streams.flink.jobs([GROUP.id]))
     now, extended = datetime.now(UTC), activity(WIDER, *more)
     deploy(store, extended)
     assert streams.records.read()[GROUP.id].state_fingerprint != begun.state_fingerprint
@@ -370,7 +374,7 @@ def _with_order_id(event: Row) -> bytes:
 
 
 def test_a_restored_job_refuses_what_it_would_have_refused(
-    store: FeatureStore, streaming_stack: Settings, eventually: Callable[..., None]
+    store: FeatureStore, streaming_stack: Settings, eventually: Callable[[Callable[[], object]], None]
 ) -> None:
     """It reads an old event before it knows the watermark, and nothing is left of the event's entity."""
     visits = source("forgotten_visits")
@@ -386,11 +390,11 @@ def test_a_restored_job_refuses_what_it_would_have_refused(
         # state is kept for 2 + 4 s, and dropped in the second after the next
         eventually(lambda: now_micros() > happened + 11 * SECOND)
         other.send_of([now_micros()])
-        eventually(lambda: "other" in table.refresh().scan().to_arrow()["user_id"].to_pylist(), seconds=90)
+        eventually(lambda: "other" in table.refresh().scan().to_arrow()["user_id"].to_pylist())
         running.stop(group.id)
         user.send_of([happened + 2])
         assert running.start(group.id)[0].did == "resumed"
-        eventually(lambda: read_dead_letters(store.catalog, visits.name).num_rows > 0, seconds=90)
+        eventually(lambda: read_dead_letters(store.catalog, visits.name).num_rows > 0)
         (letter,) = read_dead_letters(store.catalog, visits.name).to_pylist()
         assert (letter["reason"], letter["group_id"]) == ("too late", group.id)
         assert json.loads(letter["payload"])["event_ts"] == happened + 2
@@ -402,7 +406,7 @@ def test_a_restored_job_refuses_what_it_would_have_refused(
 
 
 def test_stream_and_batch_meet_at_the_cut(
-    store: FeatureStore, streams: Streams, spark: SparkSession, eventually: Callable[..., None]
+    store: FeatureStore, streams: Streams, spark: SparkSession, eventually: Callable[[Callable[[], object]], None]
 ) -> None:
     """A log of two days, in Avro: batch computes yesterday, the stream what follows, with full windows."""
     views = source("views", format="avro", avro_schema=AVRO)
@@ -415,7 +419,7 @@ def test_stream_and_batch_meet_at_the_cut(
     both.supervise(["log of views"])
     try:
         log = store.catalog.load_table("events.views")
-        eventually(lambda: log.refresh().scan().count() == sender.good, seconds=60)
+        eventually(lambda: log.refresh().scan().count() == sender.good)
         (outcome,) = both.supervise([group.id])
         assert outcome.record.start["cut"] == midnight
         yesterday = from_micros(midnight - DAY), from_micros(midnight)
