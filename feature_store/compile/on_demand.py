@@ -74,9 +74,10 @@ class OnDemandKernel:
             for step in stage:
                 column = step.column
                 series = computed[column.name]
+                if step.overflow is not None and (flags := computed[_flag(step)]).any():
+                    overflows[column.name] = flags
+                    series = series.set(flags, None)
                 missing[column.name] = series.null_count()
-                if step.overflow is not None and computed[_flag(step)].any():
-                    overflows[column.name] = computed[_flag(step)]
                 if column.default is not None and missing[column.name]:
                     series = series.fill_null(_default(column))
                 values[column.name] = series
@@ -93,11 +94,11 @@ class OnDemandKernel:
             computed = frame.with_columns(*values, *overflows)
         except Exception:  # whatever a user's function raises
             for step in stage:
-                self._run_alone(frame, step)
-            raise
+                self._check_alone(frame, step)
+            computed = frame.with_columns(*values, *(_flags_of_each_row(frame, step) for step in stage))
         return computed[:rows]
 
-    def _run_alone(self, frame: pl.DataFrame, step: _Step) -> None:
+    def _check_alone(self, frame: pl.DataFrame, step: _Step) -> None:
         """Names the feature that fails."""
         try:
             frame.with_columns(step.value.alias(step.column.name))
@@ -129,7 +130,7 @@ def _stages(columns: tuple[OnDemandColumn, ...]) -> list[list[_Step]]:
 def _step(column: OnDemandColumn) -> _Step:
     if column.expression is None:
         assert column.polars is not None
-        return _Step(column, column.polars, None, {})
+        return _Step(column, column.polars, column.polars_overflow, {})
     lowered = lower(column.expression)
     return _Step(column, lowered.value, lowered.overflow, lowered.constants)
 
@@ -137,6 +138,17 @@ def _step(column: OnDemandColumn) -> _Step:
 def _default(column: OnDemandColumn) -> pl.Expr:
     value = to_micros(column.default) if isinstance(column.default, datetime) else column.default
     return pl.lit(value).cast(polars_type(column.dtype))
+
+
+def _flags_of_each_row(frame: pl.DataFrame, step: _Step) -> pl.Series:
+    """Whether a step overflows, row by row, where its function fails with an INT that it got in 128 bits."""
+    flags = []
+    for i in range(len(frame)):
+        try:
+            flags.append(step.overflow is not None and frame[i : i + 1].select(step.overflow).item())
+        except pl.exceptions.PolarsError:
+            flags.append(True)
+    return pl.Series(_flag(step), flags, dtype=pl.Boolean)
 
 
 def _flag(step: _Step) -> str:

@@ -119,7 +119,7 @@ def build_training_dataset(
             not named is read as it is now. The same labels and view give the same rows, whatever was written since.
 
     Raises:
-        InputError: if the labels, the name or the snapshots do not fit, or an INT overflows in an on-demand feature.
+        InputError: if the labels, the name or the snapshots do not fit, or the function of an on-demand feature fails.
         NotFoundError: if a group was never materialized, or a snapshot is gone.
         ConflictError: if a table does not fit its group's definition.
     """

@@ -153,16 +153,17 @@ class _Planner:
     def _function(self, feature: OnDemand) -> OnDemandColumn:
         name = str(feature.function)
         function = import_function(name, feature.code, self.packages)
-        polars, inputs = function_expression(function, self.known, feature.dtype)
+        found = function_expression(function, self.known, feature.dtype)
         return OnDemandColumn(
             name=feature.name,
             dtype=feature.dtype,
             default=feature.default,
             description=feature.description,
-            inputs=inputs,
+            inputs=found.inputs,
             function=name,
             code=feature.code,
-            polars=polars,
+            polars=found.value,
+            polars_overflow=found.overflow,
         )
 
     def _or_before(self, feature: OnDemand, remedy: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -73,10 +74,21 @@ def _outside(text: str, packages: Collection[str]) -> OnDemandError:
     )
 
 
-def function_expression(
-    function: Callable[..., Any], known: Mapping[str, DType], dtype: DType
-) -> tuple[pl.Expr, tuple[str, ...]]:
-    """What a function computes, as an expression of the type `dtype`, and the names of the columns it reads.
+@dataclass(frozen=True)
+class FunctionExpression:
+    """What a function computes: `value`, of the feature's type, from the columns `inputs`.
+
+    `overflow` is the condition, never NULL, that an INT does not fit 64 bits on the way, where Polars would wrap it
+    around; None if no INT is read, or if Polars cannot compute the function in 128 bits.
+    """
+
+    value: pl.Expr
+    overflow: pl.Expr | None
+    inputs: tuple[str, ...]
+
+
+def function_expression(function: Callable[..., Any], known: Mapping[str, DType], dtype: DType) -> FunctionExpression:
+    """What a function computes over the columns `known`, as an expression of the type `dtype`.
 
     Raises:
         OnDemandError: if the function fails, reads what is not there, gives another type, or looks at other rows.
@@ -102,9 +114,10 @@ def function_expression(
     unknown = [name for name in read if name not in known]
     if unknown:
         raise _unknown_input(unknown[0], known)
-    expression = _of_type(found, {name: known[name] for name in read}, dtype)
-    _check_row_by_row(expression, {name: known[name] for name in read})
-    return expression, read
+    types = {name: known[name] for name in read}
+    expression = _of_type(found, types, dtype)
+    _check_row_by_row(expression, types)
+    return FunctionExpression(expression, _overflow(function, expression, types, dtype), read)
 
 
 def _unknown_input(name: str, known: Mapping[str, DType]) -> OnDemandError:
@@ -116,17 +129,19 @@ class _UnknownInputError(KeyError):
 
 
 class _Inputs(Mapping[str, "pl.Expr"]):
-    """The columns a function may read, by name."""
+    """The columns a function may read, by name; `wide` gives it INTs of 128 bits."""
 
-    def __init__(self, known: Mapping[str, DType]) -> None:
-        self._known = known
+    def __init__(self, known: Mapping[str, DType], *, wide: bool = False) -> None:
+        self._known, self._wide = known, wide
 
     def __getitem__(self, name: str) -> pl.Expr:
         import polars as pl
 
         if name not in self._known:
             raise _UnknownInputError(name)
-        return pl.col(name)
+        if not (self._wide and _is_of_ints(self._known[name])):
+            return pl.col(name)
+        return pl.col(name).cast(pl.Int128 if self._known[name].item is None else pl.List(pl.Int128))
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._known)
@@ -135,12 +150,38 @@ class _Inputs(Mapping[str, "pl.Expr"]):
         return len(self._known)
 
 
+def _is_of_ints(dtype: DType) -> bool:
+    return (dtype.item or dtype).kind == "INT"
+
+
+def _overflow(function: Callable[..., Any], value: pl.Expr, read: Mapping[str, DType], dtype: DType) -> pl.Expr | None:
+    """The condition that a function gives another value with INTs of 128 bits, in which nothing it reads wraps around.
+
+    A function of which the same is so for ordinary values (a hash of an INT) is not judged by that.
+    """
+    import polars as pl
+
+    if not any(map(_is_of_ints, read.values())):
+        return None
+    try:
+        wide = function(_Inputs(read, wide=True))
+        if dtype.kind == "INT":  # compared as it is: to make it an INT would fail where it does not fit
+            value = value.cast(pl.Int128)
+        else:
+            wide = _of_type(wide, read, dtype)
+        overflow = value.ne_missing(wide)
+        _empty(read).select(overflow.alias("value")).collect_schema()
+        ordinary = _sample_rows(read).select(overflow.alias("value"))["value"]
+    except (pl.exceptions.PolarsError, OnDemandError):
+        return None
+    return None if ordinary.any() else overflow
+
+
 def _of_type(expression: pl.Expr, read: Mapping[str, DType], dtype: DType) -> pl.Expr:
     import polars as pl
 
-    empty = pl.LazyFrame(schema={name: polars_type(known) for name, known in read.items()})
     try:
-        found = empty.select(expression.alias("value")).collect_schema()["value"]
+        found = _empty(read).select(expression.alias("value")).collect_schema()["value"]
     except pl.exceptions.PolarsError as error:
         raise OnDemandError(
             "function", f"it is no expression over these types: {error}", "correct the function"
@@ -153,6 +194,12 @@ def _of_type(expression: pl.Expr, read: Mapping[str, DType], dtype: DType) -> pl
             f"end it with .cast(pl.{polars_type(dtype)!r}), or declare another dtype",
         )
     return result
+
+
+def _empty(read: Mapping[str, DType]) -> pl.LazyFrame:
+    import polars as pl
+
+    return pl.LazyFrame(schema={name: polars_type(known) for name, known in read.items()})
 
 
 _SAMPLES: dict[str, tuple[Any, ...]] = {
@@ -170,8 +217,7 @@ def _check_row_by_row(expression: pl.Expr, read: Mapping[str, DType]) -> None:
 
     if not read:
         return
-    frame = pl.DataFrame([pl.Series(name, _samples(dtype, i)) for i, (name, dtype) in enumerate(read.items())],
-                         schema={name: polars_type(dtype) for name, dtype in read.items()})  # fmt: skip
+    frame = _sample_rows(read)
     try:
         together = frame.with_columns(expression.alias("value"))["value"]
         alone = [frame[i : i + 1].with_columns(expression.alias("value"))["value"] for i in range(len(frame))]
@@ -191,6 +237,13 @@ def _same(together: pl.Series, alone: pl.Series) -> bool:
         return together.equals(alone)
     difference = ((together - alone).abs() / alone.abs().clip(1e-300)).fill_null(0.0)
     return together.is_null().equals(alone.is_null()) and bool((difference <= 1e-9).all())
+
+
+def _sample_rows(read: Mapping[str, DType]) -> pl.DataFrame:
+    import polars as pl
+
+    columns = [pl.Series(name, _samples(dtype, i)) for i, (name, dtype) in enumerate(read.items())]
+    return pl.DataFrame(columns, schema={name: polars_type(dtype) for name, dtype in read.items()})
 
 
 def _samples(dtype: DType, shift: int) -> list[Any]:

@@ -73,6 +73,7 @@ class OnDemandColumn(Column):
         function: "module:name", or "".
         code: what the function says, as a hash; "" if that is not checked.
         polars: the function's expression, of the column's type.
+        polars_overflow: the condition that an INT wraps around in it; None if that is not known.
     """
 
     inputs: tuple[str, ...] = ()
@@ -80,6 +81,7 @@ class OnDemandColumn(Column):
     function: str = ""
     code: str = ""
     polars: pl.Expr | None = field(default=None, compare=False, repr=False)
+    polars_overflow: pl.Expr | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True)

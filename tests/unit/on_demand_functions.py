@@ -37,6 +37,29 @@ def as_number(columns: Columns) -> pl.Expr:
     return columns["country"].cast(pl.Int64)
 
 
+def squared(columns: Columns) -> pl.Expr:
+    return columns["user_order_count_30d"] * columns["user_order_count_30d"]
+
+
+def is_squared_large(columns: Columns) -> pl.Expr:
+    return squared(columns) > 100
+
+
+def cast_in_between(columns: Columns) -> pl.Expr:
+    """Fails where the product does not fit, if it is computed in more than 64 bits."""
+    return squared(columns).cast(pl.Int64) % 10
+
+
+def hashed(columns: Columns) -> pl.Expr:
+    """Of another value if the number has 128 bits."""
+    return columns["user_order_count_30d"].hash() % 10
+
+
+def negated(columns: Columns) -> pl.Expr:
+    """Not there for 128 bits."""
+    return -columns["user_order_count_30d"]
+
+
 def similarity(columns: Columns) -> pl.Expr:
     return (columns["user_vector"] * columns["user_vector"]).list.sum()
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from feature_store import BOOL, FLOAT, INT, STRING, TIMESTAMP, OnDemand
 from feature_store.compile.on_demand import OnDemandKernel
 from feature_store.compile.reference_expressions import evaluate_or, finite_or_none
-from feature_store.dtypes import INT_MAX
+from feature_store.dtypes import INT_MAX, INT_MIN
 from feature_store.errors import InputError
 from feature_store.plan.build import view_schema
 from feature_store.plan.polars_types import polars_type
@@ -163,6 +163,53 @@ def test_an_overflow_is_null_on_its_row_alone_and_flagged() -> None:
         "is_large": [False, True, False],
     }
     assert computed(schema, rows) == by_reference(schema, rows)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.sampled_from([None, 0, 3, -11, 2**31, -(2**32), INT_MAX, INT_MIN]), min_size=1, max_size=5))
+def test_an_int_of_a_function_does_not_wrap_around(counts: list[int | None]) -> None:
+    schema = view_schema(
+        view(
+            PRICE,
+            HOME,
+            OnDemand("squared", function=functions.squared, dtype=INT),
+            OnDemand("is_large", function=functions.is_squared_large, dtype=BOOL),
+            OnDemand("digit", function=functions.cast_in_between, dtype=INT, default=-1),
+            OnDemand("more", "squared + 1", dtype=INT, default=-1),
+        ),
+        ("tests",),
+    )
+    kernel = OnDemandKernel(schema)
+    rows = [ROW | {"user_order_count_30d": count} for count in counts]
+    columns = {name: pl.Series([row[name] for row in rows], dtype=polars_type(t)) for name, t in kernel.inputs.items()}
+    result = kernel.compute(columns)
+    exact = [None if count is None else count * count for count in counts]
+    lost = [square is not None and square > INT_MAX for square in exact]
+    squares = [None if is_lost else square for square, is_lost in zip(exact, lost, strict=True)]
+    values = {name: result.values[name].to_list() for name in ("squared", "is_large", "digit", "more")}
+    assert values == {
+        "squared": squares,
+        "is_large": [None if square is None else square > 100 for square in squares],
+        "digit": [-1 if square is None else square % 10 for square in squares],
+        "more": [-1 if square in (None, INT_MAX) else square + 1 for square in squares],
+    }
+    flagged = {name: flags.to_list() for name, flags in result.overflows.items()}
+    assert flagged == (dict.fromkeys(("squared", "is_large", "digit"), lost) if any(lost) else {})
+
+
+def test_functions_that_are_others_in_128_bits_are_left_as_they_are() -> None:
+    schema = view_schema(
+        view(
+            PRICE,
+            HOME,
+            OnDemand("hashed", function=functions.hashed, dtype=INT),
+            OnDemand("negated", function=functions.negated, dtype=INT),
+        ),
+        ("tests",),
+    )
+    (values,) = computed(schema, [ROW])
+    assert values["negated"] == -2
+    assert values["hashed"] == pl.Series([2], dtype=pl.Int64).hash()[0] % 10
 
 
 def test_a_failing_function_is_named() -> None:
