@@ -66,7 +66,7 @@ class RecordingReporter:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--sequences", type=int, default=25, help="how many sequences of each life to simulate")
+    parser.addoption("--sequences", type=int, default=50, help="how many sequences of each life to simulate")
     parser.addoption("--seed", type=int, default=0, help="of the simulated sequences")
 
 

@@ -6,7 +6,7 @@ On real Spark, Iceberg and Redis. The oracle is a dictionary of rows in plain Py
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from itertools import count, pairwise, product
+from itertools import count, pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -179,7 +179,7 @@ def test_any_runs_over_changing_events_only_add_what_differs(
     assert list(oracle.standing.values()) == shop.expected(oracle.group, day(0), day(4))
 
 
-@pytest.mark.parametrize(("mine", "others"), product((SOME_EVENTS, SOME_EVENTS[:2]), repeat=2))
+@pytest.mark.parametrize(("mine", "others"), [(SOME_EVENTS, SOME_EVENTS[:2]), (SOME_EVENTS[:2], SOME_EVENTS)])
 def test_two_runs_of_one_partition_at_once_give_one_row_after_the_other(
     shop: Shop, mine: list[Row], others: list[Row]
 ) -> None:

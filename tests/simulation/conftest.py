@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from tests.integration.conftest import catalog, harness, redis, spark
 from tests.simulation.batch_life import STEPS
 
 __all__ = ["catalog", "harness", "redis", "spark"]
+
+SECONDS_OF_A_SEQUENCE = 30
+"""It takes a tenth of that on a machine without other work."""
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Gives a test of the simulation time for its sequences."""
+    seconds = 900 + SECONDS_OF_A_SEQUENCE * int(config.getoption("--sequences"))
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.timeout(seconds))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

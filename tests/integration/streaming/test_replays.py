@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import secrets
+import signal
+import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from types import FrameType
@@ -21,7 +24,7 @@ from feature_store.errors import ConflictError
 from feature_store.kafka_address import kafka_client
 from feature_store.plan.build import build_plan
 from feature_store.registry.replays import Replays
-from feature_store.settings import Settings
+from feature_store.settings import REPOSITORY, Settings
 from feature_store.streaming import replay as replay_module
 from feature_store.streaming.dead_letters import count_dead_letters, read_dead_letters
 from feature_store.streaming.jobs import Streams
@@ -68,8 +71,12 @@ def sent_again(streams: Streams) -> Counter[bytes]:
     )
 
 
+def raise_killed() -> None:
+    raise KilledError
+
+
 @contextmanager
-def killed_at(step: int) -> Iterator[None]:
+def killed_at(step: int, kill: Callable[[], None] = raise_killed) -> Iterator[None]:
     """Ends what runs inside at the given line of the replay, counted as they are executed."""
     left = step
 
@@ -80,7 +87,7 @@ def killed_at(step: int) -> Iterator[None]:
         if event == "line":
             left -= 1
             if left < 0:
-                raise KilledError
+                kill()
         return trace
 
     sys.settrace(trace)
@@ -115,6 +122,35 @@ def test_a_replay_that_is_killed_at_any_line_sends_each_letter_once(streams: Str
     assert all(done.done_at is not None for done in recorded)
     assert {done.begun_by for done in recorded} == {"ann", "bob"}
     assert {done.reason for done in recorded} == {f"reason {step}" for step in range(killed + 1)}
+
+
+def replay_and_die(home: str, name: str, reason: str, step: int) -> None:
+    """In a process of its own: a replay whose process is killed at the given line."""
+    store = FeatureStore(Settings.load({"FS_HOME": home}))
+    streams = prepare(store, activity(source(name, dead_letter_rate=0.25)))
+    with killed_at(step, lambda: os.kill(os.getpid(), signal.SIGKILL)):
+        replay(streams, name, reason=reason, by="ann")
+
+
+@pytest.mark.parametrize("step", [14, 19, 23, 27])
+def test_a_replay_whose_process_is_killed_sends_each_letter_once(streams: Streams, step: int) -> None:
+    """Before the first message, between two, before they are flushed, and before the end is recorded."""
+    reason, before = f"process {step}", sent_again(streams)
+    letters = [
+        {"reason": reason, "kafka_partition": i, "kafka_offset": 1000 + step, "payload": f"{reason}/{i}".encode()}
+        for i in range(2)
+    ]
+    add_letters(streams, *letters)
+    call = f"test_replays.replay_and_die({str(streams.settings.home)!r}, {CLICKS.name!r}, {reason!r}, {step})"
+    child = subprocess.run(
+        [sys.executable, "-c", f"from tests.integration.streaming import test_replays; {call}"],
+        cwd=REPOSITORY,
+        check=False,
+    )
+    assert child.returncode == -signal.SIGKILL
+    replay(streams, CLICKS.name, reason=reason, by="bob")
+    assert replay(streams, CLICKS.name, reason=reason) == 0
+    assert sent_again(streams) - before == Counter(f"{reason}/{i}".encode() for i in range(2))
 
 
 def test_letters_are_counted_by_reason_over_the_last_hour(streams: Streams) -> None:
