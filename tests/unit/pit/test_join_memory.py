@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from datetime import UTC, datetime
@@ -13,31 +14,38 @@ from pyiceberg.catalog.sql import SqlCatalog
 
 from feature_store.dtypes import FLOAT, INT
 from feature_store.offline.tables import arrow_schema, ensure_table
-from feature_store.plan.schema import Column
+from feature_store.plan.schema import Column, GroupSchema
 from tests.unit.pit.pit_cases import group
 
-SCHEMA = group(
-    "wide", keys=(Column("user_id", INT),), features=tuple(Column(f"f{n}", FLOAT) for n in range(12)), buckets=1
-)
-ROWS = 1_500_000
+FEATURES = tuple(Column(f"f{n}", FLOAT) for n in range(12))
+SCHEMA = group("wide", keys=(Column("user_id", INT),), features=FEATURES, buckets=1)
+FEW = group("few", keys=SCHEMA.keys, features=FEATURES, buckets=1)
+ROWS, FEW_ROWS = 1_500_000, 60_000
+AT_ONCE = {"_RJEM_MALLOC_CONF": "dirty_decay_ms:0,muzzy_decay_ms:0", "ARROW_DEFAULT_MEMORY_POOL": "system"}
+"""Lets the allocators of Polars and Arrow give memory back at once: what they keep depends on the machine's load."""
 JOIN = """
-import resource, sys
+import sys
 import pyarrow as pa, numpy as np
 from pyiceberg.catalog.sql import SqlCatalog
 from feature_store.pit.join import join_labels
 from feature_store.pit.planning import current_snapshot_id, open_table, plan_group
 from tests.unit.pit.pit_cases import viewed
-from tests.unit.pit.test_join_memory import SCHEMA, peak
+from tests.unit.pit.test_join_memory import FEW, FEW_ROWS, SCHEMA, peak
 
 folder, rows_at_once = sys.argv[1], int(sys.argv[2])
 catalog = SqlCatalog("fs", uri=f"sqlite:///{folder}/catalog.db", warehouse=f"file://{folder}/warehouse")
-table = open_table(catalog, SCHEMA)
 times = pa.array(np.full(5_000, 1_800_000_000_000_000)).cast(pa.timestamp("us", "UTC"))
 labels = pa.table({"user_id": pa.array(np.arange(5_000) * 300), "label_timestamp": times})
-plan = plan_group(table, viewed(SCHEMA), current_snapshot_id(table), (0, 10**18))
+
+def joined(schema, rows_at_once):
+    table = open_table(catalog, schema)
+    plan = plan_group(table, viewed(schema), current_snapshot_id(table), (0, 10**18))
+    return join_labels(labels, [plan], None, workers=1, rows_at_once=rows_at_once)
+
+joined(FEW, FEW_ROWS // 5)  # loads what is loaded once
 before = peak()
-joined = join_labels(labels, [plan], None, workers=1, rows_at_once=rows_at_once)
-assert joined.missing["f3"] == 0 and joined.features["f3"].to_pylist() == [300.0 * n for n in range(5_000)]
+found = joined(SCHEMA, rows_at_once)
+assert found.missing["f3"] == 0 and found.features["f3"].to_pylist() == [300.0 * n for n in range(5_000)]
 print(peak() - before)
 """
 
@@ -48,23 +56,29 @@ def peak() -> int:
     return int(next(line for line in status.splitlines() if line.startswith("VmHWM")).split()[1]) * 1024
 
 
+def fill(catalog: SqlCatalog, schema: GroupSchema, rows: int) -> None:
+    keys = np.arange(rows)
+    instant = pa.array(np.full(rows, datetime(2026, 1, 2, tzinfo=UTC).timestamp() * 10**6, np.int64))
+    columns = {
+        "user_id": pa.array(keys),
+        "retracted": pa.nulls(rows, pa.bool_()),
+        **dict.fromkeys(("feature_timestamp", "created_timestamp"), instant.cast(pa.timestamp("us", "UTC"))),
+        **{feature.name: pa.array(keys.astype(np.float64)) for feature in FEATURES},
+    }
+    names = arrow_schema(schema).names
+    ensure_table(catalog, schema).append(pa.table({name: columns[name] for name in names}))
+
+
 def test_a_day_of_many_rows_is_joined_in_little_memory(tmp_path: Path) -> None:
     """The rows of one day and bucket take 180 MB; a fifteenth of them at once takes far less."""
     catalog = SqlCatalog("fs", uri=f"sqlite:///{tmp_path}/catalog.db", warehouse=f"file://{tmp_path}/warehouse")
-    keys = np.arange(ROWS)
-    instant = pa.array(np.full(ROWS, datetime(2026, 1, 2, tzinfo=UTC).timestamp() * 10**6, np.int64))
-    columns = {
-        "user_id": pa.array(keys),
-        "retracted": pa.nulls(ROWS, pa.bool_()),
-        **dict.fromkeys(("feature_timestamp", "created_timestamp"), instant.cast(pa.timestamp("us", "UTC"))),
-        **{f"f{n}": pa.array(keys.astype(np.float64)) for n in range(12)},
-    }
-    names = arrow_schema(SCHEMA).names
-    ensure_table(catalog, SCHEMA).append(pa.table({name: columns[name] for name in names}))
+    fill(catalog, SCHEMA, ROWS)
+    fill(catalog, FEW, FEW_ROWS)
 
     def grown(rows_at_once: int) -> int:
         command = [sys.executable, "-c", JOIN, str(tmp_path), str(rows_at_once)]
-        return int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+        environment = {**os.environ, **AT_ONCE}
+        return int(subprocess.run(command, check=True, capture_output=True, text=True, env=environment).stdout)
 
     few, all_of_them = grown(100_000), grown(2 * ROWS)
     assert all_of_them > ROWS * 12 * 8
