@@ -102,21 +102,21 @@ def test_a_run_that_ends_in_any_way_gives_its_slot_to_the_next(
 ) -> None:
     with daemon(instance) as now:
         killed = now.launch()
-        eventually(lambda: now.holders() == {killed}, 120)
+        eventually(lambda: now.holders() == {killed})
         now.monitor()
         assert now.status(killed) == "STARTED", "a run that lives goes on"
         now.process(killed).kill()
         with_its_server = now.launch()
-        eventually(lambda: now.monitor() or now.holders() == {with_its_server}, 120)
+        eventually(lambda: now.monitor() or now.holders() == {with_its_server})
         assert now.status(killed) == "FAILURE"
         process = now.process(with_its_server)
         psutil.Process(process.ppid()).kill()
         process.kill()
     with daemon(instance) as now:
         canceled = now.launch()
-        eventually(lambda: now.monitor() or now.holders() == {canceled}, 120)
+        eventually(lambda: now.monitor() or now.holders() == {canceled})
         assert now.status(with_its_server) == "FAILURE"
         run = instance.get_run_by_id(canceled)
         assert run is not None
         instance.report_run_canceled(run)  # what "force termination" in the user interface does
-        eventually(lambda: now.monitor() or now.holders() == set(), 120)
+        eventually(lambda: now.monitor() or now.holders() == set())
