@@ -41,6 +41,9 @@ SERVICE_VARIABLES = (
     "FS_FLINK_STATE",
 )
 
+Eventually = Callable[[Callable[[], object]], None]
+"""What the fixture `eventually` is."""
+
 PATIENCE_SECONDS = 300.0
 """How long a test waits for what has to come, however busy the machine is; the wait ends as soon as it is there."""
 
@@ -76,7 +79,7 @@ def report() -> RecordingReporter:
 
 
 @pytest.fixture(scope="session")
-def eventually() -> Callable[[Callable[[], object]], None]:
+def eventually() -> Eventually:
     """Waits until a condition holds, and fails the test if it does not within a time that is far too long."""
 
     def wait(condition: Callable[[], object]) -> None:

@@ -89,13 +89,14 @@ class OnDemandKernel:
             # Polars divides a column by a literal in another way if it has one row: a last digit of difference
             frame = pl.DataFrame([pl.concat([column, column], rechunk=True) for column in frame])
         values = [step.value.alias(step.column.name) for step in stage]
-        overflows = [step.overflow.alias(_flag(step)) for step in stage if step.overflow is not None]
+        overflows = {_flag(step): step.overflow for step in stage if step.overflow is not None}
         try:
-            computed = frame.with_columns(*values, *overflows)
+            computed = frame.with_columns(*values, **overflows)
         except Exception:  # whatever a user's function raises
             for step in stage:
                 self._check_alone(frame, step)
-            computed = frame.with_columns(*values, *(_flags_of_each_row(frame, step) for step in stage))
+            flags = {name: _flags_of_each_row(frame, overflow) for name, overflow in overflows.items()}
+            computed = frame.with_columns(*values, **flags)
         return computed[:rows]
 
     def _check_alone(self, frame: pl.DataFrame, step: _Step) -> None:
@@ -140,15 +141,15 @@ def _default(column: OnDemandColumn) -> pl.Expr:
     return pl.lit(value).cast(polars_type(column.dtype))
 
 
-def _flags_of_each_row(frame: pl.DataFrame, step: _Step) -> pl.Series:
-    """Whether a step overflows, row by row, where its function fails with an INT that it got in 128 bits."""
+def _flags_of_each_row(frame: pl.DataFrame, overflow: pl.Expr) -> pl.Series:
+    """On which rows a step overflows, each computed alone: a function may fail with an INT that only 128 bits hold."""
     flags = []
     for i in range(len(frame)):
         try:
-            flags.append(step.overflow is not None and frame[i : i + 1].select(step.overflow).item())
+            flags.append(frame[i : i + 1].select(overflow).item())
         except pl.exceptions.PolarsError:
             flags.append(True)
-    return pl.Series(_flag(step), flags, dtype=pl.Boolean)
+    return pl.Series(flags, dtype=pl.Boolean)
 
 
 def _flag(step: _Step) -> str:

@@ -154,12 +154,13 @@ def compute_rows(
     Raises:
         InputError: if a source does not fit its definition.
     """
-    if tiles is not None:
-        with _compute(spark, plan, span, tiles.inputs, tiles.own) as computed:
-            yield replace(computed, sql=f"{tiles.made_by};\n\n{computed.sql}", shared=tiles.others)
-        return
-    inputs = open_sources(spark, settings, plan, rows_after(plan, span), span.until, snapshots)
-    with _compute(spark, plan, span, inputs) as computed:
+    if tiles is None:
+        inputs, own = open_sources(spark, settings, plan, rows_after(plan, span), span.until, snapshots), None
+    else:
+        inputs, own = tiles.inputs, tiles.own
+    with _compute(spark, plan, span, inputs, own) as computed:
+        if tiles is not None:
+            computed = replace(computed, sql=f"{tiles.made_by};\n\n{computed.sql}", shared=tiles.others)
         yield computed
 
 

@@ -170,7 +170,6 @@ def _overflow(function: Callable[..., Any], value: pl.Expr, read: Mapping[str, D
         else:
             wide = _of_type(wide, read, dtype)
         overflow = value.ne_missing(wide)
-        _empty(read).select(overflow.alias("value")).collect_schema()
         ordinary = _sample_rows(read).select(overflow.alias("value"))["value"]
     except (pl.exceptions.PolarsError, OnDemandError):
         return None
@@ -180,8 +179,9 @@ def _overflow(function: Callable[..., Any], value: pl.Expr, read: Mapping[str, D
 def _of_type(expression: pl.Expr, read: Mapping[str, DType], dtype: DType) -> pl.Expr:
     import polars as pl
 
+    empty = pl.LazyFrame(schema={name: polars_type(known) for name, known in read.items()})
     try:
-        found = _empty(read).select(expression.alias("value")).collect_schema()["value"]
+        found = empty.select(expression.alias("value")).collect_schema()["value"]
     except pl.exceptions.PolarsError as error:
         raise OnDemandError(
             "function", f"it is no expression over these types: {error}", "correct the function"
@@ -194,12 +194,6 @@ def _of_type(expression: pl.Expr, read: Mapping[str, DType], dtype: DType) -> pl
             f"end it with .cast(pl.{polars_type(dtype)!r}), or declare another dtype",
         )
     return result
-
-
-def _empty(read: Mapping[str, DType]) -> pl.LazyFrame:
-    import polars as pl
-
-    return pl.LazyFrame(schema={name: polars_type(known) for name, known in read.items()})
 
 
 _SAMPLES: dict[str, tuple[Any, ...]] = {

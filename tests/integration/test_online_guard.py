@@ -7,7 +7,7 @@ import socket
 import struct
 import subprocess
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import cast
@@ -31,6 +31,7 @@ from feature_store.online.vectors import Status
 from feature_store.online.writer import MOST_TOMBSTONES, ROWS_PER_CALL, TOMBSTONES_KEPT, GuardedWriter, Written
 from feature_store.plan.schema import Column
 from feature_store.settings import Settings
+from tests.conftest import Eventually
 from tests.integration.online_setting import NOW, new_group, put, view_of
 
 ROWS = st.tuples(st.integers(0, 5), st.integers(-3, 3), st.integers(0, 100))
@@ -237,7 +238,7 @@ def test_more_tombstones_than_a_value_holds_become_a_range(redis: Redis) -> None
 
 
 @pytest.fixture
-def cluster(tmp_path: Path, eventually: Callable[[Callable[[], object]], None]) -> Iterator[RedisCluster]:
+def cluster(tmp_path: Path, eventually: Eventually) -> Iterator[RedisCluster]:
     """A Valkey Cluster of one node that owns all slots."""
     ports = []
     with socket.socket() as first, socket.socket() as second:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import socket
-from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -27,6 +26,7 @@ from feature_store.plan.expressions import parse_expression
 from feature_store.plan.overflow import overflow_of
 from feature_store.plan.schema import Column
 from feature_store.settings import Settings
+from tests.conftest import Eventually
 from tests.integration.online_setting import NOW, new_group, put, view_of
 
 
@@ -85,9 +85,7 @@ def test_a_row_is_usable_up_to_its_ttl(
     assert vectors.to_dicts() == [{"user_id": "a", "n": value}]
 
 
-def test_expiry_by_the_clock(
-    redis: Redis, reader: OnlineReader, eventually: Callable[[Callable[[], object]], None]
-) -> None:
+def test_expiry_by_the_clock(redis: Redis, reader: OnlineReader, eventually: Eventually) -> None:
     """Redis itself deletes the row after ttl and grace."""
     group = new_group(features=(Column("n", INT, default=0),), ttl=SECOND)
     put(redis, group, "a", to_micros(datetime.now(UTC)) - SECOND // 2, 7)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,8 +20,8 @@ from sqlalchemy import create_engine, text
 from feature_store.local.orchestrator import instance_file
 from feature_store.settings import Settings
 from resources.run_launcher import run_process
+from tests.conftest import Eventually
 
-Eventually = Callable[[Callable[[], object]], None]
 JOBS = Path(__file__).with_name("pool_jobs.py")
 DATABASE = "dagster_pools"
 

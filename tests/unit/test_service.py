@@ -13,6 +13,7 @@ from feature_store.errors import StackError
 from feature_store.local import service as service_module
 from feature_store.local.programs import check_runs, package_folder
 from feature_store.local.service import MOST_CRASHES, Child, Service
+from tests.conftest import Eventually
 
 
 @pytest.fixture(autouse=True)
@@ -26,7 +27,7 @@ def child_of(home: Path, script: str, ready: Callable[[], bool], **options: floa
     return Child(Service(name="program", command=command, folder=home, port=None, ready=ready, **options), home)
 
 
-def step_until(child: Child, state: str, eventually: Callable[[Callable[[], bool]], None]) -> None:
+def step_until(child: Child, state: str, eventually: Eventually) -> None:
     def moved() -> bool:
         child.step()
         return child.state == state
@@ -34,9 +35,7 @@ def step_until(child: Child, state: str, eventually: Callable[[Callable[[], bool
     eventually(moved)
 
 
-def test_it_gives_up_after_crashing_again_and_again(
-    tmp_path: Path, eventually: Callable[[Callable[[], object]], None]
-) -> None:
+def test_it_gives_up_after_crashing_again_and_again(tmp_path: Path, eventually: Eventually) -> None:
     script = "import sys; print('starting'); print('FATAL: no such thing'); print('bye'); sys.exit(7)"
     child = child_of(tmp_path, script, ready=lambda: False)
     child.start()
@@ -46,7 +45,7 @@ def test_it_gives_up_after_crashing_again_and_again(
     assert child.record().process is None
 
 
-def test_it_is_started_again_after_a_crash(tmp_path: Path, eventually: Callable[[Callable[[], object]], None]) -> None:
+def test_it_is_started_again_after_a_crash(tmp_path: Path, eventually: Eventually) -> None:
     script = (
         "import os, pathlib, time\n"
         "first = not pathlib.Path('ran').exists()\n"
@@ -65,14 +64,14 @@ def test_it_is_started_again_after_a_crash(tmp_path: Path, eventually: Callable[
     assert child.state == "stopped"
 
 
-def test_one_that_does_not_answer_is_killed(tmp_path: Path, eventually: Callable[[Callable[[], object]], None]) -> None:
+def test_one_that_does_not_answer_is_killed(tmp_path: Path, eventually: Eventually) -> None:
     child = child_of(tmp_path, "import time; time.sleep(60)", ready=lambda: False, start_seconds=0.05)
     child.start()
     step_until(child, "restarting", eventually)
     assert child.message == "did not answer within 0 s"
 
 
-def test_one_that_does_not_stop_is_killed(tmp_path: Path, eventually: Callable[[Callable[[], object]], None]) -> None:
+def test_one_that_does_not_stop_is_killed(tmp_path: Path, eventually: Eventually) -> None:
     deaf = (
         "import pathlib, signal, time; signal.signal(15, signal.SIG_IGN); pathlib.Path('deaf').touch(); time.sleep(60)"
     )
@@ -86,7 +85,7 @@ def test_one_that_does_not_stop_is_killed(tmp_path: Path, eventually: Callable[[
     assert not process.is_running()
 
 
-def test_a_crash_is_described_by_its_signal(tmp_path: Path, eventually: Callable[[Callable[[], object]], None]) -> None:
+def test_a_crash_is_described_by_its_signal(tmp_path: Path, eventually: Eventually) -> None:
     child = child_of(tmp_path, "import os; os.kill(os.getpid(), 9)", ready=lambda: False)
     child.start()
     step_until(child, "restarting", eventually)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -28,6 +28,7 @@ from feature_store.streaming.loaded import LoadedPlaces
 from feature_store.streaming.loader import Loader
 from feature_store.streaming.refill import refill
 from feature_store.streaming.topics import Topics
+from tests.conftest import Eventually
 from tests.integration.online_tables import AHEAD, START, TODAY, Row, arrow_rows, new_group, online
 from tests.integration.streaming.application_cluster import free_ports
 
@@ -74,7 +75,7 @@ def test_a_gap_is_named_and_filled_from_the_table(
     catalog: Catalog,
     redis: Redis,
     reader: OnlineReader,
-    eventually: Callable[[Callable[[], object]], None],
+    eventually: Eventually,
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -136,7 +137,7 @@ def test_a_gap_is_named_and_filled_from_the_table(
 
 
 def test_the_table_is_looked_at_until_it_has_what_was_lost(
-    servers: str, redis: Redis, eventually: Callable[[Callable[[], object]], None], monkeypatch: pytest.MonkeyPatch
+    servers: str, redis: Redis, eventually: Eventually, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The stream commits what Kafka has deleted later: the table is asked until it has all of the time of the gap."""
     monkeypatch.setattr(loading, "GAP_SECONDS", 0.0)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from itertools import count
 
@@ -15,6 +14,7 @@ from feature_store.errors import ConflictError, StackError
 from feature_store.settings import Settings
 from feature_store.streaming.log_progress import log_watermark, require_log
 from feature_store.streaming.topics import Topics
+from tests.conftest import Eventually
 
 _numbers = count(1)
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -55,7 +55,7 @@ class Log:
 
 
 @pytest.fixture
-def log(streaming_stack: Settings, eventually: Callable[[Callable[[], object]], None]) -> Log:
+def log(streaming_stack: Settings, eventually: Eventually) -> Log:
     log = Log(streaming_stack.kafka_servers)
     eventually(log.is_led)
     return log
@@ -92,9 +92,7 @@ def test_a_log_that_lacks_nothing_is_complete_up_to_now_and_no_further(log: Log)
             require_log(log.servers, log.stream, datetime.now(UTC) + ahead)
 
 
-def test_messages_that_kafka_has_deleted_are_not_waited_for(
-    log: Log, eventually: Callable[[Callable[[], object]], None]
-) -> None:
+def test_messages_that_kafka_has_deleted_are_not_waited_for(log: Log, eventually: Eventually) -> None:
     from confluent_kafka.admin import AdminClient
 
     log.send(0, NOON, NOON + timedelta(seconds=10))

@@ -10,7 +10,7 @@ import sys
 import threading
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -25,7 +25,7 @@ from feature_store.local.kafka import EmbeddedKafka, check_servers
 from feature_store.settings import REPOSITORY, Settings, StackSettings
 from feature_store.streaming.deployment import cluster_name
 from feature_store.streaming.progress import JobState, job_states
-from tests.conftest import RecordingReporter, session_port_base
+from tests.conftest import Eventually, RecordingReporter, session_port_base
 from tests.integration import exposed
 from tests.integration.streaming import application_cluster
 from tests.integration.streaming.stream_cases import Sender, activity, compare_when_settled, now_micros, prepare, source
@@ -49,7 +49,7 @@ def address(
     stack: Settings,
     tmp_path_factory: pytest.TempPathFactory,
     jars_folder: Path,
-    eventually: Callable[[Callable[[], object]], None],
+    eventually: Eventually,
 ) -> Iterator[str]:
     """Of a broker that lets in only those with a password."""
     home = tmp_path_factory.mktemp("secured")
@@ -153,9 +153,7 @@ def test_a_wrong_password_is_not_let_in(address: str) -> None:
     assert "known" not in str(failure.value)
 
 
-def test_each_job_has_a_cluster_of_its_own(
-    store: FeatureStore, clusters: Path, eventually: Callable[[Callable[[], object]], None]
-) -> None:
+def test_each_job_has_a_cluster_of_its_own(store: FeatureStore, clusters: Path, eventually: Eventually) -> None:
     streams = prepare(store, GROUP)
     assert [state.state for state in job_states(streams)] == ["MISSING", "MISSING"]
     assert [outcome.did for outcome in streams.supervise()] == ["started", "started"]

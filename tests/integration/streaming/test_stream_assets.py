@@ -10,7 +10,7 @@ import gc
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import ModuleType
@@ -32,6 +32,7 @@ from feature_store.streaming.dead_letters import read_dead_letters
 from feature_store.streaming.topics import Topics
 from sensors.alerts import FailedJobs, Watched, find_problems
 from sensors.streams import PROGRESS
+from tests.conftest import Eventually
 from tests.integration.streaming.stream_project import (
     GROUP,
     LOG,
@@ -113,9 +114,7 @@ def _forget(project: Project, name: str) -> None:
         connection.execute(sa.delete(StreamJobRow).where(StreamJobRow.name == name))
 
 
-def test_the_log_is_started_once_and_reported(
-    project: Project, eventually: Callable[[Callable[[], object]], None]
-) -> None:
+def test_the_log_is_started_once_and_reported(project: Project, eventually: Eventually) -> None:
     (outcome,) = project.streams.supervise([LOG])
     assert outcome.did == "started"
     assert project.report().run_requests == []
@@ -142,9 +141,7 @@ def test_the_log_is_started_once_and_reported(
     assert project.supervise().skip_message == f"{GROUP.id}: started", "nothing is to be done about the log"
 
 
-def test_the_group_is_started_once_and_its_past_computed_once(
-    project: Project, eventually: Callable[[Callable[[], object]], None]
-) -> None:
+def test_the_group_is_started_once_and_its_past_computed_once(project: Project, eventually: Eventually) -> None:
     """The stream takes over at the last midnight; one run computes the days from the first event's to that."""
     record = project.streams.records.read()[GROUP.id]
     cut = int(TODAY.timestamp() * 1e6)
@@ -173,9 +170,7 @@ def test_the_group_is_started_once_and_its_past_computed_once(
     eventually(lambda: project.online("ben") == 1)
 
 
-def test_progress_is_reported_when_the_watermark_advances(
-    project: Project, eventually: Callable[[Callable[[], object]], None]
-) -> None:
+def test_progress_is_reported_when_the_watermark_advances(project: Project, eventually: Eventually) -> None:
     def events_of_group() -> list[Any]:
         found = project.report().asset_events
         return [event for event in found if event.asset_key in (offline_key(GROUP), online_key(GROUP))]
@@ -204,9 +199,7 @@ def test_progress_is_reported_when_the_watermark_advances(
     assert metadata["restarts"] == 0
 
 
-def test_a_cancelled_job_is_overdue_until_its_sensor_resumes_it(
-    project: Project, eventually: Callable[[Callable[[], object]], None]
-) -> None:
+def test_a_cancelled_job_is_overdue_until_its_sensor_resumes_it(project: Project, eventually: Eventually) -> None:
     eventually(lambda: project.tick("stream_freshness").skip_message == "1 groups are fresh")
     assert project.checked().passed
     record = project.streams.records.read()[GROUP.id]
@@ -229,7 +222,7 @@ def test_a_cancelled_job_is_overdue_until_its_sensor_resumes_it(
     assert project.checked().passed
 
 
-def test_a_stopped_job_stays_stopped(project: Project, eventually: Callable[[Callable[[], object]], None]) -> None:
+def test_a_stopped_job_stays_stopped(project: Project, eventually: Eventually) -> None:
     stopped = fs("stop", GROUP.id)
     assert stopped.exit_code == 0, stopped.output
     assert f"{GROUP.id}: stopped, savepoint file:" in stopped.stdout
@@ -276,7 +269,7 @@ def test_unknown_names_are_told(project: Project) -> None:
     assert sorted(project.live()) == [GROUP.id, LOG]
 
 
-def test_dead_letters_are_sent_again(project: Project, eventually: Callable[[Callable[[], object]], None]) -> None:
+def test_dead_letters_are_sent_again(project: Project, eventually: Eventually) -> None:
     def letters() -> int:
         return read_dead_letters(project.store.catalog, "visits", "malformed").num_rows
 
@@ -296,9 +289,7 @@ def test_dead_letters_are_sent_again(project: Project, eventually: Callable[[Cal
     assert f"Dagster run {done.run_id}: 1 malformed replayed, done" in fs("dead-letters").stdout
 
 
-def test_the_reconcile_finds_the_same_rows(
-    project: Project, eventually: Callable[[Callable[[], object]], None]
-) -> None:
+def test_the_reconcile_finds_the_same_rows(project: Project, eventually: Eventually) -> None:
     """Of yesterday, which batch computed."""
     day = f"{YESTERDAY:%Y-%m-%d}"
     done = project.run("reconcile_streams", {"dagster/partition": day})
@@ -310,9 +301,7 @@ def test_the_reconcile_finds_the_same_rows(
     assert (check.check_name, check.passed) == ("consistent", True)
 
 
-def test_a_job_that_fails_again_and_again_fails_the_tick(
-    project: Project, eventually: Callable[[Callable[[], object]], None]
-) -> None:
+def test_a_job_that_fails_again_and_again_fails_the_tick(project: Project, eventually: Eventually) -> None:
     """Here because somebody dropped its table."""
     project.store.catalog.drop_table(PLAN.schema.table)
     project.send(*[("dan", datetime.now(UTC))] * 3)

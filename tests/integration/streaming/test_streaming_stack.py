@@ -25,9 +25,7 @@ from feature_store.local import stack as local_stack
 from feature_store.local.supervisor import running_supervisor
 from feature_store.settings import Settings, StackSettings
 from feature_store.stack_file import ServiceRecord, StackRecord
-from tests.conftest import PATIENCE_SECONDS
-
-Eventually = Callable[[Callable[[], object]], None]
+from tests.conftest import PATIENCE_SECONDS, Eventually
 
 SUBMIT = """\
 import json, sys

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -26,6 +26,7 @@ from feature_store.streaming.jobs import Streams, target_of
 from feature_store.streaming.progress import job_states
 from feature_store.streaming.replay import replay
 from feature_store.streaming.wanted import Wanted
+from tests.conftest import Eventually
 from tests.integration.streaming.stream_cases import (
     AVRO,
     QUIET,
@@ -106,7 +107,7 @@ def test_what_could_not_be_used_is_a_dead_letter(store: FeatureStore, streams: S
 
 
 def test_malformed_events_are_sent_again(
-    store: FeatureStore, streams: Streams, sender: Sender, eventually: Callable[[Callable[[], object]], None]
+    store: FeatureStore, streams: Streams, sender: Sender, eventually: Eventually
 ) -> None:
     before = read_dead_letters(store.catalog, CLICKS.name, "malformed").num_rows
     assert replay(streams, CLICKS.name, dry_run=True) == before
@@ -129,9 +130,7 @@ def test_a_stopped_job_goes_on_where_it_was(store: FeatureStore, streams: Stream
     assert found.is_equal, found
 
 
-def test_there_are_never_two_jobs_of_one_version(
-    store: FeatureStore, streams: Streams, eventually: Callable[[Callable[[], object]], None]
-) -> None:
+def test_there_are_never_two_jobs_of_one_version(store: FeatureStore, streams: Streams, eventually: Eventually) -> None:
     wanted, cluster = streams.wanted[LOG], streams.flink.cluster_of(LOG)
     record = streams.records.read()[wanted.name]
     ends = {number: place.end for number, place in streams.topics.offsets(CLICKS.topic).items()}  # it writes nothing
@@ -214,7 +213,7 @@ def test_the_job_before_goes_on_when_the_changed_one_does_not_come_up(
     store: FeatureStore,
     streams: Streams,
     sender: Sender,
-    eventually: Callable[[Callable[[], object]], None],
+    eventually: Eventually,
     failing: str,
 ) -> None:
     since = now_micros() - LATE
@@ -294,7 +293,7 @@ def test_batch_computes_the_same_rows(
 
 
 def test_a_group_with_another_feature_is_begun_anew(
-    store: FeatureStore, streams: Streams, sender: Sender, eventually: Callable[[Callable[[], object]], None]
+    store: FeatureStore, streams: Streams, sender: Sender, eventually: Eventually
 ) -> None:
     """Its state is of no use, whether the job runs or not: all of today is computed again, and the stream goes on."""
     more = [_views(2), _views(3)]
@@ -374,7 +373,7 @@ def _with_order_id(event: Row) -> bytes:
 
 
 def test_a_restored_job_refuses_what_it_would_have_refused(
-    store: FeatureStore, streaming_stack: Settings, eventually: Callable[[Callable[[], object]], None]
+    store: FeatureStore, streaming_stack: Settings, eventually: Eventually
 ) -> None:
     """It reads an old event before it knows the watermark, and nothing is left of the event's entity."""
     visits = source("forgotten_visits")
@@ -406,7 +405,7 @@ def test_a_restored_job_refuses_what_it_would_have_refused(
 
 
 def test_stream_and_batch_meet_at_the_cut(
-    store: FeatureStore, streams: Streams, spark: SparkSession, eventually: Callable[[Callable[[], object]], None]
+    store: FeatureStore, streams: Streams, spark: SparkSession, eventually: Eventually
 ) -> None:
     """A log of two days, in Avro: batch computes yesterday, the stream what follows, with full windows."""
     views = source("views", format="avro", avro_schema=AVRO)

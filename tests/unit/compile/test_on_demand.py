@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from feature_store import BOOL, FLOAT, INT, STRING, TIMESTAMP, OnDemand
-from feature_store.compile.on_demand import OnDemandKernel
+from feature_store.compile.on_demand import Computed, OnDemandKernel
 from feature_store.compile.reference_expressions import evaluate_or, finite_or_none
 from feature_store.dtypes import INT_MAX, INT_MIN
 from feature_store.errors import InputError
@@ -39,10 +39,14 @@ CHAIN = view_schema(
 )  # fmt: skip
 
 
-def computed(schema: ViewSchema, rows: list[Row]) -> list[Row]:
+def result_of(schema: ViewSchema, rows: list[Row]) -> Computed:
     kernel = OnDemandKernel(schema)
     columns = {name: pl.Series([row[name] for row in rows], dtype=polars_type(t)) for name, t in kernel.inputs.items()}
-    values = {name: series.to_list() for name, series in kernel.compute(columns).values.items()}
+    return kernel.compute(columns)
+
+
+def computed(schema: ViewSchema, rows: list[Row]) -> list[Row]:
+    values = {name: series.to_list() for name, series in result_of(schema, rows).values.items()}
     return [{name: column[i] for name, column in values.items()} for i in range(len(rows))]
 
 
@@ -106,10 +110,8 @@ def test_a_function_gives_a_row_the_same_value_alone(rows: list[Row]) -> None:
 
 
 def test_defaults_fill_null_and_are_counted_before() -> None:
-    kernel = OnDemandKernel(CHAIN)
     rows = [ROW, ROW | {"price": None}, ROW | {"user_value_mean_30d": 0.0, "country": None}]
-    columns = {name: pl.Series([row[name] for row in rows], dtype=polars_type(t)) for name, t in kernel.inputs.items()}
-    result = kernel.compute(columns)
+    result = result_of(CHAIN, rows)
     assert result.values["price_ratio"].to_list() == [2.0, 1.0, 1.0]
     assert result.values["verdict"].to_list() == ["home", "home", "?"]
     assert result.missing == {"price_ratio": 2, "user_time_since_last": 0, "is_home": 1, "seconds": 0, "verdict": 1,
@@ -152,9 +154,7 @@ def test_an_overflow_is_null_on_its_row_alone_and_flagged() -> None:
         )
     )
     rows = [ROW, ROW | {"user_order_count_30d": INT_MAX}, ROW]
-    kernel = OnDemandKernel(schema)
-    columns = {name: pl.Series([row[name] for row in rows], dtype=polars_type(t)) for name, t in kernel.inputs.items()}
-    result = kernel.compute(columns)
+    result = result_of(schema, rows)
     assert result.values["tenfold"].to_list() == [20, None, 20]
     assert result.values["more"].to_list() == [21, -1, 21]
     assert result.values["is_large"].to_list() == [True, None, True]
@@ -179,10 +179,7 @@ def test_an_int_of_a_function_does_not_wrap_around(counts: list[int | None]) -> 
         ),
         ("tests",),
     )
-    kernel = OnDemandKernel(schema)
-    rows = [ROW | {"user_order_count_30d": count} for count in counts]
-    columns = {name: pl.Series([row[name] for row in rows], dtype=polars_type(t)) for name, t in kernel.inputs.items()}
-    result = kernel.compute(columns)
+    result = result_of(schema, [ROW | {"user_order_count_30d": count} for count in counts])
     exact = [None if count is None else count * count for count in counts]
     lost = [square is not None and square > INT_MAX for square in exact]
     squares = [None if is_lost else square for square, is_lost in zip(exact, lost, strict=True)]
