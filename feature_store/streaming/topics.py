@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from confluent_kafka.admin import AdminClient
 
 ANSWER_SECONDS = 10.0
+LEADER_LOOK_SECONDS = 0.05
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,13 @@ class Topics:
         self.servers = str(self._options["bootstrap.servers"])
 
     def ensure(self, topic: str, partitions: int) -> None:
-        """Makes a topic if it is missing, with the cluster's own defaults for what is not said."""
+        """Makes a topic if it is missing, with the cluster's own defaults for what is not said.
+
+        Who asks for the topic after that gets an answer: Kafka says that a topic is made before its brokers lead it.
+
+        Raises:
+            NotFoundError: if Kafka does not name the topic within `ANSWER_SECONDS`.
+        """
         from confluent_kafka import KafkaError, KafkaException
         from confluent_kafka.cimpl import NewTopic  # where `admin` takes it from; that one is not typed as public
 
@@ -49,6 +57,19 @@ class Topics:
         except KafkaException as error:
             if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
                 raise self._down(error) from error
+        self._await_leaders(topic)
+
+    def _await_leaders(self, topic: str) -> None:
+        deadline = time.monotonic() + ANSWER_SECONDS
+        while True:
+            try:
+                self.offsets(topic)
+            except (NotFoundError, StackError):
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(LEADER_LOOK_SECONDS)
+            else:
+                return
 
     def offsets(self, topic: str) -> dict[int, Offsets]:
         """The offsets of every partition of a topic.

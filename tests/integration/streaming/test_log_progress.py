@@ -10,7 +10,7 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 
 from feature_store import STRING, TIMESTAMP, StreamSource
 from feature_store.compile.flink import consumer_group, log_name
-from feature_store.errors import ConflictError, StackError
+from feature_store.errors import ConflictError
 from feature_store.settings import Settings
 from feature_store.streaming.log_progress import log_watermark, require_log
 from feature_store.streaming.topics import Topics
@@ -46,19 +46,10 @@ class Log:
     def watermark(self) -> datetime:
         return log_watermark(self.topics, self.stream)
 
-    def is_led(self) -> bool:
-        """Whether Kafka answers for the partitions, which it does a moment after the topic was made."""
-        try:
-            return len(self.topics.offsets(self.stream.topic)) == 2
-        except StackError:
-            return False
-
 
 @pytest.fixture
-def log(streaming_stack: Settings, eventually: Eventually) -> Log:
-    log = Log(streaming_stack.kafka_servers)
-    eventually(log.is_led)
-    return log
+def log(streaming_stack: Settings) -> Log:
+    return Log(streaming_stack.kafka_servers)
 
 
 def test_the_watermark_is_the_time_of_the_first_message_that_is_missing(log: Log) -> None:

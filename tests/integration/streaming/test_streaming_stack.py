@@ -16,7 +16,7 @@ from pathlib import Path
 import psutil
 import pytest
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaException, Producer, TopicPartition
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka.admin import AdminClient
 
 from feature_store import stack_file
 from feature_store.errors import StackError
@@ -25,6 +25,7 @@ from feature_store.local import stack as local_stack
 from feature_store.local.supervisor import running_supervisor
 from feature_store.settings import Settings, StackSettings
 from feature_store.stack_file import ServiceRecord, StackRecord
+from feature_store.streaming.topics import Topics
 from tests.conftest import PATIENCE_SECONDS, Eventually
 
 SUBMIT = """\
@@ -93,9 +94,8 @@ class Streams:
         return is_back
 
     def create_topics(self, *names: str) -> None:
-        client = AdminClient({"bootstrap.servers": self.clients.kafka_servers})
-        for created in client.create_topics([NewTopic(name, 2, 1) for name in names]).values():
-            created.result()
+        for name in names:
+            Topics(self.clients.kafka_servers).ensure(name, 2)
 
     def produce(self, topic: str, numbers: Sequence[int], codec: str = "none") -> None:
         producer = Producer({"bootstrap.servers": self.clients.kafka_servers, "compression.codec": codec})
