@@ -106,7 +106,7 @@ def _supervisor(wanted: Sequence[Wanted]) -> dg.SensorDefinition:
         failing = [name for name, outcome in settled.items() if outcome.state in _FAILING]
         before: list[str] = json.loads(context.cursor or "[]")
         if problems or set(failing) & set(before):
-            problems += [_failing(streams, settled[name]) for name in failing]
+            problems += [streams.failure(name, settled[name].record.flink_job_id) for name in failing]
             raise problems[0] if len(problems) == 1 else _together(problems)
         said += [f"{name} is {settled[name].state}" for name in failing]
         return dg.SensorResult(
@@ -154,16 +154,6 @@ def _kept(outcome: Outcome) -> StackError:
         where=f"job {outcome.name}",
         remedy="correct the definition; or try it again: ./fs stream restart",
         code="job-kept",
-    )
-
-
-def _failing(streams: Streams, outcome: Outcome) -> StackError:
-    cluster = streams.flink.cluster_of(outcome.name)
-    return StackError(
-        f"the job fails again and again: {outcome.state}: {cluster.last_failure(outcome.record.flink_job_id)}",
-        where=f"job {outcome.name}",
-        remedy="correct the cause; Flink goes on trying",
-        code="job-failing",
     )
 
 

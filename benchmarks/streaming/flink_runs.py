@@ -25,6 +25,7 @@ from feature_store.local.flink_environment import package_of
 from feature_store.offline.tables import ensure_table
 from feature_store.plan.nodes import GroupPlan
 from feature_store.streaming.jobs import target_of
+from feature_store.streaming.offsets import write_start
 from feature_store.streaming.tables import ensure_dead_letters, ensure_log
 from feature_store.streaming.takeover import take_over
 from feature_store.streaming.wanted import Wanted
@@ -33,7 +34,7 @@ POLL_SECONDS = 0.2
 METRICS_SECONDS = 10.0
 """How old the watermark can be that Flink tells."""
 PYTHON_WINDOWS = Path(__file__).with_name("pyflink_windows.py")
-_EARLIEST = "'scan.startup.mode' = 'earliest-offset'"
+_START = "'scan.startup.mode' = 'group-offsets'"
 _NOTHING = "WITH ('connector' = 'blackhole')"
 
 
@@ -82,14 +83,15 @@ def prepare(bench: Workbench, plan: GroupPlan) -> tuple[Wanted, FlinkJob]:
     bench.topics.ensure(updates_topic(plan.schema), PARTITIONS)
     wanted = Wanted(plan.stream, plan, plan.group.commit_size)
     start = take_over(catalog, plan, bench.topics.offsets(plan.stream.topic), {})
+    write_start(bench.topics, wanted, start, has_state=False)
     return wanted, wanted.job(target_of(bench.store.settings), start)
 
 
 def bounded(job: FlinkJob) -> FlinkJob:
-    """The same job over what its topic has now, after which it ends."""
-    bound = f"{_EARLIEST}, 'scan.bounded.mode' = 'latest-offset'"
-    steps = tuple(replace(step, sql=step.sql.replace(_EARLIEST, bound)) for step in job.steps)
-    assert steps != job.steps, "the job does not read its topic from the beginning"
+    """The same job over all that its topic has now, after which it ends."""
+    whole = "'scan.startup.mode' = 'earliest-offset', 'scan.bounded.mode' = 'latest-offset'"
+    steps = tuple(replace(step, sql=step.sql.replace(_START, whole)) for step in job.steps)
+    assert steps != job.steps, "the job does not say where it begins"
     return replace(job, steps=steps)
 
 

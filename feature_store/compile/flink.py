@@ -57,6 +57,8 @@ class Start:
         after: only events of the log from this instant on (microseconds) matter to a row after the cut.
         cut: rows with a feature timestamp up to this one (microseconds) are written by batch.
         standing: whether the group's history begins at the cut.
+        skip_deleted: whether to go on at the first message that Kafka has where it has deleted the next one; else the
+            job fails there.
     """
 
     offsets: Mapping[int, int] | None = None
@@ -64,6 +66,7 @@ class Start:
     after: int | None = None
     cut: int | None = None
     standing: bool = False
+    skip_deleted: bool = False
 
 
 @dataclass(frozen=True)
@@ -121,9 +124,9 @@ def group_job(plan: GroupPlan, target: Target, start: Start) -> FlinkJob:
     return FlinkJob(name, tuple(steps), inserts)
 
 
-def log_job(stream: StreamSource, target: Target, offsets: Mapping[int, int] | None) -> FlinkJob:
+def log_job(stream: StreamSource, target: Target, start: Start) -> FlinkJob:
     """The job that keeps a source's events in its log and what cannot be read in the dead letters."""
-    name, start = log_name(stream), Start(offsets=offsets)
+    name = log_name(stream)
     steps = [*_functions(target), _catalog(target), _kafka(stream, target, name, start)]
     steps += [_parsed(stream), _events(stream)]
     columns = [sink_sql(quote(column), dtype) for column, dtype in stream.schema.items()]
@@ -173,18 +176,19 @@ def _connection(target: Target) -> dict[str, str]:
 
 
 def _kafka(stream: StreamSource, target: Target, job: str, start: Start) -> Step:
+    """The source's messages from the offsets of the job's consumer group on (see `streaming.offsets`).
+
+    Flink's other ways to say where to begin make its readers skip what Kafka has deleted, and say nothing.
+    """
     options = {
         "connector": "kafka",
         "topic": stream.topic,
         **_connection(target),
         "properties.group.id": consumer_group(job),
+        "scan.startup.mode": "group-offsets",
+        "properties.auto.offset.reset": "earliest" if start.skip_deleted else "none",
         "format": "raw",
     }
-    if start.offsets:
-        first = ";".join(f"partition:{number},offset:{offset}" for number, offset in sorted(start.offsets.items()))
-        options |= {"scan.startup.mode": "specific-offsets", "scan.startup.specific-offsets": first}
-    else:
-        options["scan.startup.mode"] = "earliest-offset"
     return Step(
         "CREATE TEMPORARY TABLE messages (\n"
         "  payload BYTES,\n"

@@ -170,9 +170,9 @@ STREAM_JOBS = (
     ),
     Explanation(
         "topic-gap",
-        "Kafka has deleted messages that a stopped job has not read",
-        "The job was down for longer than the topic keeps its messages. Without them the event log, or the windows of "
-        "a group, would be wrong, and nothing would say so.",
+        "Kafka does not have the messages that a job has to read next",
+        "The job was down, or behind, for longer than the topic keeps its messages, or the topic was made anew. "
+        "Without them the event log, or the windows of a group, would be wrong, and nothing would say so.",
         "Raise the retention of the topic. To go on without them: ./fs stream start user_activity@1 --accept-gap. What "
         "the event log has of them is in the rows after the next reconcile.",
     ),

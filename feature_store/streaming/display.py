@@ -7,6 +7,8 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from feature_store.streaming.offsets import message_gap
+
 if TYPE_CHECKING:
     from rich.table import Table
 
@@ -21,7 +23,9 @@ def explained(streams: Streams, state: JobState) -> JobState:
     if state.progress is None:
         note = "ended" if state.starts else "not started yet"
         return replace(state, note=f"{note}; Dagster's sensor starts it, and so does ./fs stream start")
-    return replace(state, note=streams.flink.cluster_of(state.name).last_failure(state.progress.job_id))
+    gap = message_gap(streams.topics, streams.wanted[state.name])
+    failure = streams.flink.cluster_of(state.name).last_failure(state.progress.job_id)
+    return replace(state, note=gap.message if gap is not None else failure)
 
 
 def status_table(states: Sequence[JobState]) -> Table:

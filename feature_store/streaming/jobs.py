@@ -18,7 +18,7 @@ from pyarrow import fs
 from pyiceberg.catalog import Catalog
 
 from feature_store.compile.flink import FlinkJob, Start, Step, Target, consumer_group, log_name, updates_topic
-from feature_store.errors import ConflictError, NotFoundError, StackError
+from feature_store.errors import FeatureStoreError, NotFoundError, StackError
 from feature_store.kafka_address import KafkaAddress
 from feature_store.offline.tables import ensure_table
 from feature_store.plan.nodes import GroupPlan
@@ -28,6 +28,7 @@ from feature_store.secret_files import KAFKA_FILE
 from feature_store.settings import Settings
 from feature_store.streaming.cluster import JobHealth, RunningJob
 from feature_store.streaming.deployment import deployment
+from feature_store.streaming.offsets import message_gap, write_start
 from feature_store.streaming.tables import ensure_dead_letters, ensure_log
 from feature_store.streaming.takeover import take_over
 from feature_store.streaming.topics import Topics
@@ -107,6 +108,18 @@ class Streams:
                     outcomes.append(self._supervise(wanted, record, self.flink.jobs([wanted.name]), accept_gap))
         return outcomes
 
+    def failure(self, name: str, flink_job_id: str) -> FeatureStoreError:
+        """Why a job fails again and again."""
+        gap = message_gap(self.topics, self.wanted[name])
+        if gap is not None:
+            return gap
+        return StackError(
+            f"the job fails again and again: {self.flink.cluster_of(name).last_failure(flink_job_id)}",
+            where=f"job {name}",
+            remedy="correct the cause; Flink goes on trying",
+            code="job-failing",
+        )
+
     def stop(self, name: str) -> StreamJob | None:
         """Stops a job with a savepoint; it stays stopped until `start`. None if it was never started."""
         record = self.records.read().get(name)
@@ -137,7 +150,11 @@ class Streams:
                 return Outcome(wanted.name, "stopped", record)
             return Outcome(wanted.name, "is stopped", record)
         if record is None:
-            return Outcome(wanted.name, "started", self._submit(wanted, self._first_start(wanted, accept_gap)))
+            begin = self._first_start(wanted, accept_gap)
+            return Outcome(wanted.name, "started", self._submit(wanted, begin, accept_gap))
+        if alive is not None and accept_gap and self._stands_at_gap(wanted, record):
+            self.flink.cluster_of(wanted.name).cancel(alive.id)
+            alive = None
         if record.previous:
             unsettled = self._watch(wanted, record, alive, accept_gap)
             if unsettled is not None:
@@ -159,22 +176,19 @@ class Streams:
         self.flink.release(wanted.name)
         path = newest_state(self.settings.flink_state, record.flink_job_id) or record.state_path
         if record.is_instead_of(wanted.fingerprint):
-            return Outcome(wanted.name, "kept", self._launch(replace(record, state_path=path)))
-        submitted = self._submit(wanted, _start(record), replace(record, state_path=path))
+            return Outcome(wanted.name, "kept", self._launch(wanted, replace(record, state_path=path)))
+        submitted = self._submit(wanted, _start(record), accept_gap, replace(record, state_path=path))
         return Outcome(wanted.name, "resumed" if record.starts else "started", submitted)
 
     def _refuse_gap(self, wanted: Wanted, accepted: bool) -> None:
-        """Flink would go on at the first message that Kafka still has, and say nothing."""
-        topic, kept = wanted.stream.topic, self.topics.offsets(wanted.stream.topic)
-        read = self.topics.committed(consumer_group(wanted.name), topic, list(kept))
-        gaps = [f"partition {n}: {at} to {kept[n].first - 1}" for n, at in sorted(read.items()) if at < kept[n].first]
-        if gaps and not accepted:
-            raise ConflictError(
-                f"Kafka has deleted messages of {topic!r} that the job has not read: {'; '.join(gaps)}",
-                where=f"job {wanted.name}",
-                remedy="raise the retention of the topic; to go on without them: ./fs stream start JOB --accept-gap",
-                code="topic-gap",
-            )
+        gap = None if accepted else message_gap(self.topics, wanted)
+        if gap is not None:
+            raise gap
+
+    def _stands_at_gap(self, wanted: Wanted, record: StreamJob) -> bool:
+        """Whether a job does not get on, as Kafka may forget the place where a job was."""
+        health = self._health(record)
+        return message_gap(self.topics, wanted) is not None or (health is not None and health.stage == "failing")
 
     def _replace(self, wanted: Wanted, record: StreamJob, alive: RunningJob | None, accept_gap: bool) -> Outcome:
         """Puts a changed job in the place of one that is not touched before Flink has translated the new one."""
@@ -185,11 +199,13 @@ class Streams:
             self.flink.check(wanted.job(target_of(self.settings), start), wanted.config(self.settings.flink_state))
             path = self._halt(alive)
         else:
+            if not is_new:
+                self._refuse_gap(wanted, accept_gap)
             self.flink.release(wanted.name)
             path = newest_state(self.settings.flink_state, record.flink_job_id) or record.state_path
         record = self.records.note(record, state_path=path, refused="", message="")
         try:
-            submitted = self._submit(wanted, start, None if is_new else record, record)
+            submitted = self._submit(wanted, start, accept_gap, None if is_new else record, record)
         except StackError as error:
             replacing = self.records.read()[wanted.name]
             if not replacing.previous or not self._answers(wanted.name):
@@ -221,7 +237,7 @@ class Streams:
         before = {name: value for name, value in record.previous.items() if name != "replaced_at"}
         message = f"the changed job does not come up, the one before goes on: {cause}"
         old = StreamJob(**{**before, "refused": record.fingerprint, "message": message})
-        return Outcome(record.name, "kept", self._launch(old))
+        return Outcome(record.name, "kept", self._launch(self.wanted[record.name], old))
 
     def _health(self, record: StreamJob) -> JobHealth | None:
         """None of a job that Flink does not know: it was killed, or its cluster is not there yet."""
@@ -260,20 +276,27 @@ class Streams:
         return take_over(self.catalog, wanted.plan, kept, read_by_log, accept_gap)
 
     def _submit(
-        self, wanted: Wanted, start: Start, resumed: StreamJob | None = None, replaced: StreamJob | None = None
+        self,
+        wanted: Wanted,
+        start: Start,
+        accept_gap: bool,
+        resumed: StreamJob | None = None,
+        replaced: StreamJob | None = None,
     ) -> StreamJob:
         """Records a job and starts it; what it writes to is made first.
 
         Args:
+            accept_gap: whether it may skip, until it is started again, what Kafka has deleted.
             resumed: whose state it goes on from.
             replaced: what goes on if it does not come up.
         """
         self._prepare(wanted)
-        job = wanted.job(target_of(self.settings), start)
+        job = wanted.job(target_of(self.settings), replace(start, skip_deleted=accept_gap))
         previous = dict(resumed.previous) if resumed is not None else {}
         if replaced is not None and replaced.starts:
             previous = {**asdict(replaced), "replaced_at": time.time()}
         return self._launch(
+            wanted,
             StreamJob(
                 name=wanted.name,
                 desired="running",
@@ -284,15 +307,16 @@ class Streams:
                 starts=resumed.starts if resumed is not None else 0,
                 texts={**asdict(job), "config": wanted.config(self.settings.flink_state)},
                 previous=previous,
-            )
+            ),
         )
 
-    def _launch(self, job: StreamJob) -> StreamJob:
+    def _launch(self, wanted: Wanted, job: StreamJob) -> StreamJob:
         """Records a job and has Flink start it with the texts of the record.
 
         The record is there before the job, with the id that the job will have: whoever looks after a crash in between
         finds the job, or its checkpoints, and starts no second one. `starts` counts when Flink has taken it.
         """
+        write_start(self.topics, wanted, _start(job), has_state=bool(job.state_path))
         record = self.records.write(replace(job, flink_job_id=secrets.token_hex(16)))
         steps = tuple(Step(**step) for step in record.texts["steps"])
         config = {**record.texts["config"], _JOB_ID: record.flink_job_id}

@@ -102,6 +102,15 @@ class Topics:
             wanted = [TopicPartition(topic, number) for number in partitions]
             return _known(consumer.committed(wanted, timeout=ANSWER_SECONDS))
 
+    def commit(self, consumer_group: str, topic: str, offsets: Mapping[int, int]) -> None:
+        """Says how far a consumer group has come; nobody of that group may be reading."""
+        from confluent_kafka import TopicPartition
+
+        places = [TopicPartition(topic, number, offset) for number, offset in offsets.items()]
+        with self._consumer(consumer_group) as consumer:
+            if places:
+                consumer.commit(offsets=places, asynchronous=False)
+
     def times(self, topic: str, offsets: Mapping[int, int]) -> dict[int, datetime]:
         """Of some partitions when Kafka took the first message at an offset or after it; without those with none."""
         from confluent_kafka import KafkaError, KafkaException, TopicPartition

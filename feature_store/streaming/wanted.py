@@ -57,7 +57,7 @@ class Wanted:
         """The job's texts."""
         if self.plan is not None:
             return group_job(self.plan, target, start)
-        return log_job(self.stream, target, start.offsets)
+        return log_job(self.stream, target, start)
 
     def config(self, state: str) -> dict[str, str]:
         """Flink's settings for the job; its checkpoints and savepoints lie below `state`, a URL."""

@@ -13,7 +13,7 @@ import pytest
 
 from feature_store import FLOAT, INT, STRING, Entity, Feature, StreamSource, agg, session
 from feature_store.client import FeatureStore
-from feature_store.compile.flink import FlinkJob, Start, Target
+from feature_store.compile.flink import FlinkJob, Start, Target, consumer_group
 from feature_store.dtypes import from_micros
 from feature_store.duration import DAY, SECOND
 from feature_store.errors import ConflictError, StackError
@@ -133,9 +133,10 @@ def test_a_stopped_job_goes_on_where_it_was(store: FeatureStore, streams: Stream
 def test_there_are_never_two_jobs_of_one_version(store: FeatureStore, streams: Streams, eventually: Eventually) -> None:
     wanted, cluster = streams.wanted[LOG], streams.flink.cluster_of(LOG)
     record = streams.records.read()[wanted.name]
-    ends = {number: place.end for number, place in streams.topics.offsets(CLICKS.topic).items()}  # it writes nothing
-    second = streams.flink.submit(
-        wanted.job(target_of(streams.settings), Start(ends)), wanted.config(streams.settings.flink_state)
+    ends = {number: place.end for number, place in streams.topics.offsets(CLICKS.topic).items()}
+    eventually(lambda: streams.topics.committed(consumer_group(LOG), CLICKS.topic, list(ends)) == ends)
+    second = streams.flink.submit(  # from where the first is: it writes nothing
+        wanted.job(target_of(streams.settings), Start()), wanted.config(streams.settings.flink_state)
     )
     streams.supervise([wanted.name])
     eventually(lambda: second not in [job.id for job in cluster.jobs()])

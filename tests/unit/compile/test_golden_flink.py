@@ -21,7 +21,7 @@ START = Start({0: 17, 1: 4}, snapshot=42, after=1_000_000, cut=86_400_000_000)
 
 def _log() -> FlinkJob:
     assert PLAN.stream is not None
-    return log_job(PLAN.stream, TARGET, None)
+    return log_job(PLAN.stream, TARGET, Start())
 
 
 CASES: dict[str, Callable[[], FlinkJob]] = {
