@@ -27,7 +27,7 @@ def bare_path(tmp_path: Path) -> Path:
 def launch(path: Path, home: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
     environment = {"PATH": str(path), "FS_HOME": str(home), **variables}
     command = ["bash", str(REPOSITORY / "fs"), *arguments]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
+    return subprocess.run(command, env=environment, capture_output=True, text=True)
 
 
 def program(path: Path, text: str) -> None:

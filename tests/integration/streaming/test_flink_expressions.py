@@ -19,7 +19,6 @@ from feature_store.plan.expression_nodes import Expression, finite
 from feature_store.plan.expressions import parse_expression
 from feature_store.plan.overflow import null_on_overflow, overflow_of
 from feature_store.settings import Settings
-from tests.conftest import PATIENCE_SECONDS
 from tests.integration.compared import COMPARED
 from tests.unit.compile.test_polars_expressions import INT_MAX, INT_MIN, ROWS, SCHEMA, texts
 
@@ -153,7 +152,6 @@ def _run(stack: Settings, path: Path, rows: list[dict[str, Any]], queries: list[
         text=True,
         capture_output=True,
         env=environment,
-        timeout=PATIENCE_SECONDS,
         check=False,
     )
     assert done.returncode == 0, done.stderr[-6000:]
