@@ -7,7 +7,9 @@ takes it off the list. The cursor is read before the rows: what comes in between
 next run.
 
 The event log of a stream is such a source, and the reconcile such a run. Partitions that the stream wrote and no run
-has computed yet are noted, too: a reconcile that failed is as good as none.
+has computed yet are noted, too: a reconcile that failed is as good as none. So are partitions that the stream wrote
+again after their reconcile, as a job does that was days behind, or that went on from an old state: its rows are newer
+than the reconciled ones and lack what came too late for it. For that the group's own table is looked at as a source is.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ from pyiceberg.table import Table
 from feature_store.compile.span import Span
 from feature_store.dsl.source import BatchSource
 from feature_store.offline.arrivals.arrivals import Arrivals, Cursor
+from feature_store.offline.maintenance import FLINK_JOB
 from feature_store.offline.snapshots import EMPTY, arrived_by, source_tables, time_bounds
 from feature_store.offline.tables import FIRST_TIMESTAMP
 from feature_store.plan.nodes import GroupPlan, WindowedRows
@@ -35,6 +38,9 @@ LAST_TIMESTAMP = "feature-store.last-timestamp"
 """Table property: the greatest feature timestamp (microseconds) that was ever computed."""
 LATE = "feature-store.late"
 """Table property: the spans that late rows have touched (JSON, microseconds)."""
+
+_STREAMED = "rows of the stream"
+"""In the place of a source's location: the group's own table, of which only the commits of its stream count."""
 
 Bounds = tuple[int, int]
 """Feature timestamps with `after < T <= until` (microseconds), whole partitions."""
@@ -51,7 +57,8 @@ class Reading:
         seen: by location of a source, up to where this run has looked; if it is not the newest, only at snapshots.
         late: the spans before the run's own that rows between the two touch; None if the run is not the newest, so that
             the cursor stays.
-        unknown: the sources of which nobody can tell, as their cursor has no meaning any more, or as they have moved.
+        unknown: the sources of which nobody can tell, as their cursor has no meaning any more, or as they have moved;
+            the group itself if nobody can tell what its stream has written.
     """
 
     snapshots: Mapping[str, int]
@@ -81,6 +88,8 @@ def read_sources(
         located = {
             source.location: snapshots.get(source.name, EMPTY) for source in plan.sources if source.name in tables
         }
+        if plan.stream is not None:
+            located[_STREAMED] = _newest(table)
         return Reading(snapshots, cursor, located, None)
     seen: dict[str, Cursor] = {}
     late = list(_skipped(table, plan, span.after))
@@ -99,6 +108,13 @@ def read_sources(
             late += _touched(plan, begin, span.after, arrivals.times)
         if cursor is not None and (since is None or not arrivals.complete):
             unknown.append(source.name)
+    if plan.stream is not None:
+        since = cursor.get(_STREAMED) if cursor is not None else None
+        written = arrived_by(table, table.current_snapshot(), FEATURE_TIMESTAMP, since, span.after + 1, FLINK_JOB)
+        seen[_STREAMED] = written.cursor
+        late += _partitions(plan, written.times)
+        if since is not None and not written.complete:
+            unknown.append(plan.group.id)
     return Reading(snapshots, cursor, seen, tuple(_merged(late)), tuple(unknown))
 
 
@@ -164,6 +180,18 @@ def _touched(plan: GroupPlan, begin: int, end: int, times: NDArray[np.int64]) ->
     counts = entered <= left
     starts, ends = (entered[counts] - 1) // size * size, -(-left[counts] // size) * size
     return _merged(zip(starts.tolist(), ends.tolist(), strict=True))
+
+
+def _partitions(plan: GroupPlan, stretches: NDArray[np.int64]) -> Iterator[Bounds]:
+    """The partitions of the feature timestamps in some stretches of time: pairs of a first and a last one."""
+    size = plan.group.partition_size
+    starts, ends = (stretches[:, 0] - 1) // size * size, -(-stretches[:, 1] // size) * size
+    return _merged(zip(starts.tolist(), ends.tolist(), strict=True))
+
+
+def _newest(table: Table) -> int:
+    snapshot = table.current_snapshot()
+    return EMPTY if snapshot is None else snapshot.snapshot_id
 
 
 def _enters(times: NDArray[np.int64], slide: int) -> NDArray[np.int64]:

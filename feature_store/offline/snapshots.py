@@ -39,7 +39,9 @@ def source_tables(
         yield source.name, (table, table.current_snapshot())
 
 
-def arrived_by(table: Table, now: Snapshot | None, column: str, since: Cursor | None, before: int) -> Arrivals:
+def arrived_by(
+    table: Table, now: Snapshot | None, column: str, since: Cursor | None, before: int, commits_of: str = ""
+) -> Arrivals:
     """The event times of rows that came into a table, or went, between the snapshot of a cursor and another one.
 
     In a group's table, corrections and retractions are rows that came.
@@ -48,18 +50,22 @@ def arrived_by(table: Table, now: Snapshot | None, column: str, since: Cursor | 
 
     Args:
         before: only event times before this instant (microseconds) are wanted.
+        commits_of: only snapshots whose summary has this entry count; all unless given.
     """
     cursor = EMPTY if now is None else now.snapshot_id
-    files = changed_files(table, now, since) if isinstance(since, int) else None
+    files = changed_files(table, now, since, commits_of) if isinstance(since, int) else None
     if files is None:
         return Arrivals(cursor, NO_TIMES, complete=False)
     return Arrivals(cursor, instants(_times(table, column, files, before)))
 
 
-def changed_files(table: Table, now: Snapshot | None, since: int) -> list[DataFile] | None:
+def changed_files(table: Table, now: Snapshot | None, since: int, commits_of: str = "") -> list[DataFile] | None:
     """The files that snapshots after one (EMPTY: from the first on) and up to another have added or removed.
 
     None if the first is gone, or rows were deleted by delete files.
+
+    Args:
+        commits_of: only snapshots whose summary has this entry count; all unless given.
     """
     files: list[DataFile] = []
     snapshot: Snapshot | None = None
@@ -68,6 +74,8 @@ def changed_files(table: Table, now: Snapshot | None, since: int) -> list[DataFi
             return files
         if snapshot.summary is not None and snapshot.summary.operation == Operation.REPLACE:
             continue  # it changed no row
+        if commits_of and (snapshot.summary is None or commits_of not in snapshot.summary):
+            continue
         for manifest in snapshot.manifests(table.io):
             if manifest.added_snapshot_id != snapshot.snapshot_id:
                 continue

@@ -42,6 +42,7 @@ from feature_store.errors import ConflictError, QualityError
 from feature_store.offline.audit import Evidence
 from feature_store.offline.history import Consistency
 from feature_store.offline.late import LAST_TIMESTAMP, unreconciled_spans
+from feature_store.offline.maintenance import FLINK_JOB
 from feature_store.offline.reconcile import reconcile_span, settled_at
 from feature_store.offline.tables import FIRST_TIMESTAMP, arrow_schema, ensure_table
 from feature_store.plan.build import build_plan
@@ -120,7 +121,8 @@ class Clicks:
         if rows:
             given = [{**row, "created_timestamp": created} for row in rows]
             table = pa.Table.from_pylist(given, schema=arrow_schema(self.plan.schema))
-            ensure_table(self.store.catalog, self.plan.schema).append(table)
+            stored = ensure_table(self.store.catalog, self.plan.schema)
+            stored.append(table, snapshot_properties={FLINK_JOB: "7bf0"})
 
     def reconcile(self, first: int, last: int | None = None, **more: Any) -> Consistency:
         spark = more.pop("spark", self.spark)
@@ -379,6 +381,22 @@ def test_a_day_whose_reconcile_failed_or_was_missed_is_not_forgotten(clicks: Cli
     assert unreconciled(clicks, 4) == [(2, 3)]
     clicks.reconcile(2)
     assert unreconciled(clicks, 4) == []
+
+
+def test_a_stream_that_was_days_behind_does_not_undo_a_reconcile(clicks: Clicks) -> None:
+    """Its rows are newer than the reconciled ones; the run of the next day finds that they came."""
+    clicks.reconcile(0)
+    clicks.reconcile(1)
+    stale = clicks.right(0, 0)["u1", DAY0 + timedelta(hours=3)] | {"user_count_6h": 1}
+    clicks.write([stale], created=datetime.now(UTC))
+    assert clicks.newest()["u1", stale["feature_timestamp"]]["user_count_6h"] == 1
+    clicks.reconcile(2)
+    assert unreconciled(clicks, 3) == [(0, 1)]
+    clicks.reconcile(0)
+    assert unreconciled(clicks, 3) == []
+    assert_right(clicks, clicks.right(0, 2))
+    clicks.reconcile(3)
+    assert unreconciled(clicks, 4) == [], "the rows of runs are not those of the stream"
 
 
 def test_the_sensor_asks_until_a_reconcile_has_succeeded_without_haste(clicks: Clicks) -> None:

@@ -5,14 +5,22 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from pyiceberg.catalog import Catalog
+from redis import Redis
 
 from tests.integration.conftest import catalog, harness, redis, spark
 from tests.simulation.batch_life import STEPS
+from tests.simulation.group_store import Services
 
 __all__ = ["catalog", "harness", "redis", "spark"]
 
 SECONDS_OF_A_SEQUENCE = 30
 """It takes a tenth of that on a machine without other work."""
+
+
+@pytest.fixture
+def services(catalog: Catalog, redis: Redis, tmp_path: Path) -> Services:
+    return Services(catalog, redis, tmp_path)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -6,14 +6,11 @@
 from __future__ import annotations
 
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import pytest
 from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis.stateful import RuleBasedStateMachine, run_state_machine_as_test
-from pyiceberg.catalog import Catalog
-from redis import Redis
 
 from feature_store.settings import Settings
 from tests.integration.kernel_harness import KernelHarness
@@ -35,11 +32,6 @@ class Simulate(Protocol):
     """Runs sequences of a life, at least one."""
 
     def __call__(self, life: type[RuleBasedStateMachine], count: int, steps: int = STEPS_OF_A_SEQUENCE) -> None: ...
-
-
-@pytest.fixture
-def services(catalog: Catalog, redis: Redis, tmp_path: Path) -> Services:
-    return Services(catalog, redis, tmp_path)
 
 
 @pytest.fixture
