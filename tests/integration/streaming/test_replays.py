@@ -32,6 +32,7 @@ from feature_store.streaming.replay import REPLAY_OF, replay
 from feature_store.streaming.tables import DEAD_LETTER_SCHEMA, ensure_dead_letters, ensure_log
 from feature_store.streaming.takeover import take_over
 from feature_store.streaming.topics import Offsets
+from tests.conftest import Eventually
 from tests.integration.streaming.stream_cases import activity, prepare, source
 
 CLICKS = source(f"replayed_{secrets.token_hex(3)}", dead_letter_rate=0.25)
@@ -133,8 +134,19 @@ def replay_and_die(home: str, name: str, reason: str, step: int) -> None:
 
 
 @pytest.mark.parametrize("step", [14, 19, 23, 27])
-def test_a_replay_whose_process_is_killed_sends_each_letter_once(streams: Streams, step: int) -> None:
+def test_a_replay_whose_process_is_killed_sends_each_letter_once(
+    streams: Streams, step: int, eventually: Eventually
+) -> None:
     """Before the first message, between two, before they are flushed, and before the end is recorded."""
+
+    def goes_on() -> bool:
+        """Not before Postgres has noticed that the process is gone, and with it who held the lock."""
+        try:
+            replay(streams, CLICKS.name, reason=reason, by="bob")
+        except ConflictError:
+            return False
+        return True
+
     reason, before = f"process {step}", sent_again(streams)
     letters = [
         {"reason": reason, "kafka_partition": i, "kafka_offset": 1000 + step, "payload": f"{reason}/{i}".encode()}
@@ -148,7 +160,7 @@ def test_a_replay_whose_process_is_killed_sends_each_letter_once(streams: Stream
         check=False,
     )
     assert child.returncode == -signal.SIGKILL
-    replay(streams, CLICKS.name, reason=reason, by="bob")
+    eventually(goes_on)
     assert replay(streams, CLICKS.name, reason=reason) == 0
     assert sent_again(streams) - before == Counter(f"{reason}/{i}".encode() for i in range(2))
 
