@@ -18,6 +18,7 @@ from pyiceberg.table.snapshots import Snapshot, ancestors_of
 
 from feature_store.compile.spark_expressions import literal, quote
 from feature_store.offline.catalog import CATALOG
+from feature_store.offline.snapshots import summary_entry
 
 if TYPE_CHECKING:
     from pyspark.sql import Row, SparkSession
@@ -144,9 +145,9 @@ def last_flink_commits(table: Table, jobs: Collection[str] | None) -> list[Snaps
     """
     newest: dict[tuple[str, str | None], Snapshot] = {}
     for snapshot in _line(table):
-        summary = snapshot.summary
-        if summary is not None and FLINK_JOB in summary:
-            newest.setdefault((str(summary[FLINK_JOB]), summary.get(FLINK_OPERATOR)), snapshot)
+        job = summary_entry(snapshot, FLINK_JOB)
+        if job is not None:
+            newest.setdefault((job, summary_entry(snapshot, FLINK_OPERATOR)), snapshot)
     if jobs is None or set(jobs) - {job for job, _ in newest}:
         return list(newest.values())
     return [snapshot for (job, _), snapshot in newest.items() if job in jobs]

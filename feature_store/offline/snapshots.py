@@ -74,7 +74,7 @@ def changed_files(table: Table, now: Snapshot | None, since: int, commits_of: st
             return files
         if snapshot.summary is not None and snapshot.summary.operation == Operation.REPLACE:
             continue  # it changed no row
-        if commits_of and (snapshot.summary is None or commits_of not in snapshot.summary):
+        if commits_of and summary_entry(snapshot, commits_of) is None:
             continue
         for manifest in snapshot.manifests(table.io):
             if manifest.added_snapshot_id != snapshot.snapshot_id:
@@ -84,6 +84,11 @@ def changed_files(table: Table, now: Snapshot | None, since: int, commits_of: st
             files += _changed_files(table, manifest)
     from_the_first = snapshot is None or snapshot.parent_snapshot_id is None
     return files if since == EMPTY and from_the_first else None
+
+
+def summary_entry(snapshot: Snapshot, name: str) -> str | None:
+    """What the summary of a snapshot says under a name; `in` says of every name that it is there."""
+    return None if snapshot.summary is None else snapshot.summary.get(name)
 
 
 def time_bounds(table: Table, file: DataFile, column: str) -> tuple[int, int] | None:

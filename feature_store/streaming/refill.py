@@ -9,6 +9,7 @@ from pyiceberg.table import Table
 
 from feature_store.duration import MINUTE
 from feature_store.offline.maintenance import FLINK_JOB
+from feature_store.offline.snapshots import summary_entry
 from feature_store.online.materialize import materialize
 from feature_store.plan.schema import GroupSchema
 from feature_store.settings import DEFAULT_MATERIALIZE_ROWS
@@ -48,5 +49,5 @@ def refill(
 
 def _last_commit(table: Table) -> int | None:
     """When (microseconds) the stream made its newest snapshot; batch makes some, too."""
-    times = [s.timestamp_ms for s in table.snapshots() if s.summary is not None and FLINK_JOB in s.summary]
+    times = [s.timestamp_ms for s in table.snapshots() if summary_entry(s, FLINK_JOB) is not None]
     return max(times) * 1000 if times else None
