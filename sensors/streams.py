@@ -106,7 +106,7 @@ def _supervisor(wanted: Sequence[Wanted]) -> dg.SensorDefinition:
         failing = [name for name, outcome in settled.items() if outcome.state in _FAILING]
         before: list[str] = json.loads(context.cursor or "[]")
         if problems or set(failing) & set(before):
-            problems += [streams.failure(name, settled[name].record.flink_job_id) for name in failing]
+            problems += [streams.failure(settled[name]) for name in failing]
             raise problems[0] if len(problems) == 1 else _together(problems)
         said += [f"{name} is {settled[name].state}" for name in failing]
         return dg.SensorResult(

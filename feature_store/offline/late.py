@@ -26,8 +26,7 @@ from pyiceberg.table import Table
 from feature_store.compile.span import Span
 from feature_store.dsl.source import BatchSource
 from feature_store.offline.arrivals.arrivals import Arrivals, Cursor
-from feature_store.offline.maintenance import FLINK_JOB
-from feature_store.offline.snapshots import EMPTY, arrived_by, source_tables, time_bounds
+from feature_store.offline.snapshots import EMPTY, FLINK_JOB, arrived_by, cursor_of, source_tables, time_bounds
 from feature_store.offline.tables import FIRST_TIMESTAMP
 from feature_store.plan.nodes import GroupPlan, WindowedRows
 from feature_store.plan.schema import FEATURE_TIMESTAMP
@@ -89,7 +88,7 @@ def read_sources(
             source.location: snapshots.get(source.name, EMPTY) for source in plan.sources if source.name in tables
         }
         if plan.stream is not None:
-            located[_STREAMED] = _newest(table)
+            located[_STREAMED] = cursor_of(table.current_snapshot())
         return Reading(snapshots, cursor, located, None)
     seen: dict[str, Cursor] = {}
     late = list(_skipped(table, plan, span.after))
@@ -112,7 +111,7 @@ def read_sources(
         since = cursor.get(_STREAMED) if cursor is not None else None
         written = arrived_by(table, table.current_snapshot(), FEATURE_TIMESTAMP, since, span.after + 1, FLINK_JOB)
         seen[_STREAMED] = written.cursor
-        late += _partitions(plan, written.times)
+        late += _partitions(plan.group.partition_size, written.times[:, 0], written.times[:, 1])
         if since is not None and not written.complete:
             unknown.append(plan.group.id)
     return Reading(snapshots, cursor, seen, tuple(_merged(late)), tuple(unknown))
@@ -172,26 +171,19 @@ def _touched(plan: GroupPlan, begin: int, end: int, times: NDArray[np.int64]) ->
     Args:
         times: pairs of a first and a last event time.
     """
-    size, slide = plan.group.partition_size, plan.slide
+    slide = plan.slide
     entered, last = _enters(times[:, 0], slide), _enters(np.minimum(times[:, 1], end), slide)
     longest = _reach(plan)
     left = np.full_like(last, end) if longest is None else np.minimum(last + longest, end)
     entered = np.maximum(entered, begin)
     counts = entered <= left
-    starts, ends = (entered[counts] - 1) // size * size, -(-left[counts] // size) * size
+    return _partitions(plan.group.partition_size, entered[counts], left[counts])
+
+
+def _partitions(size: int, firsts: NDArray[np.int64], lasts: NDArray[np.int64]) -> Iterator[Bounds]:
+    """The partitions of the feature timestamps from each first one to its last one."""
+    starts, ends = (firsts - 1) // size * size, -(-lasts // size) * size
     return _merged(zip(starts.tolist(), ends.tolist(), strict=True))
-
-
-def _partitions(plan: GroupPlan, stretches: NDArray[np.int64]) -> Iterator[Bounds]:
-    """The partitions of the feature timestamps in some stretches of time: pairs of a first and a last one."""
-    size = plan.group.partition_size
-    starts, ends = (stretches[:, 0] - 1) // size * size, -(-stretches[:, 1] // size) * size
-    return _merged(zip(starts.tolist(), ends.tolist(), strict=True))
-
-
-def _newest(table: Table) -> int:
-    snapshot = table.current_snapshot()
-    return EMPTY if snapshot is None else snapshot.snapshot_id
 
 
 def _enters(times: NDArray[np.int64], slide: int) -> NDArray[np.int64]:

@@ -18,13 +18,11 @@ from pyiceberg.table.snapshots import Snapshot, ancestors_of
 
 from feature_store.compile.spark_expressions import literal, quote
 from feature_store.offline.catalog import CATALOG
-from feature_store.offline.snapshots import summary_entry
+from feature_store.offline.snapshots import FLINK_JOB, FLINK_OPERATOR, summary_entry
 
 if TYPE_CHECKING:
     from pyspark.sql import Row, SparkSession
 
-FLINK_JOB, FLINK_OPERATOR = "flink.job-id", "flink.operator-id"
-"""Keys of the summary of a snapshot that Flink made."""
 _LONG_AGO = "1970-01-01 00:00:00"
 _CHECKPOINT = timedelta(hours=1)
 """Longer than a Flink checkpoint takes: its files are at most this much older than the commit before it."""

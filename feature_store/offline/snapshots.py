@@ -21,6 +21,8 @@ from pyiceberg.types import TimestampType, TimestamptzType
 from feature_store.dsl.source import BatchSource
 from feature_store.offline.arrivals.arrivals import NO_TIMES, Arrivals, Cursor, instants
 
+FLINK_JOB, FLINK_OPERATOR = "flink.job-id", "flink.operator-id"
+"""Keys of the summary of a snapshot that Flink made."""
 EMPTY = 0
 """The cursor of a table that nothing was written to: no snapshot has this id."""
 
@@ -52,7 +54,7 @@ def arrived_by(
         before: only event times before this instant (microseconds) are wanted.
         commits_of: only snapshots whose summary has this entry count; all unless given.
     """
-    cursor = EMPTY if now is None else now.snapshot_id
+    cursor = cursor_of(now)
     files = changed_files(table, now, since, commits_of) if isinstance(since, int) else None
     if files is None:
         return Arrivals(cursor, NO_TIMES, complete=False)
@@ -84,6 +86,11 @@ def changed_files(table: Table, now: Snapshot | None, since: int, commits_of: st
             files += _changed_files(table, manifest)
     from_the_first = snapshot is None or snapshot.parent_snapshot_id is None
     return files if since == EMPTY and from_the_first else None
+
+
+def cursor_of(snapshot: Snapshot | None) -> int:
+    """The cursor of a table whose newest snapshot this is."""
+    return EMPTY if snapshot is None else snapshot.snapshot_id
 
 
 def summary_entry(snapshot: Snapshot, name: str) -> str | None:

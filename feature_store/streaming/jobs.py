@@ -108,13 +108,15 @@ class Streams:
                     outcomes.append(self._supervise(wanted, record, self.flink.jobs([wanted.name]), accept_gap))
         return outcomes
 
-    def failure(self, name: str, flink_job_id: str) -> FeatureStoreError:
-        """Why a job fails again and again."""
+    def failure(self, outcome: Outcome) -> FeatureStoreError:
+        """Why a job fails again and again that `settled` has found."""
+        name = outcome.name
         gap = message_gap(self.topics, self.wanted[name])
         if gap is not None:
             return gap
+        cause = self.flink.cluster_of(name).last_failure(outcome.record.flink_job_id)
         return StackError(
-            f"the job fails again and again: {self.flink.cluster_of(name).last_failure(flink_job_id)}",
+            f"the job fails again and again: {outcome.state}: {cause}",
             where=f"job {name}",
             remedy="correct the cause; Flink goes on trying",
             code="job-failing",

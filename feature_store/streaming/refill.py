@@ -8,8 +8,7 @@ from pyiceberg.catalog import Catalog
 from pyiceberg.table import Table
 
 from feature_store.duration import MINUTE
-from feature_store.offline.maintenance import FLINK_JOB
-from feature_store.offline.snapshots import summary_entry
+from feature_store.offline.snapshots import FLINK_JOB, summary_entry
 from feature_store.online.materialize import materialize
 from feature_store.plan.schema import GroupSchema
 from feature_store.settings import DEFAULT_MATERIALIZE_ROWS

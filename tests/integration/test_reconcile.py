@@ -42,8 +42,8 @@ from feature_store.errors import ConflictError, QualityError
 from feature_store.offline.audit import Evidence
 from feature_store.offline.history import Consistency
 from feature_store.offline.late import LAST_TIMESTAMP, unreconciled_spans
-from feature_store.offline.maintenance import FLINK_JOB
 from feature_store.offline.reconcile import reconcile_span, settled_at
+from feature_store.offline.snapshots import FLINK_JOB
 from feature_store.offline.tables import FIRST_TIMESTAMP, arrow_schema, ensure_table
 from feature_store.plan.build import build_plan
 from feature_store.streaming.tables import ensure_log

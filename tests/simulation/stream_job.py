@@ -16,7 +16,7 @@ from feature_store.compile.flink import KAFKA_OFFSET, KAFKA_PARTITION, RECORDED_
 from feature_store.compile.kernel_spec import in_kernel_order, kernel_spec
 from feature_store.dsl.source import StreamSource
 from feature_store.dtypes import TIMESTAMP, from_micros
-from feature_store.offline.maintenance import FLINK_JOB
+from feature_store.offline.snapshots import FLINK_JOB
 from feature_store.plan.event_inputs import event_inputs
 from feature_store.plan.nodes import GroupPlan, WindowedRows
 from feature_store.streaming.tables import ensure_log

@@ -129,7 +129,7 @@ def test_a_running_job_does_not_skip_messages_that_it_has_not_read(
     eventually(is_named)
     job = streams.records.read()[log.name].flink_job_id
     assert "OffsetOutOfRange" in streams.flink.cluster_of(log.name).last_failure(job)
-    assert re.search(gap, str(streams.failure(log.name, job)))
+    assert re.search(gap, str(streams.failure(streams.settled()[log.name])))
     assert log.read() < DELETED
     (outcome,) = streams.start(log.name, accept_gap=True)
     assert outcome.did == "resumed"

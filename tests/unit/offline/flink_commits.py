@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pyiceberg.table import Table
 
-from feature_store.offline.maintenance import FLINK_JOB, FLINK_OPERATOR
+from feature_store.offline.snapshots import FLINK_JOB, FLINK_OPERATOR
 
 CHECKPOINT = "flink.max-committed-checkpoint-id"
 

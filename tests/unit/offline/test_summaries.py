@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from pyiceberg.table.snapshots import Operation, Snapshot, Summary
 
-from feature_store.offline.maintenance import FLINK_JOB
-from feature_store.offline.snapshots import summary_entry
+from feature_store.offline.snapshots import FLINK_JOB, summary_entry
 
 
 def snapshot(**entries: str) -> Snapshot:
