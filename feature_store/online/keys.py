@@ -33,7 +33,7 @@ SEPARATOR = "|"
 EMPTY = "%"
 _ESCAPES = {character: f"%{ord(character):02X}" for character in "%{}|"}
 _TRANSLATION = str.maketrans(_ESCAPES)
-_RESERVED = re.compile(r"[%{}|]")
+RESERVED = re.compile(r"[%{}|]")
 
 
 def entity_tag(columns: Sequence[Column], row: Mapping[str, Any], number: int | None = None) -> str | None:
@@ -121,7 +121,7 @@ def _string(value: object) -> str:
         return EMPTY
     if not value.isascii():
         value.encode()  # a lone surrogate has no UTF-8 form and raises a ValueError
-    return value.translate(_TRANSLATION) if _RESERVED.search(value) else value
+    return value.translate(_TRANSLATION) if RESERVED.search(value) else value
 
 
 def _integer(value: object) -> str:

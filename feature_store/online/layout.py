@@ -6,7 +6,8 @@ can look up, so features may be added while old values, old writers and old read
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -33,8 +34,17 @@ def load_layouts(redis: Redis, group: GroupSchema) -> dict[int, Layout]:
     Raises:
         StackError: if an entry is not a layout.
     """
+    return parse_layouts(group, redis.hgetall(layouts_key(group)))
+
+
+def parse_layouts(group: GroupSchema, entries: Mapping[Any, bytes | str]) -> dict[int, Layout]:
+    """The layouts of a group version, by number, as Redis has them.
+
+    Raises:
+        StackError: if an entry is not a layout.
+    """
     key = layouts_key(group)
-    return {int(number): _read(text, f"{key}[{int(number)}]") for number, text in redis.hgetall(key).items()}
+    return {int(number): _read(text, f"{key}[{int(number)}]") for number, text in entries.items()}
 
 
 def register_layout(redis: Redis, group: GroupSchema) -> int:

@@ -62,7 +62,7 @@ class OnlineOnDemand:
                 columns[name] = pl.Series([instant]).new_from_index(0, len(rows)).cast(polars_type(dtype))
             elif name in self._stored:
                 group, feature = self._stored[name]
-                columns[name] = _series([values[feature] for values in groups[group].values], dtype)
+                columns[name] = _series(groups[group].columns[feature], dtype)
             else:
                 columns[name] = _series(request[name] if name in request else [row[name] for row in rows], dtype)
         computed = self._kernel.compute(columns)

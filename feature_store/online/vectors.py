@@ -8,7 +8,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
-from feature_store.dtypes import Value, arrow_type
+from feature_store.dtypes import Value, arrow_type, from_micros
 from feature_store.errors import InputError
 from feature_store.plan.schema import ViewedSchema, ViewSchema
 
@@ -28,15 +28,19 @@ class Status(StrEnum):
 
 @dataclass(frozen=True)
 class GroupVectors:
-    """One group's part of the vectors: per row its values in order of the group's features, defaults filled in.
+    """One group's part of the vectors.
 
-    `overflows` are the rows on which a feature does not fit 64 bits, by what the view calls it.
+    Attributes:
+        columns: per feature of the group its values, one for each row, defaults filled in.
+        statuses: of each row.
+        timestamps: of each row the feature_timestamp of the group's newest row (microseconds); None if it has none.
+        overflows: the rows on which a feature does not fit 64 bits, by what the view calls it.
     """
 
     group: ViewedSchema
-    values: Sequence[Sequence[Value]]
+    columns: Sequence[Sequence[Value]]
     statuses: Sequence[Status]
-    timestamps: Sequence[datetime | None]
+    timestamps: Sequence[int | None]
     overflows: Mapping[str, frozenset[int]] = field(default_factory=dict)
 
 
@@ -89,21 +93,13 @@ class OnlineVectors:
     def feature_timestamps(self) -> list[dict[str, datetime | None]]:
         """Per row, the feature_timestamp of every group's newest row by the group's id; None where there is none."""
         ids = [part.group.id for part in self.groups]
-        return [dict(zip(ids, row, strict=True)) for row in self._per_row([part.timestamps for part in self.groups])]
+        instants = [[None if t is None else from_micros(t) for t in part.timestamps] for part in self.groups]
+        return [dict(zip(ids, row, strict=True)) for row in self._per_row(instants)]
 
     def to_dicts(self) -> list[dict[str, Any]]:
         """Per row, the view's key columns, then its features, then its on-demand features, by name."""
-        keys = [key.name for key in self.view.keys]
-        names = [feature.name for feature in self.view.features]
-        features = self._per_row([part.values for part in self.groups])
-        dicts = [
-            {key: row[key] for key in keys} | dict(zip(names, (v for part in parts for v in part), strict=True))
-            for row, parts in zip(self.rows, features, strict=True)
-        ]
-        for column, values in zip(self.view.on_demand, self.on_demand, strict=True):
-            for row, value in zip(dicts, values, strict=True):
-                row[column.name] = value
-        return dicts
+        columns = {key.name: [row[key.name] for row in self.rows] for key in self.view.keys} | dict(self._columns())
+        return [dict(zip(columns, row, strict=True)) for row in self._per_row([*columns.values()])]
 
     def to_numpy(self, features: Sequence[str] | None = None) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
         """The features (those named, or all) as a float64 matrix of shape (rows, features); NULL is NaN.
@@ -145,12 +141,12 @@ class OnlineVectors:
         columns = {key.name: [row[key.name] for row in self.rows] for key in self.view.keys} | dict(self._columns())
         return pa.table({name: pa.array(columns[name], type=dtype) for name, dtype in types.items()})
 
-    def _columns(self) -> Iterator[tuple[str, list[Value]]]:
+    def _columns(self) -> Iterator[tuple[str, Sequence[Value]]]:
         for part in self.groups:
-            for i, feature in enumerate(part.group.features):
-                yield feature.name, [row[i] for row in part.values]
+            for feature, values in zip(part.group.features, part.columns, strict=True):
+                yield feature.name, values
         for column, values in zip(self.view.on_demand, self.on_demand, strict=True):
-            yield column.name, list(values)
+            yield column.name, values
 
     def _per_row(self, parts: Sequence[Sequence[Any]]) -> Iterator[tuple[Any, ...]]:
         return zip(*parts, strict=True) if parts else iter([()] * len(self))

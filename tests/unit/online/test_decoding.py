@@ -1,0 +1,200 @@
+"""Many stored values decoded at once: what one gets of each, against what was stored, one value after the other."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from feature_store import INT, STRING, TIMESTAMP
+from feature_store.dtypes import LIST, from_micros
+from feature_store.duration import HOUR
+from feature_store.errors import ConflictError, InputError, StackError
+from feature_store.online.keys import entity_tag
+from feature_store.online.read.decoding import EntityColumns, GroupDecoder, UnknownLayout
+from feature_store.online.read.entities import entity_tags
+from feature_store.online.vectors import Status
+from feature_store.plan.schema import Column, GroupSchema, ViewedSchema
+
+NOW = 1_790_000_000_000_000
+GROUP = GroupSchema(
+    "user_orders",
+    1,
+    keys=(Column("user_id", STRING),),
+    features=(Column("count", INT, default=7), Column("seen", TIMESTAMP), Column("words", LIST(STRING), default=["-"])),
+    ttl=HOUR,
+    availability_delay=0,
+    freshness=HOUR,
+    buckets=1,
+)
+LAYOUTS = {
+    1: (("count", INT), ("seen", TIMESTAMP), ("words", LIST(STRING))),
+    2: (("words", LIST(STRING)), ("other", STRING), ("count", INT)),  # before `seen` was added
+}
+FEATURES = st.fixed_dictionaries(
+    {
+        "count": st.none() | st.integers(-(2**63), 2**63 - 1),
+        "seen": st.none() | st.integers(0, NOW),
+        "words": st.none() | st.lists(st.none() | st.text(max_size=3), max_size=3),
+        "other": st.none() | st.text(max_size=3),
+    }
+)
+
+
+@dataclass(frozen=True)
+class Stored:
+    """One value as Redis may have it; without features it holds tombstones only, or a row that had expired."""
+
+    format: int
+    layout: int
+    tombstones: int
+    age: int
+    created: int
+    features: dict[str, Any] | None
+
+    @property
+    def value(self) -> bytes:
+        order = (NOW - self.age + 2**63, self.created + 2**63)
+        if self.format == 1:
+            head = struct.pack(">BHBQ", 1, self.layout, 0, order[0])
+        else:
+            head = struct.pack(">BHBQQ", 2, self.layout, self.tombstones, *order) + b"t" * 24 * self.tombstones
+        if self.features is None:
+            return head
+        return head + msgspec.msgpack.encode([self.features[name] for name, _ in LAYOUTS[self.layout]])
+
+
+AGES = st.sampled_from([0, HOUR - 1, HOUR, HOUR + 1, 2 * HOUR, 2 * HOUR + 1, 50 * HOUR]) | st.integers(0, 3 * HOUR)
+VALUES = st.none() | st.builds(
+    Stored,
+    format=st.sampled_from([1, 2, 2]),
+    layout=st.sampled_from([1, 1, 2]),
+    tombstones=st.sampled_from([0, 0, 0, 1, 2]),
+    age=AGES,
+    created=st.just(NOW) | st.integers(NOW - 4 * HOUR, NOW),
+    features=st.none() | FEATURES,
+)
+
+
+def expected(stored: Stored | None, group: GroupSchema) -> tuple[Status, int | None, tuple[Any, ...]]:
+    """Status, feature_timestamp and features by the rules, of one value."""
+    nothing = (7, None, ["-"])
+    if stored is None:
+        return Status.NOT_FOUND, None, nothing
+    timestamp = NOW - stored.age
+    if stored.features is None or (group.ttl is not None and stored.age > group.ttl):
+        known_for = NOW - max(timestamp + (group.ttl or 0), stored.created if stored.format == 2 else -(2**63))
+        if group.ttl is not None and known_for > min(group.ttl, 24 * HOUR):
+            return Status.NOT_FOUND, None, nothing
+        return Status.EXPIRED, timestamp, nothing
+    names = {name for name, _ in LAYOUTS[stored.layout]}
+    had = {name: value if name in names else None for name, value in stored.features.items()}
+    seen = None if had["seen"] is None else from_micros(had["seen"])
+    filled = had["count"] is None or had["words"] is None
+    row = (7 if had["count"] is None else had["count"], seen, ["-"] if had["words"] is None else had["words"])
+    return Status.DEFAULTED if filled else Status.PRESENT, timestamp, row
+
+
+def decoder_of(group: GroupSchema) -> GroupDecoder:
+    decoder = GroupDecoder(ViewedSchema(group))
+    decoder.learn(LAYOUTS, UnknownLayout(1, "k"))
+    return decoder
+
+
+def rows_of(found: EntityColumns) -> list[tuple[Status, int | None, tuple[Any, ...]]]:
+    rows = zip(*found.columns, strict=True)
+    return [*zip(found.statuses, found.timestamps, rows, strict=True)]
+
+
+@given(st.lists(VALUES, max_size=12), st.sampled_from([HOUR, None]))
+def test_every_value_is_decoded_as_if_it_were_alone(stored: list[Stored | None], ttl: int | None) -> None:
+    group = replace(GROUP, ttl=ttl)
+    keys = [f"k{i}" for i in range(len(stored))]
+    found = decoder_of(group).decode(keys, [None if each is None else each.value for each in stored], NOW)
+    assert rows_of(found) == [expected(each, group) for each in stored]
+
+
+def row(**features: Any) -> Stored:
+    return Stored(2, 1, 0, 0, NOW, {"count": 1, "seen": None, "words": [], "other": None, **features})
+
+
+@pytest.mark.parametrize(
+    "damaged",
+    [
+        b"",
+        b"\x02",
+        b"\x09" + row().value[1:],
+        row().value[:19],
+        row().value[:-1],
+        row().value + b"\x00",
+        row(count="x").value,
+        row(seen=2**63 - 1).value,
+        Stored(2, 1, 1, 0, NOW, None).value[:-1],
+    ],
+)
+def test_a_damaged_value_among_others_is_named(damaged: bytes) -> None:
+    values = [row().value, damaged, row().value, None]
+    with pytest.raises(StackError, match="'k1'") as error:
+        decoder_of(GROUP).decode(["k0", "k1", "k2", "k3"], values, NOW)
+    assert error.value.code == "unreadable-value"
+
+
+def test_a_layout_is_asked_for_when_it_is_met() -> None:
+    decoder = GroupDecoder(ViewedSchema(GROUP))
+    with pytest.raises(UnknownLayout) as met:
+        decoder.decode(["k0", "k1"], [None, row().value], NOW)
+    assert (met.value.number, met.value.key) == (1, "k1")
+    with pytest.raises(StackError, match="has layout 1, which nobody registered"):
+        decoder.learn({2: LAYOUTS[2]}, met.value)
+    with pytest.raises(ConflictError, match="'count' is INT here and STRING"):
+        decoder.learn({1: (("count", STRING),)}, met.value)
+
+
+KEYS: dict[str, tuple[Column, ...]] = {
+    "text": (Column("name", STRING),),
+    "number": (Column("number", INT),),
+    "both": (Column("name", STRING), Column("number", INT)),
+}
+ROWS = st.lists(
+    st.fixed_dictionaries(
+        {
+            "name": st.none() | st.sampled_from(["a", "b", "", "a|b", "%", "é", "{}"]) | st.text(max_size=4),
+            "number": st.none() | st.integers(-3, 3) | st.integers(-(2**63), 2**63 - 1),
+        }
+    ),
+    max_size=8,
+)
+
+
+@pytest.mark.parametrize("columns", KEYS.values(), ids=KEYS)
+@given(rows=ROWS)
+def test_every_row_finds_its_entity(columns: Sequence[Column], rows: list[dict[str, Any]]) -> None:
+    found = entity_tags(columns, rows)
+    assert len(set(found.tags)) == len(found.tags)
+    assert [*found.spread(found.tags, None)] == [entity_tag(columns, row) for row in rows]
+    assert [*found.spread(["x"] * len(found.tags), "-")] == ["-" if None in _key(columns, row) else "x" for row in rows]
+
+
+@pytest.mark.parametrize(
+    ("rows", "where"),
+    [
+        ([{"number": 1}, {}], "row 1"),
+        ([{"number": 1}, {"number": True}], "row 1"),
+        ([{"number": 1}, {"number": 2}, {"number": 2**63}], "row 2"),
+        ([{"number": "1"}], "row 0"),
+    ],
+)
+def test_a_row_without_a_good_key_is_named(rows: list[dict[str, Any]], where: str) -> None:
+    with pytest.raises(InputError) as error:
+        entity_tags(KEYS["number"], rows)
+    assert error.value.where == where
+
+
+def _key(columns: Sequence[Column], row: dict[str, Any]) -> list[Any]:
+    return [row[column.name] for column in columns]
