@@ -9,6 +9,8 @@ What a row's status says of a group:
     DEFAULTED  a usable row, with the default of at least one feature that is NULL or newer than the row
     EXPIRED    the entity's newest row is past its ttl, and not for longer than the grace: no value but defaults
     NOT_FOUND  no row, or a key column is NULL: no value but defaults
+    UNAVAILABLE  the node of Redis that has the row, if there is one, does not answer: no value but defaults; told by
+               servers only, where other groups or entities may be on other nodes
 
 A row is usable while now <= feature_timestamp + ttl, to the microsecond, as in the training join. EXPIRED is told for a
 grace (see writer.py) after that, and after the row became known if that was later; then NOT_FOUND. The values are the

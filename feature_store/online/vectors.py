@@ -24,6 +24,7 @@ class Status(StrEnum):
     DEFAULTED = "DEFAULTED"
     EXPIRED = "EXPIRED"
     NOT_FOUND = "NOT_FOUND"
+    UNAVAILABLE = "UNAVAILABLE"
 
 
 @dataclass(frozen=True)

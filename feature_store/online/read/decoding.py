@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from enum import Enum
 from struct import unpack
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from feature_store.compile.reference_expressions import evaluate
 from feature_store.dtypes import Value
@@ -32,6 +33,16 @@ from feature_store.plan.schema import GroupSchema, ViewedSchema
 _ALIKE = 4
 """Bytes of a header that say how a value is laid out: format, layout, tombstones."""
 _ORDER = slice(_ALIKE, HEADER_SIZE)
+
+
+class Unreachable(Enum):
+    """In the place of a value whose node of Redis does not answer."""
+
+    UNREACHABLE = "unreachable"
+
+
+UNREACHABLE: Final = Unreachable.UNREACHABLE
+StoredValue = bytes | None | Unreachable
 
 
 @dataclass
@@ -168,11 +179,11 @@ class GroupDecoder:
                 code="unknown-layout",
             )
 
-    def decode(self, keys: Sequence[str], values: Sequence[bytes | None], now: int) -> EntityColumns:
+    def decode(self, keys: Sequence[str], values: Sequence[StoredValue], now: int) -> EntityColumns:
         """What is stored of some entities.
 
         Args:
-            keys, values: of every entity its key and the value, None where there is none.
+            keys, values: of every entity its key and the value: None where there is none, UNREACHABLE if unknown.
             now: the instant at which rows must not have expired, in microseconds.
 
         Raises:
@@ -180,7 +191,10 @@ class GroupDecoder:
             StackError: if a value cannot be read; it names the key.
         """
         size = len(values)
-        found = EntityColumns([], [Status.NOT_FOUND] * size, [None] * size, {})
+        statuses = [Status.NOT_FOUND] * size
+        if UNREACHABLE in values:
+            statuses = [Status.UNAVAILABLE if value is UNREACHABLE else Status.NOT_FOUND for value in values]
+        found = EntityColumns([], statuses, [None] * size, {})
         for batch in _batches(keys, values):
             usable = self._usable(batch, now, found)
             if usable.values:
@@ -240,15 +254,15 @@ class GroupDecoder:
         return [[default] * size for default in self.defaults]
 
 
-def _batches(keys: Sequence[str], values: Sequence[bytes | None]) -> Iterator[_Batch]:
+def _batches(keys: Sequence[str], values: Sequence[StoredValue]) -> Iterator[_Batch]:
     """The values that are there, alike ones together."""
-    present = [value for value in values if value is not None]
+    present = [value for value in values if isinstance(value, bytes)]
     kinds = {value[:_ALIKE] for value in present}
     if len(kinds) == 1 and len(present) == len(values):
         yield _Batch.of(range(len(values)), keys, present)
         return
     for kind in kinds:
-        found = [(i, value) for i, value in enumerate(values) if value is not None and value[:_ALIKE] == kind]
+        found = [(i, value) for i, value in enumerate(values) if isinstance(value, bytes) and value[:_ALIKE] == kind]
         yield _Batch.of([i for i, _ in found], [keys[i] for i, _ in found], [value for _, value in found])
 
 

@@ -13,7 +13,7 @@ from feature_store.dtypes import Value, from_micros
 from feature_store.online.keys import last_updated_key, layouts_key
 from feature_store.online.layout import parse_layouts
 from feature_store.online.progress import LastUpdated, parse_last_updated
-from feature_store.online.read.decoding import EntityColumns, GroupDecoder, UnknownLayout
+from feature_store.online.read.decoding import UNREACHABLE, EntityColumns, GroupDecoder, StoredValue, UnknownLayout
 from feature_store.online.read.entities import EntityTags, entity_tags
 from feature_store.online.vectors import GroupVectors, OnlineVectors, Status
 from feature_store.plan.schema import GroupSchema, ViewedSchema, ViewSchema
@@ -23,13 +23,13 @@ if TYPE_CHECKING:
 
 
 class GetValues(NamedTuple):
-    """Asks for the values under some keys, None where there is none."""
+    """Asks for the values under some keys: None where there is none, UNREACHABLE where nobody can be asked."""
 
     keys: Sequence[str]
 
 
 class GetLayouts(NamedTuple):
-    """Asks for a hash."""
+    """Asks for a hash; UNREACHABLE if nobody can be asked."""
 
     key: str
 
@@ -57,7 +57,7 @@ class ViewReading:
         """
         view = self.view
         given = self._request_values(rows, request)
-        answers: dict[str, bytes | None] = {}
+        answers: dict[str, StoredValue] = {}
         updated: list[LastUpdated | None] = []
         read: dict[int, GroupVectors] = {}
         for round_ in view.rounds:
@@ -69,7 +69,7 @@ class ViewReading:
             else:
                 asked = [*self._freshness, *(key for i in round_ for key in keys[i])]
                 values = yield from _values(asked, answers, view.is_plain)
-                updated = [parse_last_updated(v, key) for v, key in zip(values, self._freshness, strict=False)]
+                updated = [_last_updated(v, key) for v, key in zip(values, self._freshness, strict=False)]
                 values = values[len(self._freshness) :]
             start = 0
             for i in round_:
@@ -94,13 +94,15 @@ class ViewReading:
         return found
 
     def _decoded(
-        self, decoder: GroupDecoder, keys: Sequence[str], values: Sequence[bytes | None], instant: int
+        self, decoder: GroupDecoder, keys: Sequence[str], values: Sequence[StoredValue], instant: int
     ) -> Generator[GetLayouts, Any, EntityColumns]:
         while True:
             try:
                 return decoder.decode(keys, values, instant)
             except UnknownLayout as met:
                 entries = yield GetLayouts(layouts_key(decoder.group))
+                if entries is UNREACHABLE:  # nobody can say what the values mean
+                    return decoder.decode(keys, [UNREACHABLE] * len(keys), instant)
                 decoder.learn(parse_layouts(decoder.group, entries), met)
 
     def _request_values(self, rows: Sequence[Mapping[str, Any]], request: Mapping[str, Any]) -> dict[str, list[Value]]:
@@ -120,16 +122,20 @@ class ViewReading:
 
 
 def _values(
-    keys: Sequence[str], answers: dict[str, bytes | None], is_plain: bool
-) -> Generator[GetValues, Any, Sequence[bytes | None]]:
+    keys: Sequence[str], answers: dict[str, StoredValue], is_plain: bool
+) -> Generator[GetValues, Any, Sequence[StoredValue]]:
     """The values under some keys; of a view that may come to a key twice, each is asked for once."""
     if is_plain:
-        found: Sequence[bytes | None] = yield GetValues(keys)
+        found: Sequence[StoredValue] = yield GetValues(keys)
         return found
     new = [key for key in dict.fromkeys(keys) if key not in answers]
     if new:
         answers.update(zip(new, (yield GetValues(new)), strict=True))
     return [answers[key] for key in keys]
+
+
+def _last_updated(value: StoredValue, key: str) -> LastUpdated | None:
+    return None if value is UNREACHABLE else parse_last_updated(value, key)
 
 
 def _of_rows(decoder: GroupDecoder, entities: EntityTags, found: EntityColumns) -> GroupVectors:

@@ -1,0 +1,68 @@
+"""Reads of views for a server: many at once in one event loop over one connection, with parts of answers if need be.
+
+Where Redis does not answer, entities are UNAVAILABLE and have their defaults; the request succeeds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, cast
+
+from feature_store.dtypes import to_micros
+from feature_store.online.read.decoding import UNREACHABLE
+from feature_store.online.read.node import NodeBusyError, NodeError, RedisNode
+from feature_store.online.read.steps import GetLayouts, GetValues, ViewReading
+from feature_store.online.vectors import OnlineVectors
+from feature_store.plan.schema import ViewSchema
+
+
+class MultiplexedReader:
+    """Reads views over one node; keeps the layouts it has met.
+
+    Args:
+        node: that is being kept connected.
+    """
+
+    def __init__(self, node: RedisNode) -> None:
+        self._node = node
+        self._views: dict[str, ViewReading] = {}
+
+    async def read(
+        self,
+        view: ViewSchema,
+        rows: Sequence[Mapping[str, Any]],
+        now: datetime | None = None,
+        *,
+        request: Mapping[str, Any] | None = None,
+    ) -> OnlineVectors:
+        """The vectors of the entities in `rows`, as `OnlineReader.read`.
+
+        Raises:
+            NodeBusyError: if too many commands wait for Redis.
+            InputError, StackError, ConflictError: as there, but for a Redis that does not answer.
+        """
+        steps = self._reading(view).steps(rows, request or {}, to_micros(now or datetime.now(UTC)))
+        command = next(steps)
+        try:
+            while True:
+                command = steps.send(await self._answer(command))
+        except StopIteration as done:
+            return cast("OnlineVectors", done.value)
+
+    def _reading(self, view: ViewSchema) -> ViewReading:
+        known = self._views.get(view.id)
+        if known is None or known.view != view:
+            known = self._views[view.id] = ViewReading(view)
+        return known
+
+    async def _answer(self, command: GetValues | GetLayouts) -> Any:
+        try:
+            if isinstance(command, GetLayouts):
+                entries = iter(await self._node.ask("HGETALL", command.key))
+                return dict(zip(entries, entries, strict=True))
+            return await self._node.ask("MGET", *command.keys) if command.keys else []
+        except NodeBusyError:
+            raise
+        except NodeError:
+            return UNREACHABLE if isinstance(command, GetLayouts) else [UNREACHABLE] * len(command.keys)
