@@ -26,7 +26,8 @@ import math
 import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from datetime import UTC, datetime
+from typing import Annotated, Any
 
 import msgspec
 
@@ -46,14 +47,24 @@ _FIRST_HEADER = struct.Struct(">BHBQ")
 
 _ARRAY = struct.Struct(">BI")
 _ARRAY_32 = 0xDD  # MessagePack: an array whose length is a u32
-_UNREADABLE = (msgspec.DecodeError, struct.error, OverflowError, UnicodeDecodeError)
+_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError)
+_INSTANT = Annotated[
+    int,
+    msgspec.Meta(ge=to_micros(datetime.min.replace(tzinfo=UTC)), le=to_micros(datetime.max.replace(tzinfo=UTC))),
+]
+
+StoredRow = Sequence[Any]
+"""The features of one row as they are stored, in order of a definition; `Wire.decode` has their values."""
 
 _pack = msgspec.msgpack.Encoder().encode
 
 
 @dataclass(frozen=True)
 class Wire:
-    """How values of one type travel: `None` for `encode` or `decode` is "as they are"."""
+    """How values of one type travel: `None` for `encode` or `decode` is "as they are".
+
+    `stored` is the type that MessagePack is read as; what it accepts, `decode` takes.
+    """
 
     stored: Any
     encode: Callable[[Any], Any] | None = None
@@ -72,11 +83,16 @@ def wire_of(dtype: DType) -> Wire:
         case "FLOAT":
             return Wire(float, encode=_finite)
         case "TIMESTAMP":
-            return Wire(int, encode=to_micros, decode=from_micros)
+            return Wire(_INSTANT, encode=to_micros, decode=from_micros)
         case "EMBEDDING":
             assert dtype.size is not None
             floats = struct.Struct(f"<{dtype.size}f")
-            return Wire(bytes, encode=lambda vector: floats.pack(*vector), decode=lambda raw: list(floats.unpack(raw)))
+            size = msgspec.Meta(min_length=floats.size, max_length=floats.size)
+            return Wire(
+                Annotated[bytes, size],
+                encode=lambda vector: floats.pack(*vector),
+                decode=lambda raw: list(floats.unpack(raw)),
+            )
         case _:
             assert dtype.item is not None
             item = wire_of(dtype.item)
@@ -158,8 +174,8 @@ class Codec:
             raise _unreadable(key, str(error)) from None
         return row
 
-    def decode_columns(self, values: Sequence[bytes], start: int, keys: Sequence[str]) -> list[list[Value]]:
-        """The values of some stored rows, one column for each feature of the layout: all rows are decoded at once.
+    def decode_rows(self, values: Sequence[bytes], start: int, keys: Sequence[str]) -> list[StoredRow]:
+        """The features of some stored rows, as they are stored: all rows are read at once.
 
         Args:
             start: where the features of all of them begin.
@@ -168,16 +184,15 @@ class Codec:
         Raises:
             StackError: if one is not a row of this layout; it names the key.
         """
-        body = b"".join([_ARRAY.pack(_ARRAY_32, len(values)), *[value[start:] for value in values]])
         try:
-            columns: list[list[Any]] = [[*column] for column in zip(*self._unpack_all.decode(body), strict=True)]
-            for i, decode in self._decoders:
-                columns[i] = [None if value is None else decode(value) for value in columns[i]]
+            if len(values) == 1:
+                return [self._unpack.decode(values[0][start:])]
+            body = b"".join([_ARRAY.pack(_ARRAY_32, len(values)), *[value[start:] for value in values]])
+            return self._unpack_all.decode(body)
         except _UNREADABLE as error:
             for key, value in zip(keys, values, strict=True):
                 self.decode(value, start, key)  # says which one it is
             raise _unreadable(keys[0], str(error)) from None
-        return columns
 
     def _encode(self, i: int, value: Value) -> Any:
         if value is None or (isinstance(value, float) and not math.isfinite(value)):
@@ -192,10 +207,10 @@ class Codec:
         raise InputError(f"{value!r} is not {dtype}", where=f"feature {name!r}", code="wrong-type")
 
 
-def wire_round_trip(dtype: DType, value: Value) -> Value:
-    """The value as a reader gets it back: a default becomes what a stored value of its type would be."""
+def stored_form(dtype: DType, value: Value) -> Any:
+    """A value as it would be read from a stored row: what a default becomes beside stored values of its type."""
     codec = Codec(((str(dtype), dtype),), 0)
-    return codec.decode(codec.encode(0, 0, [value]), HEADER_SIZE, "default")[0]
+    return codec.decode_rows([codec.encode(0, 0, [value])], HEADER_SIZE, ["default"])[0][0]
 
 
 def _finite(value: float) -> float | None:

@@ -25,7 +25,7 @@ class OnDemandValues:
     """The values of each on-demand feature, one per row, and by feature the rows on which it does not fit 64 bits."""
 
     values: tuple[Sequence[Value], ...]
-    overflows: dict[str, frozenset[int]]
+    overflows: dict[str, list[int]]
 
 
 class OnlineOnDemand:
@@ -62,13 +62,13 @@ class OnlineOnDemand:
                 columns[name] = pl.Series([instant]).new_from_index(0, len(rows)).cast(polars_type(dtype))
             elif name in self._stored:
                 group, feature = self._stored[name]
-                columns[name] = _series(groups[group].columns[feature], dtype)
+                columns[name] = _stored_series(groups[group], feature, dtype)
             else:
                 columns[name] = _series(request[name] if name in request else [row[name] for row in rows], dtype)
         computed = self._kernel.compute(columns)
         return OnDemandValues(
             tuple(_values(computed.values[column.name], column.dtype) for column in self.view.on_demand),
-            {name: frozenset(flags.arg_true().to_list()) for name, flags in computed.overflows.items()},
+            {name: flags.arg_true().to_list() for name, flags in computed.overflows.items()},
         )
 
 
@@ -129,6 +129,12 @@ def _checked(column: Column, value: Any, where: str) -> Value:
         remedy="add a time zone: tzinfo=UTC" if naive else f"give a value of type {column.dtype}, or None",
         code="wrong-request-type",
     )
+
+
+def _stored_series(part: GroupVectors, feature: int, dtype: DType) -> pl.Series:
+    if dtype == TIMESTAMP:  # stored as Polars has it
+        return pl.Series(values=part.stored(feature), dtype=pl.Int64).cast(polars_type(dtype))
+    return _series(part.column(feature), dtype)
 
 
 def _series(values: Sequence[Value], dtype: DType) -> pl.Series:

@@ -6,15 +6,20 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from feature_store.dtypes import Value, arrow_type, from_micros
 from feature_store.errors import InputError
+from feature_store.online.codec import StoredRow, wire_of
 from feature_store.plan.schema import ViewedSchema, ViewSchema
 
 if TYPE_CHECKING:
     import numpy as np
     import pyarrow as pa
+
+NO_ENTITY = -1
+"""The place of a row without an entity: a part of its key is NULL."""
 
 
 class Status(StrEnum):
@@ -27,22 +32,83 @@ class Status(StrEnum):
     UNAVAILABLE = "UNAVAILABLE"
 
 
-@dataclass(frozen=True)
-class GroupVectors:
-    """One group's part of the vectors.
+class EntityRows(NamedTuple):
+    """What is known of some entities of one group; the values of their rows are as they are stored.
 
     Attributes:
-        columns: per feature of the group its values, one for each row, defaults filled in.
-        statuses: of each row.
-        timestamps: of each row the feature_timestamp of the group's newest row (microseconds); None if it has none.
-        overflows: the rows on which a feature does not fit 64 bits, by what the view calls it.
+        rows: per entity the group's features, defaults filled in.
+        statuses: of each entity.
+        timestamps: of each entity the feature_timestamp of its newest row (microseconds); None where there is none.
+        overflows: the places of entities on which a feature does not fit 64 bits, by what the view calls it.
+    """
+
+    rows: list[StoredRow]
+    statuses: list[Status]
+    timestamps: list[int | None]
+    overflows: dict[str, list[int]]
+
+
+@dataclass(frozen=True)
+class GroupVectors:
+    """One group's part of the vectors. Rows are those that were asked for; several may be of one entity.
+
+    Attributes:
+        entities: what is known of each entity once.
+        places: of every row the place of its entity, or NO_ENTITY; None if row i is of entity i.
+        absent: the features of a row without an entity: the defaults.
     """
 
     group: ViewedSchema
-    columns: Sequence[Sequence[Value]]
-    statuses: Sequence[Status]
-    timestamps: Sequence[int | None]
-    overflows: Mapping[str, frozenset[int]] = field(default_factory=dict)
+    entities: EntityRows
+    places: Sequence[int] | None
+    absent: StoredRow
+
+    @cached_property
+    def rows(self) -> Sequence[StoredRow]:
+        """Per row the group's features, as they are stored."""
+        return self._spread(self.entities.rows, self.absent)
+
+    @cached_property
+    def statuses(self) -> Sequence[Status]:
+        """The status of each row."""
+        return self._spread(self.entities.statuses, Status.NOT_FOUND)
+
+    @cached_property
+    def timestamps(self) -> Sequence[int | None]:
+        """Of each row the feature_timestamp of the group's newest row (microseconds); None if it has none."""
+        return self._spread(self.entities.timestamps, None)
+
+    @property
+    def overflows(self) -> Mapping[str, Sequence[int]]:
+        """The rows on which a feature does not fit 64 bits, by what the view calls it."""
+        places = self.places
+        if places is None or not self.entities.overflows:
+            return self.entities.overflows
+        flagged = {name: frozenset(of) for name, of in self.entities.overflows.items()}
+        return {name: [row for row, place in enumerate(places) if place in of] for name, of in flagged.items()}
+
+    def stored(self, feature: int) -> list[Any]:
+        """The values of a feature, by its place in the group, one for each row, as they are stored."""
+        return [row[feature] for row in self.rows]
+
+    def column(self, feature: int) -> list[Value]:
+        """The values of a feature, by its place in the group, one for each row."""
+        decode = wire_of(self.group.group.features[feature].dtype).decode
+        if decode is None:
+            return self.stored(feature)
+        stored = [row[feature] for row in self.entities.rows]
+        values = [None if value is None else decode(value) for value in stored]
+        absent = self.absent[feature]
+        return [*self._spread(values, None if absent is None else decode(absent))]
+
+    def _spread(self, of_entities: Sequence[Any], absent: Any) -> Sequence[Any]:
+        """Something of each entity as the same of each row."""
+        if self.places is None:
+            return of_entities
+        if len(of_entities) == 1 and NO_ENTITY not in self.places:
+            return [of_entities[0]] * len(self.places)
+        values = [*of_entities, absent]  # where NO_ENTITY points to
+        return [values[place] for place in self.places]
 
 
 @dataclass(frozen=True)
@@ -54,20 +120,41 @@ class OnlineVectors:
     Attributes:
         rows: the rows that were asked for.
         groups: the values, one part per group of the view.
-        stale: per group id, whether the instant up to which its rows are in the store is longer ago than its freshness
-            allows.
-        updated_at: per group id, that instant; None if nothing is known of it.
+        complete_at: per group the instant (microseconds) up to which its rows are in the store; None: not known.
+        instant: the request's time, in microseconds.
         on_demand: per on-demand feature of the view its values, one for each row.
-        overflows: per feature that does not fit 64 bits on some rows, the places of these rows.
+        on_demand_overflows: per on-demand feature that does not fit 64 bits on some rows, the places of these rows.
     """
 
     view: ViewSchema
-    rows: tuple[Mapping[str, Any], ...]
-    groups: tuple[GroupVectors, ...]
-    stale: dict[str, bool]
-    updated_at: dict[str, datetime | None]
-    on_demand: tuple[Sequence[Value], ...] = ()
-    overflows: Mapping[str, frozenset[int]] = field(default_factory=dict)
+    rows: Sequence[Mapping[str, Any]]
+    groups: Sequence[GroupVectors]
+    complete_at: Sequence[int | None]
+    instant: int
+    on_demand: Sequence[Sequence[Value]] = ()
+    on_demand_overflows: Mapping[str, Sequence[int]] = field(default_factory=dict)
+
+    @cached_property
+    def stale(self) -> dict[str, bool]:
+        """Per group id, whether its rows are in the store up to an instant longer ago than its freshness allows."""
+        return {part.group.id: self.is_stale(i) for i, part in enumerate(self.groups)}
+
+    def is_stale(self, group: int) -> bool:
+        """The same of one group, by its place in the view."""
+        complete_at = self.complete_at[group]
+        return complete_at is None or self.instant - complete_at > self.groups[group].group.group.freshness
+
+    @cached_property
+    def updated_at(self) -> dict[str, datetime | None]:
+        """Per group id, the instant up to which its rows are in the store; None if nothing is known of it."""
+        instants = (None if instant is None else from_micros(instant) for instant in self.complete_at)
+        return dict(zip((part.group.id for part in self.groups), instants, strict=True))
+
+    @property
+    def overflows(self) -> dict[str, Sequence[int]]:
+        """Per feature that does not fit 64 bits on some rows, the places of these rows."""
+        stored = {name: places for part in self.groups for name, places in part.overflows.items()}
+        return {**stored, **self.on_demand_overflows}
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -144,8 +231,8 @@ class OnlineVectors:
 
     def _columns(self) -> Iterator[tuple[str, Sequence[Value]]]:
         for part in self.groups:
-            for feature, values in zip(part.group.features, part.columns, strict=True):
-                yield feature.name, values
+            for i, feature in enumerate(part.group.features):
+                yield feature.name, part.column(i)
         for column, values in zip(self.view.on_demand, self.on_demand, strict=True):
             yield column.name, values
 

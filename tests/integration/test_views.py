@@ -18,6 +18,7 @@ from feature_store.client import FeatureStore
 from feature_store.dsl.collect import Project
 from feature_store.offline.tables import ensure_table
 from feature_store.online.materialize import materialize
+from feature_store.online.read.steps import GetLayouts, GetValues
 from feature_store.online.reader import OnlineReader
 from feature_store.online.vectors import Status
 from feature_store.pit.dataset import build_training_dataset
@@ -64,9 +65,10 @@ class Counting(OnlineReader):
         super().__init__(redis)
         self.asked: list[list[str]] = []
 
-    def _fetch(self, keys: list[str]) -> list[bytes | None]:
-        self.asked.append(keys)
-        return super()._fetch(keys)
+    def _answer(self, command: GetValues | GetLayouts) -> Any:
+        if isinstance(command, GetValues):
+            self.asked.append([*command.keys])
+        return super()._answer(command)
 
 
 def fact(group: FeatureGroup, key: Any, **values: Any) -> Row:

@@ -1,38 +1,31 @@
-"""Stored values of one group to columns: many rows at once, as one view sees the group.
+"""Stored values of one group to rows: those of many entities at once, as one view sees the group.
 
-Values are decoded in batches of the same format, layout and number of tombstones, which their first four bytes tell:
-nearly always one batch, whose rows are decoded by one call. What depends on the time (EXPIRED, forgotten) is looked at
+Values are read in batches of the same format, layout and number of tombstones, which their first four bytes tell:
+nearly always one batch, whose rows are read by one call. What depends on the time (EXPIRED, forgotten) is looked at
 row by row only where the oldest row of a batch is past its ttl.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from struct import unpack
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from feature_store.compile.reference_expressions import evaluate
 from feature_store.dtypes import Value
 from feature_store.errors import StackError
-from feature_store.online.codec import (
-    FORMAT,
-    HEADER_SIZE,
-    OFFSET,
-    OLDEST,
-    Codec,
-    unpack_header,
-    wire_round_trip,
-)
+from feature_store.online.codec import OFFSET, OLDEST, Codec, StoredRow, stored_form, unpack_header
 from feature_store.online.layout import Layout, check_types, layout_of
-from feature_store.online.vectors import Status
+from feature_store.online.vectors import EntityRows, Status
 from feature_store.online.writer import is_expired, is_forgotten
 from feature_store.plan.schema import GroupSchema, ViewedSchema
 
 _ALIKE = 4
 """Bytes of a header that say how a value is laid out: format, layout, tombstones."""
-_ORDER = slice(_ALIKE, HEADER_SIZE)
+_TIMESTAMP = slice(4, 12)
+"""Bytes of a header with the feature_timestamp, in every format."""
 
 
 class Unreachable(Enum):
@@ -45,32 +38,15 @@ UNREACHABLE: Final = Unreachable.UNREACHABLE
 StoredValue = bytes | None | Unreachable
 
 
-@dataclass
-class EntityColumns:
-    """What is known of some entities.
-
-    Attributes:
-        columns: per feature a value for each entity.
-        statuses: of each entity.
-        timestamps: of each entity the feature_timestamp of its newest row (microseconds); None where there is none.
-        overflows: the places of entities on which a feature does not fit 64 bits, by what the view calls it.
-    """
-
-    columns: list[list[Value]]
-    statuses: list[Status]
-    timestamps: list[int | None]
-    overflows: dict[str, list[int]]
-
-
 class _Batch(NamedTuple):
     """Values of the same format, layout and number of tombstones.
 
     Attributes:
-        places: of their entities among those that are decoded.
+        places: of their entities among those that are read.
         keys: under which they are stored.
         layout: their layout's number.
         start: where their features begin.
-        orders: feature and created timestamp of each in turn, as headers have them: microseconds + OFFSET.
+        timestamps: the feature_timestamp of each, in microseconds.
     """
 
     places: Sequence[int]
@@ -78,7 +54,7 @@ class _Batch(NamedTuple):
     values: Sequence[bytes]
     layout: int
     start: int
-    orders: Sequence[int]
+    timestamps: Sequence[int]
 
     @classmethod
     def of(cls, places: Sequence[int], keys: Sequence[str], values: Sequence[bytes]) -> _Batch:
@@ -87,23 +63,20 @@ class _Batch(NamedTuple):
         Raises:
             StackError: if a value has no header of a known format; it names the key.
         """
-        if values[0][:1] == bytes([FORMAT]) and min(map(len, values)) >= HEADER_SIZE:
-            layout, _, _, start = unpack_header(values[0], keys[0])
-            orders = unpack(f">{2 * len(values)}Q", b"".join([value[_ORDER] for value in values]))
-            return cls(places, keys, values, layout, start, orders)
-        headers = [unpack_header(value, key) for value, key in zip(values, keys, strict=True)]  # of an older format
-        layout, _, _, start = headers[0]
-        return cls(places, keys, values, layout, start, [t + OFFSET for header in headers for t in header[1:3]])
-
-    @property
-    def timestamps(self) -> list[int]:
-        """Their feature timestamps, in microseconds."""
-        return [order - OFFSET for order in self.orders[::2]]
+        layout, timestamp, _, start = unpack_header(values[0], keys[0])
+        if len(values) == 1:
+            return cls(places, keys, values, layout, start, (timestamp,))
+        if min(map(len, values)) < start:
+            for value, key in zip(values, keys, strict=True):
+                unpack_header(value, key)  # says which one it is
+        stored = unpack(f">{len(values)}Q", b"".join([value[_TIMESTAMP] for value in values]))
+        return cls(places, keys, values, layout, start, [timestamp - OFFSET for timestamp in stored])
 
     def may_lack_rows(self, ttl: int | None, now: int) -> bool:
         """Whether one of them has expired, or holds no row."""
-        oldest = min(self.orders[::2]) - OFFSET
-        return (ttl is not None and oldest + ttl < now) or min(map(len, self.values)) <= self.start
+        if ttl is not None and min(self.timestamps) + ttl < now:
+            return True
+        return min(map(len, self.values)) <= self.start
 
     def only(self, kept: Sequence[int]) -> _Batch:
         """Some of these values."""
@@ -113,7 +86,7 @@ class _Batch(NamedTuple):
             [self.values[i] for i in kept],
             self.layout,
             self.start,
-            [order for i in kept for order in self.orders[2 * i : 2 * i + 2]],
+            [self.timestamps[i] for i in kept],
         )
 
 
@@ -140,12 +113,12 @@ class _Known:
         """Whether values of the layout have a feature of the definition."""
         return self.positions is None or self.positions[feature] is not None
 
-    def columns(self, batch: _Batch) -> list[list[Value]]:
+    def rows(self, batch: _Batch) -> list[StoredRow]:
         """The features of the definition."""
-        stored = self.codec.decode_columns(batch.values, batch.start, batch.keys)
+        rows = self.codec.decode_rows(batch.values, batch.start, batch.keys)
         if self.positions is None:
-            return stored
-        return [[None] * len(batch.values) if place is None else [*stored[place]] for place in self.positions]
+            return rows
+        return [[None if place is None else row[place] for place in self.positions] for row in rows]
 
     def named(self, value: bytes, start: int, key: str) -> dict[str, Value]:
         """A stored row by the names of its features."""
@@ -158,9 +131,9 @@ class GroupDecoder:
     def __init__(self, viewed: ViewedSchema) -> None:
         self.viewed = viewed
         self.group = group = viewed.group
-        self.defaults = [wire_round_trip(feature.dtype, feature.default) for feature in group.features]
+        self.absent = tuple(stored_form(feature.dtype, feature.default) for feature in group.features)
         self._limited = [(i, f.overflow) for i, f in enumerate(group.features) if f.overflow is not None]
-        self._fillable = [(i, default) for i, default in enumerate(self.defaults) if default is not None]
+        self._fillable = [i for i, default in enumerate(self.absent) if default is not None]
         self._layouts: Mapping[int, _Known] = {}
 
     def learn(self, layouts: Mapping[int, Layout], met: UnknownLayout) -> None:
@@ -179,7 +152,7 @@ class GroupDecoder:
                 code="unknown-layout",
             )
 
-    def decode(self, keys: Sequence[str], values: Sequence[StoredValue], now: int) -> EntityColumns:
+    def decode(self, keys: Sequence[str], values: Sequence[StoredValue], now: int) -> EntityRows:
         """What is stored of some entities.
 
         Args:
@@ -190,92 +163,92 @@ class GroupDecoder:
             UnknownLayout: if a layout has to be looked up first.
             StackError: if a value cannot be read; it names the key.
         """
-        size = len(values)
-        statuses = [Status.NOT_FOUND] * size
-        if UNREACHABLE in values:
-            statuses = [Status.UNAVAILABLE if value is UNREACHABLE else Status.NOT_FOUND for value in values]
-        found = EntityColumns([], statuses, [None] * size, {})
-        for batch in _batches(keys, values):
+        batches = _batches(keys, values)
+        if len(batches) == 1 and len(batches[0].places) == len(values):
+            (batch,) = batches
+            if not batch.may_lack_rows(self.group.ttl, now):
+                rows, statuses, overflows = self._read(batch)
+                return EntityRows(rows, statuses, [*batch.timestamps], overflows)
+        found = EntityRows([self.absent] * len(values), [*map(_status_without_value, values)], [None] * len(values), {})
+        for batch in batches:
             usable = self._usable(batch, now, found)
             if usable.values:
-                self._decode_batch(usable, found)
-        if not found.columns:
-            found.columns = self._default_columns(size)
+                self._put(usable, found)
         return found
 
-    def _usable(self, batch: _Batch, now: int, found: EntityColumns) -> _Batch:
+    def _usable(self, batch: _Batch, now: int, found: EntityRows) -> _Batch:
         """The values with a usable row; notes the status of the others."""
         if not batch.may_lack_rows(self.group.ttl, now):
             return batch
         kept = []
         for i, place in enumerate(batch.places):
-            timestamp, created = batch.orders[2 * i] - OFFSET, batch.orders[2 * i + 1] - OFFSET
-            if len(batch.values[i]) != batch.start and not is_expired(self.group, timestamp, now):
+            value, timestamp = batch.values[i], batch.timestamps[i]
+            if len(value) != batch.start and not is_expired(self.group, timestamp, now):
                 kept.append(i)
-            elif timestamp != OLDEST and not is_forgotten(self.group, timestamp, created, now):
+                continue
+            _, _, created, _ = unpack_header(value, batch.keys[i])
+            if timestamp != OLDEST and not is_forgotten(self.group, timestamp, created, now):
                 found.statuses[place] = Status.EXPIRED
                 found.timestamps[place] = timestamp
         return batch.only(kept)
 
-    def _decode_batch(self, batch: _Batch, found: EntityColumns) -> None:
-        """Decodes usable rows and puts them where they belong."""
+    def _put(self, batch: _Batch, found: EntityRows) -> None:
+        """Reads usable rows and puts them where they belong."""
+        rows, statuses, overflows = self._read(batch)
+        for i, place in enumerate(batch.places):
+            found.rows[place], found.statuses[place] = rows[i], statuses[i]
+            found.timestamps[place] = batch.timestamps[i]
+        for name, places in overflows.items():
+            found.overflows.setdefault(name, []).extend(batch.places[i] for i in places)
+
+    def _read(self, batch: _Batch) -> tuple[list[StoredRow], list[Status], dict[str, list[int]]]:
+        """Usable rows with their defaults filled in, the status of each, and where features do not fit 64 bits."""
         known = self._layouts.get(batch.layout)
         if known is None:
             raise UnknownLayout(batch.layout, batch.keys[0])
-        columns = known.columns(batch)
-        self._note_overflows(known, columns, batch, found)
-        statuses = [Status.PRESENT] * len(batch.places)
-        for i, default in self._fillable:
-            if None in columns[i]:
-                _fill(columns[i], default, statuses)
-        if len(batch.places) == len(found.statuses):
-            found.columns, found.statuses, found.timestamps = columns, statuses, [*batch.timestamps]
-            return
-        if not found.columns:
-            found.columns = self._default_columns(len(found.statuses))
-        for column, decoded in zip(found.columns, columns, strict=True):
-            _put(column, batch.places, decoded)
-        _put(found.statuses, batch.places, statuses)
-        _put(found.timestamps, batch.places, batch.timestamps)
+        rows = known.rows(batch)
+        statuses = [Status.PRESENT] * len(rows)
+        overflows: dict[str, list[int]] = {}
+        if self._fillable or self._limited:
+            for i, row in enumerate(rows):
+                if None in row:
+                    self._note_overflows(known, batch, i, row, overflows)
+                    if any(row[feature] is None for feature in self._fillable):
+                        rows[i] = [self.absent[j] if value is None else value for j, value in enumerate(row)]
+                        statuses[i] = Status.DEFAULTED
+        return rows, statuses, overflows
 
     def _note_overflows(
-        self, known: _Known, columns: Sequence[Sequence[Value]], batch: _Batch, found: EntityColumns
+        self, known: _Known, batch: _Batch, place: int, row: StoredRow, overflows: dict[str, list[int]]
     ) -> None:
-        for i, overflow in self._limited:
-            if None not in columns[i] or not known.has(i):
-                continue
-            for row, place in enumerate(batch.places):
-                if columns[i][row] is None:
-                    stored = known.named(batch.values[row], batch.start, batch.keys[row])
-                    if evaluate(overflow, stored):
-                        found.overflows.setdefault(self.viewed.features[i].name, []).append(place)
-
-    def _default_columns(self, size: int) -> list[list[Value]]:
-        return [[default] * size for default in self.defaults]
+        suspects = [(i, overflow) for i, overflow in self._limited if row[i] is None and known.has(i)]
+        if suspects:
+            stored = known.named(batch.values[place], batch.start, batch.keys[place])
+            for i, overflow in suspects:
+                if evaluate(overflow, stored):
+                    overflows.setdefault(self.viewed.features[i].name, []).append(place)
 
 
-def _batches(keys: Sequence[str], values: Sequence[StoredValue]) -> Iterator[_Batch]:
+def _status_without_value(value: StoredValue) -> Status:
+    return Status.UNAVAILABLE if value is UNREACHABLE else Status.NOT_FOUND
+
+
+def _batches(keys: Sequence[str], values: Sequence[StoredValue]) -> list[_Batch]:
     """The values that are there, alike ones together."""
     present = [value for value in values if isinstance(value, bytes)]
     kinds = {value[:_ALIKE] for value in present}
     if len(kinds) == 1 and len(present) == len(values):
-        yield _Batch.of(range(len(values)), keys, present)
-        return
-    for kind in kinds:
-        found = [(i, value) for i, value in enumerate(values) if isinstance(value, bytes) and value[:_ALIKE] == kind]
-        yield _Batch.of([i for i, _ in found], [keys[i] for i, _ in found], [value for _, value in found])
-
-
-def _fill(column: list[Value], default: Value, statuses: list[Status]) -> None:
-    for row, value in enumerate(column):
-        if value is None:
-            column[row] = default
-            statuses[row] = Status.DEFAULTED
-
-
-def _put(column: list[Any], places: Iterable[int], values: Iterable[Any]) -> None:
-    for place, value in zip(places, values, strict=True):
-        column[place] = value
+        return [_Batch.of(range(len(values)), keys, present)]
+    places: dict[bytes, list[int]] = {kind: [] for kind in kinds}
+    for i, value in enumerate(values):
+        if isinstance(value, bytes):
+            places[value[:_ALIKE]].append(i)
+    return [
+        _Batch.of(
+            of_kind, [keys[i] for i in of_kind], [value for i in of_kind if isinstance(value := values[i], bytes)]
+        )
+        for of_kind in places.values()
+    ]
 
 
 def _known(group: GroupSchema, number: int, layout: Layout) -> _Known:

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from feature_store.dtypes import INT_MAX, INT_MIN
 from feature_store.online.keys import RESERVED, SEPARATOR, entity_tag
-from feature_store.plan.schema import Column, GroupSchema
+from feature_store.online.vectors import NO_ENTITY
+from feature_store.plan.schema import Column
 
-NO_ENTITY = -1
-"""The place of a row without an entity: a part of its key is NULL."""
+_FEW = 4
+"""Rows of which each is looked at alone."""
 
 
-@dataclass(frozen=True)
-class EntityTags:
+class EntityTags(NamedTuple):
     """The entities of some rows in one role.
 
     Attributes:
@@ -25,20 +24,6 @@ class EntityTags:
 
     tags: Sequence[str]
     places: Sequence[int] | None
-
-    def keys(self, group: GroupSchema) -> list[str]:
-        """The keys of the entities in a group."""
-        prefix = f"{group.id}:"
-        return [prefix + tag for tag in self.tags]
-
-    def spread(self, column: Sequence[Any], missing: Any) -> Sequence[Any]:
-        """A column of one value per entity as one of one value per row."""
-        if self.places is None:
-            return column
-        if len(column) == 1 and NO_ENTITY not in self.places:
-            return [column[0]] * len(self.places)
-        values = [*column, missing]  # where NO_ENTITY points to
-        return [values[place] for place in self.places]
 
 
 def entity_tags(columns: Sequence[Column], rows: Sequence[Mapping[str, Any]]) -> EntityTags:
@@ -50,7 +35,7 @@ def entity_tags(columns: Sequence[Column], rows: Sequence[Mapping[str, Any]]) ->
     Raises:
         InputError: naming the row, if it lacks a key column or holds a value of another type in one.
     """
-    parts = [_plain_parts(column, rows) for column in columns]
+    parts = [None] if len(rows) <= _FEW else [_plain_parts(column, rows) for column in columns]
     tags: Sequence[str | None]
     if None in parts:
         tags = [entity_tag(columns, row, i) for i, row in enumerate(rows)]
@@ -58,6 +43,8 @@ def entity_tags(columns: Sequence[Column], rows: Sequence[Mapping[str, Any]]) ->
         tags = [f"{{{part}}}" for part in parts[0] or ()]
     else:
         tags = [f"{{{SEPARATOR.join(row)}}}" for row in zip(*(part or () for part in parts), strict=True)]
+    if len(tags) == 1 and tags[0] is not None:
+        return EntityTags([tags[0]], None)
     numbers: dict[str, int] = {}
     places = [NO_ENTITY if tag is None else numbers.setdefault(tag, len(numbers)) for tag in tags]
     return EntityTags([*numbers], None if len(numbers) == len(rows) else places)

@@ -5,21 +5,21 @@ Steps talk to no Redis: they yield commands and are sent the answers, so that re
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from feature_store.dtypes import Value, from_micros
+from feature_store.dtypes import Value
 from feature_store.online.keys import last_updated_key, layouts_key
 from feature_store.online.layout import parse_layouts
-from feature_store.online.progress import LastUpdated, parse_last_updated
-from feature_store.online.read.decoding import UNREACHABLE, EntityColumns, GroupDecoder, StoredValue, UnknownLayout
-from feature_store.online.read.entities import EntityTags, entity_tags
-from feature_store.online.vectors import GroupVectors, OnlineVectors, Status
-from feature_store.plan.schema import GroupSchema, ViewedSchema, ViewSchema
+from feature_store.online.progress import parse_last_updated
+from feature_store.online.read.decoding import UNREACHABLE, GroupDecoder, StoredValue, UnknownLayout
+from feature_store.online.read.entities import entity_tags
+from feature_store.online.vectors import EntityRows, GroupVectors, OnlineVectors
+from feature_store.plan.schema import Column, ViewSchema
 
 if TYPE_CHECKING:
-    from feature_store.online.on_demand import OnDemandValues, OnlineOnDemand
+    from feature_store.online.on_demand import OnlineOnDemand
 
 
 class GetValues(NamedTuple):
@@ -37,13 +37,29 @@ class GetLayouts(NamedTuple):
 Steps = Generator[GetValues | GetLayouts, Any, OnlineVectors]
 
 
+class _Round(NamedTuple):
+    """Groups that are read together.
+
+    Attributes:
+        keys: the key columns that they have, each set of columns once.
+        groups: of each its place in the view, and that of its key columns in `keys`.
+        lookups: the features of groups before that are keys here: name, place of the group, place of the feature.
+    """
+
+    keys: tuple[tuple[Column, ...], ...]
+    groups: tuple[tuple[int, int], ...]
+    lookups: tuple[tuple[str, int, int], ...]
+
+
 class ViewReading:
     """One view, ready to be read; keeps the layouts it has met, and is used from any thread."""
 
     def __init__(self, view: ViewSchema) -> None:
         self.view = view
         self._decoders = [GroupDecoder(viewed) for viewed in view.groups]
+        self._prefixes = [f"{viewed.group.id}:" for viewed in view.groups]
         self._freshness = [last_updated_key(viewed.group) for viewed in view.groups]
+        self._rounds = [_round(view, places) for places in view.rounds]
 
     def steps(self, rows: Sequence[Mapping[str, Any]], request: Mapping[str, Any], instant: int) -> Steps:
         """Reads the vectors of some rows.
@@ -55,47 +71,37 @@ class ViewReading:
         Raises:
             InputError, StackError, ConflictError: as `OnlineReader.read`.
         """
-        view = self.view
+        view, width = self.view, len(self._freshness)
         given = self._request_values(rows, request)
         answers: dict[str, StoredValue] = {}
-        updated: list[LastUpdated | None] = []
+        complete_at: list[int | None] = []
         read: dict[int, GroupVectors] = {}
-        for round_ in view.rounds:
-            wanted = rows if not read else _with_features(rows, [view.groups[i] for i in round_], read.values())
-            entities = self._entities(round_, wanted)
-            keys = {i: entities[i].keys(view.groups[i].group) for i in round_}
-            if read:
-                values = yield from _values([key for i in round_ for key in keys[i]], answers, view.is_plain)
+        for number, round_ in enumerate(self._rounds):
+            keyed = _with_features(rows, round_, read) if round_.lookups else rows
+            entities = [entity_tags(columns, keyed) for columns in round_.keys]
+            keys = [[self._prefixes[i] + tag for tag in entities[of].tags] for i, of in round_.groups]
+            asked = [key for part in keys for key in part]
+            if number == 0:
+                values = yield from _values([*self._freshness, *asked], answers, view.is_plain)
+                complete_at = [_complete_at(values[i], key) for i, key in enumerate(self._freshness)]
+                start = width
             else:
-                asked = [*self._freshness, *(key for i in round_ for key in keys[i])]
                 values = yield from _values(asked, answers, view.is_plain)
-                updated = [_last_updated(v, key) for v, key in zip(values, self._freshness, strict=False)]
-                values = values[len(self._freshness) :]
-            start = 0
-            for i in round_:
-                end = start + len(keys[i])
-                columns = yield from self._decoded(self._decoders[i], keys[i], values[start:end], instant)
-                read[i] = _of_rows(self._decoders[i], entities[i], columns)
+                start = 0
+            for (i, of), part in zip(round_.groups, keys, strict=True):
+                end = start + len(part)
+                known = yield from self._decoded(self._decoders[i], part, values[start:end], instant)
+                read[i] = GroupVectors(view.groups[i], known, entities[of].places, self._decoders[i].absent)
                 start = end
-        vectors = [read[i] for i in range(len(view.groups))]
-        computed = self._on_demand.compute(rows, vectors, given, instant) if self._on_demand is not None else None
-        return _together(view, rows, vectors, updated, computed, instant)
-
-    def _entities(self, round_: Sequence[int], rows: Sequence[Mapping[str, Any]]) -> dict[int, EntityTags]:
-        """The entities of the rows in each group of a round; groups of the same key columns share them."""
-        known: dict[tuple[str, ...], EntityTags] = {}
-        found = {}
-        for i in round_:
-            columns = self.view.groups[i].keys
-            names = tuple(column.name for column in columns)
-            if names not in known:
-                known[names] = entity_tags(columns, rows)
-            found[i] = known[names]
-        return found
+        vectors = [read[i] for i in range(width)]
+        if self._on_demand is None:
+            return OnlineVectors(view, rows, vectors, complete_at, instant)
+        computed = self._on_demand.compute(rows, vectors, given, instant)
+        return OnlineVectors(view, rows, vectors, complete_at, instant, computed.values, computed.overflows)
 
     def _decoded(
         self, decoder: GroupDecoder, keys: Sequence[str], values: Sequence[StoredValue], instant: int
-    ) -> Generator[GetLayouts, Any, EntityColumns]:
+    ) -> Generator[GetLayouts, Any, EntityRows]:
         while True:
             try:
                 return decoder.decode(keys, values, instant)
@@ -134,62 +140,34 @@ def _values(
     return [answers[key] for key in keys]
 
 
-def _last_updated(value: StoredValue, key: str) -> LastUpdated | None:
-    return None if value is UNREACHABLE else parse_last_updated(value, key)
+def _complete_at(value: StoredValue, key: str) -> int | None:
+    updated = None if value is UNREACHABLE else parse_last_updated(value, key)
+    return None if updated is None else updated.complete_at
 
 
-def _of_rows(decoder: GroupDecoder, entities: EntityTags, found: EntityColumns) -> GroupVectors:
-    """What is known of entities as what is known of rows."""
-    places, overflows = entities.places, found.overflows
-    if places is None:
-        lost = {name: frozenset(rows) for name, rows in overflows.items()}
-        return GroupVectors(decoder.viewed, found.columns, found.statuses, found.timestamps, lost)
-    flagged = {name: frozenset(of) for name, of in overflows.items()}
-    lost = {name: frozenset(row for row, place in enumerate(places) if place in of) for name, of in flagged.items()}
-    return GroupVectors(
-        decoder.viewed,
-        [entities.spread(column, default) for column, default in zip(found.columns, decoder.defaults, strict=True)],
-        entities.spread(found.statuses, Status.NOT_FOUND),
-        entities.spread(found.timestamps, None),
-        lost,
+def _round(view: ViewSchema, places: Sequence[int]) -> _Round:
+    columns = [view.groups[i].keys for i in places]
+    names = [tuple(column.name for column in keys) for keys in columns]
+    sets = dict(zip(names, columns, strict=True))
+    numbers = {of: i for i, of in enumerate(sets)}
+    keys = {column.name for keys in columns for column in keys}
+    lookups = (
+        (feature.name, i, j)
+        for i, viewed in enumerate(view.groups)
+        for j, feature in enumerate(viewed.features)
+        if feature.name in keys
+    )
+    return _Round(
+        tuple(sets.values()),
+        tuple((i, numbers[of]) for i, of in zip(places, names, strict=True)),
+        tuple(lookups),
     )
 
 
 def _with_features(
-    rows: Sequence[Mapping[str, Any]], groups: Sequence[ViewedSchema], read: Iterable[GroupVectors]
+    rows: Sequence[Mapping[str, Any]], round_: _Round, read: Mapping[int, GroupVectors]
 ) -> list[dict[str, Any]]:
-    """The rows with those features that hold keys of some groups."""
-    names = {key.name for viewed in groups for key in viewed.keys}
-    columns = {
-        feature.name: values
-        for part in read
-        for feature, values in zip(part.group.features, part.columns, strict=True)
-        if feature.name in names
-    }
+    """The rows with those features that are keys of a round."""
+    columns = {name: read[group].column(feature) for name, group, feature in round_.lookups}
     found = (dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True))
     return [{**row, **features} for row, features in zip(rows, found, strict=True)]
-
-
-def _together(
-    view: ViewSchema,
-    rows: Sequence[Mapping[str, Any]],
-    vectors: Sequence[GroupVectors],
-    updated: Sequence[LastUpdated | None],
-    computed: OnDemandValues | None,
-    instant: int,
-) -> OnlineVectors:
-    overflows = {name: places for part in vectors for name, places in part.overflows.items()}
-    known = list(zip(view.groups, updated, strict=True))
-    return OnlineVectors(
-        view=view,
-        rows=tuple(rows),
-        groups=tuple(vectors),
-        stale={viewed.id: _is_stale(viewed.group, last, instant) for viewed, last in known},
-        updated_at={viewed.id: from_micros(last.complete_at) if last else None for viewed, last in known},
-        on_demand=computed.values if computed else (),
-        overflows=overflows | (computed.overflows if computed else {}),
-    )
-
-
-def _is_stale(group: GroupSchema, updated: LastUpdated | None, now: int) -> bool:
-    return updated is None or now - updated.complete_at > group.freshness

@@ -17,9 +17,9 @@ from feature_store.dtypes import LIST, from_micros
 from feature_store.duration import HOUR
 from feature_store.errors import ConflictError, InputError, StackError
 from feature_store.online.keys import entity_tag
-from feature_store.online.read.decoding import EntityColumns, GroupDecoder, UnknownLayout
+from feature_store.online.read.decoding import GroupDecoder, UnknownLayout
 from feature_store.online.read.entities import entity_tags
-from feature_store.online.vectors import Status
+from feature_store.online.vectors import NO_ENTITY, EntityRows, GroupVectors, Status
 from feature_store.plan.schema import Column, GroupSchema, ViewedSchema
 
 NOW = 1_790_000_000_000_000
@@ -107,8 +107,9 @@ def decoder_of(group: GroupSchema) -> GroupDecoder:
     return decoder
 
 
-def rows_of(found: EntityColumns) -> list[tuple[Status, int | None, tuple[Any, ...]]]:
-    rows = zip(*found.columns, strict=True)
+def rows_of(group: GroupSchema, found: EntityRows) -> list[tuple[Status, int | None, tuple[Any, ...]]]:
+    vectors = GroupVectors(ViewedSchema(group), found, None, decoder_of(group).absent)
+    rows = zip(*[vectors.column(i) for i in range(len(group.features))], strict=True)
     return [*zip(found.statuses, found.timestamps, rows, strict=True)]
 
 
@@ -117,7 +118,7 @@ def test_every_value_is_decoded_as_if_it_were_alone(stored: list[Stored | None],
     group = replace(GROUP, ttl=ttl)
     keys = [f"k{i}" for i in range(len(stored))]
     found = decoder_of(group).decode(keys, [None if each is None else each.value for each in stored], NOW)
-    assert rows_of(found) == [expected(each, group) for each in stored]
+    assert rows_of(group, found) == [expected(each, group) for each in stored]
 
 
 def row(**features: Any) -> Stored:
@@ -177,8 +178,20 @@ ROWS = st.lists(
 def test_every_row_finds_its_entity(columns: Sequence[Column], rows: list[dict[str, Any]]) -> None:
     found = entity_tags(columns, rows)
     assert len(set(found.tags)) == len(found.tags)
-    assert [*found.spread(found.tags, None)] == [entity_tag(columns, row) for row in rows]
-    assert [*found.spread(["x"] * len(found.tags), "-")] == ["-" if None in _key(columns, row) else "x" for row in rows]
+    places = range(len(rows)) if found.places is None else found.places
+    tags = [None if place == NO_ENTITY else found.tags[place] for place in places]
+    assert tags == [entity_tag(columns, row) for row in rows]
+
+
+@given(st.lists(VALUES, max_size=5), st.data())
+def test_rows_of_one_entity_have_the_same_values(stored: list[Stored | None], data: st.DataObject) -> None:
+    decoder = decoder_of(GROUP)
+    found = decoder.decode([f"k{i}" for i in range(len(stored))], [each and each.value for each in stored], NOW)
+    places = data.draw(st.lists(st.integers(NO_ENTITY, len(stored) - 1), max_size=8))
+    vectors = GroupVectors(decoder.viewed, found, places, decoder.absent)
+    rows = [expected(None if place == NO_ENTITY else stored[place], GROUP) for place in places]
+    columns = [vectors.column(i) for i in range(len(GROUP.features))]
+    assert [*zip(vectors.statuses, vectors.timestamps, zip(*columns, strict=True), strict=True)] == rows
 
 
 @pytest.mark.parametrize(
@@ -194,7 +207,3 @@ def test_a_row_without_a_good_key_is_named(rows: list[dict[str, Any]], where: st
     with pytest.raises(InputError) as error:
         entity_tags(KEYS["number"], rows)
     assert error.value.where == where
-
-
-def _key(columns: Sequence[Column], row: dict[str, Any]) -> list[Any]:
-    return [row[column.name] for column in columns]
