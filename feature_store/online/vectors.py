@@ -66,17 +66,17 @@ class GroupVectors:
     @cached_property
     def rows(self) -> Sequence[StoredRow]:
         """Per row the group's features, as they are stored."""
-        return self._spread(self.entities.rows, self.absent)
+        return self.spread(self.entities.rows, self.absent)
 
     @cached_property
     def statuses(self) -> Sequence[Status]:
         """The status of each row."""
-        return self._spread(self.entities.statuses, Status.NOT_FOUND)
+        return self.spread(self.entities.statuses, Status.NOT_FOUND)
 
     @cached_property
     def timestamps(self) -> Sequence[int | None]:
         """Of each row the feature_timestamp of the group's newest row (microseconds); None if it has none."""
-        return self._spread(self.entities.timestamps, None)
+        return self.spread(self.entities.timestamps, None)
 
     @property
     def overflows(self) -> Mapping[str, Sequence[int]]:
@@ -99,10 +99,14 @@ class GroupVectors:
         stored = [row[feature] for row in self.entities.rows]
         values = [None if value is None else decode(value) for value in stored]
         absent = self.absent[feature]
-        return [*self._spread(values, None if absent is None else decode(absent))]
+        return [*self.spread(values, None if absent is None else decode(absent))]
 
-    def _spread(self, of_entities: Sequence[Any], absent: Any) -> Sequence[Any]:
-        """Something of each entity as the same of each row."""
+    def spread(self, of_entities: Sequence[Any], absent: Any) -> Sequence[Any]:
+        """Something of each entity as the same of each row.
+
+        Args:
+            absent: what rows without an entity have.
+        """
         if self.places is None:
             return of_entities
         if len(of_entities) == 1 and NO_ENTITY not in self.places:

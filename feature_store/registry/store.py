@@ -37,6 +37,7 @@ from feature_store.registry.rows import (
     write_groups,
     write_views,
 )
+from feature_store.registry.snapshot import RegistrySnapshot
 from feature_store.registry.tables import (
     AppliedPlanRow,
     FeatureGroupRow,
@@ -74,6 +75,19 @@ class Registry:
         with service_errors(self.engine), Session(self.engine) as session:
             session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
             return read_state(session)
+
+    def snapshot(self) -> RegistrySnapshot:
+        """Everything that is recorded, and who uses it, at one moment."""
+        with service_errors(self.engine), Session(self.engine) as session:
+            session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
+            state = read_state(session)
+            plan_id = session.scalar(select(func.max(AppliedPlanRow.plan_id)))
+            return RegistrySnapshot(plan_id or 0, state.entities, state.groups, state.views, read_usage(session))
+
+    def latest_plan(self) -> int:
+        """The number of the plan that was applied last; 0 before the first."""
+        with service_errors(self.engine), Session(self.engine) as session:
+            return session.scalar(select(func.max(AppliedPlanRow.plan_id))) or 0
 
     def plan(self, compiled: CompiledProject) -> RegistryPlan:
         """What `apply` would change to record a project.
@@ -156,18 +170,21 @@ class Registry:
         with service_errors(self.engine), Session(self.engine) as session:
             return read_entities(session)
 
-    def record_usage(self, used: str, model: str, purpose: str, *, kind: Kind = "view") -> None:
+    def record_usage(self, used: str, model: str, purpose: str, *, kind: Kind = "view", times: int = 1) -> None:
         """Notes that a model reads a view (or a group) for a purpose, such as "training" or "serving".
 
         One row is kept for the three of them, with the first and the last time and how often it was said. Meant to be
-        said once per job or start of a server, not per request.
+        said once per job, or now and then by a server with the number of its requests, not per request.
+
+        Args:
+            times: how often it read since it was last said.
 
         Raises:
             NotFoundError: if the view or group is not recorded.
         """
         key = "view_id" if kind == "view" else "group_id"
         with service_errors(self.engine), Session(self.engine) as session, session.begin():
-            _note_usage(session, key, _row_id(session, used, kind), model, purpose)
+            _note_usage(session, key, _row_id(session, used, kind), model, purpose, times)
 
     def record_training(self, made: TrainingRecord) -> None:
         """Records a training dataset; its model, if it has one, as a user of its view.
@@ -286,12 +303,12 @@ def _refuse_breaking(plan: RegistryPlan) -> None:
     )
 
 
-def _note_usage(session: Session, key: str, used_id: int, model: str, purpose: str) -> None:
-    noted = upsert(FeatureUsageRow).values({key: used_id, "model_name": model, "purpose": purpose})
+def _note_usage(session: Session, key: str, used_id: int, model: str, purpose: str, times: int = 1) -> None:
+    noted = upsert(FeatureUsageRow).values({key: used_id, "model_name": model, "purpose": purpose, "uses": times})
     session.execute(
         noted.on_conflict_do_update(
             index_elements=[key, "model_name", "purpose"],
-            set_={"last_used_at": func.clock_timestamp(), "uses": FeatureUsageRow.uses + 1},
+            set_={"last_used_at": func.clock_timestamp(), "uses": FeatureUsageRow.uses + times},
         )
     )
 

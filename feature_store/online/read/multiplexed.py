@@ -6,19 +6,16 @@ Where Redis does not answer, entities are UNAVAILABLE and have their defaults; t
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from typing import Any, cast
 
-from feature_store.dtypes import to_micros
 from feature_store.online.read.decoding import UNREACHABLE
 from feature_store.online.read.node import NodeBusyError, NodeError, RedisNode
 from feature_store.online.read.steps import GetLayouts, GetValues, ViewReading
 from feature_store.online.vectors import OnlineVectors
-from feature_store.plan.schema import ViewSchema
 
 
 class MultiplexedReader:
-    """Reads views over one node; keeps the layouts it has met.
+    """Reads views over one node.
 
     Args:
         node: that is being kept connected.
@@ -26,35 +23,28 @@ class MultiplexedReader:
 
     def __init__(self, node: RedisNode) -> None:
         self._node = node
-        self._views: dict[str, ViewReading] = {}
 
     async def read(
-        self,
-        view: ViewSchema,
-        rows: Sequence[Mapping[str, Any]],
-        now: datetime | None = None,
-        *,
-        request: Mapping[str, Any] | None = None,
+        self, reading: ViewReading, rows: Sequence[Mapping[str, Any]], request: Mapping[str, Any], instant: int
     ) -> OnlineVectors:
         """The vectors of the entities in `rows`, as `OnlineReader.read`.
+
+        Args:
+            reading: of the view; it keeps the layouts it has met.
+            request: request values for all rows.
+            instant: the request's time, in microseconds.
 
         Raises:
             NodeBusyError: if too many commands wait for Redis.
             InputError, StackError, ConflictError: as there, but for a Redis that does not answer.
         """
-        steps = self._reading(view).steps(rows, request or {}, to_micros(now or datetime.now(UTC)))
+        steps = reading.steps(rows, request, instant)
         command = next(steps)
         try:
             while True:
                 command = steps.send(await self._answer(command))
         except StopIteration as done:
             return cast("OnlineVectors", done.value)
-
-    def _reading(self, view: ViewSchema) -> ViewReading:
-        known = self._views.get(view.id)
-        if known is None or known.view != view:
-            known = self._views[view.id] = ViewReading(view)
-        return known
 
     async def _answer(self, command: GetValues | GetLayouts) -> Any:
         try:

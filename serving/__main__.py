@@ -1,0 +1,47 @@
+"""One server process: `python -m serving`. SIGTERM ends it when the requests that have begun are answered."""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+import uvicorn
+
+from feature_store.errors import FeatureStoreError
+from serving.app import ServingApp
+from serving.settings import DRAIN_SECONDS, ServingSettings
+from serving.structured_log import JsonLines
+
+
+def main() -> int:
+    """Serves until it is told to stop; the exit code is 1 if the settings make no sense."""
+    try:
+        settings = ServingSettings.load()
+    except FeatureStoreError as error:
+        sys.stderr.write(f"serving: {error}\n")
+        return 1
+    serve(settings)
+    return 0
+
+
+def serve(settings: ServingSettings) -> None:
+    """Serves until it is told to stop."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(JsonLines())
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
+    uvicorn.run(
+        ServingApp(settings),
+        host=settings.serving_host,
+        port=settings.serving_port,
+        loop="uvloop",
+        http="httptools",
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=DRAIN_SECONDS,
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

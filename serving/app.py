@@ -1,0 +1,143 @@
+"""The server as one ASGI application: online reads directly, everything else by Starlette."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+
+import msgspec
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from feature_store.errors import FeatureStoreError, InputError, NotFoundError, StackError
+from feature_store.online.read.multiplexed import MultiplexedReader
+from feature_store.online.read.node import NodeAddress, RedisNode
+from feature_store.registry.store import Registry
+from serving.metrics import ServingMetrics
+from serving.refresh import DefinitionSource
+from serving.rest.catalog import CatalogRoutes
+from serving.rest.online import OnlineCall, OnlineRoutes, Receive, Scope, Send, request_id_of, server_failure
+from serving.rest.problems import PROBLEM_JSON, encode_problem
+from serving.settings import ServingSettings
+from serving.usage import UsageCounts
+
+_log = logging.getLogger(__name__)
+_NOT_BUILT = {
+    "/feature-groups/{id}/training-dataset": "training datasets over HTTP",
+    "/feature-views/{id}/training-dataset": "training datasets over HTTP",
+    "/feature-groups/{id}/skew-report": "the skew report",
+    "/feature-views/{id}/skew-report": "the skew report",
+}
+
+
+class ServingApp:
+    """The application of one server process.
+
+    Args:
+        settings: where its services are.
+    """
+
+    def __init__(self, settings: ServingSettings) -> None:
+        registry = Registry(settings.registry_url)
+        self._definitions = DefinitionSource(registry, settings.snapshot, settings.packages)
+        self._node = RedisNode(NodeAddress.parse(settings.redis_url))
+        self._usage = UsageCounts(registry)
+        self._metrics = ServingMetrics(lambda: self._node.is_up, lambda: self._definitions.age)
+        self._online = OnlineRoutes(
+            MultiplexedReader(self._node), lambda: self._definitions.current, self._metrics, self._usage
+        )
+        self._is_draining = False
+        catalog = CatalogRoutes(lambda: self._definitions.current, lambda: registry)
+        own = [Route("/health", self._health), Route("/ready", self._ready), Route("/metrics", self._show_metrics)]
+        later = [Route(path, _not_built, methods=["GET", "POST"]) for path in _NOT_BUILT]
+        self._rest = Starlette(
+            routes=[*own, *later, *catalog.routes],
+            lifespan=self._lifespan,
+            exception_handlers={FeatureStoreError: _problem, HTTPException: _problem, Exception: _problem},
+        )
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and (call := OnlineCall.of(scope)) is not None:
+            await self._online.answer(call, scope, receive, send)
+        else:
+            await self._rest(scope, receive, send)
+
+    @asynccontextmanager
+    async def _lifespan(self, _: Starlette) -> AsyncIterator[None]:
+        async with self._node:
+            await asyncio.to_thread(self._definitions.refresh)
+            gc.collect()
+            gc.freeze()  # what lives as long as the process is not looked at again: p99 is a third
+            tasks = [asyncio.create_task(self._definitions.run()), asyncio.create_task(self._usage.run())]
+            try:
+                yield
+            finally:
+                self._is_draining = True
+                for task in tasks:
+                    task.cancel()
+                with suppress(asyncio.CancelledError):
+                    await asyncio.gather(*tasks)
+                await self._usage.flush()
+
+    async def _health(self, _: Request) -> Response:
+        """Whether the process works, and what it misses; always 200 while it can answer."""
+        definitions = self._definitions
+        return _json(
+            {
+                "status": "ok" if self._node.is_up and not definitions.trouble else "degraded",
+                "redis": {"up": self._node.is_up, "trouble": "" if self._node.is_up else self._node.trouble},
+                "registry": {"up": not definitions.trouble, "trouble": definitions.trouble, "age": definitions.age},
+                "definitions": {
+                    "plan": definitions.current.snapshot.plan_id,
+                    "served": len(definitions.current.served),
+                    "refused": {name: str(error) for (_, name), error in definitions.current.refused.items()},
+                },
+            }
+        )
+
+    async def _ready(self, _: Request) -> Response:
+        """Whether requests should be sent here."""
+        if self._definitions.is_loaded and not self._is_draining:
+            return _json({"ready": True})
+        return _json({"ready": False, "reason": self._definitions.trouble or "it is shutting down"}, 503)
+
+    async def _show_metrics(self, _: Request) -> Response:
+        return Response(self._metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+
+async def _not_built(request: Request) -> Response:
+    path = request.scope["route"].path
+    raise StackError(f"{_NOT_BUILT[path]} will come with a later version", where=path, code="not-built")
+
+
+def _problem(request: Request, error: Exception) -> Response:
+    """Any error as a problem."""
+    request_id = request_id_of(dict(request.scope["headers"]))
+    if isinstance(error, HTTPException):
+        error = _route_error(request, error)
+    elif not isinstance(error, FeatureStoreError):
+        _log.error("request %s to %s failed", request_id, request.url.path, exc_info=error)
+        error = server_failure()
+    assert isinstance(error, FeatureStoreError)
+    status, body = encode_problem(error, request_id)
+    return Response(body, status, {"x-request-id": request_id}, PROBLEM_JSON)
+
+
+def _route_error(request: Request, error: HTTPException) -> FeatureStoreError:
+    where = f"{request.method} {request.url.path[:200]}"
+    if error.status_code == 404:
+        return NotFoundError("there is nothing at this address", where=where, remedy="see /docs", code="no-route")
+    if error.status_code == 405:
+        return NotFoundError("this method is not answered here", where=where, remedy="see /docs", code="wrong-method")
+    return InputError(error.detail, where=where, code="malformed-request")
+
+
+def _json(content: dict[str, Any], status: int = 200) -> Response:
+    return Response(msgspec.json.encode(content), status, media_type="application/json")

@@ -1,0 +1,162 @@
+"""The definitions that are served: compiled once for each recorded version, looked up without the registry."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Literal
+
+from feature_store.errors import FeatureStoreError, NotFoundError, choices
+from feature_store.online.read.steps import ViewReading
+from feature_store.plan.build import build_plan, view_schema
+from feature_store.plan.schema import ViewedSchema, ViewSchema
+from feature_store.registry.lifecycle import retired_error
+from feature_store.registry.records import EntityRecord, GroupRecord, UsageRecord, ViewRecord
+from feature_store.registry.snapshot import RegistrySnapshot
+from feature_store.registry.tables import Status
+
+Kind = Literal["group", "view"]
+Records = tuple[ViewRecord | GroupRecord | EntityRecord, ...]
+
+
+@dataclass(frozen=True)
+class ServedView:
+    """A recorded view, or a group as a view of itself alone, ready to be read.
+
+    Attributes:
+        records: what it was compiled from: itself, and the groups and entities that it reads.
+        reading: keeps the layouts of its values that were met.
+    """
+
+    kind: Kind
+    records: Records
+    reading: ViewReading
+
+    @property
+    def view(self) -> ViewSchema:
+        """What it reads."""
+        return self.reading.view
+
+    @property
+    def id(self) -> str:
+        """The identity: "ranking@1"."""
+        return self.reading.view.id
+
+
+@dataclass(frozen=True)
+class ServedDefinitions:
+    """Everything that is recorded, at one moment.
+
+    Attributes:
+        snapshot: the records.
+        served: what can be read, by kind and id.
+        refused: why some of the recorded versions cannot be read, by kind and id.
+    """
+
+    snapshot: RegistrySnapshot = field(default_factory=RegistrySnapshot)
+    served: Mapping[tuple[Kind, str], ServedView] = field(default_factory=dict)
+    refused: Mapping[tuple[Kind, str], FeatureStoreError] = field(default_factory=dict)
+    newest: Mapping[tuple[Kind, str], str] = field(default_factory=dict)
+    views_of_models: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, snapshot: RegistrySnapshot, packages: Sequence[str], earlier: ServedDefinitions) -> ServedDefinitions:
+        """Compiles what is recorded; what has not changed since `earlier` is taken from there."""
+        served: dict[tuple[Kind, str], ServedView] = {}
+        refused: dict[tuple[Kind, str], FeatureStoreError] = {}
+        for record, records in _with_what_they_read(snapshot):
+            kind: Kind = "group" if isinstance(record, GroupRecord) else "view"
+            known = earlier.served.get((kind, record.id))
+            try:
+                if record.status is Status.RETIRED:
+                    raise retired_error(record)
+                if known is None or known.records != records:
+                    known = ServedView(kind, records, _reading(records, packages))
+                served[kind, record.id] = known
+            except FeatureStoreError as error:
+                refused[kind, record.id] = error
+        newest = _newest([*served.values()])
+        return cls(snapshot, served, refused, newest, _views_of_models(snapshot.usage, served))
+
+    def find(self, kind: Kind, name: str) -> ServedView:
+        """The group or view "name@version", or the newest active version of a name.
+
+        Raises:
+            NotFoundError: if there is none.
+            ConflictError: if it is retired.
+            DefinitionError: if it cannot be compiled here.
+        """
+        wanted = name if "@" in name else self.newest.get((kind, name), name)
+        found = self.served.get((kind, wanted))
+        if found is not None:
+            return found
+        if (kind, wanted) in self.refused:
+            raise self.refused[kind, wanted]
+        known = [each for of, each in (*self.served, *self.refused) if of == kind]
+        near = [each for each in known if each.partition("@")[0] == name.partition("@")[0]]
+        raise NotFoundError(
+            f"there is no feature {kind} {name!r}",
+            remedy=f"recorded are: {', '.join(near)}" if near else choices(name, known[:50], f"feature {kind}s"),
+            code="not-recorded",
+        )
+
+    def view_of_model(self, model: str) -> ServedView:
+        """The view version that a model is recorded with.
+
+        Raises:
+            NotFoundError: if no model of this name is recorded with a view.
+        """
+        if model not in self.views_of_models:
+            raise NotFoundError(
+                f"no model {model!r} is recorded with a view",
+                remedy=choices(model, list(self.views_of_models)[:50], "models"),
+                code="unknown-model",
+            )
+        return self.find("view", self.views_of_models[model])
+
+
+def _with_what_they_read(snapshot: RegistrySnapshot) -> Iterator[tuple[GroupRecord | ViewRecord, Records]]:
+    """Every group and view, and what its definition is put together from, itself first."""
+    entities = {entity.name: entity for entity in snapshot.entities}
+    groups = {group.id: group for group in snapshot.groups}
+    for group in snapshot.groups:
+        yield group, (group, entities[group.entity])
+    for view in snapshot.views:
+        read = [groups[name] for name in dict.fromkeys(view.groups)]
+        yield view, (view, *read, *(entities[group.entity] for group in read))
+
+
+def _reading(records: Records, packages: Sequence[str]) -> ViewReading:
+    record = records[0]
+    entities = {entity.name: entity for entity in records if isinstance(entity, EntityRecord)}
+    if isinstance(record, ViewRecord):
+        groups = {of.id: of.group(entities[of.entity]) for of in records if isinstance(of, GroupRecord)}
+        return ViewReading(view_schema(record.view(groups), packages))
+    assert isinstance(record, GroupRecord)
+    schema = build_plan(record.group(entities[record.entity])).schema
+    return ViewReading(ViewSchema(schema.name, schema.version, (ViewedSchema(schema),)))
+
+
+def _newest(served: Sequence[ServedView]) -> dict[tuple[Kind, str], str]:
+    """The newest active version of each name; where none is active, the newest."""
+    found: dict[tuple[Kind, str], str] = {}
+    for each in sorted(served, key=lambda each: (_is_active(each), each.view.version)):
+        found[each.kind, each.view.name] = each.id
+    return found
+
+
+def _is_active(served: ServedView) -> bool:
+    record = served.records[0]
+    return isinstance(record, GroupRecord | ViewRecord) and record.status is Status.ACTIVE
+
+
+def _views_of_models(usage: Sequence[UsageRecord], served: Mapping[tuple[Kind, str], ServedView]) -> dict[str, str]:
+    """The view that each model was said to serve from last; of one that only trains, the view it trained on last."""
+    found: dict[str, tuple[tuple[bool, datetime], str]] = {}
+    for used in usage:
+        if used.kind == "view" and ("view", used.used) in served:
+            rank = (used.purpose == "serving", used.first_used_at)
+            if used.model not in found or found[used.model][0] < rank:
+                found[used.model] = (rank, used.used)
+    return {model: view for model, (_, view) in found.items()}

@@ -1,0 +1,100 @@
+"""What the server counts, for Prometheus. Counting is a dict and an addition; the rest is done when it is asked for."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+
+from prometheus_client import CollectorRegistry, Histogram, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from feature_store.online.vectors import OnlineVectors, Status
+
+_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
+
+
+class ServingMetrics:
+    """The counts of one server process.
+
+    Args:
+        is_up: whether Redis can be asked.
+        age: seconds since the registry confirmed the definitions; None if it has not.
+    """
+
+    def __init__(self, is_up: Callable[[], bool], age: Callable[[], float | None]) -> None:
+        self._registry = CollectorRegistry()
+        self._seconds = Histogram(
+            "feature_store_request_seconds",
+            "Time of a request from its first byte to its answer",
+            ("route", "target"),
+            buckets=_SECONDS,
+            registry=self._registry,
+        )
+        self._children: dict[tuple[str, str], Histogram] = {}
+        self.requests: defaultdict[tuple[str, int], int] = defaultdict(int)
+        self.values: defaultdict[tuple[str, Status], int] = defaultdict(int)
+        self.behind: dict[str, float] = {}
+        """Per group, how long before its last request its rows were complete (seconds)."""
+        self._is_up = is_up
+        self._age = age
+        self._registry.register(_Counts(self))
+
+    def note(self, route: str, target: str, status: int, seconds: float) -> None:
+        """Counts a request; `target` is the group or view, empty if none was found."""
+        child = self._children.get((route, target))
+        if child is None:
+            child = self._children[route, target] = self._seconds.labels(route, target)
+        child.observe(seconds)
+        self.requests[route, status] += 1
+
+    def note_vectors(self, vectors: OnlineVectors) -> None:
+        """Counts what was found of each group."""
+        for i, part in enumerate(vectors.groups):
+            statuses, group = part.statuses, part.group.id
+            present = statuses.count(Status.PRESENT)
+            if present:
+                self.values[group, Status.PRESENT] += present
+            if present != len(statuses):
+                for status in statuses:
+                    if status is not Status.PRESENT:
+                        self.values[group, status] += 1
+            complete_at = vectors.complete_at[i]
+            if complete_at is not None:
+                self.behind[group] = (vectors.instant - complete_at) / 1e6
+
+    def text(self) -> bytes:
+        """Everything, as Prometheus reads it."""
+        return generate_latest(self._registry)
+
+    def gauges(self) -> Iterator[tuple[str, str, float]]:
+        """Names, descriptions and values of what is true at the moment."""
+        yield "feature_store_redis_up", "Whether Redis can be asked", float(self._is_up())
+        age = self._age()
+        if age is not None:
+            yield "feature_store_definitions_age_seconds", "Since the registry confirmed the definitions", age
+
+
+class _Counts(Collector):
+    def __init__(self, metrics: ServingMetrics) -> None:
+        self._metrics = metrics
+
+    def collect(self) -> Iterator[Metric]:
+        requests = CounterMetricFamily("feature_store_requests", "Requests answered", labels=("route", "status"))
+        for (route, code), count in self._metrics.requests.copy().items():
+            requests.add_metric((route, str(code)), count)
+        yield requests
+        values = CounterMetricFamily(
+            "feature_store_entities", "Entities asked for, by what was found of them", labels=("group", "status")
+        )
+        for (group, status), count in self._metrics.values.copy().items():
+            values.add_metric((group, status), count)
+        yield values
+        behind = GaugeMetricFamily(
+            "feature_store_group_age_seconds", "How old a group's rows were when it was read last", labels=("group",)
+        )
+        for group, seconds in self._metrics.behind.copy().items():
+            behind.add_metric((group,), seconds)
+        yield behind
+        for name, description, value in self._metrics.gauges():
+            yield GaugeMetricFamily(name, description, value)

@@ -1,0 +1,322 @@
+"""Vectors as answers: columns for programs, records for people, MessagePack and Arrow for clients that ask for them.
+
+A columnar answer names the features once and has the values of each row in their order. Instants are integers in it,
+microseconds since the epoch; in records they are RFC 3339 texts. A MessagePack answer has the rows of each group as
+they are stored, once for each entity.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import chain
+from operator import itemgetter
+from typing import Any, Literal
+
+import msgspec
+
+from feature_store.dtypes import TIMESTAMP, from_micros, to_micros
+from feature_store.errors import InputError, choices
+from feature_store.online.codec import StoredRow, wire_of
+from feature_store.online.vectors import OnlineVectors, Status
+from feature_store.plan.schema import Column, ViewSchema
+
+Shape = Literal["columns", "records", "msgpack", "arrow"]
+JSON, MSGPACK, ARROW = "application/json", "application/msgpack", "application/vnd.apache.arrow.stream"
+CONTENT_TYPES: dict[Shape, str] = {"columns": JSON, "records": JSON, "msgpack": MSGPACK, "arrow": ARROW}
+
+_MOST_SELECTIONS = 256
+"""Of a view, whose writers are kept."""
+_json = msgspec.json.Encoder().encode
+_msgpack = msgspec.msgpack.Encoder().encode
+
+
+class GroupColumns(msgspec.Struct):
+    """A group in a columnar answer: per row a status and a feature_timestamp; whether the group is behind its SLA."""
+
+    group: str
+    stale: bool
+    updated_at: int | None
+    statuses: Sequence[Status]
+    feature_timestamps: Sequence[int | None]
+
+
+class ColumnarAnswer(msgspec.Struct, omit_defaults=True):
+    """Names once, then the values of each row in the order of the names.
+
+    Attributes:
+        request_time: the instant at which rows must not have expired.
+        overflowed: the features that do not fit 64 bits on some rows, and the places of these rows.
+    """
+
+    id: str
+    request_time: int
+    features: list[str]
+    rows: Sequence[StoredRow]
+    groups: list[GroupColumns]
+    overflowed: dict[str, Sequence[int]] = {}
+
+
+class GroupState(msgspec.Struct):
+    """Whether a group is behind its SLA, and up to when its rows are in the store."""
+
+    stale: bool
+    updated_at: datetime | None
+
+
+class Record(msgspec.Struct, omit_defaults=True):
+    """One row of an answer for people."""
+
+    keys: dict[str, Any]
+    features: dict[str, Any]
+    statuses: dict[str, Status]
+    feature_timestamps: dict[str, datetime | None]
+    overflowed: tuple[str, ...] = ()
+
+
+class RecordsAnswer(msgspec.Struct):
+    """A record for each row, and the state of each group."""
+
+    id: str
+    request_time: datetime
+    records: list[Record]
+    groups: dict[str, GroupState]
+
+
+class GroupEntities(msgspec.Struct, omit_defaults=True):
+    """A group in a MessagePack answer: each entity once, values as they are stored.
+
+    Attributes:
+        rows: per entity the features; EMBEDDING is little-endian float32, TIMESTAMP microseconds.
+        places: of every row of the request the place of its entity, -1 if it has none; absent if row i is of entity i.
+        absent: the features of a row without an entity.
+    """
+
+    group: str
+    stale: bool
+    updated_at: int | None
+    features: list[str]
+    rows: list[StoredRow]
+    statuses: list[Status]
+    feature_timestamps: list[int | None]
+    absent: StoredRow
+    places: Sequence[int] | None = None
+
+
+class PackedAnswer(msgspec.Struct, omit_defaults=True):
+    """The groups of a view, its on-demand features column by column, and what does not fit 64 bits."""
+
+    id: str
+    request_time: int
+    row_count: int
+    groups: list[GroupEntities]
+    on_demand: dict[str, Sequence[Any]] = {}
+    overflowed: dict[str, Sequence[int]] = {}
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The features that a caller wants, by their places: of each group, and of the on-demand ones."""
+
+    stored: tuple[tuple[int, ...], ...]
+    on_demand: tuple[int, ...]
+
+    @classmethod
+    def of(cls, view: ViewSchema, names: Sequence[str]) -> Selection:
+        """The features of these names, in the order of the view.
+
+        Raises:
+            InputError: if the view has no feature of a name.
+        """
+        wanted, known = set(names), {column.name for column in view.outputs}
+        for name in names:
+            if name not in known:
+                raise InputError(
+                    f"no feature {name!r}", where=view.id, remedy=choices(name, known, "features"), code="not-in-view"
+                )
+        return cls(tuple(_places(viewed.features, wanted) for viewed in view.groups), _places(view.on_demand, wanted))
+
+    @classmethod
+    def everything(cls, view: ViewSchema) -> Selection:
+        """All features of a view."""
+        return cls(tuple(tuple(range(len(v.features))) for v in view.groups), tuple(range(len(view.on_demand))))
+
+
+class AnswerWriter:
+    """Writes the answers of one view with certain features; made once for each view and selection.
+
+    Args:
+        chosen: the names of the features; None: all.
+    """
+
+    def __init__(self, view: ViewSchema, chosen: Sequence[str] | None = None) -> None:
+        self._selection = Selection.everything(view) if chosen is None else Selection.of(view, chosen)
+        self._stored = [
+            _Projection(viewed.features, places, whole=chosen is None)
+            for viewed, places in zip(view.groups, self._selection.stored, strict=True)
+        ]
+        self._computed = [view.on_demand[i] for i in self._selection.on_demand]
+        self._names = [name for part in self._stored for name in part.names]
+        self._names += [column.name for column in self._computed]
+
+    def write(self, vectors: OnlineVectors, shape: Shape) -> bytes:
+        """An answer's body."""
+        if shape == "columns":
+            return _json(self._columns(vectors))
+        if shape == "records":
+            return _json(self._records(vectors))
+        return _msgpack(self._packed(vectors)) if shape == "msgpack" else self._arrow(vectors)
+
+    def _columns(self, vectors: OnlineVectors) -> ColumnarAnswer:
+        parts: list[Sequence[StoredRow]] = [
+            part.spread(stored.json_rows(part.entities.rows), stored.json_row(part.absent))
+            for part, stored in zip(vectors.groups, self._stored, strict=True)
+            if stored.names
+        ]
+        if self._computed:
+            parts.append([*zip(*self._computed_columns(vectors), strict=True)])
+        rows = parts[0] if len(parts) == 1 else [[*chain.from_iterable(row)] for row in zip(*parts, strict=True)]
+        groups = [
+            GroupColumns(part.group.id, vectors.is_stale(i), vectors.complete_at[i], part.statuses, part.timestamps)
+            for i, part in enumerate(vectors.groups)
+        ]
+        return ColumnarAnswer(vectors.view.id, vectors.instant, self._names, rows, groups, self._overflows(vectors))
+
+    def _records(self, vectors: OnlineVectors) -> RecordsAnswer:
+        keys, names = [key.name for key in vectors.view.keys], set(self._names)
+        states = zip(vectors.statuses, vectors.feature_timestamps, vectors.overflowed, strict=True)
+        records = [
+            Record(
+                {key: row[key] for key in keys},
+                {name: value for name, value in values.items() if name in names},
+                statuses,
+                timestamps,
+                tuple(name for name in overflowed if name in names),
+            )
+            for row, values, (statuses, timestamps, overflowed) in zip(
+                vectors.rows, vectors.to_dicts(), states, strict=True
+            )
+        ]
+        groups = {name: GroupState(stale, vectors.updated_at[name]) for name, stale in vectors.stale.items()}
+        return RecordsAnswer(vectors.view.id, from_micros(vectors.instant), records, groups)
+
+    def _packed(self, vectors: OnlineVectors) -> PackedAnswer:
+        groups = [
+            GroupEntities(
+                part.group.id,
+                vectors.is_stale(i),
+                vectors.complete_at[i],
+                stored.names,
+                stored.rows(part.entities.rows),
+                part.entities.statuses,
+                part.entities.timestamps,
+                stored.row(part.absent),
+                part.places,
+            )
+            for i, (part, stored) in enumerate(zip(vectors.groups, self._stored, strict=True))
+        ]
+        on_demand = {
+            column.name: values for column, values in zip(self._computed, self._computed_columns(vectors), strict=True)
+        }
+        return PackedAnswer(vectors.view.id, vectors.instant, len(vectors), groups, on_demand, self._overflows(vectors))
+
+    def _arrow(self, vectors: OnlineVectors) -> bytes:
+        import pyarrow as pa
+
+        table = vectors.to_arrow().select([*(key.name for key in vectors.view.keys), *self._names])
+        for part in vectors.groups:
+            instants = pa.array(part.timestamps, pa.int64()).cast(pa.timestamp("us", "UTC"))
+            table = table.append_column(f"{part.group.id}.status", pa.array([*map(str, part.statuses)], pa.string()))
+            table = table.append_column(f"{part.group.id}.feature_timestamp", instants)
+        freshness = {
+            part.group.id: GroupState(vectors.is_stale(i), vectors.updated_at[part.group.id])
+            for i, part in enumerate(vectors.groups)
+        }
+        table = table.replace_schema_metadata({"groups": _json(freshness), "request_time": str(vectors.instant)})
+        sink = pa.BufferOutputStream()
+        with pa.ipc.new_stream(sink, table.schema) as writer:
+            writer.write_table(table)
+        return bytes(sink.getvalue())
+
+    def _computed_columns(self, vectors: OnlineVectors) -> list[Sequence[Any]]:
+        """The on-demand features, in the order of the names; instants in microseconds."""
+        return [
+            [None if value is None else to_micros(value) for value in vectors.on_demand[i]]  # type: ignore[arg-type]
+            if column.dtype == TIMESTAMP
+            else vectors.on_demand[i]
+            for i, column in zip(self._selection.on_demand, self._computed, strict=True)
+        ]
+
+    def _overflows(self, vectors: OnlineVectors) -> dict[str, Sequence[int]]:
+        found = vectors.overflows
+        return {name: found[name] for name in self._names if name in found} if found else {}
+
+
+class AnswerWriters:
+    """The writers of all views; of a changed view a new one is made."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, tuple[ViewSchema, dict[tuple[str, ...] | None, AnswerWriter]]] = {}
+
+    def of(self, view: ViewSchema, chosen: tuple[str, ...] | None) -> AnswerWriter:
+        """The writer of a view with certain features; None: all.
+
+        Raises:
+            InputError: if the view has no feature of a name.
+        """
+        known = self._known.get(view.id)
+        if known is None or known[0] is not view:
+            known = self._known[view.id] = (view, {})
+        writer = known[1].get(chosen)
+        if writer is None:
+            writer = AnswerWriter(view, chosen)
+            if len(known[1]) < _MOST_SELECTIONS:
+                known[1][chosen] = writer
+        return writer
+
+
+class _Projection:
+    """Some features out of the rows of a group."""
+
+    def __init__(self, features: Sequence[Column], places: tuple[int, ...], *, whole: bool) -> None:
+        self.names = [features[i].name for i in places]
+        self._whole = whole
+        self._places = places
+        self._pick: Callable[[StoredRow], Any] = itemgetter(*places) if len(places) > 1 else self._pick_few
+        self._vectors = [
+            (i, decode)
+            for i, place in enumerate(places)
+            if features[place].dtype.kind == "EMBEDDING" and (decode := wire_of(features[place].dtype).decode)
+        ]
+
+    def rows(self, rows: list[StoredRow]) -> list[StoredRow]:
+        """Rows as they are stored."""
+        return rows if self._whole else [self._pick(row) for row in rows]
+
+    def row(self, row: StoredRow) -> StoredRow:
+        """One row, likewise."""
+        return row if self._whole else self._pick(row)
+
+    def json_rows(self, rows: list[StoredRow]) -> list[StoredRow]:
+        """Rows with lists of numbers in the place of embeddings."""
+        rows = self.rows(rows)
+        return [self._readable(row) for row in rows] if self._vectors else rows
+
+    def json_row(self, row: StoredRow) -> StoredRow:
+        """One row, likewise."""
+        return self._readable(self.row(row)) if self._vectors else self.row(row)
+
+    def _pick_few(self, row: StoredRow) -> StoredRow:
+        return tuple(row[i] for i in self._places)
+
+    def _readable(self, row: StoredRow) -> StoredRow:
+        values = [*row]
+        for i, decode in self._vectors:
+            if values[i] is not None:
+                values[i] = decode(values[i])
+        return values
+
+
+def _places(columns: Sequence[Column], wanted: set[str]) -> tuple[int, ...]:
+    return tuple(i for i, column in enumerate(columns) if column.name in wanted)

@@ -1,0 +1,191 @@
+"""The routes that read vectors. They are answered without a framework in between: it would cost more than the read."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any, NamedTuple
+
+from feature_store.errors import FeatureStoreError, InputError, NotFoundError, StackError
+from feature_store.online.read.multiplexed import MultiplexedReader
+from feature_store.online.read.node import NodeBusyError
+from feature_store.plan.schema import ViewSchema
+from serving.definitions import Kind, ServedDefinitions, ServedView
+from serving.metrics import ServingMetrics
+from serving.rest.answers import ARROW, CONTENT_TYPES, MSGPACK, AnswerWriters, Shape
+from serving.rest.bodies import read_body
+from serving.rest.problems import PROBLEM_JSON, encode_problem
+from serving.rest.requests import OnlineRequest, Query, request_by_columns, request_by_ids, request_of_body
+from serving.usage import UsageCounts
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+_ROUTES: dict[str, tuple[str, Kind | None]] = {
+    "feature-groups": ("/feature-groups/{id}/online", "group"),
+    "feature-views": ("/feature-views/{id}/online", "view"),
+    "models": ("/models/{name}/online", None),
+}
+_LONGEST_NAME = 200
+"""Of request ids and models that a caller gives."""
+_log = logging.getLogger(__name__)
+
+
+class OnlineCall(NamedTuple):
+    """A request for vectors, as its path says.
+
+    Attributes:
+        route: the path's pattern.
+        kind: of what is read; None: the view of a model.
+        name: of the group, view or model.
+    """
+
+    route: str
+    kind: Kind | None
+    name: str
+
+    @classmethod
+    def of(cls, scope: Scope) -> OnlineCall | None:
+        """The call of a request; None if it is none."""
+        parts = scope["path"].split("/")
+        if len(parts) != 4 or parts[3] != "online" or parts[1] not in _ROUTES:
+            return None
+        return cls(*_ROUTES[parts[1]], parts[2])
+
+    def target(self, definitions: ServedDefinitions) -> ServedView:
+        """What is read.
+
+        Raises:
+            NotFoundError, ConflictError, DefinitionError: as `ServedDefinitions.find`.
+        """
+        if self.kind is None:
+            return definitions.view_of_model(self.name)
+        return definitions.find(self.kind, self.name)
+
+
+class OnlineRoutes:
+    """Answers requests for vectors.
+
+    Args:
+        definitions: gives what is served at the moment.
+    """
+
+    def __init__(
+        self,
+        reader: MultiplexedReader,
+        definitions: Callable[[], ServedDefinitions],
+        metrics: ServingMetrics,
+        usage: UsageCounts,
+    ) -> None:
+        self._reader = reader
+        self._definitions = definitions
+        self._metrics = metrics
+        self._usage = usage
+        self._writers = AnswerWriters()
+
+    async def answer(self, call: OnlineCall, scope: Scope, receive: Receive, send: Send) -> None:
+        """Reads and answers; every error becomes a problem."""
+        began = time.perf_counter()
+        headers = dict(scope["headers"])
+        request_id = request_id_of(headers)
+        target, extra = "", []
+        try:
+            served = call.target(self._definitions())
+            target = served.id
+            query = Query(scope["query_string"])
+            shape = _shape(query, headers)
+            asked = await _asked(call, served.view, query, scope["method"], headers, receive)
+            writer = self._writers.of(served.view, asked.features)
+            vectors = await self._reader.read(served.reading, asked.rows, asked.request, time.time_ns() // 1_000)
+            status, body, content_type = 200, writer.write(vectors, shape), CONTENT_TYPES[shape]
+            self._metrics.note_vectors(vectors)
+            self._note_usage(call, served, headers)
+        except NodeBusyError as error:
+            busy = StackError(str(error), where="Redis", remedy="try again in a second", code="busy")
+            status, body = encode_problem(busy, request_id)
+            content_type, extra = PROBLEM_JSON, [(b"retry-after", b"1")]
+        except FeatureStoreError as error:
+            status, body = encode_problem(error, request_id)
+            content_type = PROBLEM_JSON
+            if status >= 500:
+                _log.warning("request %s to %s: %s", request_id, scope["path"], error)
+        except Exception:
+            _log.exception("request %s to %s failed", request_id, scope["path"])
+            status, body = encode_problem(server_failure(), request_id)
+            content_type = PROBLEM_JSON
+        await respond(send, status, body, content_type, request_id, extra)
+        self._metrics.note(call.route, target, status, time.perf_counter() - began)
+
+    def _note_usage(self, call: OnlineCall, served: ServedView, headers: dict[bytes, bytes]) -> None:
+        model = call.name if call.kind is None else headers.get(b"x-model", b"").decode("latin-1")
+        if model:
+            self._usage.note(served.kind, served.id, model[:_LONGEST_NAME])
+
+
+async def respond(
+    send: Send, status: int, body: bytes, content_type: str, request_id: str, extra: list[tuple[bytes, bytes]]
+) -> None:
+    """Sends a whole answer."""
+    headers = [
+        (b"content-type", content_type.encode()),
+        (b"content-length", b"%d" % len(body)),
+        (b"x-request-id", request_id.encode("latin-1")),
+        *extra,
+    ]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+_PROCESS = f"{os.getpid():x}-{time.time_ns() // 1_000_000:x}"
+_numbers = iter(range(1 << 62))
+
+
+def request_id_of(headers: dict[bytes, bytes]) -> str:
+    """The caller's id of a request, or a new one."""
+    given = headers.get(b"x-request-id")
+    if given is not None and len(given) <= _LONGEST_NAME:
+        text = given.decode("latin-1")
+        if text.isprintable() and text.isascii():
+            return text
+    return f"{_PROCESS}-{next(_numbers):x}"
+
+
+def server_failure() -> StackError:
+    """What a caller is told of a mistake of the server."""
+    return StackError(
+        "the server made a mistake",
+        remedy="look for the request's id in the server's log: ./fs logs serving",
+        code="server-failed",
+    )
+
+
+async def _asked(
+    call: OnlineCall, view: ViewSchema, query: Query, method: str, headers: dict[bytes, bytes], receive: Receive
+) -> OnlineRequest:
+    if method in ("GET", "HEAD"):
+        return request_by_ids(view, query) if call.kind == "group" else request_by_columns(view, query)
+    if method != "POST":
+        raise NotFoundError(
+            f"{method} is not answered here", where=call.route, remedy="use GET or POST", code="wrong-method"
+        )
+    body = await read_body(receive)
+    return request_of_body(view, body, headers.get(b"content-type", b"").decode("latin-1"))
+
+
+def _shape(query: Query, headers: dict[bytes, bytes]) -> Shape:
+    """The form of the answer: what `shape` says, or what Accept asks for, or columns."""
+    wanted = query.get("shape")
+    if wanted is None:
+        accept = headers.get(b"accept", b"").decode("latin-1")
+        return "msgpack" if MSGPACK in accept else "arrow" if ARROW in accept else "columns"
+    if wanted not in CONTENT_TYPES:
+        raise InputError(
+            f"there is no shape {wanted[:80]!r}",
+            where="shape",
+            remedy=f"shapes are {', '.join(CONTENT_TYPES)}",
+            code="unknown-shape",
+        )
+    return wanted

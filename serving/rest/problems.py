@@ -1,0 +1,84 @@
+"""Errors as problem details (RFC 9457): what is wrong, where, what to do, and the code that `./fs errors` explains."""
+
+from __future__ import annotations
+
+import msgspec
+
+from feature_store.errors import (
+    ConflictError,
+    DefinitionError,
+    FeatureStoreError,
+    InputError,
+    NotFoundError,
+)
+from feature_store.explanations.catalogue import explanation_of
+
+PROBLEM_JSON = "application/problem+json"
+_STATUSES = {
+    "malformed-request": 400,
+    "no-route": 404,
+    "wrong-method": 405,
+    "slow-request": 408,
+    "retired": 410,
+    "large-request": 413,
+    "media-type": 415,
+    "server-failed": 500,
+    "not-built": 501,
+    "busy": 503,
+}
+"""Of codes that mean another status than their kind of error."""
+_KINDS: tuple[tuple[type[FeatureStoreError], int], ...] = (
+    (NotFoundError, 404),
+    (ConflictError, 409),
+    (InputError, 422),
+    (DefinitionError, 503),  # recorded, but not to be had here: another server may have the function
+)
+
+
+class Problem(msgspec.Struct, omit_defaults=True):
+    """The body of an error.
+
+    Attributes:
+        type: where the code is explained.
+        instance: the request's id, which is also in the server's log.
+    """
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    code: str
+    instance: str
+    where: str = ""
+    remedy: str = ""
+
+
+def encode_problem(error: FeatureStoreError, request_id: str) -> tuple[int, bytes]:
+    """An error as status and body of an answer."""
+    problem = problem_of(error, request_id)
+    return problem.status, msgspec.json.encode(problem)
+
+
+def status_of(error: FeatureStoreError) -> int:
+    """The HTTP status of an error."""
+    if error.code in _STATUSES:
+        return _STATUSES[error.code]
+    return next((status for kind, status in _KINDS if isinstance(error, kind)), 503)
+
+
+def problem_of(error: FeatureStoreError, request_id: str) -> Problem:
+    """An error as the body of an answer."""
+    try:
+        title = explanation_of(error.code).title
+    except NotFoundError:
+        title = type(error).__name__
+    return Problem(
+        type=f"/errors/{error.code}",
+        title=title,
+        status=status_of(error),
+        detail=error.message,
+        code=error.code,
+        instance=request_id,
+        where=error.where,
+        remedy=error.remedy,
+    )

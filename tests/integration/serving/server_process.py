@@ -1,0 +1,120 @@
+"""A server of the tests alone: the process that users start, on a registry database of its own."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+import msgspec
+
+from feature_store.settings import REPOSITORY
+from tests.conftest import PATIENCE_SECONDS
+
+STARTER = """
+import dataclasses, json, os, pathlib
+from serving.__main__ import serve
+from serving.settings import ServingSettings
+changes = json.loads(os.environ["SERVING_CHANGES"])
+serve(dataclasses.replace(ServingSettings.load(), **changes | {"snapshot": pathlib.Path(changes["snapshot"])}))
+"""
+"""The server's program with some of its settings changed."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """An answer of the server."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+    @property
+    def packed(self) -> Any:
+        return msgspec.msgpack.decode(self.body)
+
+
+@dataclass
+class ServerProcess:
+    """A server on a port of its own, with a folder for its log and its snapshot; it reads this registry."""
+
+    folder: Path
+    registry_url: str
+    changes: dict[str, Any] = field(default_factory=dict)
+    port: int = 0
+    process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
+
+    @property
+    def log(self) -> Path:
+        return self.folder / "server.log"
+
+    @property
+    def snapshot(self) -> Path:
+        return self.folder / "definitions.json"
+
+    def start(self) -> None:
+        """Starts it and waits until it is ready."""
+        with socket.socket() as free:
+            free.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            free.bind(("127.0.0.1", self.port))
+            self.port = free.getsockname()[1]
+        changes = {"registry_url": self.registry_url, "snapshot": str(self.snapshot), **self.changes}
+        given = {
+            "FS_SERVING_PORT": str(self.port),
+            "SERVING_CHANGES": json.dumps(changes),
+            "PYTHONPATH": str(REPOSITORY),
+        }
+        with self.log.open("ab") as log:
+            command = [sys.executable, "-c", STARTER]
+            self.process = subprocess.Popen(command, env=os.environ | given, stdout=log, stderr=log, cwd=REPOSITORY)
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while not self._is_ready():
+            assert self.process.poll() is None, self.log.read_text()
+            assert time.monotonic() < deadline, self.log.read_text()
+            time.sleep(0.05)
+
+    def stop(self, number: int = signal.SIGTERM) -> int:
+        """Ends it; gives its exit code."""
+        assert self.process is not None
+        if self.process.poll() is None:
+            self.process.send_signal(number)
+        return self.process.wait(PATIENCE_SECONDS)
+
+    def get(self, path: str, headers: Mapping[str, str] | None = None, **query: Any) -> Answer:
+        """The answer to a GET."""
+        text = f"{path}?{urlencode(query, doseq=True)}" if query else path
+        return self.ask("GET", text, headers=headers)
+
+    def post(self, path: str, body: Any, headers: Mapping[str, str] | None = None) -> Answer:
+        """The answer to a POST of a JSON body."""
+        return self.ask("POST", path, msgspec.json.encode(body), headers)
+
+    def ask(self, method: str, path: str, body: bytes = b"", headers: Mapping[str, str] | None = None) -> Answer:
+        """The answer to any request."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE_SECONDS)
+        try:
+            connection.request(method, path, body or None, dict(headers or {}))
+            answer = connection.getresponse()
+            return Answer(answer.status, {k.lower(): v for k, v in answer.getheaders()}, answer.read())
+        finally:
+            connection.close()
+
+    def _is_ready(self) -> bool:
+        try:
+            return self.get("/ready").status == 200
+        except OSError:
+            return False
