@@ -16,6 +16,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 from demo.dagster_runs import Dagster, RunState
 from demo.live import await_stream, make_topic, play, send_bad_events, show_dead_letters
 from demo.load import LoadReport, load_shop
+from demo.served import show_served
 from demo.show import labelled_customers, show_computed, show_loaded, show_next, show_training, show_vectors
 from feature_assets.keys import offline_key
 from feature_store.client import FeatureStore
@@ -71,6 +72,8 @@ def main() -> None:
         show_dead_letters(console, store, began_live)
     with _step(console, "Online: customers, each with an item they bought: daily, hourly and live features together"):
         show_vectors(console, store, customers)
+    with _step(console, "Server: the same over HTTP"):
+        show_served(console, settings.serving_url, customers)
     show_next(console, settings, time.monotonic() - began)
 
 

@@ -99,6 +99,8 @@ def show_next(console: Console, settings: Settings, seconds: float) -> None:
     console.rule(f"[bold]Done in {seconds:.0f} s", align="left")
     url = settings.dagster_url
     console.print(f"Dagster: {url}  (asset graph: {url}/asset-groups)", soft_wrap=True)
+    served = settings.serving_url
+    console.print(f"Server:  {served}  (what is recorded: {served}/feature-groups)", soft_wrap=True)
     console.print("\nTry next:")
     for command, meaning in (
         ("./fs get user_orders@1", "what the registry knows of a feature group"),

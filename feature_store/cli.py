@@ -43,7 +43,7 @@ def main() -> None:
 @click.option("--no-dagster", is_flag=True, help="Databases only; for tests and scripts.")
 @click.option("--streams/--no-streams", default=None, help="With Kafka and Flink. Default: if a group reads a stream.")
 def up(no_dagster: bool, streams: bool | None) -> None:
-    """Start Postgres, Valkey, Dagster, and for streams Kafka and Flink; or find them running."""
+    """Start Postgres, Valkey, Dagster, the server, and for streams Kafka and Flink; or find them running."""
     from feature_store.local import stack
     from feature_store.local.display import Display
     from feature_store.settings import StackSettings
@@ -210,7 +210,8 @@ def _console() -> Console:
 def _print_addresses(console: Console, record: StackRecord) -> None:
     if record.connections is None:
         return
-    for name, url in (("Dagster", record.connections.dagster_url), ("Flink", record.connections.flink_url)):
+    found = record.connections
+    for name, url in (("Dagster", found.dagster_url), ("Server", found.serving_url), ("Flink", found.flink_url)):
         if url:
             console.print(f"{name}: {url}", soft_wrap=True)
 

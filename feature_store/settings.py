@@ -16,6 +16,10 @@
 | FS_FLINK_STATE      | where Flink keeps checkpoints and savepoints, as a URL          | `file://<FS_HOME>/flink`     |
 | FS_WAREHOUSE        | where Iceberg keeps its files, as a URL                         | `file://<FS_HOME>/warehouse` |
 | FS_DAGSTER_URL      | a Dagster web server to talk to                                 | the embedded one             |
+| FS_SERVING_URL      | a server of online vectors to talk to                           | the embedded one             |
+| FS_SERVING_HOST     | the address on which the server of vectors listens              | 127.0.0.1                    |
+| FS_SERVING_PORT     | and its port                                                    | 14090; ./fs up chooses one   |
+| FS_SERVING_QUEUE    | commands that may wait for Redis before requests get a 503      | 4096                         |
 | FS_ALERT_WEBHOOK    | where the sensor `alerts` posts what is wrong, as JSON          | none: it tells nobody        |
 | FS_SPARK_JARS       | jars for Spark, separated by `:`; empty if the cluster has them | those of `jars.lock`         |
 | FS_SPARK_MEMORY     | memory of the Spark driver                                      | `2g`                         |
@@ -83,6 +87,7 @@ class Settings:
         spark_jars: the jars for Spark's class path; empty where the cluster has them.
         spark_memory: memory of the Spark driver, as Spark writes it ("2g").
         dagster_url: Dagster's web server; empty if it was not started.
+        serving_url: the server of online vectors; likewise.
         spark_master: where Spark runs.
         spark_partitions: partitions of a Spark shuffle.
         materialize_rows: how many rows a materialization into Redis reads, and of how many entities it keeps the newest
@@ -113,6 +118,7 @@ class Settings:
     spark_jars: tuple[Path, ...]
     spark_memory: str = DEFAULT_SPARK_MEMORY
     dagster_url: str = ""
+    serving_url: str = ""
     spark_master: str = "local[*]"
     spark_partitions: str = "8"
     materialize_rows: int = DEFAULT_MATERIALIZE_ROWS
@@ -160,6 +166,7 @@ class Settings:
             spark_jars=tuple(Path(jar) for jar in jars if jar),
             spark_memory=environ.get("FS_SPARK_MEMORY") or DEFAULT_SPARK_MEMORY,
             dagster_url=environ.get("FS_DAGSTER_URL") or (stack.dagster_url if stack else ""),
+            serving_url=server_address(environ, "FS_SERVING_URL") or (stack.serving_url if stack else ""),
             spark_master=environ.get("FS_SPARK_MASTER") or "local[*]",
             spark_partitions=environ.get("FS_SPARK_PARTITIONS") or "8",
             materialize_rows=_rows(

@@ -43,6 +43,7 @@ class Connections:
     java_home: str
     spark_jars: tuple[str, ...]
     dagster_url: str = ""
+    serving_url: str = ""
     kafka_servers: str = ""
     flink_url: str = ""
     flink_python: str = ""

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from feature_store.environment import whole_number
 from feature_store.errors import StackError
+from feature_store.online.read.node import MOST_WAITING
 from feature_store.settings import Settings
 
 DEFAULT_PORT = 14090
@@ -27,6 +28,7 @@ class ServingSettings:
         snapshot: the file that keeps the last definitions for a start without the registry.
         packages: those that functions of on-demand features may be imported from.
         serving_host, serving_port: where it listens; 0 is any free port.
+        most_waiting: commands that may wait for Redis at once; requests beyond them get a 503.
     """
 
     redis_url: str
@@ -35,6 +37,7 @@ class ServingSettings:
     packages: tuple[str, ...]
     serving_host: str = "127.0.0.1"
     serving_port: int = DEFAULT_PORT
+    most_waiting: int = MOST_WAITING
 
     @classmethod
     def load(cls, environ: Mapping[str, str] = os.environ) -> ServingSettings:
@@ -61,6 +64,15 @@ class ServingSettings:
             serving_host=host,
             serving_port=whole_number(
                 environ, "FS_SERVING_PORT", DEFAULT_PORT, least=0, most=65_535, noun="port", code="port"
+            ),
+            most_waiting=whole_number(
+                environ,
+                "FS_SERVING_QUEUE",
+                MOST_WAITING,
+                least=1,
+                most=1_000_000,
+                noun="number of commands",
+                code="serving-queue",
             ),
         )
 

@@ -12,6 +12,7 @@ from feature_store.explanations.expressions import EXPRESSIONS
 from feature_store.explanations.groups import GROUPS
 from feature_store.explanations.online import ONLINE
 from feature_store.explanations.registry import REGISTRY
+from feature_store.explanations.serving import SERVING
 from feature_store.explanations.stack import STACK
 from feature_store.explanations.streams import STREAM_DEFINITIONS, STREAM_JOBS
 from feature_store.explanations.views import VIEWS
@@ -23,6 +24,7 @@ AREAS: dict[str, tuple[Explanation, ...]] = {
     "Definitions: views and on-demand features": VIEWS,
     "Data: sources, labels, runs": DATA,
     "Online": ONLINE,
+    "Server": SERVING,
     "Streams": STREAM_JOBS,
     "Registry": REGISTRY,
     "Stack and settings": STACK,

@@ -42,6 +42,12 @@ DEMO = (
         "Look at ./fs stream status.",
     ),
     Explanation(
+        "demo-served",
+        "The server did not answer the demo with vectors",
+        "It may not run, or not know the view yet.",
+        "Look at ./fs status and ./fs logs serving.",
+    ),
+    Explanation(
         "benchmark",
         "A benchmark did not come to an end",
         "What it measured is not what it meant to measure.",

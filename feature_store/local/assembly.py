@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from feature_store.local import flink, jars, java_build, kafka, postgres, streaming, valkey
+from feature_store.local import flink, jars, java_build, kafka, postgres, serving, streaming, valkey
 from feature_store.local.java import check_java_home, embedded_java_home
 from feature_store.local.orchestrator import WEB_SERVER, dagster_services
 from feature_store.local.ports import LOOPBACK, plan_ports
@@ -15,7 +15,7 @@ from feature_store.secret_files import with_passfile, write_pgpass
 from feature_store.settings import StackSettings, database_url
 from feature_store.stack_file import Connections, ServiceRecord
 
-_NAMED_PORTS = ("postgres", "valkey", WEB_SERVER, kafka.KAFKA, kafka.CONTROLLER_PORT, *flink.PORTS)
+_NAMED_PORTS = ("postgres", "valkey", WEB_SERVER, kafka.KAFKA, kafka.CONTROLLER_PORT, *flink.PORTS, serving.SERVER)
 _PORT_OFFSETS = {name: offset for offset, name in enumerate(_NAMED_PORTS)}
 
 
@@ -41,7 +41,11 @@ def assemble(settings: StackSettings, *, dagster: bool, streams: bool) -> Assemb
     embedded = [name for name in ("postgres", "valkey") if name not in {record.name for record in external}]
     plan = plan_ports(
         settings.port,
-        [*embedded, *([WEB_SERVER] if dagster else []), *(streaming.ports(settings) if streams else [])],
+        [
+            *embedded,
+            *([WEB_SERVER, serving.SERVER] if dagster else []),
+            *(streaming.ports(settings) if streams else []),
+        ],
         _PORT_OFFSETS,
         fixed=settings.port_is_chosen,
     )
@@ -74,7 +78,12 @@ def assemble(settings: StackSettings, *, dagster: bool, streams: bool) -> Assemb
         connections = half.connections
     if dagster:
         port = plan.ports[WEB_SERVER]
-        connections = replace(connections, dagster_url=f"http://{LOOPBACK}:{port}")
+        connections = replace(
+            connections,
+            dagster_url=f"http://{LOOPBACK}:{port}",
+            serving_url=f"http://{LOOPBACK}:{plan.ports[serving.SERVER]}",
+        )
+        services.append(serving.server(settings.home, plan.ports[serving.SERVER], needs=tuple(embedded)))
         database = with_passfile(database_url(pg_url, "dagster"), write_pgpass(settings.home, pg_url))
         services += dagster_services(settings, connections, database, port, needs=tuple(embedded))
     return Assembly(tuple(services), external, connections, plan.notices)

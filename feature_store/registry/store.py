@@ -16,7 +16,6 @@ from feature_store.registry.database import open_engine, service_errors, take_tu
 from feature_store.registry.diff import plan_changes
 from feature_store.registry.lifecycle import UNUSED_FOR, check_retirement
 from feature_store.registry.lineage import Lineage, read_lineage, read_training, write_lineage
-from feature_store.registry.migrate import upgrade
 from feature_store.registry.records import (
     AppliedPlan,
     EntityRecord,
@@ -68,6 +67,8 @@ class Registry:
 
     def upgrade(self) -> None:
         """Makes or migrates the tables; does nothing when they are those of this version."""
+        from feature_store.registry.migrate import upgrade  # Alembic takes as long as all the rest to import
+
         upgrade(self.engine)
 
     def state(self) -> RegistryState:

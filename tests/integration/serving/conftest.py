@@ -2,45 +2,62 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
-from redis import Redis
 from sqlalchemy import create_engine, text
 
+from feature_store.online.connection import connect
 from feature_store.registry.store import Registry
 from feature_store.settings import Settings
 from tests.integration.serving.server_process import ServerProcess
 from tests.integration.serving.shop import Shop
 
-DATABASE = "registry_of_serving_tests"
+NewRegistry = Callable[[str], Registry]
 
 
-@pytest.fixture(scope="module")
-def serving_registry(stack: Settings) -> Iterator[Registry]:
-    """A registry of the module alone."""
-    server = create_engine(stack.database_url("postgres"), isolation_level="AUTOCOMMIT")
-    with server.connect() as connection:
-        connection.execute(text(f"DROP DATABASE IF EXISTS {DATABASE} WITH (FORCE)"))
-        connection.execute(text(f"CREATE DATABASE {DATABASE}"))
-    registry = Registry(stack.database_url(DATABASE))
-    registry.upgrade()
-    yield registry
-    registry.engine.dispose()
+@pytest.fixture(scope="session")
+def new_registry(stack: Settings) -> Iterator[NewRegistry]:
+    """Makes a registry in an empty database of this name."""
+    made = []
+
+    def make(database: str) -> Registry:
+        server = create_engine(stack.database_url("postgres"), isolation_level="AUTOCOMMIT")
+        with server.connect() as connection:
+            connection.execute(text(f"CREATE DATABASE {database}"))
+        server.dispose()
+        made.append(Registry(stack.database_url(database)))
+        made[-1].upgrade()
+        return made[-1]
+
+    yield make
+    for registry in made:
+        registry.engine.dispose()
 
 
-@pytest.fixture(scope="module")
-def shop(serving_registry: Registry, redis: Redis) -> Shop:
+@pytest.fixture(scope="session")
+def serving_registry(new_registry: NewRegistry) -> Registry:
+    """The registry that the server reads."""
+    return new_registry("registry_of_serving_tests")
+
+
+@pytest.fixture(scope="session")
+def shop(stack: Settings, serving_registry: Registry) -> Shop:
     """Recorded definitions and rows in Redis."""
-    return Shop.fill(serving_registry, redis)
+    with connect(stack.redis_url) as redis:
+        return Shop.fill(serving_registry, redis)
 
 
-@pytest.fixture(scope="module")
-def server(stack: Settings, shop: Shop, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+@pytest.fixture(scope="session")
+def server(serving_registry: Registry, shop: Shop, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
     """A server that reads the shop."""
     assert shop.views
-    folder = tmp_path_factory.mktemp("serving")
-    process = ServerProcess(folder, stack.database_url(DATABASE))
+    process = ServerProcess(tmp_path_factory.mktemp("serving"), address_of(serving_registry))
     process.start()
     yield process
     process.stop()
+
+
+def address_of(registry: Registry) -> str:
+    """The URL of a registry, with its password."""
+    return registry.engine.url.render_as_string(hide_password=False)

@@ -22,6 +22,7 @@ from feature_store import (
     FeatureGroup,
     FeatureView,
     OnDemand,
+    agg,
 )
 from feature_store.dsl.collect import Project
 from feature_store.dtypes import DType, from_micros, to_micros
@@ -46,7 +47,7 @@ NAMES = ("a", "b", "c", "", "é|{%}", "x,y")
 NUMBERS = (0, 1, -5, 2**63 - 1)
 
 
-def _group(entity: Entity, features: dict[str, Any], **changes: Any) -> FeatureGroup:
+def facts_of(entity: Entity, features: dict[str, Any], **changes: Any) -> FeatureGroup:
     """The newest row of each entity in its log, with some of its fields."""
     keys = ", ".join(entity.keys)
     selected = ", ".join(f"{field} AS {entity.name}_{field}" for field in features)
@@ -71,17 +72,31 @@ def _group(entity: Entity, features: dict[str, Any], **changes: Any) -> FeatureG
     )
 
 
+def visits(**added: Any) -> FeatureGroup:
+    """How often a user came; `added` are the feature that came later, its default and window."""
+    later = [Feature("user_visit_count_30d", agg.count(), window="30d", dtype=INT, **added)] if added else []
+    return FeatureGroup(
+        "user_visits",
+        entity=USER,
+        source=BatchSource(
+            "visits", table="raw.visits", event_timestamp="ts", schema={"user_id": STRING, "ts": TIMESTAMP}
+        ),
+        owner="team:shop",
+        features=[Feature("user_visit_count_7d", agg.count(), window="7d", dtype=INT, default=0), *later],
+    )
+
+
 USER = Entity("user", join_key="user_id")
 ITEM = Entity("item", join_key="item_id", dtype=INT)
 PAIR = Entity("pair", join_key=("user_id", "item_id"), dtype=(STRING, INT))
 SELLER = Entity("seller", join_key="seller_id")
 SLOT = Entity("slot", join_key=("slot_at", "shelf"), dtype=(TIMESTAMP, INT))
-USERS = _group(USER, {"count": 7, "name": "?", "at": None}, description="What a user is.")
-ITEMS = _group(ITEM, {"price": None, "vector": [0.0, 0.5, 1.0], "seller": None, "open": False}, ttl="2d")
-PAIRS = _group(PAIR, {"count": 0})
-SELLERS = _group(SELLER, {"count": 1, "vector": None})
-SLOTS = _group(SLOT, {"price": 0.5})
-GROUPS = (USERS, ITEMS, PAIRS, SELLERS, SLOTS)
+USERS = facts_of(USER, {"count": 7, "name": "?", "at": None}, description="What a user is.")
+ITEMS = facts_of(ITEM, {"price": None, "vector": [0.0, 0.5, 1.0], "seller": None, "open": False}, ttl="2d")
+PAIRS = facts_of(PAIR, {"count": 0})
+SELLERS = facts_of(SELLER, {"count": 1, "vector": None})
+SLOTS = facts_of(SLOT, {"price": 0.5})
+GROUPS = (USERS, ITEMS, PAIRS, SELLERS, SLOTS, visits())
 RANKING = FeatureView(
     "ranking",
     groups=[USERS, ITEMS, PAIRS],

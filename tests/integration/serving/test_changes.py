@@ -1,0 +1,86 @@
+"""Definitions that change while the server answers: new ones arrive, old ones stay, no answer is wrong meanwhile."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+
+import pytest
+
+from feature_store import FeatureGroup, FeatureView
+from feature_store.dsl.collect import Project
+from feature_store.online.connection import connect
+from feature_store.plan.project import compile_project
+from feature_store.registry.store import Registry
+from feature_store.settings import Settings
+from tests.conftest import Eventually
+from tests.integration.serving.conftest import NewRegistry, address_of
+from tests.integration.serving.server_process import ServerProcess
+from tests.integration.serving.shop import GROUPS, USERS, Shop, visits
+
+CHURN = FeatureView("churn", groups=[USERS], owner="team:ranking")
+
+
+@pytest.fixture(scope="module")
+def changing_registry(stack: Settings, new_registry: NewRegistry) -> Registry:
+    """A registry whose definitions change."""
+    registry = new_registry("registry_of_changes")
+    with connect(stack.redis_url) as redis:
+        Shop.fill(registry, redis)
+    return registry
+
+
+@pytest.fixture(scope="module")
+def changing(changing_registry: Registry, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+    """A server that reads it."""
+    process = ServerProcess(tmp_path_factory.mktemp("changing"), address_of(changing_registry))
+    process.start()
+    yield process
+    process.stop()
+
+
+def apply(registry: Registry, *views: FeatureView, groups: Sequence[FeatureGroup] = GROUPS) -> None:
+    registry.apply(registry.plan(compile_project(Project(tuple(groups), views, {}))), "tests")
+
+
+def test_what_is_applied_is_served_within_seconds(
+    changing: ServerProcess, changing_registry: Registry, eventually: Eventually
+) -> None:
+    churn = "/feature-views/churn/online?user_id=a"
+    assert changing.get(churn).status == 404
+    apply(changing_registry, CHURN)
+    eventually(lambda: changing.get(churn).status == 200)
+    newer = FeatureView("churn", version=2, groups=[USERS.select("user_name")], owner="team:ranking")
+    apply(changing_registry, CHURN, newer)
+    eventually(lambda: changing.get(churn).json["id"] == "churn@2")
+    assert changing.get(churn).json["features"] == ["user_name"]
+    assert changing.get("/feature-views/churn@1/online?user_id=a").json["features"][0] == "user_count"
+
+
+def test_a_feature_that_is_added_fails_no_read(
+    changing: ServerProcess, changing_registry: Registry, eventually: Eventually
+) -> None:
+    path = "/feature-groups/user_visits/online?entity_ids=a,b,c,nobody"
+    before = changing.get(path).json
+    answers, ended = [], threading.Event()
+
+    def ask() -> None:
+        while not ended.is_set():
+            answers.append(changing.get(path))
+
+    asking = threading.Thread(target=ask)
+    asking.start()
+    try:
+        apply(changing_registry, groups=[*GROUPS[:-1], visits(default=3)])
+        eventually(lambda: "user_visit_count_30d" in changing.get(path).json["features"])
+    finally:
+        ended.set()
+        asking.join()
+    assert {answer.status for answer in answers} == {200}
+    for answer in answers:
+        assert [row[:1] for row in answer.json["rows"]] == before["rows"]
+        assert [row[1:] for row in answer.json["rows"]] in ([[]] * 4, [[3]] * 4)
+    had = before["groups"][0]["statuses"]
+    assert "PRESENT" in had
+    now = changing.get(path).json["groups"][0]["statuses"]
+    assert now == ["DEFAULTED" if status == "PRESENT" else status for status in had]
