@@ -24,6 +24,7 @@ from serving.metrics import ServingMetrics
 from serving.refresh import DefinitionSource
 from serving.rest.catalog import CatalogRoutes
 from serving.rest.online import OnlineCall, OnlineRoutes, Receive, Scope, Send, request_id_of, server_failure
+from serving.rest.openapi import docs_page, openapi_document
 from serving.rest.problems import PROBLEM_JSON, encode_problem
 from serving.settings import ServingSettings
 from serving.usage import UsageCounts
@@ -56,6 +57,7 @@ class ServingApp:
         self._is_draining = False
         catalog = CatalogRoutes(lambda: self._definitions.current, lambda: registry)
         own = [Route("/health", self._health), Route("/ready", self._ready), Route("/metrics", self._show_metrics)]
+        own += [Route("/openapi.json", _openapi), Route("/docs", _docs)]
         later = [Route(path, _not_built, methods=["GET", "POST"]) for path in _NOT_BUILT]
         self._rest = Starlette(
             routes=[*own, *later, *catalog.routes],
@@ -110,6 +112,14 @@ class ServingApp:
 
     async def _show_metrics(self, _: Request) -> Response:
         return Response(self._metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+
+async def _openapi(_: Request) -> Response:
+    return _json(openapi_document())
+
+
+async def _docs(request: Request) -> Response:
+    return Response(docs_page(str(request.base_url).rstrip("/")), media_type="text/html")
 
 
 async def _not_built(request: Request) -> Response:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import re
+
+import jsonschema
+
 from tests.conftest import Eventually
 from tests.integration.serving.server_process import ServerProcess
 from tests.integration.serving.shop import GROUPS, RANKING, VIEWS
@@ -65,6 +69,31 @@ def test_metrics_count_requests_and_entities(server: ServerProcess) -> None:
     seconds = 'feature_store_request_seconds_count{route="/feature-groups/{id}/online",target="seller_facts@1"}'
     assert count(seconds) >= 5
     assert count("feature_store_redis_up") == 1
+
+
+def test_every_route_of_the_document_is_answered(server: ServerProcess) -> None:
+    document, page = server.get("/openapi.json").json, server.get("/docs").body.decode()
+    operations = [(method, path) for path, methods in document["paths"].items() for method in methods]
+    assert len(operations) > 15
+    for method, path in operations:
+        answer = server.ask(method.upper(), re.sub(r"\{.*?\}", "nothing", path), b"{}")
+        assert answer.status in (200, 400, 404), (method, path, answer.body)
+        assert answer.status == 200 or answer.json["code"] not in ("no-route", "wrong-method"), (method, path)
+        assert path in page
+
+
+def test_answers_are_what_the_document_says(server: ServerProcess) -> None:
+    document = server.get("/openapi.json").json
+    body = {"rows": [{"user_id": "a", "item_id": 1}], "request": {"budget": 1.0, "asked_at": None}}
+    path = "/feature-views/ranking/online"
+    wrong = server.get("/feature-groups/user_facts/online").json
+    for name, value in (
+        ("ColumnarAnswer", server.post(path, body).json),
+        ("RecordsAnswer", server.post(f"{path}?shape=records", body).json),
+        ("OnlineBody", body),
+        ("Problem", wrong),
+    ):
+        jsonschema.validate(value, {"$ref": f"#/components/schemas/{name}", "components": document["components"]})
 
 
 def test_it_says_that_it_is_well(server: ServerProcess) -> None:
