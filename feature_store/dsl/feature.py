@@ -28,6 +28,8 @@ class Feature(Definition):
         default: given to readers when the value is missing or NULL; never stored.
         expect: an `Expectation`, as a dict of its arguments, or a list of them, some of which may only warn.
         rename_ok: why the name breaks the naming convention.
+        pii: whether it is personal data: masked for whoever has no grant of it, as is what derives from it (derived and
+            on-demand features).
     """
 
     name: str
@@ -40,6 +42,7 @@ class Feature(Definition):
     description: str = ""
     expect: Expectations = ()
     rename_ok: str = ""
+    pii: bool = False
 
     @model_validator(mode="before")
     @classmethod

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
+from feature_store.dsl.access import Access
 from feature_store.dsl.definition import STRICT, Definition
 from feature_store.dsl.deprecation import Deprecated
 from feature_store.dsl.entity import Entity
@@ -57,6 +58,7 @@ class FeatureGroup(Definition):
         max_overflow: how much may be lost because an INT does not fit 64 bits, as a share of a feature's values and of
             the rows that a run reads; more fails the run. Nothing unless given; of a stream 0.01.
         deprecated: what to use instead of this version, and when it may go.
+        access: "public" (every token with the scope read may read it) or "private" (its owner, and who has a grant).
     """
 
     name: str
@@ -87,6 +89,7 @@ class FeatureGroup(Definition):
     max_overflow: float | None = Field(default=None, ge=0, le=1)
     tags: dict[str, str] = Field(default_factory=dict)
     deprecated: Deprecated | None = None
+    access: Access = "public"
 
     def _check(self) -> None:
         if (self.source is None) == (self.query is None):

@@ -7,6 +7,7 @@ from dataclasses import KW_ONLY
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
+from feature_store.dsl.access import Access
 from feature_store.dsl.definition import STRICT, Definition
 from feature_store.dsl.deprecation import Deprecated
 from feature_store.dsl.on_demand import OnDemand
@@ -23,6 +24,7 @@ class FeatureView(Definition):
         on_demand: features computed when the view is read; one may use those before it.
         request: values that a caller gives with a request, and label rows as columns: name to type.
         deprecated: what to use instead of this version, and when it may go.
+        access: "public" (whoever may read all its groups may read it) or "private" (its owner, and who has a grant).
     """
 
     name: str
@@ -34,6 +36,7 @@ class FeatureView(Definition):
     on_demand: tuple[OnDemand, ...] = ()
     request: dict[str, DTypeField] = Field(default_factory=dict)
     deprecated: Deprecated | None = None
+    access: Access = "public"
 
     @property
     def id(self) -> str:

@@ -1,4 +1,4 @@
-"""Where a feature comes from: the source columns that its value depends on."""
+"""Where a feature comes from: the source columns that its value depends on, and whether it is personal data."""
 
 from __future__ import annotations
 
@@ -23,6 +23,12 @@ def feature_lineage(plan: GroupPlan) -> dict[str, tuple[Origin, ...]]:
     for name, expression in plan.derived:
         found[name] = set().union(*(found[column] for column in expression.columns))
     return {name: tuple(sorted(origins)) for name, origins in found.items()}
+
+
+def personal_data(plan: GroupPlan) -> frozenset[str]:
+    """The features that are personal data: those said to be, and the derived ones that read one of them."""
+    said = frozenset(feature.name for feature in plan.group.features if feature.pii)
+    return said | {name for name, expression in plan.derived if not said.isdisjoint(expression.columns)}
 
 
 def _of_aggregate(rows: WindowedRows, aggregate: Aggregate) -> set[Origin]:

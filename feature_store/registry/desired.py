@@ -11,7 +11,7 @@ from feature_store.dsl.group import FeatureGroup
 from feature_store.dsl.view import FeatureView
 from feature_store.dsl.viewed_group import ViewedGroup
 from feature_store.duration import SECOND
-from feature_store.plan.lineage import feature_lineage
+from feature_store.plan.lineage import feature_lineage, personal_data
 from feature_store.plan.nodes import GroupPlan
 from feature_store.plan.on_demand import on_demand_lineage
 from feature_store.plan.project import CompiledProject
@@ -42,7 +42,7 @@ def _entity(entity: Entity) -> EntityRecord:
 
 
 def _group(plan: GroupPlan) -> GroupRecord:
-    group, schema = plan.group, plan.schema
+    group, schema, personal = plan.group, plan.schema, personal_data(plan)
     definition = {**group.to_json(), "entity": group.entity.name}
     defaults = {feature["name"]: feature.get("default") for feature in definition["features"]}
     return GroupRecord(
@@ -54,7 +54,13 @@ def _group(plan: GroupPlan) -> GroupRecord:
         ttl_seconds=None if schema.ttl is None else schema.ttl // SECOND,
         definition=definition,
         features=tuple(
-            FeatureRecord(column.name, str(column.dtype), defaults.get(column.name), column.description)
+            FeatureRecord(
+                name=column.name,
+                dtype=str(column.dtype),
+                default=defaults.get(column.name),
+                description=column.description,
+                pii=column.name in personal,
+            )
             for column in schema.features
         ),
         fingerprint=plan.fingerprint,
@@ -87,9 +93,12 @@ def _status(definition: FeatureGroup | FeatureView) -> Status:
     return Status.ACTIVE if definition.deprecated is None else Status.DEPRECATED
 
 
+_ABOUT = ("owner", "description", "deprecated", "access")
+
+
 def _view_fingerprint(definition: dict[str, Any]) -> str:
     """16 hex digits of what a model reads; the order of groups and features is no part of it: they are read by name."""
-    computed = {key: value for key, value in definition.items() if key not in ("owner", "description", "deprecated")}
+    computed = {key: value for key, value in definition.items() if key not in _ABOUT}
     computed["groups"] = sorted(map(_unordered, computed["groups"]), key=json.dumps)
     if "on_demand" in computed:
         features = [{k: v for k, v in feature.items() if k != "description"} for feature in computed["on_demand"]]

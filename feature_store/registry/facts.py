@@ -41,6 +41,7 @@ def view_facts(view: ViewRecord) -> dict[Fact, str]:
     """Every field of a view that is set, how it reads its groups, its request values and its on-demand features."""
     known = ("name", "version", "groups", "request", "on_demand")
     facts = {Fact("view", "", name): _shown(value) for name, value in view.definition.items() if name not in known}
+    facts[Fact("view", "", "access")] = view.access
     for reading in view.readings:
         facts[Fact("group", reading.id, "")] = "read"
         facts[Fact("group", reading.id, "features")] = ALL if reading.features is None else ", ".join(reading.features)
@@ -109,6 +110,7 @@ def _in_force(group: FeatureGroup) -> dict[str, str]:
         "freshness": format_duration(group.freshness_size),
         "start": group.start,
         "buckets": str(group.buckets),
+        "access": group.access,
     }
 
 

@@ -21,45 +21,46 @@ def render_all(groups: tuple[GroupRecord, ...], views: tuple[ViewRecord, ...]) -
     """Every recorded group and view, a line each."""
     if not groups and not views:
         return Text("Nothing is recorded yet: run ./fs apply")
-    group_table = _table("Feature group", "Entity", "Features", "TTL", "Owner", "Status", "Since")
+    group_table = table("Feature group", "Entity", "Features", "TTL", "Owner", "Status", "Since")
     for group in groups:
         count, since = str(len(group.features)), _day(group.created_at)
-        _add(group_table, group.id, group.entity, count, _ttl(group), group.owner, _short_status(group), since)
-    view_table = _table("Feature view", "Reads", "Owner", "Status", "Since")
+        add_row(group_table, group.id, group.entity, count, _ttl(group), group.owner, _short_status(group), since)
+    view_table = table("Feature view", "Reads", "Owner", "Status", "Since")
     for view in views:
         reads = ", ".join(map(str, view.readings))
-        _add(view_table, view.id, reads, view.owner, _short_status(view), _day(view.created_at))
+        add_row(view_table, view.id, reads, view.owner, _short_status(view), _day(view.created_at))
     return Group(*(table for table, found in ((group_table, groups), (view_table, views)) if found))
 
 
 def render_group(group: GroupRecord) -> RenderableType:
     """One group: what is known of it, and its features in the order of their columns."""
-    facts = [("entity", group.entity), ("ttl", _ttl(group)), *_circumstances(group)]
-    features = _table("Feature", "Type", "Default", "Description")
+    personal = [("personal data", ", ".join(each.name for each in group.features if each.pii))] if group.pii else []
+    facts = [("entity", group.entity), ("ttl", _ttl(group)), *personal, *_circumstances(group)]
+    features = table("Feature", "Type", "Default", "Description")
     for feature in group.features:
-        _add(features, feature.name, feature.dtype, _json(feature.default), feature.description)
+        add_row(features, feature.name, feature.dtype, _json(feature.default), feature.description)
     return Group(*_head(group.id, "feature group", group.description, facts), features)
 
 
 def render_view(view: ViewRecord, groups: tuple[GroupRecord, ...], usage: tuple[UsageRecord, ...]) -> RenderableType:
     """One view: what is known of it, the features it reads, its models; `groups` has one for each of its readings."""
-    features = _table("Feature", "Type", "Default", "Feature group")
+    features = table("Feature", "Type", "Default", "Feature group")
     for reading, group in zip(view.readings, groups, strict=True):
         columns = {feature.name: feature for feature in group.features}
         for name in columns if reading.features is None else reading.features:
             feature = columns[name]
-            _add(features, f"{reading.prefix}{name}", feature.dtype, _json(feature.default), reading.id)
+            add_row(features, f"{reading.prefix}{name}", feature.dtype, _json(feature.default), reading.id)
     parts = [*_head(view.id, "feature view", view.description, _view_facts(view, groups)), features]
     if view.on_demand:
-        computed = _table("On-demand feature", "Type", "Default", "Computed as")
+        computed = table("On-demand feature", "Type", "Default", "Computed as")
         for each in view.on_demand:
             how = each.get("expression") or each["function"]
-            _add(computed, each["name"], each["dtype"], _json(each.get("default")), how)
+            add_row(computed, each["name"], each["dtype"], _json(each.get("default")), how)
         parts.append(computed)
     if usage:
-        models = _table("Used by", "For", "First", "Last")
+        models = table("Used by", "For", "First", "Last")
         for used in usage:
-            _add(models, used.model, used.purpose, _day(used.first_used_at), _day(used.last_used_at))
+            add_row(models, used.model, used.purpose, _day(used.first_used_at), _day(used.last_used_at))
         parts.append(models)
     return Group(*parts)
 
@@ -103,10 +104,11 @@ def _head(title: str, kind: str, description: str, facts: list[tuple[str, str]])
 def _circumstances(record: GroupRecord | ViewRecord) -> list[tuple[str, str]]:
     return [
         ("owner", record.owner),
+        *([("access", record.access)] if record.access != "public" else []),
         ("status", _status(record)),
         ("fingerprint", record.fingerprint),
-        ("created", f"{_instant(record.created_at)} by {record.created_by}"),
-        ("updated", _instant(record.updated_at)),
+        ("created", f"{instant(record.created_at)} by {record.created_by}"),
+        ("updated", instant(record.updated_at)),
     ]
 
 
@@ -125,7 +127,8 @@ def _status(record: GroupRecord | ViewRecord) -> str:
     return f"{_short_status(record)}, successor {record.deprecated.successor}{reason}"
 
 
-def _table(first: str, *others: str) -> Table:
+def table(first: str, *others: str) -> Table:
+    """A table for a terminal with these titles; the first column is never broken."""
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     table.add_column(first, no_wrap=True)
     for title in others:
@@ -133,7 +136,7 @@ def _table(first: str, *others: str) -> Table:
     return table
 
 
-def _add(table: Table, *cells: str) -> None:
+def add_row(table: Table, *cells: str) -> None:
     """Adds a row of plain text: a default such as ["a"] is not markup."""
     table.add_row(*map(Text, cells))
 
@@ -150,5 +153,6 @@ def _day(instant: datetime | None) -> str:
     return "" if instant is None else instant.astimezone(UTC).date().isoformat()
 
 
-def _instant(instant: datetime | None) -> str:
-    return "" if instant is None else f"{instant.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+def instant(moment: datetime | None) -> str:
+    """An instant to the second, as UTC."""
+    return "" if moment is None else f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"

@@ -10,12 +10,14 @@ from datetime import datetime
 from functools import cached_property
 from typing import Any, Literal
 
+from feature_store.dsl.access import Access
 from feature_store.dsl.deprecation import Deprecated
 from feature_store.dsl.group import FeatureGroup
 from feature_store.dsl.view import FeatureView
 from feature_store.errors import NotFoundError
 from feature_store.registry.tables import Status
 
+Kind = Literal["view", "group"]
 Origins = dict[str, tuple[tuple[str, str], ...]]
 """For each feature what it is computed from, sorted: source and column, or of an on-demand one group and feature."""
 
@@ -38,12 +40,16 @@ class EntityRecord:
 
 @dataclass(frozen=True)
 class FeatureRecord:
-    """A recorded column of a group; `default` is a JSON value, an instant its ISO text."""
+    """A recorded column of a group; `default` is a JSON value, an instant its ISO text.
+
+    `pii` follows from the definition, as origins do, and is no part of the state.
+    """
 
     name: str
     dtype: str
     default: Any = None
     description: str = ""
+    pii: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True)
@@ -79,6 +85,16 @@ class GroupRecord:
     def columns(self) -> dict[str, str]:
         """The type of each feature, in order."""
         return {feature.name: feature.dtype for feature in self.features}
+
+    @property
+    def pii(self) -> frozenset[str]:
+        """The features that are personal data, or derived from some."""
+        return frozenset(feature.name for feature in self.features if feature.pii)
+
+    @property
+    def access(self) -> Access:
+        """Who may read it besides its owner."""
+        return _access(self.definition)
 
     @property
     def deprecated(self) -> Deprecated | None:
@@ -167,6 +183,11 @@ class ViewRecord:
         return found
 
     @property
+    def access(self) -> Access:
+        """Who may read it besides its owner, if its groups allow it."""
+        return _access(self.definition)
+
+    @property
     def deprecated(self) -> Deprecated | None:
         """What comes after it and when it may go, if it is to be left behind."""
         return _deprecated(self.definition)
@@ -180,7 +201,7 @@ class UsageRecord:
     """A model that said it reads a view or a group: since when, when last, and how many times it said so."""
 
     used: str
-    kind: Literal["view", "group"]
+    kind: Kind
     model: str
     purpose: str
     first_used_at: datetime
@@ -229,8 +250,7 @@ class RegistryState:
         """16 hex digits that change when anything recorded changes; a plan remembers them."""
         digest = hashlib.sha256()
         for record in self:
-            state = {name: value for name, value in vars(record).items() if name not in _CIRCUMSTANCES}
-            digest.update(json.dumps([type(record).__name__, state], default=vars).encode())
+            digest.update(json.dumps([type(record).__name__, _stated(record)], default=_stated).encode())
         return digest.hexdigest()[:16]
 
     def __iter__(self) -> Iterator[Record]:
@@ -239,7 +259,16 @@ class RegistryState:
         yield from self.views
 
 
-_CIRCUMSTANCES = ("origins", "created_by", "created_at", "updated_at")
+_CIRCUMSTANCES = ("origins", "pii", "created_by", "created_at", "updated_at")
+
+
+def _stated(record: Record | FeatureRecord) -> dict[str, Any]:
+    """What a record says of the definition itself."""
+    return {name: value for name, value in vars(record).items() if name not in _CIRCUMSTANCES}
+
+
+def _access(definition: dict[str, Any]) -> Access:
+    return "private" if definition.get("access") == "private" else "public"
 
 
 def _deprecated(definition: dict[str, Any]) -> Deprecated | None:

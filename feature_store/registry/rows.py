@@ -44,14 +44,23 @@ def read_entities(session: Session) -> tuple[EntityRecord, ...]:
 def read_groups(session: Session, *where: ColumnElement[bool]) -> tuple[GroupRecord, ...]:
     """The groups that a condition on `FeatureGroupRow` selects, by name and version."""
     features: dict[int, list[FeatureRecord]] = {}
-    columns = (FeatureRow.group_id, FeatureRow.name, FeatureRow.dtype, FeatureRow.default_value, FeatureRow.description)
-    read = select(*columns).join(FeatureGroupRow, FeatureRow.group_id == FeatureGroupRow.group_id).where(*where)
-    for row in session.execute(read.order_by(FeatureRow.group_id, FeatureRow.position)):
+    feature = FeatureRow
+    columns = (
+        feature.group_id,
+        feature.name,
+        feature.dtype,
+        feature.default_value,
+        feature.description,
+        feature.pii,
+    )
+    read = select(*columns).join(FeatureGroupRow, feature.group_id == FeatureGroupRow.group_id).where(*where)
+    for row in session.execute(read.order_by(feature.group_id, feature.position)):
         # jsonb gives the float 1e30 back as an integer
         default = (
             float(row.default_value) if row.dtype == "FLOAT" and row.default_value is not None else row.default_value
         )
-        features.setdefault(row.group_id, []).append(FeatureRecord(row.name, row.dtype, default, row.description))
+        record = FeatureRecord(row.name, row.dtype, default, row.description, row.pii)
+        features.setdefault(row.group_id, []).append(record)
     origins = feature_origins(session, *where)
     groups = session.scalars(
         select(FeatureGroupRow).where(*where).order_by(FeatureGroupRow.name, FeatureGroupRow.version)
@@ -175,7 +184,9 @@ def write_groups(session: Session, created: Sequence[GroupRecord], updated: Sequ
         session.execute(
             written.on_conflict_do_update(
                 index_elements=["group_id", "name"],
-                set_={key: written.excluded[key] for key in ("dtype", "default_value", "description", "position")},
+                set_={
+                    key: written.excluded[key] for key in ("dtype", "default_value", "description", "position", "pii")
+                },
             ),
             features,
             execution_options=_IN_BULK,
@@ -250,6 +261,7 @@ def _feature_rows(group_id: int, record: GroupRecord) -> Iterable[dict[str, Any]
             "default_value": feature.default,
             "description": feature.description,
             "position": position,
+            "pii": feature.pii,
         }
 
 

@@ -28,6 +28,7 @@ _WRITTEN = Rule(False, "how events are written, not what they say")
 _WHEN = Rule(False, "when rows are written, not what they say")
 _CALLERS = Rule(True, "callers give what was recorded")
 _STATUS = Rule(False, "values stay; new views and new training use the successor")
+_ACCESS = Rule(False, "who may read it, not what it says")
 _UNKNOWN = Rule(True, "may alter values")
 
 REORDERED = Rule(False, "features are read by name")
@@ -38,6 +39,7 @@ CHANGED = {
     ("group", "owner"): _DOCS,
     ("group", "description"): _DOCS,
     ("group", "deprecated"): _STATUS,
+    ("group", "access"): _ACCESS,
     ("group", "freshness"): Rule(False, "a service level, not a value"),
     ("group", "entity"): Rule(True, "values would describe another entity"),
     ("group", "query"): _EXPRESSION,
@@ -59,6 +61,7 @@ CHANGED = {
     ("group", "key"): Rule(True, "values would be those of another entity"),
     ("view", "owner"): _DOCS,
     ("view", "description"): _DOCS,
+    ("view", "access"): _ACCESS,
     ("view", "deprecated"): Rule(False, "values stay; new training uses the successor"),
     ("request value", ""): _CALLERS,
     ("on-demand feature", "description"): _DOCS,
@@ -92,6 +95,7 @@ CHANGED = {
     ("feature", "description"): _DOCS,
     ("feature", "expect"): _CHECK,
     ("feature", "rename_ok"): _DOCS,
+    ("feature", "pii"): _ACCESS,
     ("feature", "where"): _ROWS,
     ("feature", "dtype"): Rule(True, "stored values have another type"),
     ("feature", "default"): Rule(True, "readers would get another value for a missing one"),

@@ -18,10 +18,11 @@ from sqlalchemy import (
     MetaData,
     Text,
     UniqueConstraint,
+    false,
     func,
     text,
 )
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 Json = dict[str, Any]
@@ -117,6 +118,7 @@ class FeatureRow(Base):
     default_value: Mapped[Any | None] = mapped_column(JSONB(none_as_null=True))
     description: Mapped[str] = mapped_column(server_default="")
     position: Mapped[int]
+    pii: Mapped[bool] = mapped_column(server_default=false())
 
 
 class FeatureViewRow(Base):
@@ -275,3 +277,58 @@ class ReplayedLetterRow(Base):
     partition: Mapped[int] = mapped_column(primary_key=True)
     offset: Mapped[int] = mapped_column(primary_key=True)
     replay_id: Mapped[int] = mapped_column(ForeignKey("replays.replay_id", ondelete="CASCADE"), index=True)
+
+
+class TokenRow(Base):
+    """A bearer token of a team or a service. The secret itself is kept nowhere, only its hash.
+
+    A name is free again once its token is revoked.
+    """
+
+    __tablename__ = "tokens"
+    __table_args__ = (
+        CheckConstraint("secret_hash ~ '^[0-9a-f]{64}$'", name="secret_hash"),
+        Index("uq_tokens_name", "name", unique=True, postgresql_where=text("revoked_at IS NULL")),
+    )
+
+    token_id: Mapped[int] = mapped_column(Identity(), primary_key=True)
+    name: Mapped[str]
+    principal: Mapped[str]
+    model_name: Mapped[str | None]
+    secret_hash: Mapped[str] = mapped_column(unique=True)
+    scopes: Mapped[list[str]] = mapped_column(ARRAY(Text))
+    created_at: Mapped[datetime]
+    created_by: Mapped[str]
+    expires_at: Mapped[datetime | None]
+    revoked_at: Mapped[datetime | None]
+
+
+class GrantRow(Base):
+    """What a team or a service may do with all versions of a group or a view; one that is taken back is deleted."""
+
+    __tablename__ = "grants"
+    __table_args__ = (
+        CheckConstraint("kind IN ('group', 'view')", name="kind"),
+        CheckConstraint("scope IN ('read', 'write', 'admin', 'pii')", name="scope"),
+    )
+
+    principal: Mapped[str] = mapped_column(primary_key=True)
+    kind: Mapped[str] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(primary_key=True)
+    scope: Mapped[str] = mapped_column(primary_key=True)
+    created_at: Mapped[datetime]
+    created_by: Mapped[str]
+
+
+class AuditRow(Base):
+    """Who did what to what: changes of definitions, tokens and grants."""
+
+    __tablename__ = "audit_log"
+
+    entry_id: Mapped[int] = mapped_column(Identity(), primary_key=True)
+    # now() is when the transaction began, perhaps long before its turn came
+    happened_at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp(), index=True)
+    done_by: Mapped[str]
+    action: Mapped[str]
+    subject: Mapped[str]
+    details: Mapped[Json] = mapped_column(JSONB, server_default="{}")

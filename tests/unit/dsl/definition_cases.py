@@ -39,6 +39,7 @@ windows = st.one_of(
 )
 schemas = st.dictionaries(names, dtypes, max_size=4)
 optional_texts = st.none() | texts
+accesses = st.sampled_from(["public", "private"])
 
 _INSTANTS = st.datetimes(datetime(1, 1, 2), datetime(9999, 12, 30), timezones=st.just(UTC))  # noqa: DTZ001
 _VALUES: dict[str, st.SearchStrategy[Any]] = {
@@ -115,6 +116,7 @@ def features(draw: st.DrawFn) -> Feature:
         description=draw(texts),
         expect=draw(st.none() | bounds),
         rename_ok=draw(texts),
+        pii=draw(st.booleans()),
     )
 
 
@@ -140,6 +142,7 @@ def groups(draw: st.DrawFn) -> FeatureGroup:
         freshness=draw(st.none() | durations),
         buckets=draw(st.integers(1, 9)),
         tags=draw(st.dictionaries(texts, texts, max_size=2)),
+        access=draw(accesses),
     )
 
 
@@ -158,5 +161,6 @@ views = st.builds(
     owner=texts,
     on_demand=st.lists(on_demand(), max_size=2),
     request=schemas,
+    access=accesses,
 )
 definitions = st.one_of(entities, batch_sources(), stream_sources(), groups(), views)

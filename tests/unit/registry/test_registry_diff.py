@@ -69,6 +69,11 @@ SAFE = {
         {"expect_rows": {"low": 0.9, "blocking": False}, "expect_source": {"max_age": "6h"}},
         ["expect_rows: none -> low 0.9, blocking False", "expect_source: none -> max_age 6h"],
     ),
+    "closed to others": ({"access": "private"}, ["access: public -> private"]),
+    "personal data": (
+        {"features": [COUNT, altered(MEAN, pii=True), LAST]},
+        ["feature user_order_value_mean_90d: pii: none -> True"],
+    ),
     "naming excuse": (
         {"features": [altered(COUNT, rename_ok="of old"), MEAN, LAST]},
         ["feature user_order_count_30d: rename_ok: none -> of old"],
@@ -295,6 +300,7 @@ def test_changes_of_a_view() -> None:
     safe = {
         "owner: team:ranking -> team:ads": view("ranking", orders, ranks, owner="team:ads"),
         "description: none -> For the shop window.": view("ranking", orders, ranks, description="For the shop window."),
+        "access: public -> private": view("ranking", orders, ranks, access="private"),
         "order of groups: user_orders@1, item_rank@1 -> item_rank@1, user_orders@1": view("ranking", ranks, orders),
     }
     for detail, after in safe.items():
