@@ -76,3 +76,11 @@ class ConflictError(FeatureStoreError):
 
 class QualityError(FeatureStoreError):
     """Data failed a blocking expectation; it was not published."""
+
+
+class AccessError(FeatureStoreError):
+    """Whoever asks may not do what was asked (of a server: 403)."""
+
+
+class TokenError(AccessError):
+    """It is not known who asks: the token is malformed, unknown, expired or revoked (of a server: 401)."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 
 from feature_store.errors import NotFoundError
+from feature_store.explanations.access import ACCESS
 from feature_store.explanations.data import DATA
 from feature_store.explanations.demo import DEMO
 from feature_store.explanations.explanation import Explanation
@@ -27,6 +28,7 @@ AREAS: dict[str, tuple[Explanation, ...]] = {
     "Server": SERVING,
     "Streams": STREAM_JOBS,
     "Registry": REGISTRY,
+    "Access: tokens and grants": ACCESS,
     "Stack and settings": STACK,
     "Demo and benchmarks": DEMO,
 }

@@ -8,7 +8,8 @@ import click
 
 if TYPE_CHECKING:
     from feature_store.plan.project import CompiledProject
-    from feature_store.registry.store import Kind, Registry
+    from feature_store.registry.records import Kind
+    from feature_store.registry.store import Registry
 
 DEFINITIONS = "feature_defs"
 DATABASE = "registry"
@@ -26,7 +27,7 @@ def plan(context: click.Context) -> None:
     from feature_store.registry.render import render_duplicates, render_plan, render_sharing
 
     definitions, console = _compiled(), Console()
-    changes = _registry().plan(definitions)
+    changes = open_registry().plan(definitions)
     console.print(render_plan(changes))
     if duplicates := duplicates_of(definitions.groups.values()):
         console.print(render_duplicates(duplicates))
@@ -45,7 +46,7 @@ def apply(by: str | None) -> None:
     from feature_store.registry.render import render_plan
 
     definitions, console = _compiled(), Console()
-    registry = _registry()
+    registry = open_registry()
     changes = registry.plan(definitions)
     console.print(render_plan(changes))
     applied = registry.apply(changes, by or user_name())
@@ -61,7 +62,7 @@ def get(definition: str | None) -> None:
     from feature_store.errors import NotFoundError
     from feature_store.registry.listing import render_all, render_group, render_view
 
-    registry, console = _registry(), Console()
+    registry, console = open_registry(), Console()
     groups = {group.id: group for group in registry.groups()}
     views = {view.id: view for view in registry.views()}
     if definition is None:
@@ -94,7 +95,7 @@ def lineage(subject: str) -> None:
 
     from feature_store.registry.listing import render_lineage
 
-    Console().print(render_lineage(_registry().lineage(subject)))
+    Console().print(render_lineage(open_registry().lineage(subject)))
 
 
 @click.command("retire")
@@ -112,11 +113,11 @@ def retire(definition: str, kind: Kind, unused_for: str, by: str | None) -> None
         unused = parse_duration(unused_for)
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="--unused-for") from None
-    done = _registry().retire(definition, by or user_name(), kind=kind, defined=defined, unused_for=unused)
+    done = open_registry().retire(definition, by or user_name(), kind=kind, defined=defined, unused_for=unused)
     click.echo(f"retired {definition}, recorded as plan #{done.plan_id}; its rows stay where they are")
 
 
-def _registry() -> Registry:
+def open_registry() -> Registry:
     """The stack's registry with the tables of this version."""
     from feature_store.registry.store import Registry
     from feature_store.settings import Settings

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 from sqlalchemy import Engine, func, insert, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 
 from feature_store.errors import ConflictError, NotFoundError
 from feature_store.plan.project import CompiledProject
+from feature_store.registry.access.audit import announce, record_act
 from feature_store.registry.changes import RegistryPlan
 from feature_store.registry.database import open_engine, service_errors, take_turn
 from feature_store.registry.diff import plan_changes
@@ -20,6 +21,7 @@ from feature_store.registry.records import (
     AppliedPlan,
     EntityRecord,
     GroupRecord,
+    Kind,
     RegistryState,
     TrainingRecord,
     UsageRecord,
@@ -48,7 +50,6 @@ from feature_store.registry.tables import (
 )
 
 R = TypeVar("R", EntityRecord, GroupRecord, ViewRecord)
-Kind = Literal["view", "group"]
 
 
 class Registry:
@@ -104,6 +105,8 @@ class Registry:
     def apply(self, plan: RegistryPlan, applied_by: str) -> AppliedPlan | None:
         """Records all changes of a plan or none; None if there are none, and then nothing is written.
 
+        Whoever listens on `access.audit.CHANNEL` is told.
+
         Raises:
             ConflictError: if the plan has a breaking change, or the registry is not as it was when the plan was made.
         """
@@ -123,7 +126,11 @@ class Registry:
             write_views(session, *_created_and_updated(plan, ViewRecord), by=applied_by)
             write_lineage(session, _records(plan, GroupRecord), _records(plan, ViewRecord))
             session.expire_all()
-            return _record_changes(session, [change.to_json() for change in plan.changes], applied_by)
+            done = _record_changes(session, [change.to_json() for change in plan.changes], applied_by)
+            ids = [f"{change.action} {change.subject} {change.id}" for change in plan.changes]
+            record_act(session, applied_by, "apply", f"plan #{done.plan_id}", {"changes": ids})
+            announce(session, "definitions")
+            return done
 
     def groups(self) -> tuple[GroupRecord, ...]:
         """All recorded groups, by name and version."""
@@ -280,7 +287,10 @@ class Registry:
             session.execute(gone.values(status=Status.RETIRED, updated_at=func.now()))
             session.expire_all()
             act = {"action": "retire", "subject": f"feature {kind}", "id": retired, "details": [str(record.deprecated)]}
-            return _record_changes(session, [act], by)
+            done = _record_changes(session, [act], by)
+            record_act(session, by, "retire", f"{kind} {retired}", {"plan": done.plan_id})
+            announce(session, "definitions")
+            return done
 
     def applied(self) -> tuple[AppliedPlan, ...]:
         """The plans that were applied, the latest first."""
