@@ -10,6 +10,7 @@ import click
 
 from feature_store.errors import FeatureStoreError
 from feature_store.registry import commands as registry_commands
+from feature_store.registry.access import commands as access_commands
 from feature_store.streaming import commands as stream_commands
 
 if TYPE_CHECKING:
@@ -142,6 +143,11 @@ for command in (
     registry_commands.get,
     registry_commands.lineage,
     registry_commands.retire,
+    access_commands.token,
+    access_commands.grant,
+    access_commands.ungrant,
+    access_commands.grants,
+    access_commands.audit,
     stream_commands.stream,
 ):
     main.add_command(command)
