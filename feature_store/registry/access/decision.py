@@ -116,24 +116,24 @@ def decide(token: Token, action: Action, asked: Guarded, grants: Set[Grant]) -> 
         return Decision(
             False, f"the token {token.name} has not the scope {action}", f"use a token with --scope {action}"
         )
-    if action != "read":
-        return _may(token, action, asked, grants)
-    for each in (asked, *asked.groups):
-        decision = _may(token, action, each, grants)
-        if not decision.allowed:
-            return decision
-    return Decision(True, masked=_masked(token.principal, asked, grants))
+    for each in (asked, *asked.groups) if action == "read" else (asked,):
+        if not _may(token, action, each, grants):
+            return _refusal(token.principal, action, each)
+    return Decision(True, masked=_masked(token.principal, asked, grants) if action == "read" else frozenset())
 
 
-def _may(token: Token, action: Action, asked: Guarded, grants: Set[Grant]) -> Decision:
-    """The decision on one group or view by itself, within the scopes of the token."""
+def _may(token: Token, action: Action, asked: Guarded, grants: Set[Grant]) -> bool:
+    """Whether the action is allowed on one group or view by itself, within the scopes of the token."""
     open_to_all = asked.access == "public" if action == "read" else "admin" in token.scopes
-    if open_to_all or _owns(token.principal, asked) or _granted(token.principal, asked, grants, action, "admin"):
-        return Decision(True)
+    return open_to_all or _owns(token.principal, asked) or _granted(token.principal, asked, grants, action, "admin")
+
+
+def _refusal(principal: Principal, action: Action, asked: Guarded) -> Decision:
+    view = " --view" if asked.kind == "view" else ""
     return Decision(
         False,
-        f"{token.principal} may not {_VERBS[action]} the {asked}, which {asked.owner} owns",
-        f"ask for it: ./fs grant {token.principal} {action} {asked.name}{' --view' if asked.kind == 'view' else ''}",
+        f"{principal} may not {_VERBS[action]} the {asked}, which {asked.owner} owns",
+        f"ask for it: ./fs grant {principal} {action} {asked.name}{view}",
     )
 
 
