@@ -29,6 +29,7 @@ def fs(registry: Registry, stack: Settings, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_a_token_from_its_making_to_its_end(fs: Callable[..., Result], registry: Registry) -> None:
+    assert fs("audit").output == "Nothing was done yet\n"
     made = fs("token", "create", "ranker", "--for", "service:ranker", "--scope", "read", "--scope", "write",
               "--model", "ranker_v3", "--expires", "7d", "--by", "ann")  # fmt: skip
     assert made.exit_code == 0, made.output

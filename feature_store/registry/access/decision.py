@@ -28,9 +28,6 @@ class Grant:
     name: str
     scope: Scope
 
-    def __str__(self) -> str:
-        return f"{self.principal} {self.scope} {self.kind} {self.name}"
-
 
 @dataclass(frozen=True)
 class Guarded:

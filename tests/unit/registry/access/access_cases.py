@@ -30,7 +30,7 @@ def token(principal: Principal | str = "service:x", *scopes: Any, **changes: Any
 
 
 def grant(text: str) -> Grant:
-    """A grant as it prints itself: "service:x read group orders"."""
+    """A grant written as "service:x read group orders"."""
     principal, scope, kind, name = text.split()
     return Grant(Principal.parse(principal), kind, name, scope)  # type: ignore[arg-type]
 
