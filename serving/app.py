@@ -16,20 +16,33 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from feature_store.errors import FeatureStoreError, InputError, NotFoundError, StackError
+from feature_store.errors import FeatureStoreError, InputError, NotFoundError, StackError, TokenError
 from feature_store.online.read.multiplexed import MultiplexedReader
 from feature_store.online.read.node import NodeAddress, RedisNode
 from feature_store.registry.store import Registry
+from serving.auth import Gate
 from serving.metrics import ServingMetrics
-from serving.refresh import DefinitionSource
+from serving.mirror import RegistryMirror
 from serving.rest.catalog import CatalogRoutes
-from serving.rest.online import OnlineCall, OnlineRoutes, Receive, Scope, Send, request_id_of, server_failure
+from serving.rest.online import (
+    CHALLENGE,
+    OnlineCall,
+    OnlineRoutes,
+    Receive,
+    Scope,
+    Send,
+    request_id_of,
+    respond,
+    server_failure,
+)
 from serving.rest.openapi import docs_page, openapi_document
 from serving.rest.problems import PROBLEM_JSON, encode_problem
 from serving.settings import ServingSettings
 from serving.usage import UsageCounts
 
 _log = logging.getLogger(__name__)
+_OPEN = ("/health", "/ready", "/docs", "/openapi.json", "/errors/")
+"""Paths that need no token."""
 _NOT_BUILT = {
     "/feature-groups/{id}/training-dataset": "training datasets over HTTP",
     "/feature-views/{id}/training-dataset": "training datasets over HTTP",
@@ -47,15 +60,16 @@ class ServingApp:
 
     def __init__(self, settings: ServingSettings) -> None:
         registry = Registry(settings.registry_url)
-        self._definitions = DefinitionSource(registry, settings.snapshot, settings.packages)
+        self._mirror = RegistryMirror(registry, settings.snapshot, settings.packages)
         self._node = RedisNode(NodeAddress.parse(settings.redis_url), most_waiting=settings.most_waiting)
         self._usage = UsageCounts(registry)
-        self._metrics = ServingMetrics(lambda: self._node.is_up, lambda: self._definitions.age)
+        self._metrics = ServingMetrics(lambda: self._node.is_up, lambda: self._mirror.age)
+        self._gate = Gate(lambda: self._mirror.access, required=settings.tokens_required)
         self._online = OnlineRoutes(
-            MultiplexedReader(self._node), lambda: self._definitions.current, self._metrics, self._usage
+            MultiplexedReader(self._node), lambda: self._mirror.definitions, self._metrics, self._usage, self._gate
         )
         self._is_draining = False
-        catalog = CatalogRoutes(lambda: self._definitions.current, lambda: registry)
+        catalog = CatalogRoutes(lambda: self._mirror.definitions, lambda: registry)
         own = [Route("/health", self._health), Route("/ready", self._ready), Route("/metrics", self._show_metrics)]
         own += [Route("/openapi.json", _openapi), Route("/docs", _docs)]
         later = [Route(path, _not_built, methods=["GET", "POST"]) for path in _NOT_BUILT]
@@ -68,16 +82,30 @@ class ServingApp:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and (call := OnlineCall.of(scope)) is not None:
             await self._online.answer(call, scope, receive, send)
+        elif scope["type"] == "http" and not scope["path"].startswith(_OPEN):
+            await self._rest_for_callers(scope, receive, send)
         else:
             await self._rest(scope, receive, send)
+
+    async def _rest_for_callers(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answers who has a token, where one is needed."""
+        headers = dict(scope["headers"])
+        try:
+            self._gate.caller(headers)
+        except TokenError as error:
+            request_id = request_id_of(headers)
+            status, body = encode_problem(error, request_id)
+            await respond(send, status, body, PROBLEM_JSON, request_id, CHALLENGE)
+            return
+        await self._rest(scope, receive, send)
 
     @asynccontextmanager
     async def _lifespan(self, _: Starlette) -> AsyncIterator[None]:
         async with self._node:
-            await asyncio.to_thread(self._definitions.refresh)
+            await asyncio.to_thread(self._mirror.refresh)
             gc.collect()
             gc.freeze()  # what lives as long as the process is not looked at again: p99 is a third
-            tasks = [asyncio.create_task(self._definitions.run()), asyncio.create_task(self._usage.run())]
+            tasks = [asyncio.create_task(self._mirror.run()), asyncio.create_task(self._usage.run())]
             try:
                 yield
             finally:
@@ -90,25 +118,25 @@ class ServingApp:
 
     async def _health(self, _: Request) -> Response:
         """Whether the process works, and what it misses; always 200 while it can answer."""
-        definitions = self._definitions
+        mirror, node = self._mirror, self._node
         return _json(
             {
-                "status": "ok" if self._node.is_up and not definitions.trouble else "degraded",
-                "redis": {"up": self._node.is_up, "trouble": "" if self._node.is_up else self._node.trouble},
-                "registry": {"up": not definitions.trouble, "trouble": definitions.trouble, "age": definitions.age},
+                "status": "ok" if node.is_up and not mirror.trouble else "degraded",
+                "redis": {"up": node.is_up, "trouble": "" if node.is_up else node.trouble},
+                "registry": {"up": not mirror.trouble, "trouble": mirror.trouble, "age": mirror.age},
                 "definitions": {
-                    "plan": definitions.current.snapshot.plan_id,
-                    "served": len(definitions.current.served),
-                    "refused": {name: str(error) for (_, name), error in definitions.current.refused.items()},
+                    "plan": mirror.definitions.snapshot.plan_id,
+                    "served": len(mirror.definitions.served),
+                    "refused": {name: str(error) for (_, name), error in mirror.definitions.refused.items()},
                 },
             }
         )
 
     async def _ready(self, _: Request) -> Response:
         """Whether requests should be sent here."""
-        if self._definitions.is_loaded and not self._is_draining:
+        if self._mirror.is_loaded and not self._is_draining:
             return _json({"ready": True})
-        return _json({"ready": False, "reason": self._definitions.trouble or "it is shutting down"}, 503)
+        return _json({"ready": False, "reason": self._mirror.trouble or "it is shutting down"}, 503)
 
     async def _show_metrics(self, _: Request) -> Response:
         return Response(self._metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")

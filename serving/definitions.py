@@ -5,18 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Literal
 
 from feature_store.errors import FeatureStoreError, NotFoundError, choices
 from feature_store.online.read.steps import ViewReading
 from feature_store.plan.build import build_plan, view_schema
 from feature_store.plan.schema import ViewedSchema, ViewSchema
+from feature_store.registry.access.decision import Guarded, guarded_group, guarded_view
 from feature_store.registry.lifecycle import retired_error
-from feature_store.registry.records import EntityRecord, GroupRecord, UsageRecord, ViewRecord
+from feature_store.registry.records import EntityRecord, GroupRecord, Kind, UsageRecord, ViewRecord
 from feature_store.registry.snapshot import RegistrySnapshot
 from feature_store.registry.tables import Status
 
-Kind = Literal["group", "view"]
 Records = tuple[ViewRecord | GroupRecord | EntityRecord, ...]
 
 
@@ -27,11 +26,13 @@ class ServedView:
     Attributes:
         records: what it was compiled from: itself, and the groups and entities that it reads.
         reading: keeps the layouts of its values that were met.
+        guarded: what a decision on access has to know of it.
     """
 
     kind: Kind
     records: Records
     reading: ViewReading
+    guarded: Guarded
 
     @property
     def view(self) -> ViewSchema:
@@ -72,7 +73,7 @@ class ServedDefinitions:
                 if record.status is Status.RETIRED:
                     raise retired_error(record)
                 if known is None or known.records != records:
-                    known = ServedView(kind, records, _reading(records, packages))
+                    known = ServedView(kind, records, _reading(records, packages), _guarded(records))
                 served[kind, record.id] = known
             except FeatureStoreError as error:
                 refused[kind, record.id] = error
@@ -136,6 +137,14 @@ def _reading(records: Records, packages: Sequence[str]) -> ViewReading:
     assert isinstance(record, GroupRecord)
     schema = build_plan(record.group(entities[record.entity])).schema
     return ViewReading(ViewSchema(schema.name, schema.version, (ViewedSchema(schema),)))
+
+
+def _guarded(records: Records) -> Guarded:
+    record = records[0]
+    if isinstance(record, ViewRecord):
+        return guarded_view(record, [of for of in records if isinstance(of, GroupRecord)])
+    assert isinstance(record, GroupRecord)
+    return guarded_group(record)
 
 
 def _newest(served: Sequence[ServedView]) -> dict[tuple[Kind, str], str]:

@@ -28,6 +28,7 @@ class ServingSettings:
         snapshot: the file that keeps the last definitions for a start without the registry.
         packages: those that functions of on-demand features may be imported from.
         serving_host, serving_port: where it listens; 0 is any free port.
+        tokens_required: whether every request needs a token; without that it may only be one of this machine.
         most_waiting: commands that may wait for Redis at once; requests beyond them get a 503.
     """
 
@@ -38,24 +39,18 @@ class ServingSettings:
     serving_host: str = "127.0.0.1"
     serving_port: int = DEFAULT_PORT
     most_waiting: int = MOST_WAITING
+    tokens_required: bool = False
 
     @classmethod
     def load(cls, environ: Mapping[str, str] = os.environ) -> ServingSettings:
         """The settings of this process; a variable of the environment wins over the running stack.
 
         Raises:
-            StackError: if a service is named by neither, a variable makes no sense, or the address is one of a network:
-                everybody there could read without a token.
+            StackError: if a service is named by neither, or a variable makes no sense; if the address is one of a
+                network and tokens are switched off.
         """
         settings = Settings.load(environ)
         host = environ.get("FS_SERVING_HOST") or "127.0.0.1"
-        if not _is_loopback(host):
-            raise StackError(
-                f"{host} is not an address of this machine alone, and requests need no token yet",
-                where="FS_SERVING_HOST",
-                remedy="leave it out, or put a proxy that checks its callers before the server",
-                code="open-address",
-            )
         return cls(
             redis_url=settings.redis_url,
             registry_url=settings.database_url("registry"),
@@ -65,6 +60,7 @@ class ServingSettings:
             serving_port=whole_number(
                 environ, "FS_SERVING_PORT", DEFAULT_PORT, least=0, most=65_535, noun="port", code="port"
             ),
+            tokens_required=_tokens_required(environ, host),
             most_waiting=whole_number(
                 environ,
                 "FS_SERVING_QUEUE",
@@ -75,6 +71,28 @@ class ServingSettings:
                 code="serving-queue",
             ),
         )
+
+
+def _tokens_required(environ: Mapping[str, str], host: str) -> bool:
+    """Whether requests need a token: on an address of a network always, on one of this machine if it is said."""
+    said = environ.get("FS_SERVING_TOKENS", "")
+    if said not in ("", "required", "none"):
+        raise StackError(
+            f"{said!r} does not say whether requests need a token",
+            where="FS_SERVING_TOKENS",
+            remedy="write required or none, or leave it out",
+            code="serving-tokens",
+        )
+    if _is_loopback(host):
+        return said == "required"
+    if said == "none":
+        raise StackError(
+            f"{host} is not an address of this machine alone, and everybody there could read without a token",
+            where="FS_SERVING_TOKENS",
+            remedy="leave it out, and make tokens: ./fs token create",
+            code="open-address",
+        )
+    return True
 
 
 def _is_loopback(host: str) -> bool:

@@ -7,8 +7,8 @@ import logging
 from collections import Counter
 
 from feature_store.errors import FeatureStoreError, NotFoundError
+from feature_store.registry.records import Kind
 from feature_store.registry.store import Registry
-from serving.definitions import Kind
 
 FLUSH_SECONDS = 5.0
 MOST_MODELS = 10_000

@@ -7,9 +7,21 @@ from feature_store.explanations.explanation import Explanation
 SERVING = (
     Explanation(
         "open-address",
-        "The server would listen on an address of a network",
-        "Requests need no token yet, so everybody in that network could read.",
-        "Leave FS_SERVING_HOST out; or put a proxy that checks its callers before the server.",
+        "The server would answer a whole network without tokens",
+        "Everybody there could read everything.",
+        "Leave FS_SERVING_TOKENS out and make tokens with ./fs token create; or leave FS_SERVING_HOST out.",
+    ),
+    Explanation(
+        "serving-tokens",
+        "FS_SERVING_TOKENS has no such value",
+        "It says whether every request needs a token.",
+        "Write required or none, or leave it out: then requests from this machine need none, all others one.",
+    ),
+    Explanation(
+        "token-missing",
+        "A request has no token, and the server needs one",
+        "It answers callers whom it knows.",
+        'Send "Authorization: Bearer fs_…"; ./fs token create makes a token.',
     ),
     Explanation(
         "serving-queue",

@@ -48,6 +48,7 @@ class ColumnarAnswer(msgspec.Struct, omit_defaults=True):
     Attributes:
         request_time: the instant at which rows must not have expired.
         overflowed: the features that do not fit 64 bits on some rows, and the places of these rows.
+        masked: the features that the caller must not see: they are null.
     """
 
     id: str
@@ -56,6 +57,7 @@ class ColumnarAnswer(msgspec.Struct, omit_defaults=True):
     rows: Sequence[StoredRow]
     groups: list[GroupColumns]
     overflowed: dict[str, Sequence[int]] = {}
+    masked: list[str] = []
 
 
 class GroupState(msgspec.Struct):
@@ -75,13 +77,14 @@ class Record(msgspec.Struct, omit_defaults=True):
     overflowed: tuple[str, ...] = ()
 
 
-class RecordsAnswer(msgspec.Struct):
-    """A record for each row, and the state of each group."""
+class RecordsAnswer(msgspec.Struct, omit_defaults=True):
+    """A record for each row, the state of each group, and the features that the caller must not see."""
 
     id: str
     request_time: datetime
     records: list[Record]
     groups: dict[str, GroupState]
+    masked: list[str] = []
 
 
 class GroupEntities(msgspec.Struct, omit_defaults=True):
@@ -113,6 +116,7 @@ class PackedAnswer(msgspec.Struct, omit_defaults=True):
     groups: list[GroupEntities]
     on_demand: dict[str, Sequence[Any]] = {}
     overflowed: dict[str, Sequence[int]] = {}
+    masked: list[str] = []
 
 
 @dataclass(frozen=True)
@@ -148,17 +152,21 @@ class AnswerWriter:
 
     Args:
         chosen: the names of the features; None: all.
+        masked: the features whose values are withheld: they are null, and named as masked.
     """
 
-    def __init__(self, view: ViewSchema, chosen: Sequence[str] | None = None) -> None:
+    def __init__(
+        self, view: ViewSchema, chosen: Sequence[str] | None = None, masked: frozenset[str] = frozenset()
+    ) -> None:
         self._selection = Selection.everything(view) if chosen is None else Selection.of(view, chosen)
         self._stored = [
-            _Projection(viewed.features, places, whole=chosen is None)
+            _Projection(viewed.features, places, masked, whole=chosen is None)
             for viewed, places in zip(view.groups, self._selection.stored, strict=True)
         ]
         self._computed = [view.on_demand[i] for i in self._selection.on_demand]
         self._names = [name for part in self._stored for name in part.names]
         self._names += [column.name for column in self._computed]
+        self._masked = [name for name in self._names if name in masked]
 
     def write(self, vectors: OnlineVectors, shape: Shape) -> bytes:
         """An answer's body."""
@@ -181,25 +189,26 @@ class AnswerWriter:
             GroupColumns(part.group.id, vectors.is_stale(i), vectors.complete_at[i], part.statuses, part.timestamps)
             for i, part in enumerate(vectors.groups)
         ]
-        return ColumnarAnswer(vectors.view.id, vectors.instant, self._names, rows, groups, self._overflows(vectors))
+        overflowed = self._overflows(vectors)
+        return ColumnarAnswer(vectors.view.id, vectors.instant, self._names, rows, groups, overflowed, self._masked)
 
     def _records(self, vectors: OnlineVectors) -> RecordsAnswer:
-        keys, names = [key.name for key in vectors.view.keys], set(self._names)
+        keys, names, hidden = [key.name for key in vectors.view.keys], set(self._names), set(self._masked)
         states = zip(vectors.statuses, vectors.feature_timestamps, vectors.overflowed, strict=True)
         records = [
             Record(
                 {key: row[key] for key in keys},
-                {name: value for name, value in values.items() if name in names},
+                {name: None if name in hidden else value for name, value in values.items() if name in names},
                 statuses,
                 timestamps,
-                tuple(name for name in overflowed if name in names),
+                tuple(name for name in overflowed if name in names and name not in hidden),
             )
             for row, values, (statuses, timestamps, overflowed) in zip(
                 vectors.rows, vectors.to_dicts(), states, strict=True
             )
         ]
         groups = {name: GroupState(stale, vectors.updated_at[name]) for name, stale in vectors.stale.items()}
-        return RecordsAnswer(vectors.view.id, from_micros(vectors.instant), records, groups)
+        return RecordsAnswer(vectors.view.id, from_micros(vectors.instant), records, groups, self._masked)
 
     def _packed(self, vectors: OnlineVectors) -> PackedAnswer:
         groups = [
@@ -219,12 +228,16 @@ class AnswerWriter:
         on_demand = {
             column.name: values for column, values in zip(self._computed, self._computed_columns(vectors), strict=True)
         }
-        return PackedAnswer(vectors.view.id, vectors.instant, len(vectors), groups, on_demand, self._overflows(vectors))
+        overflowed = self._overflows(vectors)
+        return PackedAnswer(vectors.view.id, vectors.instant, len(vectors), groups, on_demand, overflowed, self._masked)
 
     def _arrow(self, vectors: OnlineVectors) -> bytes:
         import pyarrow as pa
 
         table = vectors.to_arrow().select([*(key.name for key in vectors.view.keys), *self._names])
+        for name in self._masked:
+            place = table.column_names.index(name)
+            table = table.set_column(place, name, pa.nulls(len(table), table.schema.field(name).type))
         for part in vectors.groups:
             instants = pa.array(part.timestamps, pa.int64()).cast(pa.timestamp("us", "UTC"))
             table = table.append_column(f"{part.group.id}.status", pa.array([*map(str, part.statuses)], pa.string()))
@@ -242,25 +255,28 @@ class AnswerWriter:
     def _computed_columns(self, vectors: OnlineVectors) -> list[Sequence[Any]]:
         """The on-demand features, in the order of the names; instants in microseconds."""
         return [
-            [None if value is None else to_micros(value) for value in vectors.on_demand[i]]  # type: ignore[arg-type]
-            if column.dtype == TIMESTAMP
-            else vectors.on_demand[i]
+            [None] * len(vectors) if column.name in self._masked else _in_micros(column, vectors.on_demand[i])
             for i, column in zip(self._selection.on_demand, self._computed, strict=True)
         ]
 
     def _overflows(self, vectors: OnlineVectors) -> dict[str, Sequence[int]]:
         found = vectors.overflows
-        return {name: found[name] for name in self._names if name in found} if found else {}
+        if not found:
+            return {}
+        return {name: found[name] for name in self._names if name in found and name not in self._masked}
+
+
+_Wanted = tuple[tuple[str, ...] | None, frozenset[str]]
 
 
 class AnswerWriters:
     """The writers of all views; of a changed view a new one is made."""
 
     def __init__(self) -> None:
-        self._known: dict[str, tuple[ViewSchema, dict[tuple[str, ...] | None, AnswerWriter]]] = {}
+        self._known: dict[str, tuple[ViewSchema, dict[_Wanted, AnswerWriter]]] = {}
 
-    def of(self, view: ViewSchema, chosen: tuple[str, ...] | None) -> AnswerWriter:
-        """The writer of a view with certain features; None: all.
+    def of(self, view: ViewSchema, chosen: tuple[str, ...] | None, masked: frozenset[str]) -> AnswerWriter:
+        """The writer of a view with certain features (None: all), some of them masked.
 
         Raises:
             InputError: if the view has no feature of a name.
@@ -268,22 +284,26 @@ class AnswerWriters:
         known = self._known.get(view.id)
         if known is None or known[0] is not view:
             known = self._known[view.id] = (view, {})
-        writer = known[1].get(chosen)
+        writer = known[1].get((chosen, masked))
         if writer is None:
-            writer = AnswerWriter(view, chosen)
+            writer = AnswerWriter(view, chosen, masked)
             if len(known[1]) < _MOST_SELECTIONS:
-                known[1][chosen] = writer
+                known[1][chosen, masked] = writer
         return writer
 
 
 class _Projection:
     """Some features out of the rows of a group."""
 
-    def __init__(self, features: Sequence[Column], places: tuple[int, ...], *, whole: bool) -> None:
+    def __init__(
+        self, features: Sequence[Column], places: tuple[int, ...], masked: frozenset[str], *, whole: bool
+    ) -> None:
         self.names = [features[i].name for i in places]
-        self._whole = whole
+        self._hidden = frozenset(i for i in places if features[i].name in masked)
+        self._whole = whole and not self._hidden
         self._places = places
-        self._pick: Callable[[StoredRow], Any] = itemgetter(*places) if len(places) > 1 else self._pick_few
+        is_plain = len(places) > 1 and not self._hidden
+        self._pick: Callable[[StoredRow], Any] = itemgetter(*places) if is_plain else self._pick_each
         self._vectors = [
             (i, decode)
             for i, place in enumerate(places)
@@ -307,8 +327,8 @@ class _Projection:
         """One row, likewise."""
         return self._readable(self.row(row)) if self._vectors else self.row(row)
 
-    def _pick_few(self, row: StoredRow) -> StoredRow:
-        return tuple(row[i] for i in self._places)
+    def _pick_each(self, row: StoredRow) -> StoredRow:
+        return tuple(None if i in self._hidden else row[i] for i in self._places)
 
     def _readable(self, row: StoredRow) -> StoredRow:
         values = [*row]
@@ -316,6 +336,13 @@ class _Projection:
             if values[i] is not None:
                 values[i] = decode(values[i])
         return values
+
+
+def _in_micros(column: Column, values: Sequence[Any]) -> Sequence[Any]:
+    """Values of a column with numbers in the place of instants."""
+    if column.dtype != TIMESTAMP:
+        return values
+    return [None if value is None else to_micros(value) for value in values]
 
 
 def _places(columns: Sequence[Column], wanted: set[str]) -> tuple[int, ...]:

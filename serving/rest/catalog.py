@@ -13,9 +13,9 @@ from starlette.routing import Route
 
 from feature_store.errors import InputError, NotFoundError, choices
 from feature_store.explanations.catalogue import explanation_of
-from feature_store.registry.records import GroupRecord, UsageRecord, ViewRecord
+from feature_store.registry.records import GroupRecord, Kind, UsageRecord, ViewRecord
 from feature_store.registry.store import Registry
-from serving.definitions import Kind, ServedDefinitions
+from serving.definitions import ServedDefinitions
 
 MOST_ITEMS = 1_000
 """Of one page of a list."""

@@ -12,7 +12,10 @@ from feature_store.errors import FeatureStoreError, InputError, NotFoundError, S
 from feature_store.online.read.multiplexed import MultiplexedReader
 from feature_store.online.read.node import NodeBusyError
 from feature_store.plan.schema import ViewSchema
-from serving.definitions import Kind, ServedDefinitions, ServedView
+from feature_store.registry.access.tokens import Token
+from feature_store.registry.records import Kind
+from serving.auth import Gate
+from serving.definitions import ServedDefinitions, ServedView
 from serving.metrics import ServingMetrics
 from serving.rest.answers import ARROW, CONTENT_TYPES, MSGPACK, AnswerWriters, Shape
 from serving.rest.bodies import read_body
@@ -29,6 +32,8 @@ _ROUTES: dict[str, tuple[str, Kind | None]] = {
     "feature-views": ("/feature-views/{id}/online", "view"),
     "models": ("/models/{name}/online", None),
 }
+CHALLENGE = [(b"www-authenticate", b"Bearer")]
+"""Header of an answer to a caller who is not known."""
 _LONGEST_NAME = 200
 """Of request ids and models that a caller gives."""
 _log = logging.getLogger(__name__)
@@ -79,11 +84,13 @@ class OnlineRoutes:
         definitions: Callable[[], ServedDefinitions],
         metrics: ServingMetrics,
         usage: UsageCounts,
+        gate: Gate,
     ) -> None:
         self._reader = reader
         self._definitions = definitions
         self._metrics = metrics
         self._usage = usage
+        self._gate = gate
         self._writers = AnswerWriters()
 
     async def answer(self, call: OnlineCall, scope: Scope, receive: Receive, send: Send) -> None:
@@ -93,16 +100,18 @@ class OnlineRoutes:
         request_id = request_id_of(headers)
         target, extra = "", []
         try:
+            token = self._gate.caller(headers)
             served = call.target(self._definitions())
             target = served.id
+            masked = self._gate.masked(token, served)
             query = Query(scope["query_string"])
             shape = _shape(query, headers)
             asked = await _asked(call, served.view, query, scope["method"], headers, receive)
-            writer = self._writers.of(served.view, asked.features)
+            writer = self._writers.of(served.view, asked.features, masked)
             vectors = await self._reader.read(served.reading, asked.rows, asked.request, time.time_ns() // 1_000)
             status, body, content_type = 200, writer.write(vectors, shape), CONTENT_TYPES[shape]
             self._metrics.note_vectors(vectors)
-            self._note_usage(call, served, headers)
+            self._note_usage(call, served, token, headers)
         except NodeBusyError as error:
             busy = StackError(str(error), where="Redis", remedy="try again in a second", code="busy")
             status, body = encode_problem(busy, request_id)
@@ -110,6 +119,7 @@ class OnlineRoutes:
         except FeatureStoreError as error:
             status, body = encode_problem(error, request_id)
             content_type = PROBLEM_JSON
+            extra = CHALLENGE if status == 401 else extra
             if status >= 500:
                 _log.warning("request %s to %s: %s", request_id, scope["path"], error)
         except Exception:
@@ -119,8 +129,12 @@ class OnlineRoutes:
         await respond(send, status, body, content_type, request_id, extra)
         self._metrics.note(call.route, target, status, time.perf_counter() - began)
 
-    def _note_usage(self, call: OnlineCall, served: ServedView, headers: dict[bytes, bytes]) -> None:
-        model = call.name if call.kind is None else headers.get(b"x-model", b"").decode("latin-1")
+    def _note_usage(
+        self, call: OnlineCall, served: ServedView, token: Token | None, headers: dict[bytes, bytes]
+    ) -> None:
+        model = token.model if token is not None else None
+        if model is None:
+            model = call.name if call.kind is None else headers.get(b"x-model", b"").decode("latin-1")
         if model:
             self._usage.note(served.kind, served.id, model[:_LONGEST_NAME])
 

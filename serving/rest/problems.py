@@ -5,11 +5,13 @@ from __future__ import annotations
 import msgspec
 
 from feature_store.errors import (
+    AccessError,
     ConflictError,
     DefinitionError,
     FeatureStoreError,
     InputError,
     NotFoundError,
+    TokenError,
 )
 from feature_store.explanations.catalogue import explanation_of
 
@@ -28,6 +30,8 @@ _STATUSES = {
 }
 """Of codes that mean another status than their kind of error."""
 _KINDS: tuple[tuple[type[FeatureStoreError], int], ...] = (
+    (TokenError, 401),
+    (AccessError, 403),
     (NotFoundError, 404),
     (ConflictError, 409),
     (InputError, 422),

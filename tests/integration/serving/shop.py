@@ -47,8 +47,8 @@ NAMES = ("a", "b", "c", "", "é|{%}", "x,y")
 NUMBERS = (0, 1, -5, 2**63 - 1)
 
 
-def facts_of(entity: Entity, features: dict[str, Any], **changes: Any) -> FeatureGroup:
-    """The newest row of each entity in its log, with some of its fields."""
+def facts_of(entity: Entity, features: dict[str, Any], pii: tuple[str, ...] = (), **changes: Any) -> FeatureGroup:
+    """The newest row of each entity in its log, with some of its fields, of which some are personal data."""
     keys = ", ".join(entity.keys)
     selected = ", ".join(f"{field} AS {entity.name}_{field}" for field in features)
     newest = f"row_number() OVER (PARTITION BY {keys} ORDER BY ts DESC) = 1"
@@ -65,7 +65,7 @@ def facts_of(entity: Entity, features: dict[str, Any], **changes: Any) -> Featur
         sources=[log],
         owner="team:shop",
         features=[
-            Feature(f"{entity.name}_{field}", dtype=FIELDS[field], default=default)
+            Feature(f"{entity.name}_{field}", dtype=FIELDS[field], default=default, pii=field in pii)
             for field, default in features.items()
         ],
         **changes,
@@ -91,9 +91,9 @@ ITEM = Entity("item", join_key="item_id", dtype=INT)
 PAIR = Entity("pair", join_key=("user_id", "item_id"), dtype=(STRING, INT))
 SELLER = Entity("seller", join_key="seller_id")
 SLOT = Entity("slot", join_key=("slot_at", "shelf"), dtype=(TIMESTAMP, INT))
-USERS = facts_of(USER, {"count": 7, "name": "?", "at": None}, description="What a user is.")
+USERS = facts_of(USER, {"count": 7, "name": "?", "at": None}, pii=("name",), description="What a user is.")
 ITEMS = facts_of(ITEM, {"price": None, "vector": [0.0, 0.5, 1.0], "seller": None, "open": False}, ttl="2d")
-PAIRS = facts_of(PAIR, {"count": 0})
+PAIRS = facts_of(PAIR, {"count": 0}, access="private")
 SELLERS = facts_of(SELLER, {"count": 1, "vector": None})
 SLOTS = facts_of(SLOT, {"price": 0.5})
 GROUPS = (USERS, ITEMS, PAIRS, SELLERS, SLOTS, visits())

@@ -1,0 +1,65 @@
+"""Who asks, and what they may see. Decisions are those of `registry.access`; here they are only looked up."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from feature_store.errors import TokenError
+from feature_store.registry.access.table import AccessTable
+from feature_store.registry.access.tokens import Token
+from serving.definitions import ServedView
+
+_BEARER = b"bearer "
+_MOST_DECISIONS = 100_000
+
+
+class Gate:
+    """Lets callers in by their tokens.
+
+    Args:
+        access: gives the tokens and grants of the moment.
+        required: whether a caller without a token is refused; otherwise it may read everything.
+    """
+
+    def __init__(self, access: Callable[[], AccessTable], *, required: bool) -> None:
+        self._access = access
+        self._required = required
+        self._table: AccessTable | None = None
+        self._decisions: dict[tuple[int, int], tuple[ServedView, frozenset[str]]] = {}
+
+    def caller(self, headers: Mapping[bytes, bytes]) -> Token | None:
+        """The token that a request presents; None if it presents none and needs none.
+
+        Raises:
+            TokenError: if it needs one, or presents one that is not good.
+        """
+        given = headers.get(b"authorization")
+        if given is None:
+            if self._required:
+                raise TokenError(
+                    "the request has no token",
+                    where="Authorization",
+                    remedy='send "Authorization: Bearer fs_…"; ./fs token create makes one',
+                    code="token-missing",
+                )
+            return None
+        secret = given[len(_BEARER) :] if given[: len(_BEARER)].lower() == _BEARER else b""
+        return self._access().authenticate(secret.decode("latin-1"))
+
+    def masked(self, token: Token | None, served: ServedView) -> frozenset[str]:
+        """The columns of a group or view that a caller must not see.
+
+        Raises:
+            AccessError: if it must not read it at all.
+        """
+        if token is None:
+            return frozenset()
+        table = self._access()
+        if table is not self._table or len(self._decisions) > _MOST_DECISIONS:
+            self._table, self._decisions = table, {}
+        key = (token.id, id(served))
+        known = self._decisions.get(key)
+        if known is None:
+            decision = table.decide(token, "read", served.guarded).require()
+            known = self._decisions[key] = (served, decision.masked)  # kept alive, so that its id stays its own
+        return known[1]
