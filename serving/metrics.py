@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from itertools import accumulate
 
-from prometheus_client import CollectorRegistry, Histogram, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from feature_store.online.vectors import OnlineVectors, Status
@@ -24,14 +27,8 @@ class ServingMetrics:
 
     def __init__(self, is_up: Callable[[], bool], age: Callable[[], float | None]) -> None:
         self._registry = CollectorRegistry()
-        self._seconds = Histogram(
-            "feature_store_request_seconds",
-            "Time of a request from its first byte to its answer",
-            ("route", "target"),
-            buckets=_SECONDS,
-            registry=self._registry,
-        )
-        self._children: dict[tuple[str, str], Histogram] = {}
+        self.seconds: dict[tuple[str, str], _Latencies] = {}
+        """Per route and target."""
         self.requests: defaultdict[tuple[str, int], int] = defaultdict(int)
         self.values: defaultdict[tuple[str, Status], int] = defaultdict(int)
         self.behind: dict[str, float] = {}
@@ -42,16 +39,17 @@ class ServingMetrics:
 
     def note(self, route: str, target: str, status: int, seconds: float) -> None:
         """Counts a request; `target` is the group or view, empty if none was found."""
-        child = self._children.get((route, target))
-        if child is None:
-            child = self._children[route, target] = self._seconds.labels(route, target)
-        child.observe(seconds)
+        latencies = self.seconds.get((route, target))
+        if latencies is None:
+            latencies = self.seconds[route, target] = _Latencies()
+        latencies.counts[bisect_left(_SECONDS, seconds)] += 1
+        latencies.total += seconds
         self.requests[route, status] += 1
 
     def note_vectors(self, vectors: OnlineVectors) -> None:
-        """Counts what was found of each group."""
+        """Counts what was found of each entity, by groups."""
         for i, part in enumerate(vectors.groups):
-            statuses, group = part.statuses, part.group.id
+            statuses, group = part.entities.statuses, part.group.id
             present = statuses.count(Status.PRESENT)
             if present:
                 self.values[group, Status.PRESENT] += present
@@ -75,11 +73,32 @@ class ServingMetrics:
             yield "feature_store_definitions_age_seconds", "Since the registry confirmed the definitions", age
 
 
+@dataclass
+class _Latencies:
+    """How many requests took up to each of `_SECONDS`, and longer than all of them; the sum of their times."""
+
+    counts: list[int] = field(default_factory=lambda: [0] * (len(_SECONDS) + 1))
+    total: float = 0.0
+
+    def buckets(self) -> list[tuple[str, float]]:
+        """How many took up to each bound, as Prometheus counts: what is below a bound is below all larger ones."""
+        bounds = [*map(str, _SECONDS), "+Inf"]
+        return [*zip(bounds, map(float, accumulate(self.counts)), strict=True)]
+
+
 class _Counts(Collector):
     def __init__(self, metrics: ServingMetrics) -> None:
         self._metrics = metrics
 
     def collect(self) -> Iterator[Metric]:
+        seconds = HistogramMetricFamily(
+            "feature_store_request_seconds",
+            "Time of a request from its first byte to its answer",
+            labels=("route", "target"),
+        )
+        for names, latencies in self._metrics.seconds.copy().items():
+            seconds.add_metric(names, latencies.buckets(), latencies.total)
+        yield seconds
         requests = CounterMetricFamily("feature_store_requests", "Requests answered", labels=("route", "status"))
         for (route, code), count in self._metrics.requests.copy().items():
             requests.add_metric((route, str(code)), count)
@@ -93,8 +112,8 @@ class _Counts(Collector):
         behind = GaugeMetricFamily(
             "feature_store_group_age_seconds", "How old a group's rows were when it was read last", labels=("group",)
         )
-        for group, seconds in self._metrics.behind.copy().items():
-            behind.add_metric((group,), seconds)
+        for group, age in self._metrics.behind.copy().items():
+            behind.add_metric((group,), age)
         yield behind
-        for name, description, value in self._metrics.gauges():
-            yield GaugeMetricFamily(name, description, value)
+        for name, description, number in self._metrics.gauges():
+            yield GaugeMetricFamily(name, description, number)

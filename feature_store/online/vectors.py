@@ -63,17 +63,17 @@ class GroupVectors:
     places: Sequence[int] | None
     absent: StoredRow
 
-    @cached_property
+    @property
     def rows(self) -> Sequence[StoredRow]:
         """Per row the group's features, as they are stored."""
         return self.spread(self.entities.rows, self.absent)
 
-    @cached_property
+    @property
     def statuses(self) -> Sequence[Status]:
         """The status of each row."""
         return self.spread(self.entities.statuses, Status.NOT_FOUND)
 
-    @cached_property
+    @property
     def timestamps(self) -> Sequence[int | None]:
         """Of each row the feature_timestamp of the group's newest row (microseconds); None if it has none."""
         return self.spread(self.entities.timestamps, None)

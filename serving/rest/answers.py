@@ -177,7 +177,7 @@ class AnswerWriter:
         return _msgpack(self._packed(vectors)) if shape == "msgpack" else self._arrow(vectors)
 
     def _columns(self, vectors: OnlineVectors) -> ColumnarAnswer:
-        parts: list[Sequence[StoredRow]] = [
+        parts = [
             part.spread(stored.json_rows(part.entities.rows), stored.json_row(part.absent))
             for part, stored in zip(vectors.groups, self._stored, strict=True)
             if stored.names

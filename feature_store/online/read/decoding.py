@@ -235,6 +235,8 @@ def _status_without_value(value: StoredValue) -> Status:
 
 def _batches(keys: Sequence[str], values: Sequence[StoredValue]) -> list[_Batch]:
     """The values that are there, alike ones together."""
+    if len(values) == 1 and isinstance(values[0], bytes):
+        return [_Batch.of((0,), keys, [values[0]])]
     present = [value for value in values if isinstance(value, bytes)]
     kinds = {value[:_ALIKE] for value in present}
     if len(kinds) == 1 and len(present) == len(values):

@@ -35,6 +35,8 @@ def entity_tags(columns: Sequence[Column], rows: Sequence[Mapping[str, Any]]) ->
     Raises:
         InputError: naming the row, if it lacks a key column or holds a value of another type in one.
     """
+    if len(rows) == 1 and (tag := entity_tag(columns, rows[0], 0)) is not None:
+        return EntityTags([tag], None)
     parts = [None] if len(rows) <= _FEW else [_plain_parts(column, rows) for column in columns]
     tags: Sequence[str | None]
     if None in parts:
@@ -43,8 +45,6 @@ def entity_tags(columns: Sequence[Column], rows: Sequence[Mapping[str, Any]]) ->
         tags = [f"{{{part}}}" for part in parts[0] or ()]
     else:
         tags = [f"{{{SEPARATOR.join(row)}}}" for row in zip(*(part or () for part in parts), strict=True)]
-    if len(tags) == 1 and tags[0] is not None:
-        return EntityTags([tags[0]], None)
     numbers: dict[str, int] = {}
     places = [NO_ENTITY if tag is None else numbers.setdefault(tag, len(numbers)) for tag in tags]
     return EntityTags([*numbers], None if len(numbers) == len(rows) else places)

@@ -82,34 +82,27 @@ class ViewReading:
             keys = [[self._prefixes[i] + tag for tag in entities[of].tags] for i, of in round_.groups]
             asked = [key for part in keys for key in part]
             if number == 0:
-                values = yield from _values([*self._freshness, *asked], answers, view.is_plain)
+                asked = [*self._freshness, *asked]
+                values = (yield GetValues(asked)) if view.is_plain else (yield from _values(asked, answers))
                 complete_at = [_complete_at(values[i], key) for i, key in enumerate(self._freshness)]
                 start = width
             else:
-                values = yield from _values(asked, answers, view.is_plain)
+                values = yield from _values(asked, answers)
                 start = 0
             for (i, of), part in zip(round_.groups, keys, strict=True):
                 end = start + len(part)
-                known = yield from self._decoded(self._decoders[i], part, values[start:end], instant)
-                read[i] = GroupVectors(view.groups[i], known, entities[of].places, self._decoders[i].absent)
+                decoder = self._decoders[i]
+                try:
+                    known = decoder.decode(part, values[start:end], instant)
+                except UnknownLayout as met:
+                    known = yield from _learned(decoder, met, part, values[start:end], instant)
+                read[i] = GroupVectors(view.groups[i], known, entities[of].places, decoder.absent)
                 start = end
         vectors = [read[i] for i in range(width)]
         if self._on_demand is None:
             return OnlineVectors(view, rows, vectors, complete_at, instant)
         computed = self._on_demand.compute(rows, vectors, given, instant)
         return OnlineVectors(view, rows, vectors, complete_at, instant, computed.values, computed.overflows)
-
-    def _decoded(
-        self, decoder: GroupDecoder, keys: Sequence[str], values: Sequence[StoredValue], instant: int
-    ) -> Generator[GetLayouts, Any, EntityRows]:
-        while True:
-            try:
-                return decoder.decode(keys, values, instant)
-            except UnknownLayout as met:
-                entries = yield GetLayouts(layouts_key(decoder.group))
-                if entries is UNREACHABLE:  # nobody can say what the values mean
-                    return decoder.decode(keys, [UNREACHABLE] * len(keys), instant)
-                decoder.learn(parse_layouts(decoder.group, entries), met)
 
     def _request_values(self, rows: Sequence[Mapping[str, Any]], request: Mapping[str, Any]) -> dict[str, list[Value]]:
         if not self.view.request and not request:
@@ -127,13 +120,23 @@ class ViewReading:
         return OnlineOnDemand(self.view)
 
 
-def _values(
-    keys: Sequence[str], answers: dict[str, StoredValue], is_plain: bool
-) -> Generator[GetValues, Any, Sequence[StoredValue]]:
-    """The values under some keys; of a view that may come to a key twice, each is asked for once."""
-    if is_plain:
-        found: Sequence[StoredValue] = yield GetValues(keys)
-        return found
+def _learned(
+    decoder: GroupDecoder, met: UnknownLayout, keys: Sequence[str], values: Sequence[StoredValue], instant: int
+) -> Generator[GetLayouts, Any, EntityRows]:
+    """What is stored of entities, after the layouts of their values were looked up."""
+    while True:
+        entries = yield GetLayouts(layouts_key(decoder.group))
+        if entries is UNREACHABLE:  # nobody can say what the values mean
+            return decoder.decode(keys, [UNREACHABLE] * len(keys), instant)
+        decoder.learn(parse_layouts(decoder.group, entries), met)
+        try:
+            return decoder.decode(keys, values, instant)
+        except UnknownLayout as another:
+            met = another
+
+
+def _values(keys: Sequence[str], answers: dict[str, StoredValue]) -> Generator[GetValues, Any, Sequence[StoredValue]]:
+    """The values under some keys, of a view that may come to a key twice: each is asked for once."""
     new = [key for key in dict.fromkeys(keys) if key not in answers]
     if new:
         answers.update(zip(new, (yield GetValues(new)), strict=True))
@@ -141,6 +144,11 @@ def _values(
 
 
 def _complete_at(value: StoredValue, key: str) -> int | None:
+    if isinstance(value, bytes):
+        try:
+            return int(value.partition(b" ")[0])
+        except ValueError:
+            pass  # the parser says what is wrong
     updated = None if value is UNREACHABLE else parse_last_updated(value, key)
     return None if updated is None else updated.complete_at
 
