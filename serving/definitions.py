@@ -93,7 +93,7 @@ class ServedDefinitions:
         if found is not None:
             return found
         if (kind, wanted) in self.refused:
-            raise self.refused[kind, wanted]
+            raise self.refused[kind, wanted].with_traceback(None)  # it is raised again and again, and would grow
         known = [each for of, each in (*self.served, *self.refused) if of == kind]
         near = [each for each in known if each.partition("@")[0] == name.partition("@")[0]]
         raise NotFoundError(

@@ -135,7 +135,7 @@ class OnlineRoutes:
         model = token.model if token is not None else None
         if model is None:
             model = call.name if call.kind is None else headers.get(b"x-model", b"").decode("latin-1")
-        if model:
+        if model and model.isprintable():
             self._usage.note(served.kind, served.id, model[:_LONGEST_NAME])
 
 
