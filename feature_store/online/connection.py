@@ -33,12 +33,17 @@ def connect(redis_url: str) -> Redis:
     try:
         return Redis.from_url(redis_url, socket_timeout=TIMEOUT, socket_connect_timeout=TIMEOUT)
     except ValueError as error:
-        raise StackError(
-            f"not a Redis URL: {error}",
-            where="FS_REDIS_URL",
-            remedy="set it to redis://host:port/0",
-            code="redis-address",
-        ) from None
+        raise address_error(error) from None
+
+
+def address_error(error: ValueError) -> StackError:
+    """What is said of a URL that is not one of Redis."""
+    return StackError(
+        f"not a Redis URL: {error}",
+        where="FS_REDIS_URL",
+        remedy="set it to redis://host:port/0",
+        code="redis-address",
+    )
 
 
 @contextmanager

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -45,6 +48,18 @@ class Valkey:
 
     def client(self) -> Redis:
         return Redis.from_url(self.url)
+
+
+@contextmanager
+def running_valkey(folder: Path) -> Iterator[Valkey]:
+    """A Valkey for as long as the block runs, whatever is done to it."""
+    server = Valkey(folder, free_port())
+    server.start()
+    yield server
+    assert server.process is not None
+    if server.process.poll() is None:
+        server.signal(signal.SIGCONT)
+        server.kill()
 
 
 def free_port() -> int:

@@ -25,20 +25,15 @@ from feature_store.online.vectors import OnlineVectors, Status
 from feature_store.plan.schema import Column, GroupSchema, ViewSchema
 from tests.conftest import PATIENCE_SECONDS
 from tests.integration.online_setting import NOW, new_group, put, view_of
-from tests.integration.own_valkey import Valkey, free_port
+from tests.integration.own_valkey import Valkey, running_valkey
 
 FEATURES = (Column("n", INT, default=-1),)
 
 
 @pytest.fixture
 def valkey(tmp_path: Path) -> Iterator[Valkey]:
-    server = Valkey(tmp_path, free_port())
-    server.start()
-    yield server
-    assert server.process is not None
-    if server.process.poll() is None:
-        server.signal(signal.SIGCONT)
-        server.kill()
+    with running_valkey(tmp_path) as server:
+        yield server
 
 
 @dataclass

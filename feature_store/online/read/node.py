@@ -19,7 +19,7 @@ from urllib.parse import unquote, urlsplit
 
 import hiredis
 
-from feature_store.errors import StackError
+from feature_store.online.connection import address_error
 
 DEADLINE_SECONDS = 0.25
 GIVE_UP_SECONDS = 1.0
@@ -72,12 +72,7 @@ class NodeAddress:
                 ssl.create_default_context() if parts.scheme == "rediss" else None,
             )
         except ValueError as error:
-            raise StackError(
-                f"not a Redis URL: {error}",
-                where="FS_REDIS_URL",
-                remedy="set it to redis://host:port/0",
-                code="redis-address",
-            ) from None
+            raise address_error(error) from None
 
     def __str__(self) -> str:
         return f"{self.host}:{self.port}"

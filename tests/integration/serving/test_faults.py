@@ -12,7 +12,7 @@ import pytest
 
 from feature_store.registry.store import Registry
 from tests.conftest import Eventually
-from tests.integration.own_valkey import Valkey, free_port
+from tests.integration.own_valkey import Valkey, free_port, running_valkey
 from tests.integration.serving.conftest import address_of
 from tests.integration.serving.server_process import Answer, ServerProcess
 from tests.integration.serving.shop import Shop
@@ -24,13 +24,8 @@ NOBODY = f"postgresql+psycopg2://fs:secret-word@127.0.0.1:{free_port()}/registry
 
 @pytest.fixture
 def valkey(tmp_path: Path) -> Iterator[Valkey]:
-    server = Valkey(tmp_path, free_port())
-    server.start()
-    yield server
-    assert server.process is not None
-    if server.process.poll() is None:
-        server.signal(signal.SIGCONT)
-        server.kill()
+    with running_valkey(tmp_path) as server:
+        yield server
 
 
 @pytest.fixture
