@@ -58,7 +58,7 @@ def test_the_demo_goes_the_whole_way(newcomer: Newcomer) -> None:
     assert re.search(r"user_time_since_last_purchase +\d+\.\d s", first)
     assert re.search(r"malformed +column 'event_ts': text where", first)
     assert re.search(r"too late +.*\"event_id\": \"late\"", first)
-    assert re.search(r"curl -s http://\S+/feature-views/ranking/online\S*", first)
+    assert re.search(r"curl -s 'http://\S+/feature-views/ranking/online\S*", first)
     assert re.search(r"1 customer, 100 items +\d+\.\d\d ms", first)
     assert "Done in" in first
 
