@@ -106,6 +106,13 @@ def dagster_page(url: str) -> tuple[str, str]:
     return "Dagster's page of its configuration", found
 
 
+def server_pages(url: str) -> Iterator[tuple[str, str]]:
+    """What the server of vectors shows."""
+    for page in ("health", "metrics", "docs", "feature-groups", "feature-groups/user_orders", "features"):
+        with urllib.request.urlopen(f"{url}/{page}", timeout=30) as answer:
+            yield f"the server's page {page}", answer.read().decode()
+
+
 def _read(value: object) -> str:
     data = bytes(value) if isinstance(value, bytes | memoryview) else None
     if data is None:

@@ -78,6 +78,7 @@ def test_the_demo_goes_the_whole_way(newcomer: Newcomer) -> None:
         "what ./fs says": first + again + newcomer.types("status"),
         **dict([exposed.dagster_page(settings.dagster_url)]),
         **dict(exposed.flink_answers(FlinkCluster(settings.flink_url))),
+        **dict(exposed.server_pages(settings.serving_url)),
     }
     told = [*processes.seen, *shown.items(), *exposed.files(newcomer.home), *exposed.tables(settings)]
     assert any("spark.sql.catalog.fs" in arguments for _, arguments in processes.seen), "Spark was there"
