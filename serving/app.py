@@ -25,14 +25,12 @@ from serving.metrics import ServingMetrics
 from serving.mirror import RegistryMirror
 from serving.rest.catalog import CatalogRoutes
 from serving.rest.online import (
-    CHALLENGE,
     OnlineCall,
     OnlineRoutes,
     Receive,
     Scope,
     Send,
     request_id_of,
-    respond,
     server_failure,
 )
 from serving.rest.openapi import docs_page, openapi_document
@@ -69,7 +67,7 @@ class ServingApp:
             MultiplexedReader(self._node), lambda: self._mirror.definitions, self._metrics, self._usage, self._gate
         )
         self._is_draining = False
-        catalog = CatalogRoutes(lambda: self._mirror.definitions, lambda: registry)
+        catalog = CatalogRoutes(lambda: self._mirror.definitions, registry)
         own = [Route("/health", self._health), Route("/ready", self._ready), Route("/metrics", self._show_metrics)]
         own += [Route("/openapi.json", _openapi), Route("/docs", _docs)]
         later = [Route(path, _not_built, methods=["GET", "POST"]) for path in _NOT_BUILT]
@@ -89,13 +87,10 @@ class ServingApp:
 
     async def _rest_for_callers(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers who has a token, where one is needed."""
-        headers = dict(scope["headers"])
         try:
-            self._gate.caller(headers)
+            self._gate.caller(dict(scope["headers"]))
         except TokenError as error:
-            request_id = request_id_of(headers)
-            status, body = encode_problem(error, request_id)
-            await respond(send, status, body, PROBLEM_JSON, request_id, CHALLENGE)
+            await _problem(Request(scope), error)(scope, receive, send)
             return
         await self._rest(scope, receive, send)
 
@@ -104,7 +99,7 @@ class ServingApp:
         async with self._node:
             await asyncio.to_thread(self._mirror.refresh)
             gc.collect()
-            gc.freeze()  # what lives as long as the process is not looked at again: p99 is a third
+            gc.freeze()  # what lives as long as the process need not be looked at again
             tasks = [asyncio.create_task(self._mirror.run()), asyncio.create_task(self._usage.run())]
             try:
                 yield
@@ -164,8 +159,8 @@ def _problem(request: Request, error: Exception) -> Response:
         _log.error("request %s to %s failed", request_id, request.url.path, exc_info=error)
         error = server_failure()
     assert isinstance(error, FeatureStoreError)
-    status, body = encode_problem(error, request_id)
-    return Response(body, status, {"x-request-id": request_id}, PROBLEM_JSON)
+    status, body, extra = encode_problem(error, request_id)
+    return Response(body, status, {"x-request-id": request_id, **extra}, PROBLEM_JSON)
 
 
 def _route_error(request: Request, error: HTTPException) -> FeatureStoreError:

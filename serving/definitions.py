@@ -8,15 +8,32 @@ from datetime import datetime
 
 from feature_store.errors import FeatureStoreError, NotFoundError, choices
 from feature_store.online.read.steps import ViewReading
-from feature_store.plan.build import build_plan, view_schema
-from feature_store.plan.schema import ViewedSchema, ViewSchema
+from feature_store.plan.build import build_plan
+from feature_store.plan.schema import GroupSchema, ViewedSchema, ViewSchema
+from feature_store.plan.view import plan_view
 from feature_store.registry.access.decision import Guarded, guarded_group, guarded_view
 from feature_store.registry.lifecycle import retired_error
 from feature_store.registry.records import EntityRecord, GroupRecord, Kind, UsageRecord, ViewRecord
 from feature_store.registry.snapshot import RegistrySnapshot
 from feature_store.registry.tables import Status
 
-Records = tuple[ViewRecord | GroupRecord | EntityRecord, ...]
+
+@dataclass(frozen=True)
+class Recorded:
+    """A recorded group or view, and what its definition is put together from.
+
+    Attributes:
+        groups: those that a view reads, each once; of a group itself.
+        entities: of these groups, by name.
+    """
+
+    record: GroupRecord | ViewRecord
+    groups: tuple[GroupRecord, ...]
+    entities: Mapping[str, EntityRecord]
+
+    @property
+    def kind(self) -> Kind:
+        return "group" if isinstance(self.record, GroupRecord) else "view"
 
 
 @dataclass(frozen=True)
@@ -24,15 +41,19 @@ class ServedView:
     """A recorded view, or a group as a view of itself alone, ready to be read.
 
     Attributes:
-        records: what it was compiled from: itself, and the groups and entities that it reads.
+        recorded: what it was compiled from.
         reading: keeps the layouts of its values that were met.
         guarded: what a decision on access has to know of it.
     """
 
-    kind: Kind
-    records: Records
+    recorded: Recorded
     reading: ViewReading
     guarded: Guarded
+
+    @property
+    def kind(self) -> Kind:
+        """Whether it is a group or a view."""
+        return self.recorded.kind
 
     @property
     def view(self) -> ViewSchema:
@@ -66,17 +87,18 @@ class ServedDefinitions:
         """Compiles what is recorded; what has not changed since `earlier` is taken from there."""
         served: dict[tuple[Kind, str], ServedView] = {}
         refused: dict[tuple[Kind, str], FeatureStoreError] = {}
-        for record, records in _with_what_they_read(snapshot):
-            kind: Kind = "group" if isinstance(record, GroupRecord) else "view"
-            known = earlier.served.get((kind, record.id))
+        schemas: dict[str, GroupSchema] = {}  # several views read a group
+        for recorded in _recorded(snapshot):
+            key = (recorded.kind, recorded.record.id)
+            known = earlier.served.get(key)
             try:
-                if record.status is Status.RETIRED:
-                    raise retired_error(record)
-                if known is None or known.records != records:
-                    known = ServedView(kind, records, _reading(records, packages), _guarded(records))
-                served[kind, record.id] = known
+                if recorded.record.status is Status.RETIRED:
+                    raise retired_error(recorded.record)
+                if known is None or known.recorded != recorded:
+                    known = _compiled(recorded, packages, schemas)
+                served[key] = known
             except FeatureStoreError as error:
-                refused[kind, record.id] = error
+                refused[key] = error
         newest = _newest([*served.values()])
         return cls(snapshot, served, refused, newest, _views_of_models(snapshot.usage, served))
 
@@ -117,47 +139,38 @@ class ServedDefinitions:
         return self.find("view", self.views_of_models[model])
 
 
-def _with_what_they_read(snapshot: RegistrySnapshot) -> Iterator[tuple[GroupRecord | ViewRecord, Records]]:
-    """Every group and view, and what its definition is put together from, itself first."""
+def _recorded(snapshot: RegistrySnapshot) -> Iterator[Recorded]:
+    """Every group and view."""
     entities = {entity.name: entity for entity in snapshot.entities}
     groups = {group.id: group for group in snapshot.groups}
-    for group in snapshot.groups:
-        yield group, (group, entities[group.entity])
-    for view in snapshot.views:
-        read = [groups[name] for name in dict.fromkeys(view.groups)]
-        yield view, (view, *read, *(entities[group.entity] for group in read))
+    records: tuple[GroupRecord | ViewRecord, ...] = (*snapshot.groups, *snapshot.views)
+    for record in records:
+        ids = [record.id] if isinstance(record, GroupRecord) else dict.fromkeys(record.groups)
+        read = tuple(groups[name] for name in ids)
+        yield Recorded(record, read, {group.entity: entities[group.entity] for group in read})
 
 
-def _reading(records: Records, packages: Sequence[str]) -> ViewReading:
-    record = records[0]
-    entities = {entity.name: entity for entity in records if isinstance(entity, EntityRecord)}
-    if isinstance(record, ViewRecord):
-        groups = {of.id: of.group(entities[of.entity]) for of in records if isinstance(of, GroupRecord)}
-        return ViewReading(view_schema(record.view(groups), packages))
-    assert isinstance(record, GroupRecord)
-    schema = build_plan(record.group(entities[record.entity])).schema
-    return ViewReading(ViewSchema(schema.name, schema.version, (ViewedSchema(schema),)))
-
-
-def _guarded(records: Records) -> Guarded:
-    record = records[0]
-    if isinstance(record, ViewRecord):
-        return guarded_view(record, [of for of in records if isinstance(of, GroupRecord)])
-    assert isinstance(record, GroupRecord)
-    return guarded_group(record)
+def _compiled(recorded: Recorded, packages: Sequence[str], schemas: dict[str, GroupSchema]) -> ServedView:
+    """A group or view, ready to be read; `schemas` are those of groups that were compiled already."""
+    groups = {group.id: group.group(recorded.entities[group.entity]) for group in recorded.groups}
+    for name, group in groups.items():
+        if name not in schemas:
+            schemas[name] = build_plan(group).schema
+    record = recorded.record
+    if isinstance(record, GroupRecord):
+        view = ViewSchema(record.name, record.version, (ViewedSchema(schemas[record.id]),))
+        return ServedView(recorded, ViewReading(view), guarded_group(record))
+    definition = record.view(groups)
+    view = plan_view(definition, [schemas[role.group.id] for role in definition.viewed], packages)
+    return ServedView(recorded, ViewReading(view), guarded_view(record, recorded.groups))
 
 
 def _newest(served: Sequence[ServedView]) -> dict[tuple[Kind, str], str]:
     """The newest active version of each name; where none is active, the newest."""
     found: dict[tuple[Kind, str], str] = {}
-    for each in sorted(served, key=lambda each: (_is_active(each), each.view.version)):
+    for each in sorted(served, key=lambda each: (each.recorded.record.status is Status.ACTIVE, each.view.version)):
         found[each.kind, each.view.name] = each.id
     return found
-
-
-def _is_active(served: ServedView) -> bool:
-    record = served.records[0]
-    return isinstance(record, GroupRecord | ViewRecord) and record.status is Status.ACTIVE
 
 
 def _views_of_models(usage: Sequence[UsageRecord], served: Mapping[tuple[Kind, str], ServedView]) -> dict[str, str]:

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import time
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import msgspec
@@ -24,8 +24,8 @@ from serving.definitions import ServedDefinitions
 
 REFRESH_SECONDS = 1.0
 """How often the registry is asked for its last plan, though it tells of each change by itself."""
-WHOLE_SECONDS = 15.0
-"""How often everything is read again, whether it has changed or not; which model uses which view is told by nobody."""
+REREAD_SECONDS = 15.0
+"""How often it is read who uses what, which nobody tells; and tokens and grants again, in case a word was lost."""
 
 _log = logging.getLogger(__name__)
 
@@ -68,19 +68,21 @@ class RegistryMirror:
 
     async def run(self) -> None:
         """Follows the registry until it is cancelled."""
-        whole_at = time.monotonic()
+        reread_at = time.monotonic()
         while True:
             changed = await asyncio.to_thread(self._changes)
-            if time.monotonic() - whole_at >= WHOLE_SECONDS:
-                changed, whole_at = frozenset(["definitions", "access"]), time.monotonic()
+            if time.monotonic() - reread_at >= REREAD_SECONDS:
+                changed, reread_at = changed | {"access", "usage"}, time.monotonic()
             await asyncio.to_thread(self.refresh, changed)
 
     def refresh(self, changed: frozenset[str] = frozenset(["definitions", "access"])) -> None:
-        """Reads what has changed; definitions in any case if a plan was applied."""
+        """Reads what has changed ("definitions", "access", "usage"); definitions also if a plan was applied."""
         try:
             snapshot, access = self.definitions.snapshot, self.access
             if "definitions" in changed or self._registry.latest_plan() != snapshot.plan_id:
                 snapshot = self._registry.snapshot()
+            elif "usage" in changed:
+                snapshot = replace(snapshot, usage=self._registry.all_usage())
             if "access" in changed:
                 access = self._control.load()
         except FeatureStoreError as error:
@@ -90,9 +92,9 @@ class RegistryMirror:
             if not self.is_loaded:
                 self._read_file()
             return
-        is_new = not self.is_loaded or (snapshot, access) != (self.definitions.snapshot, self.access)
+        known = (self.is_loaded, self._durable)
         self._take(snapshot, access)
-        if is_new:
+        if known != (True, self._durable):
             self._write_file()
         self.trouble, self.is_loaded, self._confirmed_at = "", True, time.monotonic()
 
@@ -105,7 +107,8 @@ class RegistryMirror:
             return frozenset()
 
     def _take(self, snapshot: RegistrySnapshot, access: AccessTable) -> None:
-        self.access = access
+        if access != self.access:  # whoever keeps decisions keeps them as long as it is the same table
+            self.access = access
         if snapshot is self.definitions.snapshot:
             return
         made = ServedDefinitions.of(snapshot, self._packages, self.definitions)
@@ -113,6 +116,11 @@ class RegistryMirror:
             if key not in self.definitions.refused:
                 _log.warning("a recorded definition cannot be served: %s", error)
         self.definitions = made
+
+    @property
+    def _durable(self) -> tuple[object, ...]:
+        """What the file is written anew for, if it changes."""
+        return self.definitions.snapshot.plan_id, self.definitions.views_of_models, self.access
 
     def _write_file(self) -> None:
         kept = _Kept(self.definitions.snapshot, dict(self.access.tokens), tuple(self.access.grants))

@@ -34,17 +34,19 @@ AREAS: dict[str, tuple[Explanation, ...]] = {
 }
 
 
+_EXPLAINED = {explanation.code: explanation for area in AREAS.values() for explanation in area}
+
+
 def explanation_of(code: str) -> Explanation:
     """What is said of an error code.
 
     Raises:
         NotFoundError: if there is none; names the nearest ones.
     """
-    known = {explanation.code: explanation for area in AREAS.values() for explanation in area}
-    if code not in known:
-        near = difflib.get_close_matches(code, known, n=3, cutoff=0.5)
+    if code not in _EXPLAINED:
+        near = difflib.get_close_matches(code, _EXPLAINED, n=3, cutoff=0.5)
         meant = f"did you mean {', '.join(near)}? " if near else ""
         raise NotFoundError(
             f"there is no error code {code!r}", remedy=f"{meant}./fs errors lists all of them", code="unknown-code"
         )
-    return known[code]
+    return _EXPLAINED[code]

@@ -27,6 +27,7 @@ import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cache
 from typing import Annotated, Any
 
 import msgspec
@@ -71,6 +72,7 @@ class Wire:
     decode: Callable[[Any], Any] | None = None
 
 
+@cache
 def wire_of(dtype: DType) -> Wire:
     """The wire form of a type's non-NULL values."""
     match dtype.kind:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import msgspec
-
 from feature_store.registry.records import EntityRecord, GroupRecord, UsageRecord, ViewRecord
 
 
@@ -22,16 +20,3 @@ class RegistrySnapshot:
     groups: tuple[GroupRecord, ...] = ()
     views: tuple[ViewRecord, ...] = ()
     usage: tuple[UsageRecord, ...] = ()
-
-    def to_json(self) -> bytes:
-        """The snapshot as `from_json` reads it."""
-        return msgspec.json.encode(self)
-
-    @classmethod
-    def from_json(cls, text: bytes) -> RegistrySnapshot:
-        """The snapshot in a text.
-
-        Raises:
-            msgspec.DecodeError: if it is none, or one of another version.
-        """
-        return msgspec.json.decode(text, type=cls)

@@ -86,6 +86,11 @@ class Registry:
             plan_id = session.scalar(select(func.max(AppliedPlanRow.plan_id)))
             return RegistrySnapshot(plan_id or 0, state.entities, state.groups, state.views, read_usage(session))
 
+    def all_usage(self) -> tuple[UsageRecord, ...]:
+        """What all models said they read, the latest first."""
+        with service_errors(self.engine), Session(self.engine) as session:
+            return read_usage(session)
+
     def latest_plan(self) -> int:
         """The number of the plan that was applied last; 0 before the first."""
         with service_errors(self.engine), Session(self.engine) as session:

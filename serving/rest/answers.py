@@ -8,7 +8,6 @@ they are stored, once for each entity.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from itertools import chain
 from operator import itemgetter
@@ -119,53 +118,23 @@ class PackedAnswer(msgspec.Struct, omit_defaults=True):
     masked: list[str] = []
 
 
-@dataclass(frozen=True)
-class Selection:
-    """The features that a caller wants, by their places: of each group, and of the on-demand ones."""
-
-    stored: tuple[tuple[int, ...], ...]
-    on_demand: tuple[int, ...]
-
-    @classmethod
-    def of(cls, view: ViewSchema, names: Sequence[str]) -> Selection:
-        """The features of these names, in the order of the view.
-
-        Raises:
-            InputError: if the view has no feature of a name.
-        """
-        wanted, known = set(names), {column.name for column in view.outputs}
-        for name in names:
-            if name not in known:
-                raise InputError(
-                    f"no feature {name!r}", where=view.id, remedy=choices(name, known, "features"), code="not-in-view"
-                )
-        return cls(tuple(_places(viewed.features, wanted) for viewed in view.groups), _places(view.on_demand, wanted))
-
-    @classmethod
-    def everything(cls, view: ViewSchema) -> Selection:
-        """All features of a view."""
-        return cls(tuple(tuple(range(len(v.features))) for v in view.groups), tuple(range(len(view.on_demand))))
-
-
 class AnswerWriter:
     """Writes the answers of one view with certain features; made once for each view and selection.
 
     Args:
-        chosen: the names of the features; None: all.
+        chosen: the names of the features, in whatever order; None: all.
         masked: the features whose values are withheld: they are null, and named as masked.
+
+    Raises:
+        InputError: if the view has no feature of a name.
     """
 
-    def __init__(
-        self, view: ViewSchema, chosen: Sequence[str] | None = None, masked: frozenset[str] = frozenset()
-    ) -> None:
-        self._selection = Selection.everything(view) if chosen is None else Selection.of(view, chosen)
-        self._stored = [
-            _Projection(viewed.features, places, masked, whole=chosen is None)
-            for viewed, places in zip(view.groups, self._selection.stored, strict=True)
-        ]
-        self._computed = [view.on_demand[i] for i in self._selection.on_demand]
+    def __init__(self, view: ViewSchema, chosen: Sequence[str] | None, masked: frozenset[str]) -> None:
+        wanted = _wanted(view, chosen)
+        self._stored = [_Projection(viewed.features, wanted, masked) for viewed in view.groups]
+        self._computed = [(i, column) for i, column in enumerate(view.on_demand) if column.name in wanted]
         self._names = [name for part in self._stored for name in part.names]
-        self._names += [column.name for column in self._computed]
+        self._names += [column.name for _, column in self._computed]
         self._masked = [name for name in self._names if name in masked]
 
     def write(self, vectors: OnlineVectors, shape: Shape) -> bytes:
@@ -207,8 +176,9 @@ class AnswerWriter:
                 vectors.rows, vectors.to_dicts(), states, strict=True
             )
         ]
-        groups = {name: GroupState(stale, vectors.updated_at[name]) for name, stale in vectors.stale.items()}
-        return RecordsAnswer(vectors.view.id, from_micros(vectors.instant), records, groups, self._masked)
+        return RecordsAnswer(
+            vectors.view.id, from_micros(vectors.instant), records, _group_states(vectors), self._masked
+        )
 
     def _packed(self, vectors: OnlineVectors) -> PackedAnswer:
         groups = [
@@ -225,9 +195,8 @@ class AnswerWriter:
             )
             for i, (part, stored) in enumerate(zip(vectors.groups, self._stored, strict=True))
         ]
-        on_demand = {
-            column.name: values for column, values in zip(self._computed, self._computed_columns(vectors), strict=True)
-        }
+        names = (column.name for _, column in self._computed)
+        on_demand = dict(zip(names, self._computed_columns(vectors), strict=True))
         overflowed = self._overflows(vectors)
         return PackedAnswer(vectors.view.id, vectors.instant, len(vectors), groups, on_demand, overflowed, self._masked)
 
@@ -242,11 +211,8 @@ class AnswerWriter:
             instants = pa.array(part.timestamps, pa.int64()).cast(pa.timestamp("us", "UTC"))
             table = table.append_column(f"{part.group.id}.status", pa.array([*map(str, part.statuses)], pa.string()))
             table = table.append_column(f"{part.group.id}.feature_timestamp", instants)
-        freshness = {
-            part.group.id: GroupState(vectors.is_stale(i), vectors.updated_at[part.group.id])
-            for i, part in enumerate(vectors.groups)
-        }
-        table = table.replace_schema_metadata({"groups": _json(freshness), "request_time": str(vectors.instant)})
+        about = {"groups": _json(_group_states(vectors)), "request_time": str(vectors.instant)}
+        table = table.replace_schema_metadata(about)
         sink = pa.BufferOutputStream()
         with pa.ipc.new_stream(sink, table.schema) as writer:
             writer.write_table(table)
@@ -256,7 +222,7 @@ class AnswerWriter:
         """The on-demand features, in the order of the names; instants in microseconds."""
         return [
             [None] * len(vectors) if column.name in self._masked else _in_micros(column, vectors.on_demand[i])
-            for i, column in zip(self._selection.on_demand, self._computed, strict=True)
+            for i, column in self._computed
         ]
 
     def _overflows(self, vectors: OnlineVectors) -> dict[str, Sequence[int]]:
@@ -295,12 +261,11 @@ class AnswerWriters:
 class _Projection:
     """Some features out of the rows of a group."""
 
-    def __init__(
-        self, features: Sequence[Column], places: tuple[int, ...], masked: frozenset[str], *, whole: bool
-    ) -> None:
+    def __init__(self, features: Sequence[Column], wanted: frozenset[str], masked: frozenset[str]) -> None:
+        places = [i for i, feature in enumerate(features) if feature.name in wanted]
         self.names = [features[i].name for i in places]
         self._hidden = frozenset(i for i in places if features[i].name in masked)
-        self._whole = whole and not self._hidden
+        self._whole = len(places) == len(features) and not self._hidden
         self._places = places
         is_plain = len(places) > 1 and not self._hidden
         self._pick: Callable[[StoredRow], Any] = itemgetter(*places) if is_plain else self._pick_each
@@ -345,5 +310,15 @@ def _in_micros(column: Column, values: Sequence[Any]) -> Sequence[Any]:
     return [None if value is None else to_micros(value) for value in values]
 
 
-def _places(columns: Sequence[Column], wanted: set[str]) -> tuple[int, ...]:
-    return tuple(i for i, column in enumerate(columns) if column.name in wanted)
+def _group_states(vectors: OnlineVectors) -> dict[str, GroupState]:
+    return {name: GroupState(stale, vectors.updated_at[name]) for name, stale in vectors.stale.items()}
+
+
+def _wanted(view: ViewSchema, chosen: Sequence[str] | None) -> frozenset[str]:
+    known = frozenset(column.name for column in view.outputs)
+    for name in chosen or ():
+        if name not in known:
+            raise InputError(
+                f"no feature {name!r}", where=view.id, remedy=choices(name, known, "features"), code="not-in-view"
+            )
+    return known if chosen is None else frozenset(chosen)

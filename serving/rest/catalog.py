@@ -24,7 +24,7 @@ MOST_ITEMS = 1_000
 class CatalogRoutes:
     """Answers from the server's snapshot of the registry; users and lineage from the registry itself."""
 
-    def __init__(self, definitions: Callable[[], ServedDefinitions], registry: Callable[[], Registry]) -> None:
+    def __init__(self, definitions: Callable[[], ServedDefinitions], registry: Registry) -> None:
         self._definitions = definitions
         self._registry = registry
 
@@ -101,7 +101,7 @@ class CatalogRoutes:
 
     async def lineage(self, request: Request) -> Response:
         """What something comes from, and what comes from it."""
-        found = await asyncio.to_thread(self._registry().lineage, request.path_params["subject"])
+        found = await asyncio.to_thread(self._registry.lineage, request.path_params["subject"])
         return _json(_plain(found))
 
     async def explanation(self, request: Request) -> Response:
@@ -112,7 +112,7 @@ class CatalogRoutes:
         record = self._record(kind, request)
 
         def read() -> tuple[UsageRecord, ...]:
-            return self._registry().usage(record.id, kind=kind)
+            return self._registry.usage(record.id, kind=kind)
 
         return _json({"id": record.id, "usage": [_plain(used) for used in await asyncio.to_thread(read)]})
 

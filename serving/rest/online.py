@@ -19,7 +19,7 @@ from serving.definitions import ServedDefinitions, ServedView
 from serving.metrics import ServingMetrics
 from serving.rest.answers import ARROW, CONTENT_TYPES, MSGPACK, AnswerWriters, Shape
 from serving.rest.bodies import read_body
-from serving.rest.problems import PROBLEM_JSON, encode_problem
+from serving.rest.problems import PROBLEM_JSON, encode_problem, status_of
 from serving.rest.requests import OnlineRequest, Query, request_by_columns, request_by_ids, request_of_body
 from serving.usage import UsageCounts
 
@@ -32,8 +32,6 @@ _ROUTES: dict[str, tuple[str, Kind | None]] = {
     "feature-views": ("/feature-views/{id}/online", "view"),
     "models": ("/models/{name}/online", None),
 }
-CHALLENGE = [(b"www-authenticate", b"Bearer")]
-"""Header of an answer to a caller who is not known."""
 _LONGEST_NAME = 200
 """Of request ids and models that a caller gives."""
 _log = logging.getLogger(__name__)
@@ -98,7 +96,7 @@ class OnlineRoutes:
         began = time.perf_counter()
         headers = dict(scope["headers"])
         request_id = request_id_of(headers)
-        target, extra = "", []
+        target, extra = "", dict[str, str]()
         try:
             token = self._gate.caller(headers)
             served = call.target(self._definitions())
@@ -112,21 +110,10 @@ class OnlineRoutes:
             status, body, content_type = 200, writer.write(vectors, shape), CONTENT_TYPES[shape]
             self._metrics.note_vectors(vectors)
             self._note_usage(call, served, token, headers)
-        except NodeBusyError as error:
-            busy = StackError(str(error), where="Redis", remedy="try again in a second", code="busy")
-            status, body = encode_problem(busy, request_id)
-            content_type, extra = PROBLEM_JSON, [(b"retry-after", b"1")]
-        except FeatureStoreError as error:
-            status, body = encode_problem(error, request_id)
-            content_type = PROBLEM_JSON
-            extra = CHALLENGE if status == 401 else extra
-            if status >= 500:
-                _log.warning("request %s to %s: %s", request_id, scope["path"], error)
-        except Exception:
-            _log.exception("request %s to %s failed", request_id, scope["path"])
-            status, body = encode_problem(server_failure(), request_id)
-            content_type = PROBLEM_JSON
-        await respond(send, status, body, content_type, request_id, extra)
+        except Exception as error:
+            problem = _expected(error, request_id, scope["path"])
+            (status, body, extra), content_type = encode_problem(problem, request_id), PROBLEM_JSON
+        await _respond(send, status, body, {"content-type": content_type, "x-request-id": request_id, **extra})
         self._metrics.note(call.route, target, status, time.perf_counter() - began)
 
     def _note_usage(
@@ -139,17 +126,23 @@ class OnlineRoutes:
             self._usage.note(served.kind, served.id, model[:_LONGEST_NAME])
 
 
-async def respond(
-    send: Send, status: int, body: bytes, content_type: str, request_id: str, extra: list[tuple[bytes, bytes]]
-) -> None:
+def _expected(error: Exception, request_id: str, path: str) -> FeatureStoreError:
+    """What a caller is told of an error; those that are not the caller's are in the log, too."""
+    if isinstance(error, NodeBusyError):
+        return StackError(str(error), where="Redis", remedy="try again in a second", code="busy")
+    if not isinstance(error, FeatureStoreError):
+        _log.error("request %s to %s failed", request_id, path, exc_info=error)
+        return server_failure()
+    if status_of(error) >= 500:
+        _log.warning("request %s to %s: %s", request_id, path, error)
+    return error
+
+
+async def _respond(send: Send, status: int, body: bytes, headers: dict[str, str]) -> None:
     """Sends a whole answer."""
-    headers = [
-        (b"content-type", content_type.encode()),
-        (b"content-length", b"%d" % len(body)),
-        (b"x-request-id", request_id.encode("latin-1")),
-        *extra,
-    ]
-    await send({"type": "http.response.start", "status": status, "headers": headers})
+    pairs = [(name.encode(), value.encode("latin-1")) for name, value in headers.items()]
+    pairs.append((b"content-length", b"%d" % len(body)))
+    await send({"type": "http.response.start", "status": status, "headers": pairs})
     await send({"type": "http.response.body", "body": body})
 
 

@@ -7,6 +7,7 @@ import json
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 import msgspec
@@ -103,6 +104,7 @@ ROUTES = (
 )  # fmt: skip
 
 
+@cache
 def openapi_document() -> dict[str, Any]:
     """The routes as OpenAPI 3.1 describes them."""
     _, schemas = msgspec.json.schema_components(_SCHEMAS, ref_template=_REFERENCE)

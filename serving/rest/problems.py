@@ -39,6 +39,10 @@ _KINDS: tuple[tuple[type[FeatureStoreError], int], ...] = (
 )
 
 
+_HEADERS = {"busy": {"retry-after": "1"}}
+_BY_STATUS = {401: {"www-authenticate": "Bearer"}}
+
+
 class Problem(msgspec.Struct, omit_defaults=True):
     """The body of an error.
 
@@ -57,10 +61,10 @@ class Problem(msgspec.Struct, omit_defaults=True):
     remedy: str = ""
 
 
-def encode_problem(error: FeatureStoreError, request_id: str) -> tuple[int, bytes]:
-    """An error as status and body of an answer."""
+def encode_problem(error: FeatureStoreError, request_id: str) -> tuple[int, bytes, dict[str, str]]:
+    """An error as status and body of an answer, and the headers that only such an answer has."""
     problem = problem_of(error, request_id)
-    return problem.status, msgspec.json.encode(problem)
+    return problem.status, msgspec.json.encode(problem), _HEADERS.get(error.code, _BY_STATUS.get(problem.status, {}))
 
 
 def status_of(error: FeatureStoreError) -> int:
