@@ -18,6 +18,7 @@ from feature_store.dtypes import from_micros
 from feature_store.duration import DAY, SECOND
 from feature_store.errors import ConflictError, StackError
 from feature_store.offline.reconcile import reconcile_span
+from feature_store.offline.standing import standing_rows
 from feature_store.plan.build import build_plan
 from feature_store.plan.nodes import GroupPlan
 from feature_store.settings import Settings
@@ -403,7 +404,7 @@ def test_a_restored_job_refuses_what_it_would_have_refused(
         (letter,) = read_dead_letters(store.catalog, visits.name).to_pylist()
         assert (letter["reason"], letter["group_id"]) == ("too late", group.id)
         assert json.loads(letter["payload"])["event_ts"] == happened + 2
-        rows = table.refresh().scan().to_arrow().to_pylist()
+        rows = standing_rows(table.refresh().scan().to_arrow()).to_pylist()  # the second event may correct a row
         assert sorted(row[count.name] for row in rows if row["user_id"] == "u1") == [0, 2]
     finally:
         for name in running.wanted:
