@@ -9,6 +9,7 @@ import uvicorn
 
 from feature_store.errors import FeatureStoreError
 from serving.app import ServingApp
+from serving.rest.protocol import direct_protocol
 from serving.settings import DRAIN_SECONDS, ServingSettings
 from serving.structured_log import JsonLines
 
@@ -29,12 +30,13 @@ def serve(settings: ServingSettings) -> None:
     handler = logging.StreamHandler()
     handler.setFormatter(JsonLines())
     logging.basicConfig(level=logging.INFO, handlers=[handler])
+    app = ServingApp(settings)
     uvicorn.run(
-        ServingApp(settings),
+        app,
         host=settings.serving_host,
         port=settings.serving_port,
         loop="uvloop",
-        http="httptools",
+        http=direct_protocol(app.online),
         lifespan="on",
         log_config=None,
         access_log=False,

@@ -63,7 +63,7 @@ class ServingApp:
         self._usage = UsageCounts(registry)
         self._metrics = ServingMetrics(lambda: self._node.is_up, lambda: self._mirror.age)
         self._gate = Gate(lambda: self._mirror.access, required=settings.tokens_required)
-        self._online = OnlineRoutes(
+        self.online = OnlineRoutes(
             MultiplexedReader(self._node), lambda: self._mirror.definitions, self._metrics, self._usage, self._gate
         )
         self._is_draining = False
@@ -78,8 +78,12 @@ class ServingApp:
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and (call := OnlineCall.of(scope)) is not None:
-            await self._online.answer(call, scope, receive, send)
+        if scope["type"] == "http" and (call := OnlineCall.of(scope["path"])) is not None:
+            answer = await self.online.answer(
+                call, scope["method"], scope["query_string"], dict(scope["headers"]), receive
+            )
+            await send({"type": "http.response.start", "status": answer.status, "headers": answer.headers})
+            await send({"type": "http.response.body", "body": answer.body})
         elif scope["type"] == "http" and not scope["path"].startswith(_OPEN):
             await self._rest_for_callers(scope, receive, send)
         else:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from feature_store.dtypes import Value, arrow_type, from_micros
 from feature_store.errors import InputError
@@ -32,7 +33,7 @@ class Status(StrEnum):
     UNAVAILABLE = "UNAVAILABLE"
 
 
-class EntityRows(NamedTuple):
+class EntityRows(msgspec.Struct, frozen=True):
     """What is known of some entities of one group; the values of their rows are as they are stored.
 
     Attributes:
@@ -48,8 +49,7 @@ class EntityRows(NamedTuple):
     overflows: dict[str, list[int]]
 
 
-@dataclass(frozen=True)
-class GroupVectors:
+class GroupVectors(msgspec.Struct, frozen=True):
     """One group's part of the vectors. Rows are those that were asked for; several may be of one entity.
 
     Attributes:
@@ -115,8 +115,7 @@ class GroupVectors:
         return [values[place] for place in self.places]
 
 
-@dataclass(frozen=True)
-class OnlineVectors:
+class OnlineVectors(msgspec.Struct, frozen=True, dict=True):
     """The vectors of a view for some rows, in their order.
 
     A group is called by its id; one read in a role with a prefix has the prefix before it: "seller_user_orders@1".
@@ -136,7 +135,7 @@ class OnlineVectors:
     complete_at: Sequence[int | None]
     instant: int
     on_demand: Sequence[Sequence[Value]] = ()
-    on_demand_overflows: Mapping[str, Sequence[int]] = field(default_factory=dict)
+    on_demand_overflows: Mapping[str, Sequence[int]] = {}
 
     @cached_property
     def stale(self) -> dict[str, bool]:

@@ -1,11 +1,11 @@
-"""The routes that read vectors. They are answered without a framework in between: it would cost more than the read."""
+"""The routes that read vectors, without a framework in between: it would cost more than the read."""
 
 from __future__ import annotations
 
 import logging
 import os
 import time
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
 from typing import Any, NamedTuple
 
 from feature_store.errors import FeatureStoreError, InputError, NotFoundError, StackError
@@ -51,9 +51,9 @@ class OnlineCall(NamedTuple):
     name: str
 
     @classmethod
-    def of(cls, scope: Scope) -> OnlineCall | None:
-        """The call of a request; None if it is none."""
-        parts = scope["path"].split("/")
+    def of(cls, path: str) -> OnlineCall | None:
+        """The call of a request to this path; None if it is none."""
+        parts = path.split("/")
         if len(parts) != 4 or parts[3] != "online" or parts[1] not in _ROUTES:
             return None
         return cls(*_ROUTES[parts[1]], parts[2])
@@ -67,6 +67,14 @@ class OnlineCall(NamedTuple):
         if self.kind is None:
             return definitions.view_of_model(self.name)
         return definitions.find(self.kind, self.name)
+
+
+class Answer(NamedTuple):
+    """An answer, ready to be sent; its headers are complete."""
+
+    status: int
+    headers: Sequence[tuple[bytes, bytes]]
+    body: bytes
 
 
 class OnlineRoutes:
@@ -91,10 +99,20 @@ class OnlineRoutes:
         self._gate = gate
         self._writers = AnswerWriters()
 
-    async def answer(self, call: OnlineCall, scope: Scope, receive: Receive, send: Send) -> None:
-        """Reads and answers; every error becomes a problem."""
+    async def answer(
+        self,
+        call: OnlineCall,
+        method: str,
+        query_string: bytes,
+        headers: Mapping[bytes, bytes],
+        receive: Receive | None = None,
+    ) -> Answer:
+        """Reads and answers; every error becomes a problem.
+
+        Args:
+            receive: gives the body of a POST.
+        """
         began = time.perf_counter()
-        headers = dict(scope["headers"])
         request_id = request_id_of(headers)
         target, extra = "", dict[str, str]()
         try:
@@ -102,22 +120,22 @@ class OnlineRoutes:
             served = call.target(self._definitions())
             target = served.id
             masked = self._gate.masked(token, served)
-            query = Query(scope["query_string"])
+            query = Query(query_string)
             shape = _shape(query, headers)
-            asked = await _asked(call, served.view, query, scope["method"], headers, receive)
+            asked = await _asked(call, served.view, query, method, headers, receive)
             writer = self._writers.of(served.view, asked.features, masked)
             vectors = await self._reader.read(served.reading, asked.rows, asked.request, time.time_ns() // 1_000)
             status, body, content_type = 200, writer.write(vectors, shape), CONTENT_TYPES[shape]
             self._metrics.note_vectors(vectors)
             self._note_usage(call, served, token, headers)
         except Exception as error:
-            problem = _expected(error, request_id, scope["path"])
+            problem = _expected(error, request_id, call)
             (status, body, extra), content_type = encode_problem(problem, request_id), PROBLEM_JSON
-        await _respond(send, status, body, {"content-type": content_type, "x-request-id": request_id, **extra})
         self._metrics.note(call.route, target, status, time.perf_counter() - began)
+        return _answer(status, body, content_type, request_id, extra)
 
     def _note_usage(
-        self, call: OnlineCall, served: ServedView, token: Token | None, headers: dict[bytes, bytes]
+        self, call: OnlineCall, served: ServedView, token: Token | None, headers: Mapping[bytes, bytes]
     ) -> None:
         model = token.model if token is not None else None
         if model is None:
@@ -126,31 +144,33 @@ class OnlineRoutes:
             self._usage.note(served.kind, served.id, model[:_LONGEST_NAME])
 
 
-def _expected(error: Exception, request_id: str, path: str) -> FeatureStoreError:
+def _expected(error: Exception, request_id: str, call: OnlineCall) -> FeatureStoreError:
     """What a caller is told of an error; those that are not the caller's are in the log, too."""
     if isinstance(error, NodeBusyError):
         return StackError(str(error), where="Redis", remedy="try again in a second", code="busy")
     if not isinstance(error, FeatureStoreError):
-        _log.error("request %s to %s failed", request_id, path, exc_info=error)
+        _log.error("request %s to %s of %s failed", request_id, call.route, call.name, exc_info=error)
         return server_failure()
     if status_of(error) >= 500:
-        _log.warning("request %s to %s: %s", request_id, path, error)
+        _log.warning("request %s to %s of %s: %s", request_id, call.route, call.name, error)
     return error
 
 
-async def _respond(send: Send, status: int, body: bytes, headers: dict[str, str]) -> None:
-    """Sends a whole answer."""
-    pairs = [(name.encode(), value.encode("latin-1")) for name, value in headers.items()]
-    pairs.append((b"content-length", b"%d" % len(body)))
-    await send({"type": "http.response.start", "status": status, "headers": pairs})
-    await send({"type": "http.response.body", "body": body})
+def _answer(status: int, body: bytes, content_type: str, request_id: str, extra: Mapping[str, str]) -> Answer:
+    headers = [
+        (b"content-type", content_type.encode()),
+        (b"x-request-id", request_id.encode()),
+        (b"content-length", b"%d" % len(body)),
+    ]
+    headers += [(name.encode(), value.encode("latin-1")) for name, value in extra.items()]
+    return Answer(status, headers, body)
 
 
 _PROCESS = f"{os.getpid():x}-{time.time_ns() // 1_000_000:x}"
 _numbers = iter(range(1 << 62))
 
 
-def request_id_of(headers: dict[bytes, bytes]) -> str:
+def request_id_of(headers: Mapping[bytes, bytes]) -> str:
     """The caller's id of a request, or a new one."""
     given = headers.get(b"x-request-id")
     if given is not None and len(given) <= _LONGEST_NAME:
@@ -170,11 +190,16 @@ def server_failure() -> StackError:
 
 
 async def _asked(
-    call: OnlineCall, view: ViewSchema, query: Query, method: str, headers: dict[bytes, bytes], receive: Receive
+    call: OnlineCall,
+    view: ViewSchema,
+    query: Query,
+    method: str,
+    headers: Mapping[bytes, bytes],
+    receive: Receive | None,
 ) -> OnlineRequest:
     if method in ("GET", "HEAD"):
         return request_by_ids(view, query) if call.kind == "group" else request_by_columns(view, query)
-    if method != "POST":
+    if method != "POST" or receive is None:
         raise NotFoundError(
             f"{method} is not answered here", where=call.route, remedy="use GET or POST", code="wrong-method"
         )
@@ -182,7 +207,7 @@ async def _asked(
     return request_of_body(view, body, headers.get(b"content-type", b"").decode("latin-1"))
 
 
-def _shape(query: Query, headers: dict[bytes, bytes]) -> Shape:
+def _shape(query: Query, headers: Mapping[bytes, bytes]) -> Shape:
     """The form of the answer: what `shape` says, or what Accept asks for, or columns."""
     wanted = query.get("shape")
     if wanted is None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -12,12 +11,13 @@ import msgspec
 
 from feature_store.dtypes import from_micros, read_value
 from feature_store.errors import InputError
+from feature_store.online.read.entities import KeyColumns
 from feature_store.plan.schema import Column, ViewSchema
 
 MOST_ROWS = 1_000
 _MOST_PARAMETERS = 4_096
 _INTEGER = re.compile(r"-?[0-9]{1,19}", re.ASCII)
-_OWN = ("entity_ids", "entity_id", "features", "shape", "model")
+_OWN = ("entity_ids", "entity_id", "features", "shape")
 """Parameters that are no key columns and no request values."""
 
 
@@ -35,8 +35,7 @@ class OnlineBody(msgspec.Struct, forbid_unknown_fields=True):
     features: list[str] | None = None
 
 
-@dataclass(frozen=True)
-class OnlineRequest:
+class OnlineRequest(msgspec.Struct, frozen=True):
     """The vectors that are asked for: rows, request values for all of them, the features (None: all)."""
 
     rows: Sequence[Mapping[str, Any]]
@@ -111,7 +110,7 @@ def request_by_ids(view: ViewSchema, query: Query) -> OnlineRequest:
     keys = view.keys
     if len(keys) == 1:
         (key,) = keys
-        rows = [{key.name: value} for value in _keys_of(key, ids, "entity_ids")]
+        columns = {key.name: _keys_of(key, ids, "entity_ids")}
     else:
         parts = [each.split("|") for each in ids]
         for number, part in enumerate(parts):
@@ -122,9 +121,10 @@ def request_by_ids(view: ViewSchema, query: Query) -> OnlineRequest:
                     remedy="separate them by |, or send rows with POST",
                     code="missing-key-column",
                 )
-        columns = [_keys_of(key, of, key.name) for key, of in zip(keys, zip(*parts, strict=True), strict=True)]
-        rows = [dict(zip((key.name for key in keys), row, strict=True)) for row in zip(*columns, strict=True)]
-    return OnlineRequest(rows, {}, _features(query))
+        columns = {
+            key.name: _keys_of(key, of, key.name) for key, of in zip(keys, zip(*parts, strict=True), strict=True)
+        }
+    return OnlineRequest(KeyColumns(columns, len(ids)), {}, _features(query))
 
 
 def request_by_columns(view: ViewSchema, query: Query) -> OnlineRequest:
@@ -136,7 +136,7 @@ def request_by_columns(view: ViewSchema, query: Query) -> OnlineRequest:
         InputError: if a key column is missing, columns differ in length, there are more than `MOST_ROWS` rows, or a
             value is not of its type.
     """
-    columns: dict[str, list[Any]] = {}
+    columns: dict[str, Sequence[Any]] = {}
     for key in view.keys:
         words = query.words(key.name)
         if words is None:
@@ -147,7 +147,7 @@ def request_by_columns(view: ViewSchema, query: Query) -> OnlineRequest:
                 code="missing-key-column",
             )
         _check_count(len(words))
-        columns[key.name] = [*_keys_of(key, words, key.name)]
+        columns[key.name] = _keys_of(key, words, key.name)
     size = max((len(values) for values in columns.values()), default=1)
     for name, values in columns.items():
         if len(values) not in (1, size):
@@ -157,11 +157,10 @@ def request_by_columns(view: ViewSchema, query: Query) -> OnlineRequest:
                 remedy="give one value for all rows, or one for each",
                 code="malformed-request",
             )
-    spread = [values * size if len(values) == 1 else values for values in columns.values()]
-    rows = [dict(zip(columns, row, strict=True)) for row in zip(*spread, strict=True)] if columns else [{}]
+    spread = {name: [values[0]] * size if len(values) == 1 else values for name, values in columns.items()}
     others = [name for name in query.names if name not in columns and name not in _OWN]
     request = {name: _json_or_text(query.get(name) or "") for name in others}
-    return OnlineRequest(rows, _typed(view.request, request, "request"), _features(query))
+    return OnlineRequest(KeyColumns(spread, size), _typed(view.request, request, "request"), _features(query))
 
 
 def request_of_body(view: ViewSchema, body: bytes, content_type: str) -> OnlineRequest:

@@ -10,8 +10,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from struct import unpack
-from typing import Final, NamedTuple
+from functools import lru_cache
+from struct import Struct
+from typing import Final
+
+import msgspec
 
 from feature_store.compile.reference_expressions import evaluate
 from feature_store.dtypes import Value
@@ -22,10 +25,8 @@ from feature_store.online.vectors import EntityRows, Status
 from feature_store.online.writer import is_expired, is_forgotten
 from feature_store.plan.schema import GroupSchema, ViewedSchema
 
-_ALIKE = 4
-"""Bytes of a header that say how a value is laid out: format, layout, tombstones."""
-_TIMESTAMP = slice(4, 12)
-"""Bytes of a header with the feature_timestamp, in every format."""
+_HEAD = 12
+"""Bytes of a header, in every format: how a value is laid out (format, layout, tombstones), then feature_timestamp."""
 
 
 class Unreachable(Enum):
@@ -38,7 +39,7 @@ UNREACHABLE: Final = Unreachable.UNREACHABLE
 StoredValue = bytes | None | Unreachable
 
 
-class _Batch(NamedTuple):
+class _Batch(msgspec.Struct, frozen=True):
     """Values of the same format, layout and number of tombstones.
 
     Attributes:
@@ -57,20 +58,19 @@ class _Batch(NamedTuple):
     timestamps: Sequence[int]
 
     @classmethod
-    def of(cls, places: Sequence[int], keys: Sequence[str], values: Sequence[bytes]) -> _Batch:
-        """Reads the headers.
+    def of(
+        cls, places: Sequence[int], keys: Sequence[str], values: Sequence[bytes], timestamps: Sequence[int]
+    ) -> _Batch:
+        """Reads the rest of the headers.
 
         Raises:
             StackError: if a value has no header of a known format; it names the key.
         """
-        layout, timestamp, _, start = unpack_header(values[0], keys[0])
-        if len(values) == 1:
-            return cls(places, keys, values, layout, start, (timestamp,))
-        if min(map(len, values)) < start:
+        layout, _, _, start = unpack_header(values[0], keys[0])
+        if len(values) > 1 and min(map(len, values)) < start:
             for value, key in zip(values, keys, strict=True):
                 unpack_header(value, key)  # says which one it is
-        stored = unpack(f">{len(values)}Q", b"".join([value[_TIMESTAMP] for value in values]))
-        return cls(places, keys, values, layout, start, [timestamp - OFFSET for timestamp in stored])
+        return cls(places, keys, values, layout, start, timestamps)
 
     def may_lack_rows(self, ttl: int | None, now: int) -> bool:
         """Whether one of them has expired, or holds no row."""
@@ -234,23 +234,50 @@ def _status_without_value(value: StoredValue) -> Status:
 
 
 def _batches(keys: Sequence[str], values: Sequence[StoredValue]) -> list[_Batch]:
-    """The values that are there, alike ones together."""
-    if len(values) == 1 and isinstance(values[0], bytes):
-        return [_Batch.of((0,), keys, [values[0]])]
+    """The values that are there, alike ones together.
+
+    Raises:
+        StackError: if one has no header of a known format; it names the key.
+    """
     present = [value for value in values if isinstance(value, bytes)]
-    kinds = {value[:_ALIKE] for value in present}
-    if len(kinds) == 1 and len(present) == len(values):
-        return [_Batch.of(range(len(values)), keys, present)]
-    places: dict[bytes, list[int]] = {kind: [] for kind in kinds}
-    for i, value in enumerate(values):
-        if isinstance(value, bytes):
-            places[value[:_ALIKE]].append(i)
-    return [
-        _Batch.of(
-            of_kind, [keys[i] for i in of_kind], [value for i in of_kind if isinstance(value := values[i], bytes)]
+    if not present:
+        return []
+    kinds, timestamps = _heads(present, keys, values)
+    alike = set(kinds)
+    if len(alike) == 1 and len(present) == len(values):
+        return [_Batch.of(range(len(values)), keys, present, timestamps)]
+    places = [i for i, value in enumerate(values) if isinstance(value, bytes)]
+    found = []
+    for kind in alike:
+        of_kind = [i for i, each in enumerate(kinds) if each == kind]
+        found.append(
+            _Batch.of(
+                [places[i] for i in of_kind],
+                [keys[places[i]] for i in of_kind],
+                [present[i] for i in of_kind],
+                [timestamps[i] for i in of_kind],
+            )
         )
-        for of_kind in places.values()
-    ]
+    return found
+
+
+def _heads(
+    present: Sequence[bytes], keys: Sequence[str], values: Sequence[StoredValue]
+) -> tuple[Sequence[int], list[int]]:
+    """Of every value that is there how it is laid out, as a number, and its feature_timestamp: all are read at once."""
+    text = b"".join([value[:_HEAD] for value in present])
+    if len(text) < _HEAD * len(present):
+        for key, value in zip(keys, values, strict=True):
+            if isinstance(value, bytes):
+                unpack_header(value, key)  # says which one it is
+    fields = _heads_of(len(present)).unpack(text)
+    return fields[::2], [timestamp - OFFSET for timestamp in fields[1::2]]
+
+
+@lru_cache(maxsize=1_024)
+def _heads_of(count: int) -> Struct:
+    """So many heads, one after the other."""
+    return Struct(f">{'IQ' * count}")
 
 
 def _known(group: GroupSchema, number: int, layout: Layout) -> _Known:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, overload
+
+import msgspec
 
 from feature_store.dtypes import INT_MAX, INT_MIN
 from feature_store.online.keys import RESERVED, SEPARATOR, entity_tag
@@ -12,18 +14,60 @@ from feature_store.plan.schema import Column
 
 _FEW = 4
 """Rows of which each is looked at alone."""
+_APART = "%"
+"""Stands in no tag of plain parts, and so separates them: joining and splitting texts is faster than a loop."""
 
 
-class EntityTags(NamedTuple):
+class KeyColumns(Sequence[Mapping[str, Any]]):
+    """The rows of a request that gives them column by column; a row is made when it is asked for.
+
+    Args:
+        columns: the values of every key column, one for each row.
+        size: the number of rows.
+    """
+
+    def __init__(self, columns: Mapping[str, Sequence[Any]], size: int) -> None:
+        self.columns = columns
+        self._size = size
+
+    def __len__(self) -> int:
+        return self._size
+
+    def __iter__(self) -> Iterator[Mapping[str, Any]]:
+        if not self.columns:
+            return iter([{} for _ in range(self._size)])
+        return (dict(zip(self.columns, row, strict=True)) for row in zip(*self.columns.values(), strict=True))
+
+    @overload
+    def __getitem__(self, place: int) -> Mapping[str, Any]: ...
+
+    @overload
+    def __getitem__(self, place: slice) -> Sequence[Mapping[str, Any]]: ...
+
+    def __getitem__(self, place: int | slice) -> Mapping[str, Any] | Sequence[Mapping[str, Any]]:
+        if isinstance(place, slice):
+            return [*self][place]
+        return {name: values[place] for name, values in self.columns.items()}
+
+
+class EntityTags(msgspec.Struct, frozen=True):
     """The entities of some rows in one role.
 
     Attributes:
         tags: of every entity once, in the order of the rows.
         places: of every row the place of its entity in `tags`, or NO_ENTITY; None if row i has entity i.
+        plain: whether `_APART` is in none of them.
     """
 
     tags: Sequence[str]
     places: Sequence[int] | None
+    plain: bool = False
+
+    def keys(self, prefix: str) -> list[str]:
+        """The keys of the entities in a group, whose prefix this is."""
+        if self.plain:
+            return (prefix + (_APART + prefix).join(self.tags)).split(_APART)
+        return [prefix + tag for tag in self.tags]
 
 
 def entity_tags(columns: Sequence[Column], rows: Sequence[Mapping[str, Any]]) -> EntityTags:
@@ -37,17 +81,29 @@ def entity_tags(columns: Sequence[Column], rows: Sequence[Mapping[str, Any]]) ->
     """
     if len(rows) == 1 and (tag := entity_tag(columns, rows[0], 0)) is not None:
         return EntityTags([tag], None)
-    parts = [None] if len(rows) <= _FEW else [_plain_parts(column, rows) for column in columns]
-    tags: Sequence[str | None]
-    if None in parts:
-        tags = [entity_tag(columns, row, i) for i, row in enumerate(rows)]
-    elif len(parts) == 1:
-        tags = [f"{{{part}}}" for part in parts[0] or ()]
-    else:
-        tags = [f"{{{SEPARATOR.join(row)}}}" for row in zip(*(part or () for part in parts), strict=True)]
-    numbers: dict[str, int] = {}
-    places = [NO_ENTITY if tag is None else numbers.setdefault(tag, len(numbers)) for tag in tags]
-    return EntityTags([*numbers], None if len(numbers) == len(rows) else places)
+    names = _plain_names(columns, rows) if len(rows) > _FEW else None
+    if names is not None:
+        once = dict.fromkeys(names)
+        tags = ("{" + f"}}{_APART}{{".join(once) + "}").split(_APART)
+        return EntityTags(tags, None if len(once) == len(rows) else _places(names, once), plain=True)
+    tag_of_row = [entity_tag(columns, row, i) for i, row in enumerate(rows)]
+    known = dict.fromkeys(tag for tag in tag_of_row if tag is not None)
+    return EntityTags([*known], None if len(known) == len(rows) else _places(tag_of_row, known))
+
+
+def _places(names: Iterable[str | None], once: Iterable[str]) -> list[int]:
+    numbers: dict[str | None, int] = {name: i for i, name in enumerate(once)}
+    numbers[None] = NO_ENTITY
+    return [*map(numbers.__getitem__, names)]
+
+
+def _plain_names(columns: Sequence[Column], rows: Sequence[Mapping[str, Any]]) -> Sequence[str] | None:
+    """Of every row its entity's name inside the tag; None if a part may not be the value as it is."""
+    parts = [_plain_parts(column, rows) for column in columns]
+    plain = [part for part in parts if part is not None]
+    if len(plain) < len(parts) or not parts:
+        return None
+    return plain[0] if len(plain) == 1 else [*map(SEPARATOR.join, zip(*plain, strict=True))]
 
 
 def _plain_parts(column: Column, rows: Sequence[Mapping[str, Any]]) -> Sequence[str] | None:
@@ -56,7 +112,7 @@ def _plain_parts(column: Column, rows: Sequence[Mapping[str, Any]]) -> Sequence[
     That is tested for all rows at once: a test for each would take longer than all the rest.
     """
     try:
-        values = [row[column.name] for row in rows]
+        values = rows.columns[column.name] if isinstance(rows, KeyColumns) else [row[column.name] for row in rows]
     except KeyError:
         return None
     kinds = set(map(type, values))

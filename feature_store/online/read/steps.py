@@ -9,6 +9,8 @@ from collections.abc import Generator, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import msgspec
+
 from feature_store.dtypes import Value
 from feature_store.online.keys import last_updated_key, layouts_key
 from feature_store.online.layout import parse_layouts
@@ -22,13 +24,13 @@ if TYPE_CHECKING:
     from feature_store.online.on_demand import OnlineOnDemand
 
 
-class GetValues(NamedTuple):
+class GetValues(msgspec.Struct, frozen=True):
     """Asks for the values under some keys: None where there is none, UNREACHABLE where nobody can be asked."""
 
     keys: Sequence[str]
 
 
-class GetLayouts(NamedTuple):
+class GetLayouts(msgspec.Struct, frozen=True):
     """Asks for a hash; UNREACHABLE if nobody can be asked."""
 
     key: str
@@ -79,7 +81,7 @@ class ViewReading:
         for number, round_ in enumerate(self._rounds):
             keyed = _with_features(rows, round_, read) if round_.lookups else rows
             entities = [entity_tags(columns, keyed) for columns in round_.keys]
-            keys = [[self._prefixes[i] + tag for tag in entities[of].tags] for i, of in round_.groups]
+            keys = [entities[of].keys(self._prefixes[i]) for i, of in round_.groups]
             asked = [key for part in keys for key in part]
             if number == 0:
                 asked = [*self._freshness, *asked]
