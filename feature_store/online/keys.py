@@ -31,9 +31,11 @@ if TYPE_CHECKING:
 
 SEPARATOR = "|"
 EMPTY = "%"
-_ESCAPES = {character: f"%{ord(character):02X}" for character in "%{}|"}
+RESERVED = "%{}|"
+"""Characters that are escaped in a part of a key."""
+_ESCAPES = {character: f"%{ord(character):02X}" for character in RESERVED}
 _TRANSLATION = str.maketrans(_ESCAPES)
-RESERVED = re.compile(r"[%{}|]")
+_ESCAPED = re.compile(f"[{RESERVED}]")
 
 
 def entity_tag(columns: Sequence[Column], row: Mapping[str, Any], number: int | None = None) -> str | None:
@@ -121,7 +123,7 @@ def _string(value: object) -> str:
         return EMPTY
     if not value.isascii():
         value.encode()  # a lone surrogate has no UTF-8 form and raises a ValueError
-    return value.translate(_TRANSLATION) if RESERVED.search(value) else value
+    return value.translate(_TRANSLATION) if _ESCAPED.search(value) else value
 
 
 def _integer(value: object) -> str:

@@ -7,9 +7,9 @@ they are stored, once for each entity.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
-from itertools import chain
+from itertools import chain, repeat, starmap
 from operator import itemgetter
 from typing import Any, Literal
 
@@ -67,12 +67,12 @@ class GroupState(msgspec.Struct):
 
 
 class Record(msgspec.Struct, omit_defaults=True):
-    """One row of an answer for people."""
+    """One row of an answer for people: objects of the values by name; the statuses and timestamps of the groups."""
 
-    keys: dict[str, Any]
-    features: dict[str, Any]
-    statuses: dict[str, Status]
-    feature_timestamps: dict[str, datetime | None]
+    keys: msgspec.Struct
+    features: msgspec.Struct
+    statuses: msgspec.Struct
+    feature_timestamps: msgspec.Struct
     overflowed: tuple[str, ...] = ()
 
 
@@ -136,6 +136,14 @@ class AnswerWriter:
         self._names = [name for part in self._stored for name in part.names]
         self._names += [column.name for _, column in self._computed]
         self._masked = [name for name in self._names if name in masked]
+        self._keys = [key.name for key in view.keys]
+        self._key_object, self._feature_object = _object_of(self._keys), _object_of(self._names)
+        self._group_object = _object_of([viewed.id for viewed in view.groups])
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether rows are answered with all of their features, none of them masked."""
+        return all(part.is_whole for part in self._stored)
 
     def write(self, vectors: OnlineVectors, shape: Shape) -> bytes:
         """An answer's body."""
@@ -162,22 +170,31 @@ class AnswerWriter:
         return ColumnarAnswer(vectors.view.id, vectors.instant, self._names, rows, groups, overflowed, self._masked)
 
     def _records(self, vectors: OnlineVectors) -> RecordsAnswer:
-        keys, names, hidden = [key.name for key in vectors.view.keys], set(self._names), set(self._masked)
-        states = zip(vectors.statuses, vectors.feature_timestamps, vectors.overflowed, strict=True)
-        records = [
-            Record(
-                {key: row[key] for key in keys},
-                {name: None if name in hidden else value for name, value in values.items() if name in names},
-                statuses,
-                timestamps,
-                tuple(name for name in overflowed if name in names and name not in hidden),
-            )
-            for row, values, (statuses, timestamps, overflowed) in zip(
-                vectors.rows, vectors.to_dicts(), states, strict=True
-            )
+        size = len(vectors)
+        parts = [
+            part.spread(stored.value_rows(part.entities.rows), stored.value_row(part.absent))
+            for part, stored in zip(vectors.groups, self._stored, strict=True)
+            if stored.names
         ]
+        if self._computed:
+            parts.append([*zip(*self._computed_values(vectors), strict=True)])
+        overflowed: list[tuple[str, ...]] = [()] * size
+        for name, places in self._overflows(vectors).items():
+            for i in places:
+                overflowed[i] += (name,)
+        rows = parts[0] if len(parts) == 1 else [[*chain(*row)] for row in _transposed(parts, size)]
+        keys = [[row[key] for row in vectors.rows] for key in self._keys]
+        instants = [part.spread([*map(_instant, part.entities.timestamps)], None) for part in vectors.groups]
+        records = map(
+            Record,
+            starmap(self._key_object, _transposed(keys, size)),
+            starmap(self._feature_object, rows),
+            starmap(self._group_object, _transposed([part.statuses for part in vectors.groups], size)),
+            starmap(self._group_object, _transposed(instants, size)),
+            overflowed,
+        )
         return RecordsAnswer(
-            vectors.view.id, from_micros(vectors.instant), records, _group_states(vectors), self._masked
+            vectors.view.id, from_micros(vectors.instant), [*records], _group_states(vectors), self._masked
         )
 
     def _packed(self, vectors: OnlineVectors) -> PackedAnswer:
@@ -220,8 +237,13 @@ class AnswerWriter:
 
     def _computed_columns(self, vectors: OnlineVectors) -> list[Sequence[Any]]:
         """The on-demand features, in the order of the names; instants in microseconds."""
+        values = zip(self._computed, self._computed_values(vectors), strict=True)
+        return [_in_micros(column, of_column) for (_, column), of_column in values]
+
+    def _computed_values(self, vectors: OnlineVectors) -> list[Sequence[Any]]:
+        """The on-demand features, in the order of the names."""
         return [
-            [None] * len(vectors) if column.name in self._masked else _in_micros(column, vectors.on_demand[i])
+            [None] * len(vectors) if column.name in self._masked else vectors.on_demand[i]
             for i, column in self._computed
         ]
 
@@ -265,42 +287,67 @@ class _Projection:
         places = [i for i, feature in enumerate(features) if feature.name in wanted]
         self.names = [features[i].name for i in places]
         self._hidden = frozenset(i for i in places if features[i].name in masked)
-        self._whole = len(places) == len(features) and not self._hidden
+        self.is_whole = len(places) == len(features) and not self._hidden
         self._places = places
         is_plain = len(places) > 1 and not self._hidden
         self._pick: Callable[[StoredRow], Any] = itemgetter(*places) if is_plain else self._pick_each
-        self._vectors = [
-            (i, decode)
-            for i, place in enumerate(places)
-            if features[place].dtype.kind == "EMBEDDING" and (decode := wire_of(features[place].dtype).decode)
+        self._values = [
+            (i, decode) for i, place in enumerate(places) if (decode := wire_of(features[place].dtype).decode)
         ]
+        self._vectors = [(i, decode) for i, decode in self._values if features[places[i]].dtype.kind == "EMBEDDING"]
 
     def rows(self, rows: list[StoredRow]) -> list[StoredRow]:
         """Rows as they are stored."""
-        return rows if self._whole else [self._pick(row) for row in rows]
+        return rows if self.is_whole else [self._pick(row) for row in rows]
 
     def row(self, row: StoredRow) -> StoredRow:
         """One row, likewise."""
-        return row if self._whole else self._pick(row)
+        return row if self.is_whole else self._pick(row)
 
     def json_rows(self, rows: list[StoredRow]) -> list[StoredRow]:
         """Rows with lists of numbers in the place of embeddings."""
         rows = self.rows(rows)
-        return [self._readable(row) for row in rows] if self._vectors else rows
+        return [_decoded(row, self._vectors) for row in rows] if self._vectors else rows
 
     def json_row(self, row: StoredRow) -> StoredRow:
         """One row, likewise."""
-        return self._readable(self.row(row)) if self._vectors else self.row(row)
+        return _decoded(self.row(row), self._vectors)
+
+    def value_rows(self, rows: list[StoredRow]) -> list[StoredRow]:
+        """Rows with the values that are meant by what is stored."""
+        rows = self.rows(rows)
+        return [_decoded(row, self._values) for row in rows] if self._values else rows
+
+    def value_row(self, row: StoredRow) -> StoredRow:
+        """One row, likewise."""
+        return _decoded(self.row(row), self._values)
 
     def _pick_each(self, row: StoredRow) -> StoredRow:
         return tuple(None if i in self._hidden else row[i] for i in self._places)
 
-    def _readable(self, row: StoredRow) -> StoredRow:
-        values = [*row]
-        for i, decode in self._vectors:
-            if values[i] is not None:
-                values[i] = decode(values[i])
-        return values
+
+def _decoded(row: StoredRow, decoders: Sequence[tuple[int, Callable[[Any], Any]]]) -> StoredRow:
+    """A row with some of its values decoded."""
+    values = [*row]
+    for i, decode in decoders:
+        if values[i] is not None:
+            values[i] = decode(values[i])
+    return values
+
+
+def _object_of(names: Sequence[str]) -> type[msgspec.Struct]:
+    """A type whose instances, made of values in this order, are written as objects: faster than dicts are."""
+    fields = [f"f{i}" for i in range(len(names))]
+    return msgspec.defstruct("Object", fields, rename=dict(zip(fields, names, strict=True)), gc=False)
+
+
+def _transposed(columns: Sequence[Sequence[Any]], size: int) -> Iterable[Sequence[Any]]:
+    """The rows of columns; without a column there are so many empty ones."""
+    return zip(*columns, strict=True) if columns else repeat((), size)
+
+
+def _instant(micros: int | None) -> datetime | None:
+    return None if micros is None else from_micros(micros)
 
 
 def _in_micros(column: Column, values: Sequence[Any]) -> Sequence[Any]:

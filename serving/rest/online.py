@@ -124,7 +124,13 @@ class OnlineRoutes:
             shape = _shape(query, headers)
             asked = await _asked(call, served.view, query, method, headers, receive)
             writer = self._writers.of(served.view, asked.features, masked)
-            vectors = await self._reader.read(served.reading, asked.rows, asked.request, time.time_ns() // 1_000)
+            vectors = await self._reader.read(
+                served.reading,
+                asked.rows,
+                asked.request,
+                time.time_ns() // 1_000,
+                packed=shape == "msgpack" and writer.is_whole and served.reading.is_copyable,
+            )
             status, body, content_type = 200, writer.write(vectors, shape), CONTENT_TYPES[shape]
             self._metrics.note_vectors(vectors)
             self._note_usage(call, served, token, headers)

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from enum import Enum
 from functools import lru_cache
 from struct import Struct
-from typing import Final
+from typing import Final, cast
 
 import msgspec
+from msgspec import Raw
 
 from feature_store.compile.reference_expressions import evaluate
 from feature_store.dtypes import Value
@@ -27,6 +28,10 @@ from feature_store.plan.schema import GroupSchema, ViewedSchema
 
 _HEAD = 12
 """Bytes of a header, in every format: how a value is laid out (format, layout, tombstones), then feature_timestamp."""
+
+
+_NIL = b"\xc0"
+"""MessagePack's NULL; in a number or a text the byte means something else."""
 
 
 class Unreachable(Enum):
@@ -67,7 +72,7 @@ class _Batch(msgspec.Struct, frozen=True):
             StackError: if a value has no header of a known format; it names the key.
         """
         layout, _, _, start = unpack_header(values[0], keys[0])
-        if len(values) > 1 and min(map(len, values)) < start:
+        if min(map(len, values)) < start:
             for value, key in zip(values, keys, strict=True):
                 unpack_header(value, key)  # says which one it is
         return cls(places, keys, values, layout, start, timestamps)
@@ -152,12 +157,15 @@ class GroupDecoder:
                 code="unknown-layout",
             )
 
-    def decode(self, keys: Sequence[str], values: Sequence[StoredValue], now: int) -> EntityRows:
+    def decode(
+        self, keys: Sequence[str], values: Sequence[StoredValue], now: int, *, packed: bool = False
+    ) -> EntityRows:
         """What is stored of some entities.
 
         Args:
             keys, values: of every entity its key and the value: None where there is none, UNREACHABLE if unknown.
             now: the instant at which rows must not have expired, in microseconds.
+            packed: whether rows may be left as they are stored: as `msgspec.Raw`, which MessagePack takes over.
 
         Raises:
             UnknownLayout: if a layout has to be looked up first.
@@ -167,13 +175,13 @@ class GroupDecoder:
         if len(batches) == 1 and len(batches[0].places) == len(values):
             (batch,) = batches
             if not batch.may_lack_rows(self.group.ttl, now):
-                rows, statuses, overflows = self._read(batch)
+                rows, statuses, overflows = self._read(batch, packed)
                 return EntityRows(rows, statuses, [*batch.timestamps], overflows)
         found = EntityRows([self.absent] * len(values), [*map(_status_without_value, values)], [None] * len(values), {})
         for batch in batches:
             usable = self._usable(batch, now, found)
             if usable.values:
-                self._put(usable, found)
+                self._put(usable, found, packed)
         return found
 
     def _usable(self, batch: _Batch, now: int, found: EntityRows) -> _Batch:
@@ -192,30 +200,36 @@ class GroupDecoder:
                 found.timestamps[place] = timestamp
         return batch.only(kept)
 
-    def _put(self, batch: _Batch, found: EntityRows) -> None:
+    def _put(self, batch: _Batch, found: EntityRows, packed: bool) -> None:
         """Reads usable rows and puts them where they belong."""
-        rows, statuses, overflows = self._read(batch)
+        rows, statuses, overflows = self._read(batch, packed)
         for i, place in enumerate(batch.places):
             found.rows[place], found.statuses[place] = rows[i], statuses[i]
             found.timestamps[place] = batch.timestamps[i]
         for name, places in overflows.items():
             found.overflows.setdefault(name, []).extend(batch.places[i] for i in places)
 
-    def _read(self, batch: _Batch) -> tuple[list[StoredRow], list[Status], dict[str, list[int]]]:
+    def _read(self, batch: _Batch, packed: bool) -> tuple[list[StoredRow], list[Status], dict[str, list[int]]]:
         """Usable rows with their defaults filled in, the status of each, and where features do not fit 64 bits."""
         known = self._layouts.get(batch.layout)
         if known is None:
             raise UnknownLayout(batch.layout, batch.keys[0])
-        rows = known.rows(batch)
-        statuses = [Status.PRESENT] * len(rows)
+        statuses = [Status.PRESENT] * len(batch.values)
         overflows: dict[str, list[int]] = {}
-        if self._fillable or self._limited:
-            for i, row in enumerate(rows):
-                if None in row:
-                    self._note_overflows(known, batch, i, row, overflows)
-                    if any(row[feature] is None for feature in self._fillable):
-                        rows[i] = [self.absent[j] if value is None else value for j, value in enumerate(row)]
-                        statuses[i] = Status.DEFAULTED
+        nulls_matter = bool(self._fillable or self._limited)
+        if packed and known.positions is None:
+            bodies = [value[batch.start :] for value in batch.values]
+            rows = cast("list[StoredRow]", [*map(Raw, bodies)])  # who asked for them only writes them
+            suspects = [i for i, body in enumerate(bodies) if _NIL in body] if nulls_matter else []
+            with_nulls = [*zip(suspects, known.rows(batch.only(suspects)), strict=True)] if suspects else []
+        else:
+            rows = known.rows(batch)
+            with_nulls = [(i, row) for i, row in enumerate(rows) if None in row] if nulls_matter else []
+        for i, row in with_nulls:
+            self._note_overflows(known, batch, i, row, overflows)
+            if any(row[feature] is None for feature in self._fillable):
+                rows[i] = [self.absent[j] if value is None else value for j, value in enumerate(row)]
+                statuses[i] = Status.DEFAULTED
         return rows, statuses, overflows
 
     def _note_overflows(
@@ -239,12 +253,16 @@ def _batches(keys: Sequence[str], values: Sequence[StoredValue]) -> list[_Batch]
     Raises:
         StackError: if one has no header of a known format; it names the key.
     """
-    present = [value for value in values if isinstance(value, bytes)]
+    if len(values) == 1 and isinstance(values[0], bytes):
+        layout, timestamp, _, start = unpack_header(values[0], keys[0])
+        return [_Batch((0,), keys, (values[0],), layout, start, (timestamp,))]
+    complete = set(map(type, values)) == {bytes}
+    present = cast("Sequence[bytes]", values) if complete else [value for value in values if isinstance(value, bytes)]
     if not present:
         return []
     kinds, timestamps = _heads(present, keys, values)
     alike = set(kinds)
-    if len(alike) == 1 and len(present) == len(values):
+    if len(alike) == 1 and complete:
         return [_Batch.of(range(len(values)), keys, present, timestamps)]
     places = [i for i, value in enumerate(values) if isinstance(value, bytes)]
     found = []

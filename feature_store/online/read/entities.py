@@ -118,7 +118,8 @@ def _plain_parts(column: Column, rows: Sequence[Mapping[str, Any]]) -> Sequence[
     kinds = set(map(type, values))
     if column.dtype.kind == "STRING" and kinds == {str}:
         text = "".join(values)
-        return values if all(values) and text.isascii() and not RESERVED.search(text) else None
+        encoded = "" in values or not text.isascii() or any(character in text for character in RESERVED)
+        return None if encoded else values
     if column.dtype.kind == "INT" and kinds == {int} and min(values) >= INT_MIN and max(values) <= INT_MAX:
         return [*map(str, values)]
     return None

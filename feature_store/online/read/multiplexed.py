@@ -25,7 +25,13 @@ class MultiplexedReader:
         self._node = node
 
     async def read(
-        self, reading: ViewReading, rows: Sequence[Mapping[str, Any]], request: Mapping[str, Any], instant: int
+        self,
+        reading: ViewReading,
+        rows: Sequence[Mapping[str, Any]],
+        request: Mapping[str, Any],
+        instant: int,
+        *,
+        packed: bool = False,
     ) -> OnlineVectors:
         """The vectors of the entities in `rows`, as `OnlineReader.read`.
 
@@ -33,12 +39,13 @@ class MultiplexedReader:
             reading: of the view; it keeps the layouts it has met.
             request: request values for all rows.
             instant: the request's time, in microseconds.
+            packed: as for `ViewReading.steps`.
 
         Raises:
             NodeBusyError: if too many commands wait for Redis.
             InputError, StackError, ConflictError: as there, but for a Redis that does not answer.
         """
-        steps = reading.steps(rows, request, instant)
+        steps = reading.steps(rows, request, instant, packed=packed)
         command = next(steps)
         try:
             while True:

@@ -63,12 +63,20 @@ class ViewReading:
         self._freshness = [last_updated_key(viewed.group) for viewed in view.groups]
         self._rounds = [_round(view, places) for places in view.rounds]
 
-    def steps(self, rows: Sequence[Mapping[str, Any]], request: Mapping[str, Any], instant: int) -> Steps:
+    def steps(
+        self,
+        rows: Sequence[Mapping[str, Any]],
+        request: Mapping[str, Any],
+        instant: int,
+        *,
+        packed: bool = False,
+    ) -> Steps:
         """Reads the vectors of some rows.
 
         Args:
             request: request values for all rows.
             instant: the request's time, in microseconds.
+            packed: whether rows are only written as MessagePack; possible where `is_copyable`.
 
         Raises:
             InputError, StackError, ConflictError: as `OnlineReader.read`.
@@ -95,7 +103,7 @@ class ViewReading:
                 end = start + len(part)
                 decoder = self._decoders[i]
                 try:
-                    known = decoder.decode(part, values[start:end], instant)
+                    known = decoder.decode(part, values[start:end], instant, packed=packed)
                 except UnknownLayout as met:
                     known = yield from _learned(decoder, met, part, values[start:end], instant)
                 read[i] = GroupVectors(view.groups[i], known, entities[of].places, decoder.absent)
@@ -105,6 +113,11 @@ class ViewReading:
             return OnlineVectors(view, rows, vectors, complete_at, instant)
         computed = self._on_demand.compute(rows, vectors, given, instant)
         return OnlineVectors(view, rows, vectors, complete_at, instant, computed.values, computed.overflows)
+
+    @property
+    def is_copyable(self) -> bool:
+        """Whether stored rows can be answered as they are: no value is a key of others, or enters a computation."""
+        return len(self._rounds) == 1 and not self.view.on_demand
 
     def _request_values(self, rows: Sequence[Mapping[str, Any]], request: Mapping[str, Any]) -> dict[str, list[Value]]:
         if not self.view.request and not request:

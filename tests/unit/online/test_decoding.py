@@ -18,7 +18,7 @@ from feature_store.duration import HOUR
 from feature_store.errors import ConflictError, InputError, StackError
 from feature_store.online.keys import entity_tag
 from feature_store.online.read.decoding import GroupDecoder, UnknownLayout
-from feature_store.online.read.entities import entity_tags
+from feature_store.online.read.entities import KeyColumns, entity_tags
 from feature_store.online.vectors import NO_ENTITY, EntityRows, GroupVectors, Status
 from feature_store.plan.schema import Column, GroupSchema, ViewedSchema
 
@@ -121,6 +121,17 @@ def test_every_value_is_decoded_as_if_it_were_alone(stored: list[Stored | None],
     assert rows_of(group, found) == [expected(each, group) for each in stored]
 
 
+@given(st.lists(VALUES, max_size=12), st.sampled_from([HOUR, None]))
+def test_packed_rows_are_those_that_are_decoded(stored: list[Stored | None], ttl: int | None) -> None:
+    decoder = decoder_of(replace(GROUP, ttl=ttl))
+    keys = [f"k{i}" for i in range(len(stored))]
+    values = [None if each is None else each.value for each in stored]
+    decoded, packed = decoder.decode(keys, values, NOW), decoder.decode(keys, values, NOW, packed=True)
+    assert msgspec.msgpack.encode(packed.rows) == msgspec.msgpack.encode(decoded.rows)
+    assert (packed.statuses, packed.timestamps) == (decoded.statuses, decoded.timestamps)
+    assert packed.overflows == decoded.overflows
+
+
 def row(**features: Any) -> Stored:
     return Stored(2, 1, 0, 0, NOW, {"count": 1, "seen": None, "words": [], "other": None, **features})
 
@@ -169,7 +180,7 @@ ROWS = st.lists(
             "number": st.none() | st.integers(-3, 3) | st.integers(-(2**63), 2**63 - 1),
         }
     ),
-    max_size=8,
+    max_size=12,
 )
 
 
@@ -177,6 +188,9 @@ ROWS = st.lists(
 @given(rows=ROWS)
 def test_every_row_finds_its_entity(columns: Sequence[Column], rows: list[dict[str, Any]]) -> None:
     found = entity_tags(columns, rows)
+    by_columns = KeyColumns({column.name: [row[column.name] for row in rows] for column in columns}, len(rows))
+    assert entity_tags(columns, by_columns) == found
+    assert found.keys("user_orders@1:") == [f"user_orders@1:{tag}" for tag in found.tags]
     assert len(set(found.tags)) == len(found.tags)
     places = range(len(rows)) if found.places is None else found.places
     tags = [None if place == NO_ENTITY else found.tags[place] for place in places]
