@@ -37,6 +37,7 @@ def serve(settings: ServingSettings) -> None:
         port=settings.serving_port,
         loop="uvloop",
         http=direct_protocol(app.online),
+        ws="none",
         lifespan="on",
         log_config=None,
         access_log=False,

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 from functools import lru_cache
 from http import HTTPStatus
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from serving.rest.online import Answer, OnlineCall, OnlineRoutes
+
+if TYPE_CHECKING:
+    from uvicorn._types import ASGI3Application
 
 _STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus}
 
@@ -21,6 +24,8 @@ class DirectProtocol(HttpToolsProtocol):
     """The protocol of one connection; `direct_protocol` makes the class for some routes."""
 
     routes: ClassVar[OnlineRoutes]
+    _begun: RequestResponseCycle | None = None
+    """What ASGI answers, or has answered last."""
 
     def on_headers_complete(self) -> None:
         call, query = self._direct_call()
@@ -42,6 +47,17 @@ class DirectProtocol(HttpToolsProtocol):
         else:
             super().on_message_complete()
 
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Tells the requests that wait for the one ahead of them, too: uvicorn tells only the newest one."""
+        for cycle in (self._begun, *(waiting for waiting, _ in self.pipeline)):
+            if cycle is not None:
+                cycle.disconnected = True
+        super().connection_lost(exc)
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        self._begun = cycle
+        super()._start_asgi_task(cycle, app)
+
     def _direct_call(self) -> tuple[OnlineCall | None, bytes]:
         """The call and the query of a plain GET of vectors."""
         path, _, query = self.url.partition(b"?")
@@ -60,9 +76,9 @@ class DirectProtocol(HttpToolsProtocol):
 
     async def _answer(self, cycle: _DirectCycle, headers: dict[bytes, bytes]) -> None:
         answer = await self.routes.answer(cycle.call, "GET", cycle.query, headers)
-        if self.flow.write_paused and not cycle.disconnected:
+        if self.flow.write_paused:
             await self.flow.drain()
-        if not cycle.disconnected:
+        if not self.transport.is_closing():
             self.transport.write(self._head(answer, cycle.keep_alive) + answer.body)
         cycle.response_complete = True
         if not cycle.keep_alive:

@@ -1,0 +1,166 @@
+"""Reads by GET leave ASGI out: what a connection does is the same as for every other request."""
+
+from __future__ import annotations
+
+import json
+import signal
+import socket
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from http.client import HTTPResponse
+from pathlib import Path
+from typing import IO, Any, cast
+
+import pytest
+
+from feature_store.registry.store import Registry
+from tests.conftest import PATIENCE_SECONDS
+from tests.integration.serving.conftest import address_of
+from tests.integration.serving.server_process import ServerProcess
+from tests.integration.serving.shop import Shop
+
+USERS = "/feature-groups/user_facts/online?entity_ids="
+
+
+class Peer:
+    """The other end of a connection: bytes out, answers in."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self.connection = connection
+        self._file = connection.makefile("rb")
+
+    def makefile(self, _: str) -> IO[bytes]:
+        """What HTTPResponse reads: the connection's one buffer, which holds the next answers too."""
+        return cast("IO[bytes]", _Shared(self._file))
+
+    def send(self, *requests: bytes) -> None:
+        self.connection.sendall(b"".join(requests))
+
+    def answer(self, method: str = "GET") -> tuple[HTTPResponse, bytes]:
+        found = HTTPResponse(cast("socket.socket", self), method=method)
+        found.begin()
+        return found, found.read()
+
+    def ids(self) -> list[Any]:
+        """The statuses of a columnar answer."""
+        _, body = self.answer()
+        return cast("list[Any]", json.loads(body)["groups"][0]["statuses"])
+
+    def is_closed(self) -> bool:
+        return self._file.read(1) == b""
+
+
+class _Shared:
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self.read, self.readline, self.readinto = file.read, file.readline, file.readinto  # type: ignore[attr-defined]
+        self.flush = lambda: None
+
+    def close(self) -> None:
+        """The next answer comes from it."""
+
+
+@contextmanager
+def connected(server: ServerProcess) -> Iterator[Peer]:
+    with socket.create_connection(("127.0.0.1", server.port), timeout=PATIENCE_SECONDS) as connection:
+        yield Peer(connection)
+
+
+def get(path: str, *headers: str, version: str = "1.1") -> bytes:
+    return "\r\n".join([f"GET {path} HTTP/{version}", "Host: shop", *headers, "", ""]).encode()
+
+
+def ask(ids: Sequence[str]) -> bytes:
+    return get(USERS + ",".join(ids))
+
+
+def test_requests_in_one_packet_are_answered_in_their_order(server: ServerProcess, shop: Shop) -> None:
+    with connected(server) as peer:
+        for _ in range(3):
+            peer.send(ask(["a"]), ask(["a"] * 2), get("/ready"), ask(["a"] * 3), ask(["a"] * 4), get("/nothing"))
+            assert [len(peer.ids()), len(peer.ids())] == [1, 2]
+            assert json.loads(peer.answer()[1]) == {"ready": True}
+            assert [len(peer.ids()), len(peer.ids())] == [3, 4]
+            assert peer.answer()[0].status == 404
+
+
+def test_a_request_may_arrive_byte_by_byte(server: ServerProcess, shop: Shop) -> None:
+    with connected(server) as peer:
+        peer.connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for byte in ask(["a", "b"]):
+            peer.send(bytes([byte]))
+        assert len(peer.ids()) == 2
+
+
+@pytest.mark.parametrize(
+    ("request_", "keeps"),
+    [
+        (get(USERS + "a"), True),
+        (get(USERS + "%61"), True),
+        (get(USERS + "a").replace(b"user_facts", b"user%5Ffacts"), True),
+        (get(USERS + "a", "Content-Length: 4") + b"body", True),
+        (get(USERS + "a", "Transfer-Encoding: chunked") + b"4\r\nbody\r\n0\r\n\r\n", True),
+        (get(USERS + "a", "Expect: 100-continue"), True),
+        (get(USERS + "a", "Connection: upgrade", "Upgrade: websocket"), True),
+        (get("http://shop" + USERS + "a"), True),
+        (get(USERS + "a", "Connection: close"), False),
+        (get(USERS + "a", version="1.0"), False),
+    ],
+)
+def test_every_form_of_a_request_gets_the_same_answer(
+    server: ServerProcess, shop: Shop, request_: bytes, keeps: bool
+) -> None:
+    with connected(server) as peer:
+        peer.send(request_)
+        answer, body = peer.answer()
+        assert (answer.status, len(json.loads(body)["rows"])) == (200, 1)
+        assert {"date", "content-type", "x-request-id"} <= {name.lower() for name, _ in answer.getheaders()}
+        if keeps:
+            peer.send(ask(["a", "b"]))
+            assert len(peer.ids()) == 2
+        else:
+            assert peer.is_closed()
+
+
+def test_a_head_has_the_headers_of_a_get(server: ServerProcess, shop: Shop) -> None:
+    with connected(server) as peer:
+        peer.send(ask(["a"]), ask(["a"]).replace(b"GET", b"HEAD"), get("/ready"))
+        whole, body = peer.answer()
+        head, nothing = peer.answer("HEAD")
+        assert (head.status, head.getheader("content-type"), nothing) == (200, whole.getheader("content-type"), b"")
+        assert abs(int(head.getheader("content-length") or 0) - len(body)) < 10  # the instant of the request differs
+        assert json.loads(peer.answer()[1]) == {"ready": True}
+
+
+def test_answers_wait_for_a_slow_reader(server: ServerProcess, shop: Shop) -> None:
+    """Much more than fits the buffers of both ends is asked for before anything is read."""
+    ids = [f"u{i}" for i in range(1_000)]
+    with connected(server) as peer:
+        peer.connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65_536)
+        peer.send(*[ask(ids)] * 60)
+        with connected(server) as other:
+            other.send(ask(["a"]))
+            assert len(other.ids()) == 1
+        assert [len(peer.ids()) for _ in range(60)] == [1_000] * 60
+
+
+def test_a_caller_that_leaves_disturbs_nobody(server: ServerProcess, shop: Shop) -> None:
+    for _ in range(50):
+        with connected(server) as peer:
+            peer.send(*[ask(["a"] * 100)] * 5)
+    with connected(server) as peer:
+        peer.send(ask(["a"]))
+        assert len(peer.ids()) == 1
+    assert "Traceback" not in server.log.read_text()
+
+
+def test_connections_without_a_request_end_with_the_server(
+    serving_registry: Registry, shop: Shop, tmp_path: Path
+) -> None:
+    process = ServerProcess(tmp_path, address_of(serving_registry))
+    process.start()
+    with connected(process) as peer:
+        peer.send(ask(["a"]))
+        assert len(peer.ids()) == 1
+        assert process.stop(signal.SIGTERM) in (0, -signal.SIGTERM)
+        assert peer.is_closed()
