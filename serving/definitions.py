@@ -159,10 +159,10 @@ def _compiled(recorded: Recorded, packages: Sequence[str], schemas: dict[str, Gr
     record = recorded.record
     if isinstance(record, GroupRecord):
         view = ViewSchema(record.name, record.version, (ViewedSchema(schemas[record.id]),))
-        return ServedView(recorded, ViewReading(view), guarded_group(record))
+        return ServedView(recorded, ViewReading(view, partial=True), guarded_group(record))
     definition = record.view(groups)
     view = plan_view(definition, [schemas[role.group.id] for role in definition.viewed], packages)
-    return ServedView(recorded, ViewReading(view), guarded_view(record, recorded.groups))
+    return ServedView(recorded, ViewReading(view, partial=True), guarded_view(record, recorded.groups))
 
 
 def _newest(served: Sequence[ServedView]) -> dict[tuple[Kind, str], str]:

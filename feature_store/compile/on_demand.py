@@ -19,12 +19,14 @@ from feature_store.plan.schema import OnDemandColumn, ViewSchema
 class Computed:
     """On-demand features by name, defaults filled in, and on how many rows each was NULL before that.
 
-    `overflows` says of those of which an INT leaves 64 bits on which rows it does; it is NULL there.
+    `overflows` says of those of which an INT leaves 64 bits on which rows it does; it is NULL there. `failures` says
+    of those whose function failed why; they are NULL, and so are those that read them.
     """
 
     values: dict[str, pl.Series]
     missing: dict[str, int]
     overflows: dict[str, pl.Series]
+    failures: dict[str, InputError]
 
 
 @dataclass(frozen=True)
@@ -55,24 +57,32 @@ class OnDemandKernel:
         steps = [step for stage in self._stages for step in stage]
         self._constants = {name: constant for step in steps for name, constant in step.constants.items()}
 
-    def compute(self, columns: dict[str, pl.Series]) -> Computed:
+    def compute(self, columns: dict[str, pl.Series], *, partial: bool = False) -> Computed:
         """The features of all rows.
 
         Args:
             columns: the inputs, of the types of `polars_type` and of one length; not finite FLOATs count as NULL.
+            partial: whether a feature whose function fails on these values only fails itself.
 
         Raises:
-            InputError: naming the feature, if a function fails on these values.
+            InputError: naming the feature, if a function fails, unless `partial`.
         """
         found = [clean(columns[name]).alias(name) for name in self.inputs]
         found += constant_columns(self._constants.values(), len(found[0]))
         values: dict[str, pl.Series] = {}
         missing: dict[str, int] = {}
         overflows: dict[str, pl.Series] = {}
+        failures: dict[str, InputError] = {}
         for stage in self._stages:
-            computed = self._run(pl.DataFrame([*found, *values.values()]), stage)
+            computed = self._run(pl.DataFrame([*found, *values.values()]), stage, failures)
+            if failures and not partial:
+                raise next(iter(failures.values()))
             for step in stage:
                 column = step.column
+                if column.name in failures:
+                    values[column.name] = computed[column.name]
+                    missing[column.name] = len(computed)
+                    continue
                 series = computed[column.name]
                 if step.overflow is not None and (flags := computed[_flag(step)]).any():
                     overflows[column.name] = flags
@@ -81,35 +91,61 @@ class OnDemandKernel:
                 if column.default is not None and missing[column.name]:
                     series = series.fill_null(_default(column))
                 values[column.name] = series
-        return Computed(values, missing, overflows)
+        return Computed(values, missing, overflows, failures)
 
-    def _run(self, frame: pl.DataFrame, stage: list[_Step]) -> pl.DataFrame:
+    def _run(self, frame: pl.DataFrame, stage: list[_Step], failures: dict[str, InputError]) -> pl.DataFrame:
+        """The values of a stage, and where they overflow; notes which of its features fail: they are NULL."""
         rows = frame.height
         if rows == 1 and any(step.column.function for step in stage):
             # Polars divides a column by a literal in another way if it has one row: a last digit of difference
             frame = pl.DataFrame([pl.concat([column, column], rechunk=True) for column in frame])
-        values = [step.value.alias(step.column.name) for step in stage]
+        values = {step.column.name: step.value for step in stage}
         overflows = {_flag(step): step.overflow for step in stage if step.overflow is not None}
+        if failures:
+            self._fail_readers(stage, values, failures)
         try:
-            computed = frame.with_columns(*values, **overflows)
+            computed = frame.with_columns(**values, **overflows)
         except Exception:  # whatever a user's function raises
-            for step in stage:
-                self._check_alone(frame, step)
+            self._fail_alone(frame, stage, values, failures)
             flags = {name: _flags_of_each_row(frame, overflow) for name, overflow in overflows.items()}
-            computed = frame.with_columns(*values, **flags)
+            computed = frame.with_columns(**values, **flags)
         return computed[:rows]
 
-    def _check_alone(self, frame: pl.DataFrame, step: _Step) -> None:
-        """Names the feature that fails."""
-        try:
-            frame.with_columns(step.value.alias(step.column.name))
-        except Exception as error:
-            raise InputError(
-                f"its function {step.column.function} fails on these values: {type(error).__name__}: {error}",
-                where=self._place(step),
-                remedy="give other values, or let the function return NULL for them",
-                code="function-failed",
-            ) from error
+    def _fail_readers(self, stage: list[_Step], values: dict[str, pl.Expr], failures: dict[str, InputError]) -> None:
+        """Fails the features that read one that failed."""
+        for step in stage:
+            failed = [name for name in step.column.inputs if name in failures]
+            if failed:
+                self._fail(step, values, failures, f"it reads {failed[0]}, which failed", failures[failed[0]])
+
+    def _fail_alone(
+        self, frame: pl.DataFrame, stage: list[_Step], values: dict[str, pl.Expr], failures: dict[str, InputError]
+    ) -> None:
+        """Finds the features that fail."""
+        for step in stage:
+            try:
+                frame.select(values[step.column.name])
+            except Exception as error:
+                why = f"its function {step.column.function} fails on these values: {type(error).__name__}: {error}"
+                self._fail(step, values, failures, why, error)
+
+    def _fail(
+        self,
+        step: _Step,
+        values: dict[str, pl.Expr],
+        failures: dict[str, InputError],
+        why: str,
+        cause: Exception,
+    ) -> None:
+        name = step.column.name
+        failures[name] = InputError(
+            why,
+            where=self._place(step),
+            remedy="give other values, or let the function return NULL for them",
+            code="function-failed",
+        )
+        failures[name].__cause__ = cause
+        values[name] = pl.lit(None, dtype=polars_type(step.column.dtype))
 
     def _place(self, step: _Step) -> str:
         return f"view {self.view.id}, on-demand feature {step.column.name}"

@@ -22,10 +22,12 @@ _MISSING = object()
 
 @dataclass(frozen=True)
 class OnDemandValues:
-    """The values of each on-demand feature, one per row, and by feature the rows on which it does not fit 64 bits."""
+    """The values of each on-demand feature, one per row; by feature the rows on which it does not fit 64 bits, and why
+    it could not be computed."""
 
     values: tuple[Sequence[Value], ...]
     overflows: dict[str, list[int]]
+    failures: dict[str, str]
 
 
 class OnlineOnDemand:
@@ -44,18 +46,21 @@ class OnlineOnDemand:
         groups: Sequence[GroupVectors],
         request: Mapping[str, Sequence[Value]],
         instant: int,
+        *,
+        partial: bool = False,
     ) -> OnDemandValues:
         """The values of each on-demand feature, one per row.
 
         Args:
             request: the values of `request_values`.
             instant: the request's time, in microseconds.
+            partial: whether a feature whose function fails only fails itself.
 
         Raises:
-            InputError: naming the feature, if a function fails.
+            InputError: naming the feature, if a function fails, unless `partial`.
         """
         if not rows:
-            return OnDemandValues(tuple(() for _ in self.view.on_demand), {})
+            return OnDemandValues(tuple(() for _ in self.view.on_demand), {}, {})
         columns = {}
         for name, dtype in self._kernel.inputs.items():
             if name == REQUEST_TIME:
@@ -65,10 +70,11 @@ class OnlineOnDemand:
                 columns[name] = _stored_series(groups[group], feature, dtype)
             else:
                 columns[name] = _series(request[name] if name in request else [row[name] for row in rows], dtype)
-        computed = self._kernel.compute(columns)
+        computed = self._kernel.compute(columns, partial=partial)
         return OnDemandValues(
             tuple(_values(computed.values[column.name], column.dtype) for column in self.view.on_demand),
             {name: flags.arg_true().to_list() for name, flags in computed.overflows.items()},
+            {name: error.message for name, error in computed.failures.items()},
         )
 
 

@@ -127,6 +127,7 @@ class OnlineVectors(msgspec.Struct, frozen=True, dict=True):
         instant: the request's time, in microseconds.
         on_demand: per on-demand feature of the view its values, one for each row.
         on_demand_overflows: per on-demand feature that does not fit 64 bits on some rows, the places of these rows.
+        failures: per on-demand feature that a server could not compute, why; it is None on all rows.
     """
 
     view: ViewSchema
@@ -136,6 +137,7 @@ class OnlineVectors(msgspec.Struct, frozen=True, dict=True):
     instant: int
     on_demand: Sequence[Sequence[Value]] = ()
     on_demand_overflows: Mapping[str, Sequence[int]] = {}
+    failures: Mapping[str, str] = {}
 
     @cached_property
     def stale(self) -> dict[str, bool]:

@@ -48,6 +48,7 @@ class ColumnarAnswer(msgspec.Struct, omit_defaults=True):
         request_time: the instant at which rows must not have expired.
         overflowed: the features that do not fit 64 bits on some rows, and the places of these rows.
         masked: the features that the caller must not see: they are null.
+        failed: why on-demand features could not be computed: they are null.
     """
 
     id: str
@@ -57,6 +58,7 @@ class ColumnarAnswer(msgspec.Struct, omit_defaults=True):
     groups: list[GroupColumns]
     overflowed: dict[str, Sequence[int]] = {}
     masked: list[str] = []
+    failed: dict[str, str] = {}
 
 
 class GroupState(msgspec.Struct):
@@ -84,6 +86,7 @@ class RecordsAnswer(msgspec.Struct, omit_defaults=True):
     records: list[Record]
     groups: dict[str, GroupState]
     masked: list[str] = []
+    failed: dict[str, str] = {}
 
 
 class GroupEntities(msgspec.Struct, omit_defaults=True):
@@ -116,6 +119,7 @@ class PackedAnswer(msgspec.Struct, omit_defaults=True):
     on_demand: dict[str, Sequence[Any]] = {}
     overflowed: dict[str, Sequence[int]] = {}
     masked: list[str] = []
+    failed: dict[str, str] = {}
 
 
 class AnswerWriter:
@@ -167,7 +171,16 @@ class AnswerWriter:
             for i, part in enumerate(vectors.groups)
         ]
         overflowed = self._overflows(vectors)
-        return ColumnarAnswer(vectors.view.id, vectors.instant, self._names, rows, groups, overflowed, self._masked)
+        return ColumnarAnswer(
+            vectors.view.id,
+            vectors.instant,
+            self._names,
+            rows,
+            groups,
+            overflowed,
+            self._masked,
+            self._failures(vectors),
+        )
 
     def _records(self, vectors: OnlineVectors) -> RecordsAnswer:
         size = len(vectors)
@@ -194,7 +207,12 @@ class AnswerWriter:
             overflowed,
         )
         return RecordsAnswer(
-            vectors.view.id, from_micros(vectors.instant), [*records], _group_states(vectors), self._masked
+            vectors.view.id,
+            from_micros(vectors.instant),
+            [*records],
+            _group_states(vectors),
+            self._masked,
+            self._failures(vectors),
         )
 
     def _packed(self, vectors: OnlineVectors) -> PackedAnswer:
@@ -215,7 +233,16 @@ class AnswerWriter:
         names = (column.name for _, column in self._computed)
         on_demand = dict(zip(names, self._computed_columns(vectors), strict=True))
         overflowed = self._overflows(vectors)
-        return PackedAnswer(vectors.view.id, vectors.instant, len(vectors), groups, on_demand, overflowed, self._masked)
+        return PackedAnswer(
+            vectors.view.id,
+            vectors.instant,
+            len(vectors),
+            groups,
+            on_demand,
+            overflowed,
+            self._masked,
+            self._failures(vectors),
+        )
 
     def _arrow(self, vectors: OnlineVectors) -> bytes:
         import pyarrow as pa
@@ -228,7 +255,11 @@ class AnswerWriter:
             instants = pa.array(part.timestamps, pa.int64()).cast(pa.timestamp("us", "UTC"))
             table = table.append_column(f"{part.group.id}.status", pa.array([*map(str, part.statuses)], pa.string()))
             table = table.append_column(f"{part.group.id}.feature_timestamp", instants)
-        about = {"groups": _json(_group_states(vectors)), "request_time": str(vectors.instant)}
+        about = {
+            "groups": _json(_group_states(vectors)),
+            "request_time": str(vectors.instant),
+            "failed": _json(self._failures(vectors)),
+        }
         table = table.replace_schema_metadata(about)
         sink = pa.BufferOutputStream()
         with pa.ipc.new_stream(sink, table.schema) as writer:
@@ -246,6 +277,13 @@ class AnswerWriter:
             [None] * len(vectors) if column.name in self._masked else vectors.on_demand[i]
             for i, column in self._computed
         ]
+
+    def _failures(self, vectors: OnlineVectors) -> dict[str, str]:
+        """Why chosen features could not be computed; of masked ones nothing is told."""
+        if not vectors.failures:
+            return {}
+        shown = [column.name for _, column in self._computed if column.name not in self._masked]
+        return {name: vectors.failures[name] for name in shown if name in vectors.failures}
 
     def _overflows(self, vectors: OnlineVectors) -> dict[str, Sequence[int]]:
         found = vectors.overflows

@@ -130,7 +130,7 @@ def request_by_ids(view: ViewSchema, query: Query) -> OnlineRequest:
 def request_by_columns(view: ViewSchema, query: Query) -> OnlineRequest:
     """The rows of a view by key columns: `user_id=u1&item_id=i1,i2`; a single value is that of every row.
 
-    Other parameters are request values, as JSON or else as text.
+    Other parameters are request values, as JSON or else as text; a STRING needs no quotes.
 
     Raises:
         InputError: if a key column is missing, columns differ in length, there are more than `MOST_ROWS` rows, or a
@@ -159,7 +159,8 @@ def request_by_columns(view: ViewSchema, query: Query) -> OnlineRequest:
             )
     spread = {name: [values[0]] * size if len(values) == 1 else values for name, values in columns.items()}
     others = [name for name in query.names if name not in columns and name not in _OWN]
-    request = {name: _json_or_text(query.get(name) or "") for name in others}
+    texts = {column.name for column in view.request if column.dtype.kind == "STRING"}
+    request = {name: _json_or_text(query.get(name) or "", is_text=name in texts) for name in others}
     return OnlineRequest(KeyColumns(spread, size), _typed(view.request, request, "request"), _features(query))
 
 
@@ -269,8 +270,10 @@ def _typed(columns: Sequence[Column], values: Mapping[str, Any], where: str) -> 
     return found
 
 
-def _json_or_text(text: str) -> Any:
+def _json_or_text(text: str, *, is_text: bool) -> Any:
+    """A request value of a URL: JSON, or else text; one that has to be text is JSON only if that is a text or null."""
     try:
-        return msgspec.json.decode(text)
+        value = msgspec.json.decode(text)
     except msgspec.DecodeError:
         return text
+    return text if is_text and not (value is None or isinstance(value, str)) else value

@@ -54,10 +54,15 @@ class _Round(NamedTuple):
 
 
 class ViewReading:
-    """One view, ready to be read; keeps the layouts it has met, and is used from any thread."""
+    """One view, ready to be read; keeps the layouts it has met, and is used from any thread.
 
-    def __init__(self, view: ViewSchema) -> None:
+    Args:
+        partial: whether an on-demand feature whose function fails only fails itself.
+    """
+
+    def __init__(self, view: ViewSchema, *, partial: bool = False) -> None:
         self.view = view
+        self._partial = partial
         self._decoders = [GroupDecoder(viewed) for viewed in view.groups]
         self._prefixes = [f"{viewed.group.id}:" for viewed in view.groups]
         self._freshness = [last_updated_key(viewed.group) for viewed in view.groups]
@@ -111,8 +116,10 @@ class ViewReading:
         vectors = [read[i] for i in range(width)]
         if self._on_demand is None:
             return OnlineVectors(view, rows, vectors, complete_at, instant)
-        computed = self._on_demand.compute(rows, vectors, given, instant)
-        return OnlineVectors(view, rows, vectors, complete_at, instant, computed.values, computed.overflows)
+        computed = self._on_demand.compute(rows, vectors, given, instant, partial=self._partial)
+        return OnlineVectors(
+            view, rows, vectors, complete_at, instant, computed.values, computed.overflows, computed.failures
+        )
 
     @property
     def is_copyable(self) -> bool:

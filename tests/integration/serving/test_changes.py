@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 import pytest
 
-from feature_store import FeatureGroup, FeatureView
+from feature_store import INT, STRING, FeatureGroup, FeatureView, OnDemand
 from feature_store.dsl.collect import Project
 from feature_store.online.connection import connect
 from feature_store.plan.project import compile_project
@@ -17,6 +17,7 @@ from tests.conftest import Eventually
 from tests.integration.serving.conftest import NewRegistry, address_of
 from tests.integration.serving.server_process import ServerProcess
 from tests.integration.serving.shop import GROUPS, USERS, Shop, visits
+from tests.unit import on_demand_functions as functions
 
 CHURN = FeatureView("churn", groups=[USERS], owner="team:ranking")
 
@@ -33,14 +34,16 @@ def changing_registry(stack: Settings, new_registry: NewRegistry) -> Registry:
 @pytest.fixture(scope="module")
 def changing(changing_registry: Registry, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
     """A server that reads it."""
-    process = ServerProcess(tmp_path_factory.mktemp("changing"), address_of(changing_registry))
+    given = {"packages": ["tests"]}
+    process = ServerProcess(tmp_path_factory.mktemp("changing"), address_of(changing_registry), given)
     process.start()
     yield process
     process.stop()
 
 
 def apply(registry: Registry, *views: FeatureView, groups: Sequence[FeatureGroup] = GROUPS) -> None:
-    registry.apply(registry.plan(compile_project(Project(tuple(groups), views, {}))), "tests")
+    project = Project(tuple(groups), views, {}, packages=("tests",))
+    registry.apply(registry.plan(compile_project(project)), "tests")
 
 
 def test_what_is_applied_is_served_within_seconds(
@@ -55,6 +58,38 @@ def test_what_is_applied_is_served_within_seconds(
     eventually(lambda: changing.get(churn).json["id"] == "churn@2")
     assert changing.get(churn).json["features"] == ["user_name"]
     assert changing.get("/feature-views/churn@1/online?user_id=a").json["features"][0] == "user_count"
+
+
+def test_a_function_that_fails_fails_only_its_feature(
+    changing: ServerProcess, changing_registry: Registry, eventually: Eventually
+) -> None:
+    """And those that read it; the same values in another shape, and of other rows, are computed."""
+    view = FeatureView(
+        "trial",
+        groups=[USERS.select("user_count")],
+        request={"country": STRING},
+        on_demand=[
+            OnDemand("number", function=functions.as_number, dtype=INT, default=5),
+            OnDemand("double", "number * 2", dtype=INT),
+            OnDemand("place", "upper(country)", dtype=STRING),
+        ],
+        owner="team:ranking",
+    )
+    apply(changing_registry, CHURN, view)
+    path = "/feature-views/trial/online?user_id=nobody"
+    eventually(lambda: changing.get(path + "&country=17").status == 200)
+    for country in ("17", "%2217%22"):
+        assert changing.get(f"{path}&country={country}").json["rows"] == [[7, 17, 34, "17"]]
+    failed = changing.get(path + "&country=home").json
+    assert failed["rows"] == [[7, None, None, "HOME"]]
+    assert "as_number fails on these values" in failed["failed"]["number"]
+    assert failed["failed"]["double"] == "it reads number, which failed"
+    record = changing.get(path + "&country=home&shape=records").json
+    assert record["records"][0]["features"] == {"user_count": 7, "number": None, "double": None, "place": "HOME"}
+    assert record["failed"] == failed["failed"]
+    packed = changing.get(path + "&country=home&shape=msgpack").packed
+    assert packed["on_demand"] == {"number": [None], "double": [None], "place": ["HOME"]}
+    assert "failed" not in changing.get(path + "&country=home&features=place").json
 
 
 def test_a_feature_that_is_added_fails_no_read(

@@ -39,10 +39,10 @@ CHAIN = view_schema(
 )  # fmt: skip
 
 
-def result_of(schema: ViewSchema, rows: list[Row]) -> Computed:
+def result_of(schema: ViewSchema, rows: list[Row], *, partial: bool = False) -> Computed:
     kernel = OnDemandKernel(schema)
     columns = {name: pl.Series([row[name] for row in rows], dtype=polars_type(t)) for name, t in kernel.inputs.items()}
-    return kernel.compute(columns)
+    return kernel.compute(columns, partial=partial)
 
 
 def computed(schema: ViewSchema, rows: list[Row]) -> list[Row]:
@@ -215,6 +215,18 @@ def test_a_failing_function_is_named() -> None:
     with pytest.raises(InputError, match=r"its function tests\.unit\.on_demand_functions:as_number fails") as caught:
         computed(schema, [ROW])
     assert caught.value.where == "view ranking@1, on-demand feature number"
+
+
+@pytest.mark.parametrize("rows", [1, 2, 7])
+def test_a_failing_function_may_fail_alone(rows: int) -> None:
+    number = OnDemand("number", function=functions.as_number, dtype=INT, default=3)
+    others = OnDemand("place", "upper(country)", dtype=STRING), OnDemand("double", "number * 2", dtype=INT, default=1)
+    schema = view_schema(view(PRICE, HOME, number, *others), ("tests",))
+    found = result_of(schema, [ROW] * rows, partial=True)
+    assert [*found.failures] == ["number", "double"]
+    assert found.values["number"].to_list() == found.values["double"].to_list() == [None] * rows
+    assert found.values["place"].to_list() == [ROW["country"].upper()] * rows
+    assert found.missing["number"] == rows
 
 
 def test_no_rows() -> None:
