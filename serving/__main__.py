@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import ssl
 import sys
 
 import uvicorn
@@ -30,7 +31,7 @@ def serve(settings: ServingSettings) -> None:
     handler = logging.StreamHandler()
     handler.setFormatter(JsonLines())
     logging.basicConfig(level=logging.INFO, handlers=[handler])
-    app = ServingApp(settings)
+    app, tls = ServingApp(settings), settings.tls
     uvicorn.run(
         app,
         host=settings.serving_host,
@@ -43,6 +44,10 @@ def serve(settings: ServingSettings) -> None:
         access_log=False,
         server_header=False,
         timeout_graceful_shutdown=DRAIN_SECONDS,
+        ssl_certfile=tls.certificate if tls else None,
+        ssl_keyfile=tls.key if tls else None,
+        ssl_ca_certs=tls.client_ca or None if tls else None,
+        ssl_cert_reqs=ssl.CERT_REQUIRED if tls and tls.client_ca else ssl.CERT_NONE,
     )
 
 

@@ -23,6 +23,7 @@ from feature_store.registry.store import Registry
 from serving.auth import Gate
 from serving.metrics import ServingMetrics
 from serving.mirror import RegistryMirror
+from serving.rate import RateLimits
 from serving.rest.catalog import CatalogRoutes
 from serving.rest.online import (
     OnlineCall,
@@ -62,7 +63,9 @@ class ServingApp:
         self._node = RedisNode(NodeAddress.parse(settings.redis_url), most_waiting=settings.most_waiting)
         self._usage = UsageCounts(registry)
         self._metrics = ServingMetrics(lambda: self._node.is_up, lambda: self._mirror.age)
-        self._gate = Gate(lambda: self._mirror.access, required=settings.tokens_required)
+        self._gate = Gate(
+            lambda: self._mirror.access, required=settings.tokens_required, limits=RateLimits(settings.rate)
+        )
         self.online = OnlineRoutes(
             MultiplexedReader(self._node), lambda: self._mirror.definitions, self._metrics, self._usage, self._gate
         )
@@ -90,10 +93,10 @@ class ServingApp:
             await self._rest(scope, receive, send)
 
     async def _rest_for_callers(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answers who has a token, where one is needed."""
+        """Answers who has a token, where one is needed, and does not ask too often."""
         try:
             self._gate.caller(dict(scope["headers"]))
-        except TokenError as error:
+        except (TokenError, StackError) as error:
             await _problem(Request(scope), error)(scope, receive, send)
             return
         await self._rest(scope, receive, send)

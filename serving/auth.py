@@ -8,6 +8,7 @@ from feature_store.errors import TokenError
 from feature_store.registry.access.table import AccessTable
 from feature_store.registry.access.tokens import Token
 from serving.definitions import ServedView
+from serving.rate import RateLimits
 
 _BEARER = b"bearer "
 _MOST_DECISIONS = 100_000
@@ -19,11 +20,13 @@ class Gate:
     Args:
         access: gives the tokens and grants of the moment.
         required: whether a caller without a token is refused; otherwise it may read everything.
+        limits: how often each token may ask.
     """
 
-    def __init__(self, access: Callable[[], AccessTable], *, required: bool) -> None:
+    def __init__(self, access: Callable[[], AccessTable], *, required: bool, limits: RateLimits) -> None:
         self._access = access
         self._required = required
+        self._limits = limits
         self._table: AccessTable | None = None
         self._decisions: dict[tuple[int, int], tuple[ServedView, frozenset[str]]] = {}
 
@@ -32,6 +35,7 @@ class Gate:
 
         Raises:
             TokenError: if it needs one, or presents one that is not good.
+            StackError: if the token has made too many requests.
         """
         given = headers.get(b"authorization")
         if given is None:
@@ -44,7 +48,9 @@ class Gate:
                 )
             return None
         secret = given[len(_BEARER) :] if given[: len(_BEARER)].lower() == _BEARER else b""
-        return self._access().authenticate(secret.decode("latin-1"))
+        token = self._access().authenticate(secret.decode("latin-1"))
+        self._limits.take(token.id)
+        return token
 
     def masked(self, token: Token | None, served: ServedView) -> frozenset[str]:
         """The columns of a group or view that a caller must not see.

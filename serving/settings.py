@@ -12,6 +12,7 @@ from feature_store.environment import whole_number
 from feature_store.errors import StackError
 from feature_store.online.read.node import MOST_WAITING
 from feature_store.settings import Settings
+from serving.tls import ServingTls
 
 DEFAULT_PORT = 14090
 DRAIN_SECONDS = 10
@@ -30,6 +31,8 @@ class ServingSettings:
         serving_host, serving_port: where it listens; 0 is any free port.
         tokens_required: whether every request needs a token; without that it may only be one of this machine.
         most_waiting: commands that may wait for Redis at once; requests beyond them get a 503.
+        rate: requests per second that each token may make; 0: any number.
+        tls: the certificates; None: connections are not encrypted.
     """
 
     redis_url: str
@@ -40,6 +43,8 @@ class ServingSettings:
     serving_port: int = DEFAULT_PORT
     most_waiting: int = MOST_WAITING
     tokens_required: bool = False
+    rate: int = 0
+    tls: ServingTls | None = None
 
     @classmethod
     def load(cls, environ: Mapping[str, str] = os.environ) -> ServingSettings:
@@ -70,6 +75,16 @@ class ServingSettings:
                 noun="number of commands",
                 code="serving-queue",
             ),
+            rate=whole_number(
+                environ,
+                "FS_SERVING_RATE",
+                0,
+                least=0,
+                most=1_000_000,
+                noun="number of requests per second",
+                code="serving-rate",
+            ),
+            tls=ServingTls.load(environ),
         )
 
 

@@ -30,6 +30,24 @@ SERVING = (
         "Write a whole number from 1, or leave it out.",
     ),
     Explanation(
+        "serving-rate",
+        "FS_SERVING_RATE is not a number of requests",
+        "Each token may make so many requests in a second; those beyond them get a 429.",
+        "Write a whole number, 0 for no limit, or leave it out.",
+    ),
+    Explanation(
+        "rate-limited",
+        "A token asks more often than it may",
+        "The limit, FS_SERVING_RATE, keeps one caller from slowing all others down.",
+        "Wait a second, ask for more rows at once, or ask the operator to raise the limit.",
+    ),
+    Explanation(
+        "serving-tls",
+        "The server's certificate cannot be used",
+        "FS_SERVING_CERT and FS_SERVING_KEY name files in PEM that belong together; FS_SERVING_CLIENT_CA an authority.",
+        "Correct the files, or leave the variables out: connections are not encrypted then.",
+    ),
+    Explanation(
         "malformed-request",
         "A request cannot be read",
         "Its query or its body is not written as the server reads it.",

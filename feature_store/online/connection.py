@@ -36,7 +36,7 @@ def connect(redis_url: str) -> Redis:
         raise address_error(error) from None
 
 
-def address_error(error: ValueError) -> StackError:
+def address_error(error: Exception) -> StackError:
     """What is said of a URL that is not one of Redis."""
     return StackError(
         f"not a Redis URL: {error}",

@@ -24,6 +24,7 @@ _STATUSES = {
     "retired": 410,
     "large-request": 413,
     "media-type": 415,
+    "rate-limited": 429,
     "server-failed": 500,
     "not-built": 501,
     "busy": 503,
@@ -39,7 +40,7 @@ _KINDS: tuple[tuple[type[FeatureStoreError], int], ...] = (
 )
 
 
-_HEADERS = {"busy": {"retry-after": "1"}}
+_HEADERS = {"busy": {"retry-after": "1"}, "rate-limited": {"retry-after": "1"}}
 _BY_STATUS = {401: {"www-authenticate": "Bearer"}}
 
 

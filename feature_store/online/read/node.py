@@ -12,10 +12,10 @@ import asyncio
 import random
 import ssl
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 import hiredis
 
@@ -56,6 +56,8 @@ class NodeAddress:
     def parse(cls, url: str) -> NodeAddress:
         """The address in a URL: redis[s]://[user:password@]host[:port][/database].
 
+        With rediss, `ssl_ca_certs`, `ssl_certfile` and `ssl_keyfile` in its query name files (PEM), as for redis-py.
+
         Raises:
             StackError: if it is not such a URL.
         """
@@ -69,9 +71,9 @@ class NodeAddress:
                 unquote(parts.username or ""),
                 unquote(parts.password or ""),
                 int(parts.path.strip("/") or 0),
-                ssl.create_default_context() if parts.scheme == "rediss" else None,
+                _encryption(dict(parse_qsl(parts.query))) if parts.scheme == "rediss" else None,
             )
-        except ValueError as error:
+        except (ValueError, OSError) as error:
             raise address_error(error) from None
 
     def __str__(self) -> str:
@@ -86,6 +88,13 @@ class NodeAddress:
         if self.database:
             found.append(("SELECT", str(self.database)))
         return [*found, ("EXISTS", "feature-store")]
+
+
+def _encryption(files: Mapping[str, str]) -> ssl.SSLContext:
+    context = ssl.create_default_context(cafile=files.get("ssl_ca_certs"))
+    if "ssl_certfile" in files:
+        context.load_cert_chain(files["ssl_certfile"], files.get("ssl_keyfile"))
+    return context
 
 
 class _Connection(asyncio.Protocol):

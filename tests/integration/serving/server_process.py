@@ -10,10 +10,11 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, cast
 from urllib.parse import urlencode
 
 import msgspec
@@ -55,6 +56,7 @@ class ServerProcess:
     folder: Path
     registry_url: str
     changes: dict[str, Any] = field(default_factory=dict)
+    environment: dict[str, str] = field(default_factory=dict)
     port: int = 0
     process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
 
@@ -66,8 +68,8 @@ class ServerProcess:
     def snapshot(self) -> Path:
         return self.folder / "definitions.json"
 
-    def start(self) -> None:
-        """Starts it and waits until it is ready."""
+    def start(self, is_ready: Callable[[], bool] | None = None) -> None:
+        """Starts it and waits until it is ready, as this says or /ready does."""
         with socket.socket() as free:
             free.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             free.bind(("127.0.0.1", self.port))
@@ -77,12 +79,13 @@ class ServerProcess:
             "FS_SERVING_PORT": str(self.port),
             "SERVING_CHANGES": json.dumps(changes),
             "PYTHONPATH": str(REPOSITORY),
+            **self.environment,
         }
         with self.log.open("ab") as log:
             command = [sys.executable, "-c", STARTER]
             self.process = subprocess.Popen(command, env=os.environ | given, stdout=log, stderr=log, cwd=REPOSITORY)
         deadline = time.monotonic() + PATIENCE_SECONDS
-        while not self._is_ready():
+        while not (is_ready or self._is_ready)():
             assert self.process.poll() is None, self.log.read_text()
             assert time.monotonic() < deadline, self.log.read_text()
             time.sleep(0.05)
@@ -118,3 +121,53 @@ class ServerProcess:
             return self.get("/ready").status == 200
         except OSError:
             return False
+
+
+class Peer:
+    """The other end of a connection to a server: bytes out, answers in."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self.connection = connection
+        self._file = connection.makefile("rb")
+
+    def makefile(self, _: str) -> IO[bytes]:
+        """What HTTPResponse reads: the connection's one buffer, which holds the next answers too."""
+        return cast("IO[bytes]", _Shared(self._file))
+
+    def send(self, *requests: bytes) -> None:
+        self.connection.sendall(b"".join(requests))
+
+    def answer(self, method: str = "GET") -> tuple[http.client.HTTPResponse, bytes]:
+        found = http.client.HTTPResponse(cast("socket.socket", self), method=method)
+        found.begin()
+        return found, found.read()
+
+    def ids(self) -> list[Any]:
+        """The statuses of a columnar answer."""
+        _, body = self.answer()
+        return cast("list[Any]", json.loads(body)["groups"][0]["statuses"])
+
+    def is_closed(self) -> bool:
+        return self._file.read(1) == b""
+
+
+class _Shared:
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self.read, self.readline, self.readinto = file.read, file.readline, file.readinto  # type: ignore[attr-defined]
+        self.flush = lambda: None
+
+    def close(self) -> None:
+        """The next answer comes from it."""
+
+
+@contextmanager
+def connected(server: ServerProcess) -> Iterator[Peer]:
+    """A connection to a server, for requests as they are sent."""
+    with socket.create_connection(("127.0.0.1", server.port), timeout=PATIENCE_SECONDS) as connection:
+        yield Peer(connection)
+
+
+def get(path: str, *headers: str, version: str = "1.1") -> bytes:
+    """A GET as it is sent."""
+    return "\r\n".join([f"GET {path} HTTP/{version}", "Host: shop", *headers, "", ""]).encode()

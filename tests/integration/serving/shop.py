@@ -125,11 +125,16 @@ class Shop:
     def fill(cls, registry: Registry, redis: Redis) -> Shop:
         """Records the definitions and writes rows of some entities: fresh ones, old ones, ones past their ttl."""
         registry.apply(registry.plan(compile_project(Project(GROUPS, VIEWS, {}))), "tests")
+        cls.write(redis)
+        of_groups = {("group", g.id): view_schema(FeatureView(g.name, groups=[g], owner="team:test")) for g in GROUPS}
+        return cls({**of_groups, **{("view", view.id): view_schema(view) for view in VIEWS}})
+
+    @staticmethod
+    def write(redis: Redis) -> None:
+        """Writes the rows."""
         chance = random.Random(7)
         for group in GROUPS:
             _write(redis, build_plan(group).schema, chance)
-        of_groups = {("group", g.id): view_schema(FeatureView(g.name, groups=[g], owner="team:test")) for g in GROUPS}
-        return cls({**of_groups, **{("view", view.id): view_schema(view) for view in VIEWS}})
 
 
 def _write(redis: Redis, group: GroupSchema, chance: random.Random) -> None:

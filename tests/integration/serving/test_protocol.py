@@ -5,69 +5,17 @@ from __future__ import annotations
 import json
 import signal
 import socket
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from http.client import HTTPResponse
+from collections.abc import Sequence
 from pathlib import Path
-from typing import IO, Any, cast
 
 import pytest
 
 from feature_store.registry.store import Registry
-from tests.conftest import PATIENCE_SECONDS
 from tests.integration.serving.conftest import address_of
-from tests.integration.serving.server_process import ServerProcess
+from tests.integration.serving.server_process import ServerProcess, connected, get
 from tests.integration.serving.shop import Shop
 
 USERS = "/feature-groups/user_facts/online?entity_ids="
-
-
-class Peer:
-    """The other end of a connection: bytes out, answers in."""
-
-    def __init__(self, connection: socket.socket) -> None:
-        self.connection = connection
-        self._file = connection.makefile("rb")
-
-    def makefile(self, _: str) -> IO[bytes]:
-        """What HTTPResponse reads: the connection's one buffer, which holds the next answers too."""
-        return cast("IO[bytes]", _Shared(self._file))
-
-    def send(self, *requests: bytes) -> None:
-        self.connection.sendall(b"".join(requests))
-
-    def answer(self, method: str = "GET") -> tuple[HTTPResponse, bytes]:
-        found = HTTPResponse(cast("socket.socket", self), method=method)
-        found.begin()
-        return found, found.read()
-
-    def ids(self) -> list[Any]:
-        """The statuses of a columnar answer."""
-        _, body = self.answer()
-        return cast("list[Any]", json.loads(body)["groups"][0]["statuses"])
-
-    def is_closed(self) -> bool:
-        return self._file.read(1) == b""
-
-
-class _Shared:
-    def __init__(self, file: IO[bytes]) -> None:
-        self._file = file
-        self.read, self.readline, self.readinto = file.read, file.readline, file.readinto  # type: ignore[attr-defined]
-        self.flush = lambda: None
-
-    def close(self) -> None:
-        """The next answer comes from it."""
-
-
-@contextmanager
-def connected(server: ServerProcess) -> Iterator[Peer]:
-    with socket.create_connection(("127.0.0.1", server.port), timeout=PATIENCE_SECONDS) as connection:
-        yield Peer(connection)
-
-
-def get(path: str, *headers: str, version: str = "1.1") -> bytes:
-    return "\r\n".join([f"GET {path} HTTP/{version}", "Host: shop", *headers, "", ""]).encode()
 
 
 def ask(ids: Sequence[str]) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from io import BytesIO
 from typing import Any
@@ -18,10 +19,11 @@ from feature_store.settings import Settings
 from serving.settings import ServingSettings
 from tests.conftest import Eventually
 from tests.integration.serving.conftest import NewRegistry, address_of
-from tests.integration.serving.server_process import Answer, ServerProcess
+from tests.integration.serving.server_process import Answer, ServerProcess, connected, get
 from tests.integration.serving.shop import Shop
 
 USERS, PAIRS = "/feature-groups/user_facts/online", "/feature-groups/pair_facts/online"
+RATE = 500
 RANKING = "/feature-views/ranking/online?user_id=a&item_id=1&budget=1&asked_at=null"
 
 
@@ -41,7 +43,7 @@ def control(guarded_registry: Registry) -> AccessControl:
 @pytest.fixture(scope="module")
 def guarded(guarded_registry: Registry, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
     """A server that answers nobody without a token."""
-    changes = {"tokens_required": True}
+    changes = {"tokens_required": True, "rate": RATE}
     process = ServerProcess(tmp_path_factory.mktemp("guarded"), address_of(guarded_registry), changes)
     process.start()
     yield process
@@ -126,6 +128,21 @@ def test_a_token_says_which_model_reads(
     secret = made(control, "scorer", "team:shop", model="scorer").secret
     eventually(lambda: guarded.get(RANKING, bearer(secret) | {"X-Model": "liar"}).status == 200)
     eventually(lambda: [used.model for used in guarded_registry.usage("ranking@1")] == ["scorer"])
+
+
+def test_a_token_that_asks_too_often_waits(
+    guarded: ServerProcess, control: AccessControl, eventually: Eventually
+) -> None:
+    busy, quiet = made(control, "busy", "service:busy").secret, made(control, "quiet", "service:quiet").secret
+    eventually(lambda: {guarded.get(f"{USERS}?entity_ids=a", bearer(s)).status for s in (busy, quiet)} == {200})
+    with connected(guarded) as peer:
+        peer.send(*[get(f"{USERS}?entity_ids=a", f"Authorization: Bearer {busy}")] * 3 * RATE)
+        answers = [peer.answer() for _ in range(3 * RATE)]
+    refused = [(answer, body) for answer, body in answers if answer.status != 200]
+    assert {(answer.status, answer.getheader("retry-after")) for answer, _ in refused} == {(429, "1")}
+    assert {json.loads(body)["code"] for _, body in refused} == {"rate-limited"}
+    assert guarded.get("/feature-groups", bearer(quiet)).status == 200
+    eventually(lambda: guarded.get(f"{USERS}?entity_ids=a", bearer(busy)).status == 200)
 
 
 def test_a_network_is_not_answered_without_tokens(stack: Settings) -> None:
