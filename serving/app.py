@@ -60,7 +60,9 @@ class ServingApp:
     def __init__(self, settings: ServingSettings) -> None:
         registry = Registry(settings.registry_url)
         self._mirror = RegistryMirror(registry, settings.snapshot, settings.packages)
-        self._node = RedisNode(NodeAddress.parse(settings.redis_url), most_waiting=settings.most_waiting)
+        self._node = RedisNode(
+            NodeAddress.parse(settings.redis_url), deadline=settings.deadline, most_waiting=settings.most_waiting
+        )
         self._usage = UsageCounts(registry)
         self._metrics = ServingMetrics(lambda: self._node.is_up, lambda: self._mirror.age)
         self._gate = Gate(

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from feature_store.environment import whole_number
 from feature_store.errors import StackError
-from feature_store.online.read.node import MOST_WAITING
+from feature_store.online.read.node import DEADLINE_SECONDS, MOST_WAITING
 from feature_store.settings import Settings
 from serving.tls import ServingTls
 
@@ -31,6 +31,7 @@ class ServingSettings:
         serving_host, serving_port: where it listens; 0 is any free port.
         tokens_required: whether every request needs a token; without that it may only be one of this machine.
         most_waiting: commands that may wait for Redis at once; requests beyond them get a 503.
+        deadline: seconds that Redis has for an answer; after that entities are UNAVAILABLE.
         rate: requests per second that each token may make; 0: any number.
         tls: the certificates; None: connections are not encrypted.
     """
@@ -43,6 +44,7 @@ class ServingSettings:
     serving_port: int = DEFAULT_PORT
     most_waiting: int = MOST_WAITING
     tokens_required: bool = False
+    deadline: float = DEADLINE_SECONDS
     rate: int = 0
     tls: ServingTls | None = None
 
@@ -75,6 +77,16 @@ class ServingSettings:
                 noun="number of commands",
                 code="serving-queue",
             ),
+            deadline=whole_number(
+                environ,
+                "FS_SERVING_DEADLINE",
+                round(DEADLINE_SECONDS * 1_000),
+                least=1,
+                most=60_000,
+                noun="number of milliseconds",
+                code="serving-deadline",
+            )
+            / 1_000,
             rate=whole_number(
                 environ,
                 "FS_SERVING_RATE",

@@ -30,6 +30,12 @@ SERVING = (
         "Write a whole number from 1, or leave it out.",
     ),
     Explanation(
+        "serving-deadline",
+        "FS_SERVING_DEADLINE is not a time",
+        "Redis has so many milliseconds for an answer; after that the entities of a request are UNAVAILABLE.",
+        "Write a whole number from 1 to 60000, or leave it out.",
+    ),
+    Explanation(
         "serving-rate",
         "FS_SERVING_RATE is not a number of requests",
         "Each token may make so many requests in a second; those beyond them get a 429.",

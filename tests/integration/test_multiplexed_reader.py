@@ -93,7 +93,7 @@ def test_many_reads_at_once_are_what_each_alone_is(valkey: Valkey) -> None:
             assert client.info("commandstats")["cmdstat_mget"]["calls"] >= 300
             assert len(client.client_list()) == 2, "one connection for all reads, and this one"
 
-    with_reads(valkey, story)
+    with_reads(valkey, story, deadline=PATIENCE_SECONDS)
 
 
 def test_a_killed_server_is_unavailable_and_back_when_it_is(valkey: Valkey) -> None:

@@ -51,7 +51,10 @@ class Answer:
 
 @dataclass
 class ServerProcess:
-    """A server on a port of its own, with a folder for its log and its snapshot; it reads this registry."""
+    """A server on a port of its own, with a folder for its log and its snapshot; it reads this registry.
+
+    Redis may take long to answer it, unless `changes` say otherwise: the machine may be busy with other tests.
+    """
 
     folder: Path
     registry_url: str
@@ -74,7 +77,7 @@ class ServerProcess:
             free.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             free.bind(("127.0.0.1", self.port))
             self.port = free.getsockname()[1]
-        changes = {"registry_url": self.registry_url, "snapshot": str(self.snapshot), **self.changes}
+        changes = {"registry_url": self.registry_url, "snapshot": str(self.snapshot), "deadline": 20.0, **self.changes}
         given = {
             "FS_SERVING_PORT": str(self.port),
             "SERVING_CHANGES": json.dumps(changes),

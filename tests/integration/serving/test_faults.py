@@ -33,7 +33,7 @@ def fragile(serving_registry: Registry, valkey: Valkey, tmp_path: Path) -> Itera
     """A server on a Valkey of its own."""
     with valkey.client() as client:
         Shop.fill(serving_registry, client)
-    process = ServerProcess(tmp_path, address_of(serving_registry), {"redis_url": valkey.url})
+    process = ServerProcess(tmp_path, address_of(serving_registry), {"redis_url": valkey.url, "deadline": 0.25})
     process.start()
     yield process
     process.stop()
@@ -75,7 +75,7 @@ def test_a_stopped_redis_costs_a_deadline_not_a_thread(fragile: ServerProcess, v
 def test_requests_beyond_the_queue_are_told_to_come_again(
     serving_registry: Registry, valkey: Valkey, tmp_path: Path
 ) -> None:
-    changes = {"redis_url": valkey.url, "most_waiting": 2}
+    changes = {"redis_url": valkey.url, "most_waiting": 2, "deadline": 0.25}
     small = ServerProcess(tmp_path, address_of(serving_registry), changes)
     with valkey.client() as client:
         Shop.fill(serving_registry, client)
