@@ -36,6 +36,7 @@ from serving.rest.online import (
 )
 from serving.rest.openapi import docs_page, openapi_document
 from serving.rest.problems import PROBLEM_JSON, encode_problem
+from serving.samples import ServedSamples
 from serving.settings import ServingSettings
 from serving.usage import UsageCounts
 
@@ -64,12 +65,18 @@ class ServingApp:
             NodeAddress.parse(settings.redis_url), deadline=settings.deadline, most_waiting=settings.most_waiting
         )
         self._usage = UsageCounts(registry)
+        self._samples = ServedSamples(self._node)
         self._metrics = ServingMetrics(lambda: self._node.is_up, lambda: self._mirror.age)
         self._gate = Gate(
             lambda: self._mirror.access, required=settings.tokens_required, limits=RateLimits(settings.rate)
         )
         self.online = OnlineRoutes(
-            MultiplexedReader(self._node), lambda: self._mirror.definitions, self._metrics, self._usage, self._gate
+            MultiplexedReader(self._node),
+            lambda: self._mirror.definitions,
+            self._metrics,
+            self._usage,
+            self._samples,
+            self._gate,
         )
         self._is_draining = False
         catalog = CatalogRoutes(lambda: self._mirror.definitions, registry)
@@ -109,7 +116,7 @@ class ServingApp:
             await asyncio.to_thread(self._mirror.refresh)
             gc.collect()
             gc.freeze()  # what lives as long as the process need not be looked at again
-            tasks = [asyncio.create_task(self._mirror.run()), asyncio.create_task(self._usage.run())]
+            tasks = [asyncio.create_task(each.run()) for each in (self._mirror, self._usage, self._samples)]
             try:
                 yield
             finally:
@@ -119,6 +126,7 @@ class ServingApp:
                 with suppress(asyncio.CancelledError):
                     await asyncio.gather(*tasks)
                 await self._usage.flush()
+                await self._samples.flush()
 
     async def _health(self, _: Request) -> Response:
         """Whether the process works, and what it misses; always 200 while it can answer."""

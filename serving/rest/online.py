@@ -21,6 +21,7 @@ from serving.rest.answers import ARROW, CONTENT_TYPES, MSGPACK, AnswerWriters, S
 from serving.rest.bodies import read_body
 from serving.rest.problems import PROBLEM_JSON, encode_problem, status_of
 from serving.rest.requests import OnlineRequest, Query, request_by_columns, request_by_ids, request_of_body
+from serving.samples import ServedSamples
 from serving.usage import UsageCounts
 
 Scope = MutableMapping[str, Any]
@@ -90,12 +91,14 @@ class OnlineRoutes:
         definitions: Callable[[], ServedDefinitions],
         metrics: ServingMetrics,
         usage: UsageCounts,
+        samples: ServedSamples,
         gate: Gate,
     ) -> None:
         self._reader = reader
         self._definitions = definitions
         self._metrics = metrics
         self._usage = usage
+        self._samples = samples
         self._gate = gate
         self._writers = AnswerWriters()
 
@@ -133,21 +136,23 @@ class OnlineRoutes:
             )
             status, body, content_type = 200, writer.write(vectors, shape), CONTENT_TYPES[shape]
             self._metrics.note_vectors(vectors)
-            self._note_usage(call, served, token, headers)
+            model = _model(call, token, headers)
+            if model:
+                self._usage.note(served.kind, served.id, model)
+            self._samples.note(served, vectors, model)
         except Exception as error:
             problem = _expected(error, request_id, call)
             (status, body, extra), content_type = encode_problem(problem, request_id), PROBLEM_JSON
         self._metrics.note(call.route, target, status, time.perf_counter() - began)
         return _answer(status, body, content_type, request_id, extra)
 
-    def _note_usage(
-        self, call: OnlineCall, served: ServedView, token: Token | None, headers: Mapping[bytes, bytes]
-    ) -> None:
-        model = token.model if token is not None else None
-        if model is None:
-            model = call.name if call.kind is None else headers.get(b"x-model", b"").decode("latin-1")
-        if model and model.isprintable():
-            self._usage.note(served.kind, served.id, model[:_LONGEST_NAME])
+
+def _model(call: OnlineCall, token: Token | None, headers: Mapping[bytes, bytes]) -> str:
+    """The model that reads, as its token, the path or a header says; empty if nothing does."""
+    model = token.model if token is not None else None
+    if model is None:
+        model = call.name if call.kind is None else headers.get(b"x-model", b"").decode("latin-1")
+    return model[:_LONGEST_NAME] if model.isprintable() else ""
 
 
 def _expected(error: Exception, request_id: str, call: OnlineCall) -> FeatureStoreError:

@@ -101,7 +101,7 @@ class _Connection(asyncio.Protocol):
     """Commands out, answers in, first come first served."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
+        self.loop = loop
         self._reader = hiredis.Reader()
         self._waiting: deque[tuple[float, asyncio.Future[Any]]] = deque()
         self._unsent: list[bytes] = []
@@ -142,10 +142,10 @@ class _Connection(asyncio.Protocol):
         """
         if self.lost.done():
             raise NodeError("the connection was lost")
-        future = self._loop.create_future()
+        future = self.loop.create_future()
         self._waiting.append((deadline, future))
         if not self._unsent:
-            self._loop.call_soon(self._send)
+            self.loop.call_soon(self._send)
         self._unsent.append(hiredis.pack_command(tuple(command)))
         return future
 
@@ -218,7 +218,7 @@ class RedisNode:
             raise NodeError(f"Redis {self.address} is down: {self.trouble}")
         if len(connection) >= self._most_waiting:
             raise NodeBusyError(f"Redis {self.address} is behind: {len(connection)} commands wait")
-        return connection.ask(command, asyncio.get_running_loop().time() + self._deadline)
+        return connection.ask(command, connection.loop.time() + self._deadline)  # get_running_loop asks for the pid
 
     async def _stay_connected(self, tried: asyncio.Event) -> None:
         pause = _FIRST_PAUSE
