@@ -8,7 +8,7 @@ R1 one entity of one group, R2 one of three, R3 100 of one, R4 1,000 of one, R5 
 features, and of a group with a 64-float embedding. Each server is one process on core 0 (ours with metrics, statuses
 and usage on); Valkey and wrk share core 1. CPU is that of the server for each request: the number to trust, as wrk and
 Valkey may be what holds the rate up. Contenders take turns, load by load, in each round; what is told is the round with
-the least CPU, and from where to where the rates went.
+the least CPU, and from where to where the rates went; rates are compared at the best of all rounds.
 
 - Feast 0.67: `feast serve` with one worker, no access log and `--max-requests 0`; the same rows, written by its
   `write_to_online_store` into a Valkey of its own. Before anything is measured, its answers are compared with ours.
@@ -55,7 +55,7 @@ from feature_store.errors import StackError
 from feature_store.online.reader import OnlineReader
 from feature_store.online.vectors import OnlineVectors
 
-SHORT = 0.25
+SHORT = 0.2
 """Calls in one process, and the floor, are measured for this share of a server's seconds: they vary less."""
 Contenders = Mapping[str, Callable[[], Measurement]]
 """What measures one round of each, by name."""

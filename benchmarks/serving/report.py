@@ -23,31 +23,41 @@ def quietest(rounds: Sequence[Measurement]) -> Measurement:
 def table(title: str, loads: Rounds) -> Iterator[str]:
     """The lines of a table.
 
-    The columns: calls per second of the quietest round, the spread of all rounds, CPU of a call, latencies; how many
-    times as many calls as Feast, how many times less CPU, and which share of the floor's calls.
+    The columns: calls per second of the quietest round, and of the worst and the best one; the quietest round's CPU and
+    latencies; how many times as many calls as Feast, which share of the floor's, both at their best; and how many times
+    less CPU than Feast, both at their quietest.
     """
     yield title
     yield _HEAD
     for load, contenders in loads.items():
         yield load
-        chosen = {name: quietest(rounds) for name, rounds in contenders.items()}
-        feast, floor = chosen.get(FEAST), chosen.get(FLOOR)
-        for name, found in chosen.items():
-            rates = [each.rate for each in contenders[name]]
+        for name, rounds in contenders.items():
+            found, rates = quietest(rounds), [each.rate for each in rounds]
             latencies = " ".join("       -" if each is None else f"{each:8.2f}" for each in found.latencies)
             yield (
                 f"  {name:22} {found.rate:9,.0f} {min(rates):9,.0f} {max(rates):9,.0f} {found.cpu:9,.1f} {latencies}"
-                f" {_times(found, feast, lambda of: of.rate):>8}"
-                f" {_times(feast, found, lambda of: of.cpu):>6}"
-                f" {_share(found, floor):>6}"
+                f" {_beside(contenders, name, FEAST, _rates, '.1f'):>8}"
+                f" {_beside(contenders, name, FEAST, _savings, '.1f'):>6}"
+                f" {_beside(contenders, name, FLOOR, _rates, '.0%'):>6}"
             ).rstrip()
 
 
-def _times(one: Measurement | None, other: Measurement | None, of: Callable[[Measurement], float]) -> str:
-    if one is None or other is None or one is other:
+def _beside(
+    contenders: Mapping[str, Sequence[Measurement]],
+    name: str,
+    other: str,
+    ratio: Callable[[Sequence[Measurement], Sequence[Measurement]], float],
+    form: str,
+) -> str:
+    """A ratio to another contender; nothing where that is not there, or the same."""
+    if other not in contenders or name == other:
         return ""
-    return f"{of(one) / of(other):.1f}"
+    return format(ratio(contenders[name], contenders[other]), form)
 
 
-def _share(found: Measurement, floor: Measurement | None) -> str:
-    return "" if floor is None or found is floor else f"{found.rate / floor.rate:.0%}"
+def _rates(one: Sequence[Measurement], other: Sequence[Measurement]) -> float:
+    return max(each.rate for each in one) / max(each.rate for each in other)
+
+
+def _savings(one: Sequence[Measurement], other: Sequence[Measurement]) -> float:
+    return quietest(other).cpu / quietest(one).cpu
