@@ -1,7 +1,7 @@
 """Requests per second, latencies and CPU of our server, beside Feast's Python server and the floor of Redis.
 
 Run: .fs/venv/bin/python -m benchmarks.serving                        (Valkeys of its own; needs wrk and two cores)
-     .fs/venv/bin/python -m benchmarks.serving --beside feast floor   (under six minutes; Feast is installed first)
+     .fs/venv/bin/python -m benchmarks.serving --beside feast floor   (about six minutes; installs Feast first)
 
 R1 one entity of one group, R2 one of three, R3 100 of one, R4 1,000 of one, R5 a user and 100 items over seven groups;
 100,000 users and items, ten features in a group. Some also with keys of a Zipf distribution, with two on-demand
