@@ -2,7 +2,7 @@
 
 Run: .fs/venv/bin/python -m benchmarks.batch.online --feast PYTHON --redis-cli PROGRAM   (a Valkey of its own; a minute)
 
-    uv venv feast && uv pip install --python feast/bin/python 'feast[redis]==0.67.0'   # then: --feast feast/bin/python
+`benchmarks.serving --beside feast` makes a Python with Feast: --feast .fs/feast-venv/bin/python
 
 100,000 rows, one for each entity, of ten features go into an empty Valkey, in turns:
 

@@ -1,161 +1,170 @@
-"""Requests per second, latencies and CPU of one server process on one core, beside Redis' MGET of the same keys.
+"""Requests per second, latencies and CPU of our server, beside Feast's Python server and the floor of Redis.
 
-Run: .fs/venv/bin/python -m benchmarks.serving   (a Valkey of its own; about two minutes; needs wrk and two cores)
+Run: .fs/venv/bin/python -m benchmarks.serving                        (Valkeys of its own; needs wrk and two cores)
+     .fs/venv/bin/python -m benchmarks.serving --beside feast floor   (about six minutes; installs Feast first)
 
-R1 one entity of one group, R2 one of three, R3 100 of one, R4 1,000 of one, R5 a user and 100 items over seven groups.
-The server runs on core 0 with everything on (metrics, statuses, usage); Valkey and wrk share core 1. CPU is that of the
-server's process for each request: the number to compare, as wrk and Valkey may be what holds the rate up.
+R1 one entity of one group, R2 one of three, R3 100 of one, R4 1,000 of one, R5 a user and 100 items over seven groups;
+100,000 users and items, ten features in a group. Some also with keys of a Zipf distribution, with two on-demand
+features, and of a group with a 64-float embedding. Each server is one process on core 0 (ours with metrics, statuses
+and usage on); Valkey and wrk share core 1. CPU is that of the server for each request: the number to trust, as wrk and
+Valkey may be what holds the rate up. Contenders take turns, load by load, in each round; what is told is the round with
+the least CPU, and from where to where the rates went; rates are compared at the best of all rounds.
+
+- Feast 0.67: `feast serve` with one worker, no access log and `--max-requests 0`; the same rows, written by its
+  `write_to_online_store` into a Valkey of its own. Before anything is measured, its answers are compared with ours.
+- floor: a C client (floor.c) on core 0 that sends ready-made GET or MGET of the same keys over as many connections and
+  decodes nothing; and redis-benchmark, which asks for the keys of one request again and again: they are in Valkey's
+  CPU cache, so it is no floor of requests that differ.
+- in process: one call after another on core 0: our reader, as vectors and as dicts, beside Feast's SDK (`to_dict()`)
+  and the C client over one connection.
 """
 
 from __future__ import annotations
 
+import argparse
+import math
 import os
-import random
-import re
-import shutil
-import socket
-import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
-from http.client import HTTPConnection
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
-from urllib.parse import urlencode
+from typing import Any
 
-import msgspec
-import psutil
+from redis import Redis
 
 from benchmarks.online_write import valkey
-from benchmarks.serving.shop import CANDIDATES, ENTITIES, SEED, fill, item, snapshot, user
+from benchmarks.serving.feast_server import (
+    FeastSdk,
+    feast_answer,
+    feast_python,
+    feast_requests,
+    feast_sdk,
+    feast_server,
+)
+from benchmarks.serving.floor import Floor
+from benchmarks.serving.loads import Load, loads
+from benchmarks.serving.measurement import Measurement
+from benchmarks.serving.ours import measure_reader, our_answer, our_requests, our_server
+from benchmarks.serving.report import FEAST, Rounds, table
+from benchmarks.serving.server_process import ServerProcess
+from benchmarks.serving.shop import fill
+from benchmarks.serving.wrk import Wrk
 from feature_store.errors import StackError
-from feature_store.settings import REPOSITORY
+from feature_store.online.reader import OnlineReader
+from feature_store.online.vectors import OnlineVectors
 
-SECONDS = 3
-ROUNDS = 3
-REQUESTS = 256
-"""Different ones, in turn."""
-SCRIPT = """
-local paths = {}
-for line in io.lines("%s") do paths[#paths + 1] = wrk.format("GET", line) end
-local i = 0
-request = function() i = i %% #paths + 1; return paths[i] end
-done = function(summary, latency)
-  io.write(string.format("RESULT %%d %%d %%d %%d %%d %%d\\n", summary.requests, summary.duration,
-    latency:percentile(50), latency:percentile(99), latency:percentile(99.9),
-    summary.errors.status + summary.errors.timeout + summary.errors.read + summary.errors.connect))
-end
-"""
-
-
-@dataclass(frozen=True)
-class Load:
-    """A shape of requests: the path, the parameters of each, and how many connections ask."""
-
-    name: str
-    path: str
-    queries: Sequence[dict[str, str]]
-    connections: int = 32
-
-
-def loads() -> Iterator[Load]:
-    """R1 to R5, as columns; R3 as records and MessagePack, too."""
-    chance = random.Random(SEED)
-
-    def users(count: int) -> str:
-        return ",".join(user(number) for number in chance.sample(range(ENTITIES), count))
-
-    group = "/feature-groups/user_orders@1/online"
-    hundreds = [{"entity_ids": users(100)} for _ in range(REQUESTS)]
-    candidates = {"user_id": user(0), "item_id": ",".join(map(item, range(CANDIDATES)))}
-    yield Load("R1 1 x 1", group, [{"entity_ids": users(1)} for _ in range(REQUESTS)])
-    yield Load("R2 1 x 3", "/feature-views/users@1/online", [{"user_id": users(1)} for _ in range(REQUESTS)])
-    yield Load("R3 100 x 1", group, hundreds)
-    yield Load("R3 records", group, [{**query, "shape": "records"} for query in hundreds])
-    yield Load("R3 msgpack", group, [{**query, "shape": "msgpack"} for query in hundreds])
-    yield Load("R4 1,000 x 1", group, [{"entity_ids": users(1_000)} for _ in range(32)], connections=4)
-    yield Load("R5 user, 100 items", "/feature-views/ranking@1/online", [candidates], connections=8)
+SHORT = 0.2
+"""Calls in one process, and the floor, are measured for this share of a server's seconds: they vary less."""
+Contenders = Mapping[str, Callable[[], Measurement]]
+"""What measures one round of each, by name."""
 
 
 def main() -> None:
-    wrk = shutil.which("wrk")
-    if wrk is None or (os.cpu_count() or 1) < 2:
-        raise StackError("needs wrk and two cores", remedy="apt-get install wrk", code="benchmark")
+    given = _arguments()
+    if (os.cpu_count() or 1) < 2:
+        raise StackError("needs two cores", code="benchmark")
     os.sched_setaffinity(0, {1})
-    with tempfile.TemporaryDirectory() as name, valkey(Path(name)) as redis:
-        folder = Path(name)
-        fill(redis)
-        address = redis.connection_pool.connection_kwargs
-        with server(folder, f"redis://{address['host']}:{address['port']}/0") as (process, port):
-            print(f"{'':20} {'req/s':>9} {'CPU us':>8} {'p50 ms':>8} {'p99 ms':>8} {'p99.9 ms':>8}   best of {ROUNDS}")
-            for load in loads():
-                show(load, [measure(wrk, folder, process, port, load) for _ in range(ROUNDS)])
+    chosen = [load for load in loads() if not given.only or load.name.startswith(tuple(given.only))]
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        wrk, redis = Wrk(folder), stack.enter_context(valkey(folder))
+        floor = Floor(_port(redis), folder) if "floor" in given.beside else None
+        sdk = others = None
+        if "feast" in given.beside:
+            python, other_redis = feast_python(print), stack.enter_context(valkey(folder))
+            sdk = stack.enter_context(feast_sdk(python, folder / "feast", _port(other_redis)))
+        fill(redis)  # while Feast fills its own
+        ours = stack.enter_context(our_server(folder / "ours", f"redis://127.0.0.1:{_port(redis)}/0"))
+        if sdk is not None:
+            sdk.wait_until_filled()
+            others = stack.enter_context(feast_server(python, folder / "feast"))
+            for load in chosen:
+                check_same(load, our_answer(ours, load), feast_answer(others, load))
+                check_same(load, our_answer(ours, load), sdk.answer(load))
+        for name in floor.missing if floor else ():
+            print(f"left out of the floor: it needs {name}")
+        served = {load.name: over_http(load, given.seconds, wrk, ours, others, floor) for load in chosen}
+        called = {
+            load.name: in_process(load, given.seconds * SHORT, OnlineReader(redis), sdk, floor)
+            for load in chosen
+            if load.in_process
+        }
+        for title, contenders in (("Servers", served), ("In process, one call after another", called)):
+            print("\n".join(table(title, take_turns(contenders, given.rounds))), flush=True)
 
 
-@contextmanager
-def server(folder: Path, redis_url: str) -> Iterator[tuple[psutil.Process, int]]:
-    """A server on core 0 that reads the definitions from its file: there is no registry."""
-    home = folder / "home"
-    (home / "serving").mkdir(parents=True)
-    (home / "serving" / "definitions.json").write_bytes(msgspec.json.encode({"snapshot": snapshot()}))
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = int(free.getsockname()[1])
-    environment = {
-        **os.environ,
-        "FS_HOME": str(home),
-        "FS_REDIS_URL": redis_url,
-        "FS_PG_URL": "postgresql://nobody@127.0.0.1:1",
-        "FS_SERVING_PORT": str(port),
-        "PYTHONPATH": str(REPOSITORY),
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--beside", nargs="+", choices=("feast", "floor"), default=[], help="what else is measured")
+    parser.add_argument("--only", nargs="+", default=[], metavar="LOAD", help="loads whose names begin so: R1 R3")
+    parser.add_argument("--seconds", type=int, default=2, help="of a round of a server")
+    parser.add_argument("--rounds", type=int, default=3)
+    return parser.parse_args()
+
+
+def _port(redis: Redis) -> int:
+    return int(redis.connection_pool.connection_kwargs["port"])
+
+
+def over_http(
+    load: Load, seconds: float, wrk: Wrk, ours: ServerProcess, others: ServerProcess | None, floor: Floor | None
+) -> Contenders:
+    """Our server in each shape, Feast's, and the floor with as many connections."""
+    found: dict[str, Callable[[], Measurement]] = {
+        f"ours, {shape}": partial(ours.measure, wrk, our_requests(load, shape), load.connections, seconds)
+        for shape in load.shapes
     }
-    command = ["taskset", "-c", "0", sys.executable, "-m", "serving"]
-    with (folder / "server.log").open("wb") as log:
-        process = subprocess.Popen(command, env=environment, stdout=log, stderr=log, cwd=REPOSITORY)
-    try:
-        while not is_ready(port):
-            if process.poll() is not None:
-                raise StackError((folder / "server.log").read_text(), code="benchmark")
-            time.sleep(0.05)
-        yield psutil.Process(process.pid), port
-    finally:
-        process.terminate()
-        process.wait(30)
+    if others is not None:
+        longer = max(seconds, load.least_seconds)
+        found[FEAST] = partial(others.measure, wrk, feast_requests(load), load.connections, longer)
+    return {**found, **(floor.contenders(load, seconds * SHORT) if floor else {})}
 
 
-def is_ready(port: int) -> bool:
-    connection = HTTPConnection("127.0.0.1", port, timeout=5)
-    try:
-        connection.request("GET", "/ready")
-        return connection.getresponse().status == 200
-    except OSError:
-        return False
-    finally:
-        connection.close()
+def in_process(
+    load: Load, seconds: float, reader: OnlineReader, sdk: FeastSdk | None, floor: Floor | None
+) -> Contenders:
+    """Our reader, with values as they are stored and as Python has them, Feast's SDK, and the floor."""
+    found: dict[str, Callable[[], Measurement]] = {
+        "ours, vectors": partial(measure_reader, reader, load, lambda vectors: vectors, seconds),
+        "ours, to_dicts": partial(measure_reader, reader, load, OnlineVectors.to_dicts, seconds),
+    }
+    if sdk is not None:
+        found[FEAST] = partial(sdk.measure, load, seconds)
+    return {**found, **(floor.one_by_one(load, seconds) if floor else {})}
 
 
-def measure(wrk: str, folder: Path, process: psutil.Process, port: int, load: Load) -> tuple[float, ...]:
-    """Requests per second, microseconds of the server's CPU for each, and its latencies in milliseconds."""
-    paths, script = folder / "paths", folder / "load.lua"
-    paths.write_text("\n".join(f"{load.path}?{urlencode(query, safe=',')}" for query in load.queries))
-    script.write_text(SCRIPT % paths)
-    before = sum(process.cpu_times()[:2])
-    command = [wrk, "-t1", f"-c{load.connections}", f"-d{SECONDS}s", "-s", str(script), f"http://127.0.0.1:{port}"]
-    told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    cpu = sum(process.cpu_times()[:2]) - before
-    found = re.search(r"RESULT (\d+) (\d+) (\d+) (\d+) (\d+) (\d+)", told)
-    if found is None or found[6] != "0":
-        raise StackError(f"{load.name} failed: {told}", code="benchmark")
-    count, duration, *latencies = map(int, found.groups()[:5])
-    return count / duration * 1e6, cpu / count * 1e6, *(latency / 1e3 for latency in latencies)
+def take_turns(loads: Mapping[str, Contenders], rounds: int) -> Rounds:
+    """All contenders of a load one after another, load by load, and this so many times."""
+    found: dict[str, dict[str, list[Measurement]]] = {
+        load: {name: [] for name in contenders} for load, contenders in loads.items()
+    }
+    for number in range(rounds):
+        print(f"round {number + 1} of {rounds}", file=sys.stderr)
+        for load, contenders in loads.items():
+            for name, measure in contenders.items():
+                found[load][name].append(measure())
+    return found
 
 
-def show(load: Load, rounds: Sequence[tuple[float, ...]]) -> None:
-    """The round with the least CPU, as others were disturbed."""
-    rate, cpu, *latencies = min(rounds, key=lambda found: found[1])
-    print(f"{load.name:20} {rate:9,.0f} {cpu:8.1f}", *(f"{latency:8.2f}" for latency in latencies))
+def check_same(load: Load, ours: Mapping[str, Sequence[Any]], feast: Mapping[str, Sequence[Any]]) -> None:
+    """Raises:
+    StackError: if Feast has another value of one of our features for a row.
+    """
+    for feature, values in ours.items():
+        theirs = feast[feature]
+        if len(values) != len(theirs) or not all(map(_is_same, values, theirs)):
+            raise StackError(
+                f"{load.name}: {feature} is {values[:3]} in our answer, {theirs[:3]} in Feast's", code="benchmark"
+            )
+
+
+def _is_same(one: Any, other: Any) -> bool:
+    """Floats as far as a float32 in decimals goes: embeddings are such."""
+    if isinstance(one, list):
+        return len(one) == len(other) and all(map(_is_same, one, other))
+    return math.isclose(one, other, rel_tol=1e-6) if isinstance(one, float) else bool(one == other)
 
 
 if __name__ == "__main__":

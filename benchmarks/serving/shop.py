@@ -1,16 +1,16 @@
-"""Groups of ten features over users, items and pairs of both, and rows of them: what the server is measured with."""
+"""Groups of ten features over users, items and pairs of both, and rows of them: what the servers are measured with."""
 
 from __future__ import annotations
 
-import random
-from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
-from itertools import islice
-from typing import Any
+from zlib import crc32
 
+import numpy as np
+import pyarrow as pa
 from redis import Redis
 
 from feature_store import (
+    EMBEDDING,
     FLOAT,
     INT,
     STRING,
@@ -20,6 +20,7 @@ from feature_store import (
     Feature,
     FeatureGroup,
     FeatureView,
+    OnDemand,
 )
 from feature_store.dsl.collect import Project
 from feature_store.dtypes import DType, to_micros
@@ -33,14 +34,16 @@ from feature_store.registry.snapshot import RegistrySnapshot
 
 SEED = 20261128
 ENTITIES = 100_000
-CANDIDATES = 100
+RANKINGS, CANDIDATES = 64, 100
+"""How many users have met items, and how many each."""
+DIMENSIONS = 64
 USER, ITEM = Entity("user", join_key="user_id"), Entity("item", join_key="item_id")
 PAIR = Entity("pair", join_key=("user_id", "item_id"), dtype=(STRING, STRING))
 _TYPES: tuple[DType, ...] = (FLOAT, FLOAT, FLOAT, FLOAT, INT, INT, INT, STRING, STRING, STRING)
 
 
-def _group(entity: Entity, name: str) -> FeatureGroup:
-    columns = {f"{name}_f{i}": dtype for i, dtype in enumerate(_TYPES)}
+def _group(entity: Entity, name: str, types: tuple[DType, ...] = _TYPES) -> FeatureGroup:
+    columns = {f"{name}_f{i}": dtype for i, dtype in enumerate(types)}
     keys = ", ".join(entity.keys)
     log = BatchSource(
         f"{name}_log", table=f"raw.{name}", event_timestamp="ts", schema={**columns, **entity.keys, "ts": TIMESTAMP}
@@ -50,24 +53,36 @@ def _group(entity: Entity, name: str) -> FeatureGroup:
         entity=entity,
         query=f"SELECT {keys}, {', '.join(columns)} FROM {log.name} "
         f"QUALIFY row_number() OVER (PARTITION BY {keys} ORDER BY ts DESC) = 1",
-        sources=[log],
+        sources=(log,),
         owner="team:benchmarks",
-        features=[Feature(column, dtype=dtype, rename_ok="short") for column, dtype in columns.items()],
+        features=tuple(Feature(column, dtype=dtype, rename_ok="short") for column, dtype in columns.items()),
     )
 
 
 USERS = tuple(_group(USER, f"user_{part}") for part in ("orders", "browsing", "profile"))
+EMBEDDINGS = _group(USER, "user_taste", (EMBEDDING(DIMENSIONS), *_TYPES[1:]))
 ITEMS = tuple(_group(ITEM, f"item_{part}") for part in ("sales", "reviews", "catalogue"))
-PAIRS = (_group(PAIR, "pair_clicks"),)
-VIEWS = (
-    FeatureView("users", groups=USERS, owner="team:benchmarks"),
-    FeatureView("ranking", groups=[*USERS, *ITEMS, *PAIRS], owner="team:benchmarks"),
+PAIRS = _group(PAIR, "pair_clicks")
+GROUPS = (*USERS, EMBEDDINGS, *ITEMS, PAIRS)
+USER_VIEW = FeatureView("users", groups=USERS, owner="team:benchmarks")
+RANKING = FeatureView("ranking", groups=(*USERS, *ITEMS, PAIRS), owner="team:benchmarks")
+BUDGET = FeatureView(
+    "budget",
+    groups=USERS[:1],
+    request={"budget": FLOAT},
+    on_demand=(
+        OnDemand("user_rest", "budget - user_orders_f0", dtype=FLOAT),
+        OnDemand("user_share", "user_orders_f1 / (user_orders_f1 + budget)", dtype=FLOAT),
+    ),
+    owner="team:benchmarks",
 )
+"""Its on-demand features are written a second time, for Feast, in feast_program.py."""
+VIEWS = (USER_VIEW, RANKING, BUDGET)
 
 
 def snapshot() -> RegistrySnapshot:
     """The definitions as a registry would have them."""
-    state = desired_state(compile_project(Project((*USERS, *ITEMS, *PAIRS), VIEWS, {})))
+    state = desired_state(compile_project(Project(GROUPS, VIEWS, {})))
     return RegistrySnapshot(1, state.entities, state.groups, state.views)
 
 
@@ -79,29 +94,51 @@ def item(number: int) -> str:
     return f"i{number:06}"
 
 
+def ranking(number: int) -> list[dict[str, str]]:
+    """A user and the items that are ranked for them."""
+    items = range(number * CANDIDATES, (number + 1) * CANDIDATES)
+    return [{"user_id": user(number), "item_id": item(i)} for i in items]
+
+
+def entities_of(group: FeatureGroup) -> list[dict[str, str]]:
+    """Every user or item, or the pairs of all rankings."""
+    if group.entity is PAIR:
+        return [pair for number in range(RANKINGS) for pair in ranking(number)]
+    key, name = ("user_id", user) if group.entity is USER else ("item_id", item)
+    return [{key: name(i)} for i in range(ENTITIES)]
+
+
+def rows_of(group: FeatureGroup) -> pa.Table:
+    """Keys and features of all entities; the same ones each time."""
+    entities = entities_of(group)
+    size = len(entities)
+    numbers = np.random.default_rng([SEED, crc32(group.name.encode())])
+    columns = {key: pa.array([entity[key] for entity in entities]) for key in group.entity.keys}
+    words = np.array([f"category_{i}" for i in range(50)])
+    for feature in group.features:
+        if feature.dtype == FLOAT:
+            columns[feature.name] = pa.array(numbers.gamma(2, 20, size))
+        elif feature.dtype == INT:
+            columns[feature.name] = pa.array(numbers.integers(0, 90, size))
+        elif feature.dtype == STRING:
+            columns[feature.name] = pa.array(words[numbers.integers(0, len(words), size)])
+        else:
+            flat = numbers.standard_normal(size * DIMENSIONS, dtype=np.float32)
+            columns[feature.name] = pa.FixedSizeListArray.from_arrays(pa.array(flat), DIMENSIONS)
+    return pa.table(columns)
+
+
 def fill(redis: Redis) -> None:
-    """A row of every user and item in each of their groups, and of one user with some items."""
-    for group in USERS:
-        _write(redis, group, ({"user_id": user(i)} for i in range(ENTITIES)))
-    for group in ITEMS:
-        _write(redis, group, ({"item_id": item(i)} for i in range(ENTITIES)))
-    _write(redis, PAIRS[0], ({"user_id": user(0), "item_id": item(i)} for i in range(CANDIDATES)))
-
-
-def _write(redis: Redis, group: FeatureGroup, keys: Iterable[dict[str, str]]) -> None:
-    schema = build_plan(group).schema
-    writer = GuardedWriter(redis, schema)
-    chance, now = random.Random(f"{SEED} {group.name}"), to_micros(datetime.now(UTC))
-    rows = iter(keys)
-    while part := [*islice(rows, 5_000)]:
-        names = [key for row in part if (key := entity_key(schema, row)) is not None]
-        writer.write(names, [writer.encode(now - DAY, now, _values(chance), now) for _ in names])
-    writer.touch(datetime.now(UTC), now)
-
-
-def _values(chance: random.Random) -> Sequence[Any]:
-    return [
-        *(chance.gammavariate(2, 20) for _ in range(4)),
-        *(chance.randrange(90) for _ in range(3)),
-        *(f"category_{chance.randrange(50)}" for _ in range(3)),
-    ]
+    """Writes all rows, as of yesterday."""
+    now = to_micros(datetime.now(UTC))
+    for group in GROUPS:
+        schema, table = build_plan(group).schema, rows_of(group)
+        writer = GuardedWriter(redis, schema)
+        features = [feature.name for feature in schema.features]
+        for batch in table.to_batches(max_chunksize=5_000):
+            keys = [
+                key for row in batch.select(list(group.entity.keys)).to_pylist() if (key := entity_key(schema, row))
+            ]
+            values = zip(*batch.select(features).to_pydict().values(), strict=True)
+            writer.write(keys, [writer.encode(now - DAY, now, row, now) for row in values])
+        writer.touch(datetime.now(UTC), now)

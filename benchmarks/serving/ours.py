@@ -1,0 +1,78 @@
+"""Our server with everything on (metrics, statuses, usage), and the reader in this process."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import cycle
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+import msgspec
+
+from benchmarks.serving.loads import Load, Row, Shape
+from benchmarks.serving.measurement import Measurement, measure_calls
+from benchmarks.serving.server_process import CORE, ServerProcess, free_port, server_process
+from benchmarks.serving.shop import snapshot
+from benchmarks.serving.wrk import Request
+from feature_store import FeatureView
+from feature_store.online.reader import OnlineReader
+from feature_store.online.vectors import OnlineVectors
+from feature_store.settings import REPOSITORY
+
+
+@contextmanager
+def our_server(folder: Path, redis_url: str) -> Iterator[ServerProcess]:
+    """A server that reads the definitions from its file: there is no registry."""
+    (folder / "serving").mkdir(parents=True)
+    (folder / "serving" / "definitions.json").write_bytes(msgspec.json.encode({"snapshot": snapshot()}))
+    port = free_port()
+    environment = {
+        "FS_HOME": str(folder),
+        "FS_REDIS_URL": redis_url,
+        "FS_PG_URL": "postgresql://nobody@127.0.0.1:1",
+        "FS_SERVING_PORT": str(port),
+        "PYTHONPATH": str(REPOSITORY),
+    }
+    command = [sys.executable, "-m", "serving"]
+    with server_process(command, environment, port, "/ready", folder / "server.log") as server:
+        yield server
+
+
+def our_requests(load: Load, shape: Shape) -> list[Request]:
+    """What our server is asked: GET, as a view's key columns or a group's ids."""
+    is_view = isinstance(load.target, FeatureView)
+    path = f"/feature-{'views' if is_view else 'groups'}/{load.view.id}/online"
+    others = {**load.request_values, **({} if shape == "columns" else {"shape": shape})}
+    found = []
+    for rows in load.requests:
+        ids = {key.name if is_view else "entity_ids": _ids([row[key.name] for row in rows]) for key in load.view.keys}
+        found.append(Request(f"{path}?{urlencode({**ids, **others}, safe=',')}"))
+    return found
+
+
+def _ids(values: Sequence[str]) -> str:
+    """One value if it is that of every row, as a caller would write."""
+    return values[0] if len(set(values)) == 1 else ",".join(values)
+
+
+def our_answer(server: ServerProcess, load: Load) -> dict[str, Sequence[Any]]:
+    """The values of the first request's rows, by feature."""
+    answer = msgspec.json.decode(server.ask(our_requests(load, "columns")[0]))
+    return dict(zip(answer["features"], zip(*answer["rows"], strict=True), strict=True))
+
+
+def measure_reader(
+    reader: OnlineReader, load: Load, use: Callable[[OnlineVectors], object], seconds: float
+) -> Measurement:
+    """Reads in this process, which is on the core of what is measured meanwhile; `use` gets the values out."""
+    turns: Iterator[Sequence[Row]] = cycle(load.requests)
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {CORE})
+    try:
+        return measure_calls(lambda: use(reader.read(load.view, next(turns), request=load.request_values)), seconds)
+    finally:
+        os.sched_setaffinity(0, before)
