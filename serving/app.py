@@ -41,6 +41,8 @@ from serving.settings import ServingSettings
 from serving.usage import UsageCounts
 
 _log = logging.getLogger(__name__)
+_COLLECT_AFTER = 20_000
+"""Objects that may be made before circles of them are looked for."""
 _OPEN = ("/health", "/ready", "/docs", "/openapi.json", "/errors/")
 """Paths that need no token."""
 _NOT_BUILT = {
@@ -116,6 +118,7 @@ class ServingApp:
             await asyncio.to_thread(self._mirror.refresh)
             gc.collect()
             gc.freeze()  # what lives as long as the process need not be looked at again
+            gc.set_threshold(_COLLECT_AFTER)  # requests leave no cycles: looking for some took 5 % of the CPU
             tasks = [asyncio.create_task(each.run()) for each in (self._mirror, self._usage, self._samples)]
             try:
                 yield

@@ -51,7 +51,7 @@ class GroupSchema:
     freshness: int
     buckets: int
 
-    @property
+    @cached_property
     def id(self) -> str:
         """The identity: "user_orders@1"."""
         return f"{self.name}@{self.version}"
@@ -130,7 +130,7 @@ class ViewSchema:
     on_demand: tuple[OnDemandColumn, ...] = ()
     request: tuple[Column, ...] = ()
 
-    @property
+    @cached_property
     def id(self) -> str:
         """The identity: "ranking@1"."""
         return f"{self.name}@{self.version}"
