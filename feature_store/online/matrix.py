@@ -42,7 +42,7 @@ def matrix_of(
         for column in columns:
             end = start + _width(column)
             part, place = stored.get(column.name, (None, 0))
-            values = computed[column.name] if part is None else part.stored(place)
+            values: Sequence[Any] = computed[column.name] if part is None else part.stored(place)
             if column.dtype.size is None:
                 matrix[:, start] = np.array(values, dtype=np.float64)  # None becomes NaN
             else:  # of a group: on-demand features are scalars

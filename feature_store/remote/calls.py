@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Generator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import count
 from typing import Any, Literal, TypeVar
 from urllib.parse import quote
@@ -21,7 +21,7 @@ from feature_store.online.vectors import OnlineVectors
 from feature_store.plan.schema import ViewSchema
 from feature_store.remote.address import ServerAddress
 from feature_store.remote.answers import Answer, read_answer, vectors_of
-from feature_store.remote.messages import ConnectionFailure, RequestWriter, Response
+from feature_store.remote.messages import ConnectionFailure, Request, RequestWriter, Response
 from feature_store.remote.problems import error_of, retry_after, unexpected
 from feature_store.remote.schema import ViewDocument
 
@@ -44,7 +44,7 @@ class Exchange:
             no answer; None: never.
     """
 
-    request: bytes = field(repr=False)  # with the token
+    request: Request
     ends: float
     hedge_after: float | None
 
@@ -133,7 +133,7 @@ class OnlineCalls:
             raise unexpected(f"the schema of {name} cannot be read: {error}", self.server) from None
         raise unexpected(f"{name} is answered, but has no schema", self.server)
 
-    def _answered(self, request: bytes, ends: float, limit: float) -> Steps[Response]:
+    def _answered(self, request: Request, ends: float, limit: float) -> Steps[Response]:
         """The answer of the server, which is asked again while it may have one until the end."""
         for attempt in count():
             outcome = yield Exchange(request, ends, self._hedge_after)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import httptools
@@ -10,6 +11,13 @@ from feature_store.remote.address import ServerAddress
 
 MSGPACK = "application/msgpack"
 _MOST_HEADERS = 256
+
+
+@dataclass(frozen=True)
+class Request:
+    """A whole request as bytes, which nothing shows: the token is in them."""
+
+    data: bytes = field(repr=False)
 
 
 class Response(NamedTuple):
@@ -54,10 +62,11 @@ class RequestWriter:
         self._path = server.path
         self._headers = "".join(f"{line}\r\n" for line in lines)
 
-    def write(self, method: str, path: str, body: bytes = b"") -> bytes:
+    def write(self, method: str, path: str, body: bytes = b"") -> Request:
         """A whole request; `body` is MessagePack."""
         of_body = f"content-type: {MSGPACK}\r\ncontent-length: {len(body)}\r\n" if method == "POST" else ""
-        return f"{method} {self._path}{path} HTTP/1.1\r\n{self._headers}{of_body}\r\n".encode() + body
+        head = f"{method} {self._path}{path} HTTP/1.1\r\n{self._headers}{of_body}\r\n"
+        return Request(head.encode() + body)
 
 
 class ResponseReader:

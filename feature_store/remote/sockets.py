@@ -15,7 +15,7 @@ from typing import Any
 
 from feature_store.remote.address import ServerAddress
 from feature_store.remote.calls import Exchange, Outcome
-from feature_store.remote.messages import ConnectionFailure, ResponseReader
+from feature_store.remote.messages import ConnectionFailure, Request, ResponseReader
 
 _Selector = getattr(selectors, "PollSelector", selectors.SelectSelector)
 _CHUNK = 65_536
@@ -71,7 +71,7 @@ class SocketTransport:
         while self._idle:
             self._idle.pop().close()
 
-    def _send(self, request: bytes) -> _Connection:
+    def _send(self, request: Request) -> _Connection:
         """A connection that is to carry a request.
 
         Raises:
@@ -130,9 +130,9 @@ class _Connection:
             return selectors.EVENT_WRITE
         return selectors.EVENT_READ | selectors.EVENT_WRITE if self._unsent else selectors.EVENT_READ
 
-    def begin(self, request: bytes) -> None:
+    def begin(self, request: Request) -> None:
         """Takes a request to carry; the one before is answered."""
-        self._unsent = memoryview(request)
+        self._unsent = memoryview(request.data)
         self.reader = ResponseReader()
 
     def is_quiet(self) -> bool:

@@ -8,7 +8,7 @@ from typing import cast
 
 from feature_store.remote.address import ServerAddress
 from feature_store.remote.calls import Exchange, Outcome
-from feature_store.remote.messages import ConnectionFailure, Response, ResponseReader
+from feature_store.remote.messages import ConnectionFailure, Request, Response, ResponseReader
 
 _MOST_IDLE = 256
 """Connections that are kept."""
@@ -42,7 +42,7 @@ class AsyncTransport:
         while self._idle:
             self._idle.pop().end()
 
-    async def _ask(self, request: bytes) -> Response:
+    async def _ask(self, request: Request) -> Response:
         while self._idle:
             connection = self._idle.pop()
             if not connection.is_lost:
@@ -60,7 +60,7 @@ class AsyncTransport:
             connection.end()
         return response
 
-    async def _ask_twice(self, request: bytes, after: float) -> Response:
+    async def _ask_twice(self, request: Request, after: float) -> Response:
         """The answer that comes first of one request, or of two if the first is not answered in time."""
         tasks = [asyncio.create_task(self._ask(request))]
         try:
@@ -106,12 +106,12 @@ class _Connection(asyncio.Protocol):
         """Whether it can carry another request."""
         return self._reader.keeps_alive and not self.is_lost
 
-    def ask(self, request: bytes) -> asyncio.Future[Response]:
+    def ask(self, request: Request) -> asyncio.Future[Response]:
         """The answer to a request; the one before is answered."""
         assert self._transport is not None
         self._reader = ResponseReader()
         self._answer = self._loop.create_future()
-        self._transport.write(request)
+        self._transport.write(request.data)
         return self._answer
 
     def end(self) -> None:
