@@ -37,18 +37,23 @@ def matrix_of(
     matrix = np.empty((len(vectors), sum(map(_width, columns))), dtype=dtype)
     stored = {feature.name: (part, i) for part in vectors.groups for i, feature in enumerate(part.group.features)}
     computed = dict(zip((column.name for column in vectors.view.on_demand), vectors.on_demand, strict=True))
+    places = {part.group.id: np.array(part.places) for part in vectors.groups if part.places is not None}
     start = 0
     with np.errstate(over="ignore"):  # what is beyond float32 is infinite
         for column in columns:
             end = start + _width(column)
-            part, place = stored.get(column.name, (None, 0))
-            values: Sequence[Any] = computed[column.name] if part is None else part.stored(place)
-            if column.dtype.size is None:
-                matrix[:, start] = np.array(values, dtype=np.float64)  # None becomes NaN
-            else:  # of a group: on-demand features are scalars
-                missing = np.full(column.dtype.size, np.nan, _STORED).tobytes()
-                raw = b"".join([missing if value is None else value for value in values])
-                matrix[:, start:end] = np.frombuffer(raw, _STORED).reshape(len(vectors), -1)
+            if column.name in computed:
+                found = _numbers(column, computed[column.name])
+            else:
+                part, place = stored[column.name]
+                values = [row[place] for row in part.entities.rows]
+                if part.places is None:
+                    found = _numbers(column, values)
+                else:
+                    found = _numbers(column, [*values, part.absent[place]])[
+                        places[part.group.id]
+                    ]  # the last: NO_ENTITY
+            matrix[:, start:end] = found
             start = end
     return matrix
 
@@ -83,6 +88,15 @@ def _numeric(vectors: OnlineVectors, features: Sequence[str] | None) -> list[Col
             code="not-numeric",
         )
     return columns
+
+
+def _numbers(column: Column, values: Sequence[Any]) -> np.ndarray[tuple[int, int], np.dtype[np.floating[Any]]]:
+    """The values of a feature as its columns of the matrix; those of an EMBEDDING are as they are stored."""
+    if column.dtype.size is None:
+        return np.array(values, dtype=np.float64).reshape(-1, 1)  # None becomes NaN
+    missing = np.full(column.dtype.size, np.nan, _STORED).tobytes()
+    raw = b"".join([missing if value is None else value for value in values])
+    return np.frombuffer(raw, _STORED).reshape(-1, column.dtype.size)
 
 
 def _width(column: Column) -> int:
