@@ -54,7 +54,7 @@ def vectors_of(
     """
     chosen = None if features is None else frozenset(features)
     groups = answer.groups
-    if not _fits(answer, view, chosen) or answer.row_count != len(rows):
+    if not _fits(answer, view, chosen):
         return None
     computed = answer.on_demand
     overflowed = answer.overflowed

@@ -111,6 +111,8 @@ class OnlineCalls:
         )
         for _ in range(_MOST_SCHEMAS):
             answer = self._answer((yield from self._answered(asked, ends, limit)))
+            if answer.row_count != len(rows):
+                raise unexpected(f"it has {answer.row_count} rows, not {len(rows)}", self.server)
             of: Literal["view", "group"] = "group" if kind == "group" else "view"
             view = self._views.get((of, answer.id))
             vectors = None if view is None else vectors_of(answer, view, rows, features)

@@ -134,6 +134,7 @@ def test_what_is_refused_is_not_asked_again() -> None:
     assert failure(begun()[0], problem(500, "server-failed")).where == "request 7-1"
     for strange in (Response(302, {}, b""), Response(200, {}, b"<html>"), Response(200, {}, b"\xff")):
         assert failure(begun()[0], strange).code == "unexpected-answer"
+    assert failure(begun()[0], answer(row_count=2)).code == "unexpected-answer"
     steps, _ = begun()
     steps.send(answer())
     assert failure(steps, Response(200, {}, b'{"schema": null}')).code == "unexpected-answer"
