@@ -9,7 +9,7 @@ import dagster as dg
 
 from feature_assets.distribution import distribution_plot
 from feature_assets.keys import offline_key, source_key
-from feature_store.dsl.collect import DEFINITION_PACKAGES
+from feature_store.dsl.packages import DEFINITION_PACKAGES
 from feature_store.dsl.view import FeatureView
 from feature_store.dtypes import BOOL, TIMESTAMP, DType, from_micros
 from feature_store.offline.profile import Profile

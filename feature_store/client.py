@@ -111,21 +111,26 @@ class FeatureStore:
         now: datetime | None = None,
         *,
         request: Mapping[str, Any] | None = None,
+        features: Sequence[str] | None = None,
     ) -> OnlineVectors:
         """The current vectors of a view for some entities, in one round trip to Redis.
+
+        `FeatureStoreClient.online` gives the same over HTTP.
 
         Args:
             view_id: "name@version".
             rows: one mapping of key columns to values for each vector wanted; it may have request values of its own.
             now: the instant by which rows expire, and the request_time of on-demand features; the clock's unless given.
             request: the view's request values, for all rows.
+            features: the names of those that are wanted; all unless given.
 
         Raises:
             NotFoundError: if the view is not recorded.
-            InputError: if a key column or a request value is missing or of the wrong type, or if the function of an
-                on-demand feature fails.
+            InputError: if a key column or a request value is missing or of the wrong type, if the function of an
+                on-demand feature fails, or if the view has no feature of a name.
         """
-        return self._reader.read(self.view(view_id), rows, now, request=request)
+        vectors = self._reader.read(self.view(view_id), rows, now, request=request)
+        return vectors if features is None else vectors.select(features)
 
     def training_dataset(
         self,

@@ -6,9 +6,7 @@ import math
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Annotated, Any
-
-from pydantic import BeforeValidator, PlainSerializer, WithJsonSchema
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -62,7 +60,7 @@ class DType:
 
 STRING, INT, FLOAT = DType("STRING"), DType("INT"), DType("FLOAT")
 BOOL, TIMESTAMP = DType("BOOL"), DType("TIMESTAMP")
-_SCALARS = {t.kind: t for t in (STRING, INT, FLOAT, BOOL, TIMESTAMP)}
+SCALARS = {t.kind: t for t in (STRING, INT, FLOAT, BOOL, TIMESTAMP)}
 
 
 def EMBEDDING(size: int) -> DType:  # noqa: N802 - reads as a type in a definition
@@ -74,7 +72,7 @@ def EMBEDDING(size: int) -> DType:  # noqa: N802 - reads as a type in a definiti
 
 def LIST(item: DType) -> DType:  # noqa: N802 - reads as a type in a definition
     """An ordered list of scalars of one type."""
-    if item.kind not in _SCALARS:
+    if item.kind not in SCALARS:
         raise ValueError(f"LIST holds scalars, not {item}")
     return DType("LIST", item=item)
 
@@ -87,21 +85,13 @@ def parse_dtype(text: str | DType) -> DType:
     """
     if isinstance(text, DType):
         return text
-    if text in _SCALARS:
-        return _SCALARS[text]
+    if text in SCALARS:
+        return SCALARS[text]
     if match := re.fullmatch(r"EMBEDDING\((\d+)\)", text):
         return EMBEDDING(int(match[1]))
-    if (match := re.fullmatch(r"LIST\((\w+)\)", text)) and match[1] in _SCALARS:
-        return LIST(_SCALARS[match[1]])
-    raise ValueError(f"{text!r} is not a type: use {', '.join(_SCALARS)}, EMBEDDING(n) or LIST(type)")
-
-
-_SCALAR = "|".join(_SCALARS)
-_WRITTEN = rf"^({_SCALAR}|EMBEDDING\([1-9]\d*\)|LIST\(({_SCALAR})\))$"
-DTYPE_JSON: dict[str, Any] = {"type": "string", "pattern": _WRITTEN}
-DTypeField = Annotated[
-    DType, BeforeValidator(parse_dtype), PlainSerializer(str, return_type=str), WithJsonSchema(DTYPE_JSON)
-]
+    if (match := re.fullmatch(r"LIST\((\w+)\)", text)) and match[1] in SCALARS:
+        return LIST(SCALARS[match[1]])
+    raise ValueError(f"{text!r} is not a type: use {', '.join(SCALARS)}, EMBEDDING(n) or LIST(type)")
 
 
 def read_value(dtype: str, value: Any) -> Any:

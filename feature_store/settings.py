@@ -17,6 +17,7 @@
 | FS_WAREHOUSE        | where Iceberg keeps its files, as a URL                         | `file://<FS_HOME>/warehouse` |
 | FS_DAGSTER_URL      | a Dagster web server to talk to                                 | the embedded one             |
 | FS_SERVING_URL      | a server of online vectors to talk to                           | the embedded one             |
+| FS_TOKEN            | the token that a client of that server sends: `fs_…`            | none                         |
 | FS_SERVING_HOST     | the address on which the server of vectors listens              | 127.0.0.1                    |
 | FS_SERVING_PORT     | and its port                                                    | 14090; ./fs up chooses one   |
 | FS_SERVING_TOKENS   | required: every request needs a token; none: only on loopback   | required, but on loopback    |
@@ -56,7 +57,7 @@ from urllib.parse import SplitResult, quote, unquote, urlsplit
 import msgspec
 
 from feature_store import stack_file
-from feature_store.dsl.collect import DEFINITION_PACKAGES
+from feature_store.dsl.packages import DEFINITION_PACKAGES
 from feature_store.environment import folder, names, server_address, server_url, whole_number
 from feature_store.errors import StackError
 from feature_store.secret_files import secrets_folder
@@ -171,7 +172,7 @@ class Settings:
             spark_jars=tuple(Path(jar) for jar in jars if jar),
             spark_memory=environ.get("FS_SPARK_MEMORY") or DEFAULT_SPARK_MEMORY,
             dagster_url=environ.get("FS_DAGSTER_URL") or (stack.dagster_url if stack else ""),
-            serving_url=server_address(environ, "FS_SERVING_URL") or (stack.serving_url if stack else ""),
+            serving_url=serving_url(environ),
             spark_master=environ.get("FS_SPARK_MASTER") or "local[*]",
             spark_partitions=environ.get("FS_SPARK_PARTITIONS") or "8",
             materialize_rows=_rows(
@@ -334,6 +335,17 @@ def database_url(server: str, name: str, driver: str = "postgresql+psycopg2") ->
 def state_folder(environ: Mapping[str, str]) -> Path:
     """The folder of everything made at run time."""
     return folder(environ.get("FS_HOME") or REPOSITORY / ".fs")
+
+
+def serving_url(environ: Mapping[str, str]) -> str:
+    """The address of the server of online vectors, which may be that of the running stack; empty if there is none.
+
+    Raises:
+        StackError: if the variable names something else.
+    """
+    named = server_address(environ, "FS_SERVING_URL")
+    stack = None if named else _running_stack(state_folder(environ))
+    return stack.serving_url if stack else named
 
 
 def warehouse(environ: Mapping[str, str]) -> str:

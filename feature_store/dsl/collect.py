@@ -14,13 +14,11 @@ from typing import TypeVar
 
 from feature_store.dsl.definition import shown_place
 from feature_store.dsl.group import FeatureGroup
+from feature_store.dsl.packages import DEFINITION_PACKAGES
 from feature_store.dsl.view import FeatureView
 from feature_store.errors import DefinitionError, DefinitionErrors, NotFoundError, choices
 
 D = TypeVar("D", FeatureGroup, FeatureView)
-
-DEFINITION_PACKAGES = ("feature_defs",)
-"""The packages that definitions are loaded from, unless others are named."""
 
 
 @dataclass(frozen=True)

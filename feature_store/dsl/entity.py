@@ -8,7 +8,8 @@ from pydantic import BeforeValidator, PlainSerializer, WithJsonSchema
 from pydantic.dataclasses import dataclass
 
 from feature_store.dsl.definition import STRICT, Definition
-from feature_store.dtypes import DTYPE_JSON, STRING, DType, parse_dtype
+from feature_store.dsl.dtype_field import DTYPE_JSON
+from feature_store.dtypes import STRING, DType, parse_dtype
 
 
 def _parse_types(given: Any) -> DType | tuple[DType, ...]:

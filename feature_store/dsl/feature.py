@@ -10,9 +10,10 @@ from pydantic.dataclasses import dataclass
 
 from feature_store.dsl.aggregation import Aggregation
 from feature_store.dsl.definition import STRICT, Definition
+from feature_store.dsl.dtype_field import DTypeField
 from feature_store.dsl.expectation import Expectations
 from feature_store.dsl.window import WindowField
-from feature_store.dtypes import DTypeField, Value, read_value
+from feature_store.dtypes import Value, read_value
 
 
 @dataclass(frozen=True, eq=False, config=STRICT)

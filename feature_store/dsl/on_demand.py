@@ -15,7 +15,8 @@ from pydantic.dataclasses import dataclass
 from pydantic_core import ArgsKwargs
 
 from feature_store.dsl.definition import STRICT, Definition
-from feature_store.dtypes import DTypeField, Value, read_value
+from feature_store.dsl.dtype_field import DTypeField
+from feature_store.dtypes import Value, read_value
 
 
 def named_function(function: Any) -> Any:

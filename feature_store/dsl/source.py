@@ -9,7 +9,7 @@ from pydantic import Discriminator, Tag
 from pydantic.dataclasses import dataclass
 
 from feature_store.dsl.definition import STRICT, Definition
-from feature_store.dtypes import DTypeField
+from feature_store.dsl.dtype_field import DTypeField
 from feature_store.duration import Duration, parse_duration
 
 

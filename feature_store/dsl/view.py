@@ -10,9 +10,9 @@ from pydantic.dataclasses import dataclass
 from feature_store.dsl.access import Access
 from feature_store.dsl.definition import STRICT, Definition
 from feature_store.dsl.deprecation import Deprecated
+from feature_store.dsl.dtype_field import DTypeField
 from feature_store.dsl.on_demand import OnDemand
 from feature_store.dsl.viewed_group import GroupField, ViewedGroup, as_viewed
-from feature_store.dtypes import DTypeField
 
 
 @dataclass(frozen=True, eq=False, config=STRICT)

@@ -44,8 +44,20 @@ ONLINE = (
     Explanation(
         "not-numeric",
         "A feature is not a number, and a NumPy matrix holds numbers only",
-        "STRING, TIMESTAMP and LIST features have no place in it.",
+        "STRING, BOOL, TIMESTAMP and LIST features have no place in it; an EMBEDDING is a column for each number.",
         "Name the numeric features, to_numpy([...]), or use to_arrow().",
+    ),
+    Explanation(
+        "matrix-type",
+        "A matrix of vectors has float32 or float64 numbers",
+        "Other types cannot hold NULL, which is NaN.",
+        'Use to_numpy(dtype="float32") or "float64", and convert the matrix.',
+    ),
+    Explanation(
+        "package-missing",
+        "A package that this needs is not installed",
+        "Reading vectors needs few packages; to_arrow() needs PyArrow, to_torch() PyTorch.",
+        "Install it, or use another form of the vectors.",
     ),
     Explanation(
         "unreadable-value",

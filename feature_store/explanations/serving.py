@@ -131,4 +131,22 @@ SERVING = (
         "A model is recorded when it trains (model= of training_dataset) or says in a request who it is (X-Model).",
         "Train with model=, or read the view by its own name.",
     ),
+    Explanation(
+        "no-server",
+        "A client does not know where the server of vectors is",
+        "No address was given, FS_SERVING_URL is not set, and no stack runs here.",
+        "Give the address, FeatureStoreClient(url), or set FS_SERVING_URL, or run ./fs up.",
+    ),
+    Explanation(
+        "deadline",
+        "A client got no answer in time",
+        "The server is down, slow or not reached; the client has tried again as long as its deadline allowed.",
+        "Look whether the server runs (its /health); or give the call a longer deadline=.",
+    ),
+    Explanation(
+        "unexpected-answer",
+        "What answers a client is no server of vectors",
+        "The address may be another server's, or a gateway in between answers in its place.",
+        "Correct the address; look at the gateway's log; use versions of client and server that fit.",
+    ),
 )

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from enum import StrEnum
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
 from feature_store.dtypes import Value, arrow_type, from_micros
-from feature_store.errors import InputError
+from feature_store.errors import InputError, StackError, choices
 from feature_store.online.codec import StoredRow, wire_of
-from feature_store.plan.schema import ViewedSchema, ViewSchema
+from feature_store.plan.schema import Column, ViewedSchema, ViewSchema
 
 if TYPE_CHECKING:
     import numpy as np
     import pyarrow as pa
+    import torch
+
+MatrixType = Literal["float32", "float64"]
 
 NO_ENTITY = -1
 """The place of a row without an entity: a part of its key is NULL."""
@@ -128,6 +133,9 @@ class OnlineVectors(msgspec.Struct, frozen=True, dict=True):
         on_demand: per on-demand feature of the view its values, one for each row.
         on_demand_overflows: per on-demand feature that does not fit 64 bits on some rows, the places of these rows.
         failures: per on-demand feature that a server could not compute, why; it is None on all rows.
+        chosen: the names of the features that were asked for; None: all of the view.
+        masked: the features whose values the caller must not see: they are None.
+        told_stale: per group whether it is stale, where a server has said so; None: see `is_stale`.
     """
 
     view: ViewSchema
@@ -138,6 +146,32 @@ class OnlineVectors(msgspec.Struct, frozen=True, dict=True):
     on_demand: Sequence[Sequence[Value]] = ()
     on_demand_overflows: Mapping[str, Sequence[int]] = {}
     failures: Mapping[str, str] = {}
+    chosen: frozenset[str] | None = None
+    masked: tuple[str, ...] = ()
+    told_stale: Sequence[bool] | None = None
+
+    def select(self, features: Sequence[str]) -> OnlineVectors:
+        """The same vectors with these features only, in the order of the view.
+
+        Raises:
+            InputError: if the view has no feature of a name.
+        """
+        known = frozenset(column.name for column in self.view.outputs)
+        for name in features:
+            if name not in known:
+                raise InputError(
+                    f"no feature {name!r}",
+                    where=self.view.id,
+                    remedy=choices(name, known, "features"),
+                    code="not-in-view",
+                )
+        return msgspec.structs.replace(self, chosen=frozenset(features))
+
+    @cached_property
+    def outputs(self) -> tuple[Column, ...]:
+        """The features that the vectors have: all of the view, or those that were asked for, in its order."""
+        found = self.view.outputs
+        return found if self.chosen is None else tuple(column for column in found if column.name in self.chosen)
 
     @cached_property
     def stale(self) -> dict[str, bool]:
@@ -146,6 +180,8 @@ class OnlineVectors(msgspec.Struct, frozen=True, dict=True):
 
     def is_stale(self, group: int) -> bool:
         """The same of one group, by its place in the view."""
+        if self.told_stale is not None:
+            return self.told_stale[group]
         complete_at = self.complete_at[group]
         return complete_at is None or self.instant - complete_at > self.groups[group].group.group.freshness
 
@@ -159,7 +195,8 @@ class OnlineVectors(msgspec.Struct, frozen=True, dict=True):
     def overflows(self) -> dict[str, Sequence[int]]:
         """Per feature that does not fit 64 bits on some rows, the places of these rows."""
         stored = {name: places for part in self.groups for name, places in part.overflows.items()}
-        return {**stored, **self.on_demand_overflows}
+        found = {**stored, **self.on_demand_overflows}
+        return found if self.chosen is None else {name: of for name, of in found.items() if name in self.chosen}
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -194,52 +231,86 @@ class OnlineVectors(msgspec.Struct, frozen=True, dict=True):
         columns = {key.name: [row[key.name] for row in self.rows] for key in self.view.keys} | dict(self._columns())
         return [dict(zip(columns, row, strict=True)) for row in self._per_row([*columns.values()])]
 
-    def to_numpy(self, features: Sequence[str] | None = None) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
-        """The features (those named, or all) as a float64 matrix of shape (rows, features); NULL is NaN.
+    def to_numpy(
+        self, features: Sequence[str] | None = None, *, dtype: MatrixType = "float32"
+    ) -> np.ndarray[tuple[int, int], np.dtype[np.floating[Any]]]:
+        """The features (those named, or all) as a matrix, a row for each vector; `matrix_columns` names its columns.
+
+        An INT or FLOAT is one column, an EMBEDDING one for each of its numbers. NULL is NaN. A float32 holds integers
+        up to 2**24 exactly, and is infinite for numbers beyond 3.4e38.
+
+        Args:
+            dtype: "float32", which model servers take, or "float64".
 
         Raises:
-            InputError: naming the features that are not INT or FLOAT, or that the view does not have.
+            InputError: naming the features that are not INT, FLOAT or EMBEDDING, or that the vectors do not have.
+            StackError: if NumPy is not installed.
         """
-        import numpy as np
+        with _installed("numpy"):
+            from feature_store.online.matrix import matrix_of
+        return matrix_of(self, features, dtype)
 
-        columns = {feature.name: feature.dtype for feature in self.view.outputs}
-        wanted = list(columns) if features is None else list(features)
-        unknown = [name for name in wanted if name not in columns]
-        if unknown:
-            raise InputError(
-                f"no feature {', '.join(unknown)}",
-                where=f"view {self.view.id}",
-                remedy="see view.outputs",
-                code="not-in-view",
-            )
-        other = [f"{name} ({columns[name]})" for name in wanted if not columns[name].is_numeric]
-        if other:
-            raise InputError(
-                f"not numeric: {', '.join(other)}",
-                where=f"view {self.view.id}",
-                remedy="name the numeric features, to_numpy([...]), or use to_arrow()",
-                code="not-numeric",
-            )
-        by_name = dict(self._columns())
-        matrix = np.empty((len(self), len(wanted)), dtype=np.float64)
-        for i, name in enumerate(wanted):
-            matrix[:, i] = np.array(by_name[name], dtype=np.float64)  # None becomes NaN
-        return matrix
+    def matrix_columns(self, features: Sequence[str] | None = None) -> list[str]:
+        """The names of the columns of the matrix of these features: "item_price", "item_vector[0]", "item_vector[1]".
+
+        Raises:
+            InputError: as `to_numpy`.
+        """
+        with _installed("numpy"):
+            from feature_store.online.matrix import matrix_columns
+        return matrix_columns(self, features)
+
+    def to_torch(self, features: Sequence[str] | None = None, *, dtype: MatrixType = "float32") -> torch.Tensor:
+        """The matrix of `to_numpy` as a PyTorch tensor, which shares its memory.
+
+        Raises:
+            InputError: as `to_numpy`.
+            StackError: if PyTorch or NumPy is not installed.
+        """
+        with _installed("torch"):
+            import torch
+        return torch.from_numpy(self.to_numpy(features, dtype=dtype))
 
     def to_arrow(self) -> pa.Table:
-        """The view's key columns, features and on-demand features, typed as in training datasets."""
-        import pyarrow as pa
+        """The view's key columns, features and on-demand features, typed as in training datasets.
 
-        types = {column.name: arrow_type(column.dtype) for column in (*self.view.keys, *self.view.outputs)}
+        Raises:
+            StackError: if PyArrow is not installed.
+        """
+        with _installed("pyarrow"):
+            import pyarrow as pa
+
+        types = {column.name: arrow_type(column.dtype) for column in (*self.view.keys, *self.outputs)}
         columns = {key.name: [row[key.name] for row in self.rows] for key in self.view.keys} | dict(self._columns())
         return pa.table({name: pa.array(columns[name], type=dtype) for name, dtype in types.items()})
 
     def _columns(self) -> Iterator[tuple[str, Sequence[Value]]]:
+        chosen = self.chosen
         for part in self.groups:
             for i, feature in enumerate(part.group.features):
-                yield feature.name, part.column(i)
+                if chosen is None or feature.name in chosen:
+                    yield feature.name, part.column(i)
         for column, values in zip(self.view.on_demand, self.on_demand, strict=True):
-            yield column.name, values
+            if chosen is None or column.name in chosen:
+                yield column.name, values
 
     def _per_row(self, parts: Sequence[Sequence[Any]]) -> Iterator[tuple[Any, ...]]:
         return zip(*parts, strict=True) if parts else iter([()] * len(self))
+
+
+@contextmanager
+def _installed(package: str) -> Iterator[None]:
+    """Says what to do where a package that only some programs need is missing.
+
+    Raises:
+        StackError: if it cannot be imported.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise StackError(
+            f"{package} is not installed: {error}",
+            where=sys.executable,
+            remedy=f"pip install {package}",
+            code="package-missing",
+        ) from error

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from typing import TypeVar
 
-from feature_store.dsl.collect import DEFINITION_PACKAGES
 from feature_store.dsl.feature import Feature
 from feature_store.dsl.group import FeatureGroup
+from feature_store.dsl.packages import DEFINITION_PACKAGES
 from feature_store.dsl.source import BatchSource
 from feature_store.dsl.view import FeatureView
 from feature_store.dtypes import BOOL, INT, DType

@@ -6,12 +6,13 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from feature_store.dsl.expectation import Expectation
 from feature_store.dtypes import DType, Value
 from feature_store.plan.expression_nodes import Expression
 
 if TYPE_CHECKING:
     import polars as pl
+
+    from feature_store.dsl.expectation import Expectation
 
 FEATURE_TIMESTAMP = "feature_timestamp"
 CREATED_TIMESTAMP = "created_timestamp"

@@ -18,6 +18,7 @@ import msgspec
 from feature_store.dtypes import TIMESTAMP, from_micros, to_micros
 from feature_store.errors import InputError, choices
 from feature_store.online.codec import StoredRow, wire_of
+from feature_store.online.packed import PackedAnswer, PackedGroup
 from feature_store.online.vectors import OnlineVectors, Status
 from feature_store.plan.schema import Column, ViewSchema
 
@@ -85,39 +86,6 @@ class RecordsAnswer(msgspec.Struct, omit_defaults=True):
     request_time: datetime
     records: list[Record]
     groups: dict[str, GroupState]
-    masked: list[str] = []
-    failed: dict[str, str] = {}
-
-
-class GroupEntities(msgspec.Struct, omit_defaults=True):
-    """A group in a MessagePack answer: each entity once, values as they are stored.
-
-    Attributes:
-        rows: per entity the features; EMBEDDING is little-endian float32, TIMESTAMP microseconds.
-        places: of every row of the request the place of its entity, -1 if it has none; absent if row i is of entity i.
-        absent: the features of a row without an entity.
-    """
-
-    group: str
-    stale: bool
-    updated_at: int | None
-    features: list[str]
-    rows: list[StoredRow]
-    statuses: list[Status]
-    feature_timestamps: list[int | None]
-    absent: StoredRow
-    places: Sequence[int] | None = None
-
-
-class PackedAnswer(msgspec.Struct, omit_defaults=True):
-    """The groups of a view, its on-demand features column by column, and what does not fit 64 bits."""
-
-    id: str
-    request_time: int
-    row_count: int
-    groups: list[GroupEntities]
-    on_demand: dict[str, Sequence[Any]] = {}
-    overflowed: dict[str, Sequence[int]] = {}
     masked: list[str] = []
     failed: dict[str, str] = {}
 
@@ -217,7 +185,7 @@ class AnswerWriter:
 
     def _packed(self, vectors: OnlineVectors) -> PackedAnswer:
         groups = [
-            GroupEntities(
+            PackedGroup(
                 part.group.id,
                 vectors.is_stale(i),
                 vectors.complete_at[i],

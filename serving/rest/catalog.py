@@ -15,6 +15,7 @@ from feature_store.errors import InputError, NotFoundError, choices
 from feature_store.explanations.catalogue import explanation_of
 from feature_store.registry.records import GroupRecord, Kind, UsageRecord, ViewRecord
 from feature_store.registry.store import Registry
+from feature_store.remote.schema import ViewDocument
 from serving.definitions import ServedDefinitions
 
 MOST_ITEMS = 1_000
@@ -76,12 +77,12 @@ class CatalogRoutes:
         snapshot = self._definitions().snapshot
         record = self._record("group", request)
         readers = [view.id for view in snapshot.views if record.id in view.groups]
-        return _json(_plain(record) | {"id": record.id, "views": readers})
+        return _json(_plain(record) | {"id": record.id, "views": readers, "schema": self._schema("group", record)})
 
     async def view(self, request: Request) -> Response:
         """One view: its definition, and what it reads."""
         record = self._record("view", request)
-        return _json(_plain(record) | {"id": record.id})
+        return _json(_plain(record) | {"id": record.id, "schema": self._schema("view", record)})
 
     async def group_versions(self, request: Request) -> Response:
         """The versions of a group's name."""
@@ -126,6 +127,11 @@ class CatalogRoutes:
                 code="not-recorded",
             )
         return _json({"name": name, "versions": found})
+
+    def _schema(self, kind: Kind, record: GroupRecord | ViewRecord) -> ViewDocument | None:
+        """What readers have to know to read it; None if it is not served."""
+        served = self._definitions().served.get((kind, record.id))
+        return None if served is None else ViewDocument.of(served.view)
 
     def _record(self, kind: Kind, request: Request) -> GroupRecord | ViewRecord:
         """The recorded version of an id, retired or not."""

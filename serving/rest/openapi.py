@@ -12,7 +12,8 @@ from typing import Any
 
 import msgspec
 
-from serving.rest.answers import ARROW, JSON, MSGPACK, ColumnarAnswer, PackedAnswer, RecordsAnswer
+from feature_store.online.packed import PackedAnswer
+from serving.rest.answers import ARROW, JSON, MSGPACK, ColumnarAnswer, RecordsAnswer
 from serving.rest.problems import PROBLEM_JSON, Problem
 from serving.rest.requests import MOST_ROWS, OnlineBody
 

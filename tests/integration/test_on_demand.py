@@ -168,7 +168,7 @@ def test_request_values_for_all_rows_and_the_server_s_clock(shop: Shop) -> None:
     own = shop.store.online(shop.view.id, [{**row, "price": 3.0} for row in rows], request=request)
     assert [row["is_home"] for row in own.to_dicts()] == [row["is_home"] for row in vectors.to_dicts()]
     assert own.statuses == vectors.statuses
-    matrix = own.to_numpy(["price_ratio", "user_order_count_30d", "spent"])
+    matrix = own.to_numpy(["price_ratio", "user_order_count_30d", "spent"], dtype="float64")
     assert matrix[:, 2].tolist() == (matrix[:, 1] * 2).tolist()
     assert shop.store.online(shop.view.id, [], request=request).to_dicts() == []
 

@@ -6,6 +6,7 @@ import itertools
 import socket
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any, cast
 
 import numpy as np
 import pyarrow as pa
@@ -156,7 +157,23 @@ def test_matrix_and_table(redis: Redis, reader: OnlineReader) -> None:
     put(redis, group, "a", NOW, 1, 0.5, instant, True, ["p", None], [1.0, 2.0])
     vectors = reader.read(view_of(group), [{"user_id": "a"}, {"user_id": "b"}])
     np.testing.assert_array_equal(vectors.to_numpy(["x", "n"]), np.array([[0.5, 1.0], [np.nan, 2.0]]))
-    assert vectors.to_numpy(["n"]).dtype == np.float64
+    assert vectors.to_numpy(["n"]).dtype == np.float32
+    assert vectors.to_numpy(["n"], dtype="float64").dtype == np.float64
+    with_vector = vectors.to_numpy(["x", "vector", "n"])
+    np.testing.assert_array_equal(
+        with_vector, np.array([[0.5, 1, 2, 1], [np.nan, 0.1, 0.2, 2]], np.float32), strict=True
+    )
+    assert vectors.matrix_columns(["x", "vector", "n"]) == ["x", "vector[0]", "vector[1]", "n"]
+    with pytest.raises(InputError, match="'int64' cannot hold NULL"):
+        vectors.to_numpy(["n"], dtype=cast(Any, "int64"))
+    chosen = vectors.select(["vector", "n"])
+    assert [*chosen.to_dicts()[0]] == ["user_id", "n", "vector"]
+    assert chosen.to_arrow() == vectors.to_arrow().select(["user_id", "n", "vector"])
+    assert chosen.matrix_columns() == ["n", "vector[0]", "vector[1]"]
+    with pytest.raises(InputError, match="no feature x"):
+        chosen.to_numpy(["x"])
+    with pytest.raises(InputError, match="no feature 'y'"):
+        vectors.select(["y"])
     with pytest.raises(InputError, match=r"not numeric: at \(TIMESTAMP\), flag \(BOOL\)"):
         vectors.to_numpy()
     with pytest.raises(InputError, match="no feature y"):

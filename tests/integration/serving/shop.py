@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -122,18 +123,24 @@ class Shop:
     views: dict[tuple[str, str], ViewSchema]
 
     @classmethod
-    def fill(cls, registry: Registry, redis: Redis) -> Shop:
+    def fill(
+        cls,
+        registry: Registry,
+        redis: Redis,
+        groups: Sequence[FeatureGroup] = GROUPS,
+        views: Sequence[FeatureView] = VIEWS,
+    ) -> Shop:
         """Records the definitions and writes rows of some entities: fresh ones, old ones, ones past their ttl."""
-        registry.apply(registry.plan(compile_project(Project(GROUPS, VIEWS, {}))), "tests")
-        cls.write(redis)
-        of_groups = {("group", g.id): view_schema(FeatureView(g.name, groups=[g], owner="team:test")) for g in GROUPS}
-        return cls({**of_groups, **{("view", view.id): view_schema(view) for view in VIEWS}})
+        registry.apply(registry.plan(compile_project(Project(tuple(groups), tuple(views), {}))), "tests")
+        cls.write(redis, groups)
+        of_groups = {("group", g.id): view_schema(FeatureView(g.name, groups=[g], owner="team:test")) for g in groups}
+        return cls({**of_groups, **{("view", view.id): view_schema(view) for view in views}})
 
     @staticmethod
-    def write(redis: Redis) -> None:
+    def write(redis: Redis, groups: Sequence[FeatureGroup] = GROUPS) -> None:
         """Writes the rows."""
         chance = random.Random(7)
-        for group in GROUPS:
+        for group in groups:
             _write(redis, build_plan(group).schema, chance)
 
 

@@ -20,6 +20,15 @@ def test_lists_and_details_are_what_is_recorded(server: ServerProcess) -> None:
     assert detail["definition"]["description"] == "What a user is."
     assert [feature["name"] for feature in detail["features"]] == ["user_count", "user_name", "user_at"]
     assert sorted(detail["views"]) == ["matching@1", "ranking@1"]
+    schema = detail["schema"]["groups"][0]
+    assert (schema["keys"], schema["features"][2]) == (
+        [{"name": "user_id", "dtype": "STRING"}],
+        {"name": "user_at", "dtype": "TIMESTAMP"},
+    )
+    assert [each["name"] for each in server.get("/feature-views/ranking").json["schema"]["on_demand"]] == [
+        "rest",
+        "until",
+    ]
     assert server.get("/feature-views/ranking@1").json["groups"] == [role.group.id for role in RANKING.viewed]
     assert [each["version"] for each in server.get("/feature-views/ranking/versions").json["versions"]] == [1]
     assert {entity["name"] for entity in server.get("/entities").json["entities"]} >= {"user", "item", "pair"}

@@ -1,0 +1,81 @@
+"""Where a server is, and who asks it."""
+
+from __future__ import annotations
+
+import os
+import ssl
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from urllib.parse import urlsplit
+
+from feature_store.errors import StackError, TokenError
+from feature_store.settings import serving_url
+
+
+@dataclass(frozen=True)
+class ServerAddress:
+    """A server of vectors, and the token to present to it.
+
+    Attributes:
+        path: what comes before the server's own paths, behind a gateway; without a slash at its end.
+    """
+
+    host: str
+    port: int
+    path: str = ""
+    is_encrypted: bool = False
+    token: str = field(default="", repr=False)
+
+    @classmethod
+    def of(cls, url: str | None, token: str | None, environ: Mapping[str, str] = os.environ) -> ServerAddress:
+        """The server at a URL.
+
+        Args:
+            url: http[s]://host[:port][/path]; FS_SERVING_URL or the running stack unless given.
+            token: FS_TOKEN unless given; "" for none.
+
+        Raises:
+            StackError: if no server is named, or the URL is not one of a server.
+            TokenError: if the token is none.
+        """
+        url = serving_url(environ) if url is None else url
+        token = environ.get("FS_TOKEN", "") if token is None else token
+        if not url:
+            raise StackError(
+                "no server of vectors is named",
+                where="FS_SERVING_URL",
+                remedy="give the address, FeatureStoreClient(url), or set the variable, or run ./fs up",
+                code="no-server",
+            )
+        if not (token.isascii() and token.isprintable()) or " " in token:
+            raise TokenError(
+                "the token has characters that no token has",
+                where="token, FS_TOKEN",
+                remedy="give the text that ./fs token create has printed, without the word Bearer",
+                code="token-malformed",
+            )
+        try:
+            parts = urlsplit(url)
+            port = parts.port or (443 if parts.scheme == "https" else 80)
+            fits = parts.scheme in ("http", "https") and not (parts.query or parts.fragment or parts.username)
+            host = parts.hostname if fits and url.isascii() and url.isprintable() and " " not in url else None
+        except ValueError:
+            host = None
+        if host is None:
+            raise StackError(  # without the URL, which may hold a password
+                "is not the address of a server",
+                where="url, FS_SERVING_URL",
+                remedy="write http://host:port or https://host, without user and query; give the token as token=",
+                code="service-address",
+            )
+        return cls(host, port, parts.path.rstrip("/"), parts.scheme == "https", token)
+
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{'https' if self.is_encrypted else 'http'}://{host}:{self.port}{self.path}"
+
+    @cached_property
+    def tls(self) -> ssl.SSLContext | None:
+        """How connections are encrypted: certificates are checked, against SSL_CERT_FILE if that is set."""
+        return ssl.create_default_context() if self.is_encrypted else None

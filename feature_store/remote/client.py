@@ -1,0 +1,175 @@
+"""Reading vectors from a server, with threads or with an event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any, Self, TypeVar
+
+from feature_store.online.vectors import OnlineVectors
+from feature_store.remote.address import ServerAddress
+from feature_store.remote.calls import Exchange, OnlineCalls, ReadKind, Steps
+from feature_store.remote.sockets import SocketTransport
+from feature_store.remote.streams import AsyncTransport
+
+DEADLINE_SECONDS = 1.0
+T = TypeVar("T")
+
+
+class FeatureStoreClient:
+    """Reads vectors from a server; make it once and use it from any thread.
+
+    Connections are kept. A connection that fails, and the statuses 502, 503 and 504, are tried again with growing
+    pauses of random length, never sooner than the server says, and not beyond the deadline.
+
+    Args:
+        url: http[s]://host[:port]; FS_SERVING_URL, or the server of the running stack, unless given.
+        token: what `./fs token create` has printed; FS_TOKEN unless given.
+        deadline: the seconds that a call may take, with all it tries; looking up the server's name is not in them.
+        hedge_after: the seconds after which a request that is not answered is sent a second time, on another
+            connection; the answer that comes first counts. None: never. A good value is the server's p95.
+
+    Raises:
+        StackError: if no server is named, or the URL is not one of a server.
+        TokenError: if the token has characters that no token has.
+
+    Example:
+        >>> client = FeatureStoreClient("http://127.0.0.1:14090")
+        >>> client.online("ranking@1", [{"user_id": "00042", "product_id": "p0007"}]).to_dicts()
+    """
+
+    def __init__(
+        self,
+        url: str | None = None,
+        token: str | None = None,
+        *,
+        deadline: float = DEADLINE_SECONDS,
+        hedge_after: float | None = None,
+    ) -> None:
+        self._calls = OnlineCalls(ServerAddress.of(url, token), deadline, hedge_after)
+        self._transport = SocketTransport(self._calls.server)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({str(self._calls.server)!r})"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Ends the connections."""
+        self._transport.close()
+
+    def online(
+        self,
+        name: str,
+        rows: Sequence[Mapping[str, Any]],
+        *,
+        kind: ReadKind = "view",
+        request: Mapping[str, Any] | None = None,
+        features: Sequence[str] | None = None,
+        deadline: float | None = None,
+    ) -> OnlineVectors:
+        """The current vectors of a view, a group or a model's view for some entities.
+
+        They are those that `FeatureStore.online` gives; features that the token must not see are None and named in
+        `masked`.
+
+        Args:
+            name: "name@version", or a name: its newest active version. Of a model: its name.
+            rows: one mapping of key columns to values for each vector wanted, 1,000 at most; it may have request values
+                of its own.
+            kind: what `name` is of: "view", "group", or "model": the view that the model is recorded with.
+            request: the view's request values, for all rows.
+            features: the names of those that are wanted; all unless given.
+            deadline: seconds, in place of the client's.
+
+        Raises:
+            NotFoundError: if nothing is recorded under the name.
+            ConflictError: if it is retired.
+            InputError: if a key column or a request value is missing or of the wrong type, if there is no row or more
+                than 1,000, or if the view has no feature of a name.
+            TokenError, AccessError: if the server does not know the token; if its bearer may not read this.
+            StackError: "deadline": no answer came in time; "unexpected-answer": what answers is no server of vectors;
+                else what the server says of its own trouble, with the request's id.
+        """
+        return self._run(self._calls.online(name, rows, kind, request, features, deadline))
+
+    def _run(self, steps: Steps[T]) -> T:
+        command = next(steps)
+        while True:
+            if isinstance(command, Exchange):
+                outcome = self._transport.exchange(command)
+            else:
+                outcome = None
+                time.sleep(command.seconds)
+            try:
+                command = steps.send(outcome)
+            except StopIteration as done:
+                found: T = done.value
+                return found
+
+
+class AsyncFeatureStoreClient:
+    """The same for programs with an event loop: as many calls at once as they like, each on a connection of its own.
+
+    Args and raises: see `FeatureStoreClient`.
+
+    Example:
+        >>> async with AsyncFeatureStoreClient("http://127.0.0.1:14090") as client:
+        ...     vectors = await client.online("ranking@1", [{"user_id": "00042", "product_id": "p0007"}])
+    """
+
+    def __init__(
+        self,
+        url: str | None = None,
+        token: str | None = None,
+        *,
+        deadline: float = DEADLINE_SECONDS,
+        hedge_after: float | None = None,
+    ) -> None:
+        self._calls = OnlineCalls(ServerAddress.of(url, token), deadline, hedge_after)
+        self._transport = AsyncTransport(self._calls.server)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({str(self._calls.server)!r})"
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Ends the connections."""
+        self._transport.close()
+
+    async def online(
+        self,
+        name: str,
+        rows: Sequence[Mapping[str, Any]],
+        *,
+        kind: ReadKind = "view",
+        request: Mapping[str, Any] | None = None,
+        features: Sequence[str] | None = None,
+        deadline: float | None = None,
+    ) -> OnlineVectors:
+        """The current vectors of a view, a group or a model's view; see `FeatureStoreClient.online`."""
+        return await self._run(self._calls.online(name, rows, kind, request, features, deadline))
+
+    async def _run(self, steps: Steps[T]) -> T:
+        command = next(steps)
+        while True:
+            if isinstance(command, Exchange):
+                outcome = await self._transport.exchange(command)
+            else:
+                outcome = None
+                await asyncio.sleep(command.seconds)
+            try:
+                command = steps.send(outcome)
+            except StopIteration as done:
+                found: T = done.value
+                return found
