@@ -10,6 +10,7 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.orm import Session
 
 from feature_store.registry.lineage import feature_origins, on_demand_origins
+from feature_store.registry.posted import PostedGroup, single_sources, sources_of
 from feature_store.registry.records import (
     EntityRecord,
     FeatureRecord,
@@ -25,6 +26,7 @@ from feature_store.registry.tables import (
     FeatureUsageRow,
     FeatureViewGroupRow,
     FeatureViewRow,
+    Status,
 )
 
 
@@ -77,12 +79,36 @@ def read_groups(session: Session, *where: ColumnElement[bool]) -> tuple[GroupRec
             features=tuple(features.get(row.group_id, ())),
             fingerprint=row.fingerprint,
             status=row.status,
+            posted=row.posted,
             origins=origins.get(row.group_id, {}),
             created_by=row.created_by,
             created_at=row.created_at,
             updated_at=row.updated_at,
         )
         for row in groups
+    )
+
+
+def read_posted(session: Session) -> tuple[PostedGroup, ...]:
+    """The groups that were posted to the server and are not retired; a short query where there are none."""
+    live = FeatureGroupRow.status != Status.RETIRED
+    found = session.execute(
+        select(FeatureGroupRow.definition, EntityTypeRow.definition)
+        .join(EntityTypeRow, FeatureGroupRow.entity_type == EntityTypeRow.name)
+        .where(FeatureGroupRow.posted, live)
+        .order_by(FeatureGroupRow.name, FeatureGroupRow.version)
+    ).all()
+    if not found:
+        return ()
+    code = session.scalars(select(FeatureGroupRow.definition).where(~FeatureGroupRow.posted, live))
+    recorded = single_sources(code)
+    return tuple(
+        PostedGroup(
+            definition,
+            entity,
+            frozenset(source["name"] for source in sources_of(definition) if recorded.get(source["name"]) == source),
+        )
+        for definition, entity in found
     )
 
 
@@ -235,6 +261,7 @@ def _group_row(record: GroupRecord) -> dict[str, Any]:
         "batch_source_config": {key: record.definition[key] for key in sources if key in record.definition},
         "streaming_source_config": None,
         "ttl_seconds": record.ttl_seconds,
+        "posted": record.posted,
         **_status(record),
         "owner": record.owner,
         "description": record.description,
