@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import threading
 from collections.abc import Iterator
@@ -9,8 +10,11 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any
 
+import jsonschema
 import pytest
 from click.testing import CliRunner
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from feature_store.dsl.collect import Project
 from feature_store.dsl.group import FeatureGroup
@@ -253,8 +257,8 @@ def test_every_fault_is_named_with_its_place(server: ServerProcess) -> None:
     answer = post(server, named)
     assert faults(answer) == [("/entity", "not-recorded"), ("/source", "not-recorded")]
     assert "did you mean 'user'?" in answer.json["errors"][0]["remedy"]
-    for given in ([], 3, "user_trips", None):
-        assert faults(post(server, given)) == [("", "not-recorded")]
+    for other in ([], 3, "user_trips", None):
+        assert faults(post(server, other)) == [("", "not-recorded")]
 
 
 @pytest.mark.parametrize(
@@ -289,9 +293,55 @@ def test_what_is_no_definition(server: ServerProcess) -> None:
     assert sent(json.dumps(trips(description="x" * (1 << 20))).encode()) == (413, "large-request")
     assert told(post(server, TRIPS, "?plan=perhaps")) == (400, "malformed-request")
     assert faults(post(server, trips(version=10**30))) == [("/version", "version")]
+    schemas = server.get("/openapi.json").json["components"]
+    jsonschema.validate(TRIPS, {"$ref": "#/components/schemas/PostedGroup", "components": schemas})
     wild = post(server, trips(features=[{**COUNT, "default": 10**30}]))
+    jsonschema.validate(wild.json, {"$ref": "#/components/schemas/Problem", "components": schemas})
     assert faults(wild) == [("/features/0", "default")]
     assert server.ask("PUT", "/feature-groups").status == 405
+
+
+def parts(value: Any, place: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """The places in JSON."""
+    yield place
+    for key, item in value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ():
+        yield from parts(item, (*place, key))
+
+
+WHOLE = trips(
+    source={**LOG, "event_id": "user_id", "deduplicate_within": "1d"},
+    entity={"name": "user", "join_key": "user_id"},
+    columns={"late": "ts > TIMESTAMP '2026-01-01 00:00:00'"},
+    where="late",
+    derived={"user_trip_share": "user_trip_count_7d / 7.0"},
+    features=[{**COUNT, "expect": {"min": 0}, "where": "late"}],
+    deprecated={"successor": "user_trips@2", "removal": "2027-01-31"},
+    expect_rows={"low": 0.5},
+    tags={"a": "b"},
+    ttl="30d",
+)
+PLACES = [*parts(WHOLE)]
+ANY = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=8),
+    lambda values: st.lists(values, max_size=2) | st.dictionaries(st.text(max_size=4), values, max_size=2),
+    max_leaves=3,
+)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.sampled_from(PLACES), ANY)
+def test_a_wrong_value_anywhere_is_a_fault_of_the_caller(
+    server: ServerProcess, place: tuple[Any, ...], value: Any
+) -> None:
+    body = copy.deepcopy({"whole": WHOLE})
+    inside: Any = body
+    for key in ("whole", *place)[:-1]:
+        inside = inside[key]
+    inside[("whole", *place)[-1]] = value
+    answer = post(server, body["whole"], "?plan=true")
+    assert answer.status in (200, 400, 409, 422), (body, answer.body)
+    for fault in answer.json.get("errors", ()):
+        assert fault["pointer"] == "" or fault["pointer"].startswith("/")
 
 
 def test_what_a_posted_group_may_not_read(server: ServerProcess) -> None:
