@@ -16,7 +16,7 @@ from feature_store.registry.access.decision import Decision, Guarded, guarded_gr
 from feature_store.registry.access.tokens import Action
 from feature_store.registry.changes import Change, RegistryPlan
 from feature_store.registry.diff import plan_changes
-from feature_store.registry.posted import single_sources
+from feature_store.registry.posted import single_sources, sources_of
 from feature_store.registry.posted_sources import check_sources
 from feature_store.registry.records import EntityRecord, GroupRecord
 from feature_store.registry.snapshot import RegistrySnapshot
@@ -133,7 +133,7 @@ def _written(group: FeatureGroup, recorded: Iterable[GroupRecord]) -> Iterator[G
 
 
 def _compiled(group: FeatureGroup, others: list[GroupRecord], entities: Mapping[str, EntityRecord]) -> GroupPlan:
-    """The group's plan; it is compared with all others, and what is wrong between these already is not its fault.
+    """The group's plan; it is compared with the others, and what is wrong between these already is not its fault.
 
     Raises:
         DefinitionErrors: with everything that is wrong in it.
@@ -147,13 +147,29 @@ def _compiled(group: FeatureGroup, others: list[GroupRecord], entities: Mapping[
         check_queries([plan])
     except DefinitionErrors as error:
         errors += error.errors
-    known = [record.group(entities[record.entity]) for record in others]
+    links = _links(group.to_json())
+    near = [record for record in others if not links.isdisjoint(_links(record.definition))]
+    known = [record.group(entities[record.entity]) for record in near]
     before = {str(error) for error in group_conflicts(known)}
     same_entity = [each for each in known if each.entity == group.entity or each.entity.name != group.entity.name]
     errors += [error for error in group_conflicts([*same_entity, group]) if str(error) not in before]
     if errors or plan is None:
         raise DefinitionErrors(errors)
     return plan
+
+
+def _links(definition: Mapping[str, Any]) -> set[str]:
+    """By what a group may have to do with another one: its id, those that it names, names and places of its sources.
+
+    To make values of all groups takes a second of a server that has 500, and a server has others to answer.
+    """
+    found = {f"{definition['name']}@{definition.get('version', 1)}"}
+    found |= {definition["deprecated"]["successor"]} if "deprecated" in definition else set()
+    for source in sources_of(definition):
+        found.add(f"events.{source['name']}")  # the event log of a stream, unless it says another one
+        for read in (source, source.get("history", {})):
+            found |= {read[field] for field in ("name", "of_group", "table", "path", "jdbc") if field in read}
+    return found
 
 
 def _refuse_others(changes: RegistryPlan) -> None:
