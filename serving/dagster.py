@@ -24,8 +24,8 @@ class Reload(msgspec.Struct, frozen=True):
     """What became of asking Dagster to load the definitions anew.
 
     Attributes:
-        status: "reloaded"; "failed", or "unanswered" after `SECONDS`, and `detail` says why; "not configured" if it is
-            not known where Dagster is.
+        status: "reloaded"; "failed", and `detail` says why; "unanswered" in the time that it has; "not configured" if
+            it is not known where Dagster is.
     """
 
     status: Literal["reloaded", "failed", "unanswered", "not configured"]
@@ -37,10 +37,12 @@ class DagsterServer:
 
     Args:
         url: its address; empty if there is none.
+        patience: how many seconds it may take for an answer.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, patience: float = SECONDS) -> None:
         self._url = url.rstrip("/")
+        self._patience = patience
         self._turn = asyncio.Lock()
         self._latest: tuple[float, Reload] | None = None
 
@@ -67,7 +69,7 @@ class DagsterServer:
         except Exception as error:
             late = isinstance(error.reason if isinstance(error, URLError) else error, TimeoutError)
             if late:
-                return Reload("unanswered", f"Dagster has not answered within {SECONDS:.0f} s")
+                return Reload("unanswered", f"Dagster has not answered within {self._patience:.0f} s")
             return Reload("failed", f"Dagster does not answer as it should: {error or type(error).__name__}")
         return Reload("failed", "; ".join(troubles)) if troubles else Reload("reloaded")
 
@@ -80,7 +82,7 @@ class DagsterServer:
     def _ask(self, query: str, **variables: str) -> dict[str, Any]:
         body = msgspec.json.encode({"query": query, "variables": variables})
         request = urllib.request.Request(f"{self._url}/graphql", body, {"Content-Type": "application/json"})
-        with _DIRECT.open(request, timeout=SECONDS) as response:
+        with _DIRECT.open(request, timeout=self._patience) as response:
             answer = msgspec.json.decode(response.read())
         if answer.get("errors"):
             raise OSError(answer["errors"][0]["message"])

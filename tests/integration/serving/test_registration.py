@@ -140,6 +140,7 @@ def test_what_was_posted_becomes_code(
 ) -> None:
     post(server, trips(source=LOG, derived={"user_trip_share": "user_trip_count_7d / 7.0"}))
     monkeypatch.setattr(commands, "DATABASE", POSTING_DATABASE)
+    assert "./fs export user_trips@1 prints it as code" in CliRunner().invoke(commands.get, ["user_trips@1"]).output
     printed = CliRunner().invoke(commands.export, ["user_trips@1"])
     assert printed.exit_code == 0, printed.output
     assert "from feature_defs.shop" not in printed.stdout  # whose user is another one
