@@ -34,11 +34,11 @@ def _posted() -> tuple[PostedGroup, ...]:
     try:
         settings = Settings.load()
         from feature_store.registry.database import open_engine
-        from feature_store.registry.store import Registry
+        from feature_store.registry.posted_rows import read_posted
 
         engine = open_engine(settings.database_url("registry"), connect_seconds=_CONNECT_SECONDS)
         try:
-            return Registry(engine).posted()
+            return read_posted(engine)
         finally:
             engine.dispose()
     except FeatureStoreError as error:

@@ -10,7 +10,6 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.orm import Session
 
 from feature_store.registry.lineage import feature_origins, on_demand_origins
-from feature_store.registry.posted import PostedGroup, single_sources, sources_of
 from feature_store.registry.records import (
     EntityRecord,
     FeatureRecord,
@@ -26,7 +25,6 @@ from feature_store.registry.tables import (
     FeatureUsageRow,
     FeatureViewGroupRow,
     FeatureViewRow,
-    Status,
 )
 
 
@@ -86,29 +84,6 @@ def read_groups(session: Session, *where: ColumnElement[bool]) -> tuple[GroupRec
             updated_at=row.updated_at,
         )
         for row in groups
-    )
-
-
-def read_posted(session: Session) -> tuple[PostedGroup, ...]:
-    """The groups that were posted to the server and are not retired; a short query where there are none."""
-    live = FeatureGroupRow.status != Status.RETIRED
-    found = session.execute(
-        select(FeatureGroupRow.definition, EntityTypeRow.definition)
-        .join(EntityTypeRow, FeatureGroupRow.entity_type == EntityTypeRow.name)
-        .where(FeatureGroupRow.posted, live)
-        .order_by(FeatureGroupRow.name, FeatureGroupRow.version)
-    ).all()
-    if not found:
-        return ()
-    code = session.scalars(select(FeatureGroupRow.definition).where(~FeatureGroupRow.posted, live))
-    recorded = single_sources(code)
-    return tuple(
-        PostedGroup(
-            definition,
-            entity,
-            frozenset(source["name"] for source in sources_of(definition) if recorded.get(source["name"]) == source),
-        )
-        for definition, entity in found
     )
 
 

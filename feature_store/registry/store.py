@@ -18,6 +18,7 @@ from feature_store.registry.diff import plan_changes
 from feature_store.registry.lifecycle import UNUSED_FOR, check_retirement
 from feature_store.registry.lineage import Lineage, read_lineage, read_training, write_lineage
 from feature_store.registry.posted import PostedGroup
+from feature_store.registry.posted_rows import read_posted
 from feature_store.registry.records import (
     AppliedPlan,
     EntityRecord,
@@ -32,7 +33,6 @@ from feature_store.registry.records import (
 from feature_store.registry.rows import (
     read_entities,
     read_groups,
-    read_posted,
     read_state,
     read_usage,
     read_views,
@@ -157,8 +157,7 @@ class Registry:
 
     def posted(self) -> tuple[PostedGroup, ...]:
         """The groups that were posted to the server and are not retired, for `posted.with_posted`."""
-        with service_errors(self.engine), Session(self.engine) as session:
-            return read_posted(session)
+        return read_posted(self.engine)
 
     def views(self) -> tuple[ViewRecord, ...]:
         """All recorded views, by name and version."""
