@@ -15,8 +15,8 @@ from feature_assets.sources import source_specs
 from feature_assets.stream_jobs import stream_jobs, stream_schedules
 from feature_assets.streams import reconcile_asset, stream_asset
 from feature_store.dsl.collect import load_project
-from feature_store.plan.project import compile_project
 from feature_store.plan.sharing import sharing_groups
+from resources.project import compile_with_posted
 from resources.spark import SparkResource
 from resources.store import FeatureStoreResource
 from sensors.alerts import Watched, alert_sensor
@@ -26,9 +26,9 @@ from sensors.late_events import late_event_sensors
 from sensors.late_rows import late_row_sensors
 from sensors.streams import stream_sensors
 
-project = load_project("feature_defs")
-plans = list(compile_project(project).groups.values())
-domains = project.domains
+compiled = compile_with_posted(load_project("feature_defs"))
+plans = list(compiled.groups.values())
+domains = compiled.project.domains
 batch, streaming = [p for p in plans if p.stream is None], [p for p in plans if p.stream is not None]
 sharing = {plan.group.id: groups for groups in sharing_groups(batch) for plan in groups}
 chunks = {**partitions_per_chunk(batch), **partitions_per_chunk(streaming)}

@@ -141,6 +141,7 @@ for command in (
     registry_commands.plan,
     registry_commands.apply,
     registry_commands.get,
+    registry_commands.export,
     registry_commands.lineage,
     registry_commands.retire,
     access_commands.token,

@@ -66,7 +66,7 @@ class FeatureStore:
         self._packages = set(self.settings.definition_packages)
 
     def plan(self, definitions: Project | ModuleType | str = "feature_defs") -> RegistryPlan:
-        """What `apply` would change.
+        """What `apply` would change. Groups that were posted to the server belong to every project.
 
         Raises:
             DefinitionErrors: if a definition is wrong.
@@ -74,8 +74,9 @@ class FeatureStore:
         project = definitions if isinstance(definitions, Project) else load_project(definitions)
         self._packages.update(project.packages)
         from feature_store.compile.query_binding import check_queries  # DuckDB takes a while to import
+        from feature_store.registry.posted import with_posted
 
-        compiled = compile_project(project)
+        compiled = compile_project(with_posted(project, self.registry.posted()))
         check_queries(compiled.groups.values())
         return self.registry.plan(compiled)
 

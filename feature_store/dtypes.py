@@ -85,6 +85,8 @@ def parse_dtype(text: str | DType) -> DType:
     """
     if isinstance(text, DType):
         return text
+    if not isinstance(text, str):
+        raise ValueError("a type is a text, such as 'INT'")
     if text in SCALARS:
         return SCALARS[text]
     if match := re.fullmatch(r"EMBEDDING\((\d+)\)", text):

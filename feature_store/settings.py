@@ -15,7 +15,7 @@
 | FS_FLINK_SECRETS    | the folder where Flink's machines have `kafka.properties`       | `<FS_HOME>/secrets`          |
 | FS_FLINK_STATE      | where Flink keeps checkpoints and savepoints, as a URL          | `file://<FS_HOME>/flink`     |
 | FS_WAREHOUSE        | where Iceberg keeps its files, as a URL                         | `file://<FS_HOME>/warehouse` |
-| FS_DAGSTER_URL      | a Dagster web server to talk to                                 | the embedded one             |
+| FS_DAGSTER_URL      | a Dagster web server to talk to; the server tells it of groups  | the embedded one             |
 | FS_SERVING_URL      | a server of online vectors to talk to                           | the embedded one             |
 | FS_TOKEN            | the token that a client of that server sends: `fs_…`            | none                         |
 | FS_SERVING_HOST     | the address on which the server of vectors listens              | 127.0.0.1                    |

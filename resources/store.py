@@ -73,9 +73,11 @@ class FeatureStoreResource(dg.ConfigurableResource):  # type: ignore[type-arg]
         """
         from feature_store.dsl.collect import load_project
         from feature_store.plan.project import compile_project
+        from feature_store.registry.posted import with_posted
         from feature_store.streaming.jobs import open_streams
 
-        plans = compile_project(load_project(self.definitions)).groups
+        project = with_posted(load_project(self.definitions), self.client.registry.posted())
+        plans = compile_project(project).groups
         return open_streams(self.settings, self.catalog, self.client.registry, plans)
 
     def streams_of(self, wanted: Sequence[Wanted]) -> Streams:

@@ -21,6 +21,7 @@ from feature_store.online.read.multiplexed import MultiplexedReader
 from feature_store.online.read.node import NodeAddress, RedisNode
 from feature_store.registry.store import Registry
 from serving.auth import Gate
+from serving.dagster import DagsterServer
 from serving.metrics import ServingMetrics
 from serving.mirror import RegistryMirror
 from serving.rate import RateLimits
@@ -36,6 +37,7 @@ from serving.rest.online import (
 )
 from serving.rest.openapi import docs_page, openapi_document
 from serving.rest.problems import PROBLEM_JSON, encode_problem
+from serving.rest.registration import RegistrationRoutes
 from serving.samples import ServedSamples
 from serving.settings import ServingSettings
 from serving.usage import UsageCounts
@@ -82,11 +84,12 @@ class ServingApp:
         )
         self._is_draining = False
         catalog = CatalogRoutes(lambda: self._mirror.definitions, registry)
+        registration = RegistrationRoutes(registry, self._mirror, self._gate, DagsterServer(settings.dagster_url))
         own = [Route("/health", self._health), Route("/ready", self._ready), Route("/metrics", self._show_metrics)]
         own += [Route("/openapi.json", _openapi), Route("/docs", _docs)]
         later = [Route(path, _not_built, methods=["GET", "POST"]) for path in _NOT_BUILT]
         self._rest = Starlette(
-            routes=[*own, *later, *catalog.routes],
+            routes=[*own, *later, *registration.routes, *catalog.routes],
             lifespan=self._lifespan,
             exception_handlers={FeatureStoreError: _problem, HTTPException: _problem, Exception: _problem},
         )

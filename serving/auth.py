@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from feature_store.errors import TokenError
+from feature_store.registry.access.decision import Decision, Guarded
 from feature_store.registry.access.table import AccessTable
-from feature_store.registry.access.tokens import Token
+from feature_store.registry.access.tokens import Action, Token
 from serving.definitions import ServedView
 from serving.rate import RateLimits
 
@@ -51,6 +52,10 @@ class Gate:
         token = self._access().authenticate(secret.decode("latin-1"))
         self._limits.take(token.id)
         return token
+
+    def decide(self, token: Token | None, action: Action, asked: Guarded) -> Decision:
+        """Whether a caller may do something to a group; everything, if it needs no token and presents none."""
+        return Decision(True) if token is None else self._access().decide(token, action, asked)
 
     def masked(self, token: Token | None, served: ServedView) -> frozenset[str]:
         """The columns of a group or view that a caller must not see.

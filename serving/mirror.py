@@ -27,6 +27,9 @@ REFRESH_SECONDS = 1.0
 REREAD_SECONDS = 15.0
 """How often it is read who uses what, which nobody tells; and tokens and grants again, in case a word was lost."""
 
+FOLLOW_SECONDS = 10.0
+"""How long somebody who has changed a definition waits until it is served."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -74,6 +77,13 @@ class RegistryMirror:
             if time.monotonic() - reread_at >= REREAD_SECONDS:
                 changed, reread_at = changed | {"access", "usage"}, time.monotonic()
             await asyncio.to_thread(self.refresh, changed)
+
+    async def follow(self, plan_id: int) -> None:
+        """Waits until a plan that was just applied is served here, too; not for long if the registry falls silent."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(FOLLOW_SECONDS):
+                while self.definitions.snapshot.plan_id < plan_id:
+                    await asyncio.sleep(0.01)
 
     def refresh(self, changed: frozenset[str] = frozenset(["definitions", "access"])) -> None:
         """Reads what has changed ("definitions", "access", "usage"); definitions also if a plan was applied."""

@@ -29,6 +29,7 @@ class ServingSettings:
         snapshot: the file that keeps the last definitions for a start without the registry.
         packages: those that functions of on-demand features may be imported from.
         serving_host, serving_port: where it listens; 0 is any free port.
+        dagster_url: Dagster's web server, which is told of new groups; empty: nobody is told.
         tokens_required: whether every request needs a token; without that it may only be one of this machine.
         most_waiting: commands that may wait for Redis at once; requests beyond them get a 503.
         deadline: seconds that Redis has for an answer; after that entities are UNAVAILABLE.
@@ -43,6 +44,7 @@ class ServingSettings:
     serving_host: str = "127.0.0.1"
     serving_port: int = DEFAULT_PORT
     most_waiting: int = MOST_WAITING
+    dagster_url: str = ""
     tokens_required: bool = False
     deadline: float = DEADLINE_SECONDS
     rate: int = 0
@@ -67,6 +69,7 @@ class ServingSettings:
             serving_port=whole_number(
                 environ, "FS_SERVING_PORT", DEFAULT_PORT, least=0, most=65_535, noun="port", code="port"
             ),
+            dagster_url=settings.dagster_url,
             tokens_required=_tokens_required(environ, host),
             most_waiting=whole_number(
                 environ,

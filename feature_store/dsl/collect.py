@@ -12,9 +12,11 @@ from pathlib import Path
 from types import ModuleType
 from typing import TypeVar
 
-from feature_store.dsl.definition import shown_place
+from feature_store.dsl.definition import Definition, shown_place
+from feature_store.dsl.entity import Entity
 from feature_store.dsl.group import FeatureGroup
 from feature_store.dsl.packages import DEFINITION_PACKAGES
+from feature_store.dsl.source import BatchSource, StreamSource
 from feature_store.dsl.view import FeatureView
 from feature_store.errors import DefinitionError, DefinitionErrors, NotFoundError, choices
 
@@ -26,7 +28,8 @@ class Project:
     """All definitions of a code base, in the order of their names.
 
     `domains` names for each group id the sub-package of `feature_defs` it was declared in; `errors` tell what could not
-    be imported; `packages` are those that functions of on-demand features may be imported from.
+    be imported; `packages` are those that functions of on-demand features may be imported from; `posted` are the ids of
+    the groups among them that are no code: they were posted to the server.
     """
 
     groups: tuple[FeatureGroup, ...]
@@ -34,6 +37,7 @@ class Project:
     domains: dict[str, str]
     errors: tuple[DefinitionError, ...] = ()
     packages: tuple[str, ...] = DEFINITION_PACKAGES
+    posted: frozenset[str] = frozenset()
 
     def group(self, group_id: str) -> FeatureGroup:
         """The group called "name@version".
@@ -91,6 +95,16 @@ def load_project(package: ModuleType | str) -> Project:
         errors=tuple(errors.values()),
         packages=(root.__name__,),
     )
+
+
+def declarations(package: str) -> dict[Definition, tuple[str, str]]:
+    """Where the entities and sources of a package are declared: their modules and variables."""
+    found: dict[Definition, tuple[str, str]] = {}
+    for module in _modules(_imported(package), {}):
+        for variable, value in vars(module).items():
+            if isinstance(value, Entity | BatchSource | StreamSource) and value.file == module.__file__:
+                found.setdefault(value, (module.__name__, variable))
+    return found
 
 
 def _modules(root: ModuleType, errors: dict[str, DefinitionError]) -> Iterator[ModuleType]:

@@ -6,18 +6,32 @@ import inspect
 import json
 import os
 from bisect import bisect_right
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from types import CodeType
 from typing import Any, Self
 from weakref import ref
 
 import pydantic
-from pydantic import ConfigDict, ModelWrapValidatorHandler, TypeAdapter, ValidationError, model_validator
+from pydantic import (
+    ConfigDict,
+    ModelWrapValidatorHandler,
+    TypeAdapter,
+    ValidationError,
+    ValidationInfo,
+    model_validator,
+)
 from pydantic.dataclasses import dataclass
 
-from feature_store.errors import DefinitionError
+from feature_store.errors import DefinitionError, DefinitionErrors
 
 STRICT = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
+_is_read = ContextVar("_is_read", default=False)
+"""Whether definitions are made from JSON just now: then no line of a program declares them."""
+_EVERY_MISTAKE = "every mistake"
+"""Context of a validation that goes on after a mistake in a part."""
 _NOT_USERS = (f"{Path(__file__).parents[1]}{os.sep}", f"{Path(pydantic.__file__).parent}{os.sep}", "<")
 
 
@@ -36,7 +50,9 @@ class Definition:
 
     @model_validator(mode="wrap")
     @classmethod
-    def _explain(cls, data: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+    def _explain(cls, data: Any, handler: ModelWrapValidatorHandler[Self], info: ValidationInfo) -> Self:
+        if info.context == _EVERY_MISTAKE:
+            return handler(data)
         try:
             return handler(data)
         except ValidationError as error:
@@ -64,7 +80,23 @@ class Definition:
         Raises:
             DefinitionError: if a field is unknown, missing or of the wrong type.
         """
-        return TypeAdapter(cls).validate_python(data)
+        with _read_from_json():
+            return TypeAdapter(cls).validate_python(data)
+
+    @classmethod
+    def parse_json(cls, data: Any) -> Self:
+        """The same of JSON that somebody else wrote: with every mistake in it, and the place of each.
+
+        Raises:
+            DefinitionErrors: if fields are unknown, missing or of the wrong type; `where` of each is a JSON pointer.
+        """
+        try:
+            with _read_from_json():
+                return TypeAdapter(cls).validate_python(data, context=_EVERY_MISTAKE)
+        except ValidationError as error:
+            raise DefinitionErrors(
+                [_mistake(problem["loc"], problem["msg"], data) for problem in error.errors()]
+            ) from None
 
     def __eq__(self, other: object) -> bool:
         return type(self) is type(other) and self._canonical() == other._canonical()
@@ -76,8 +108,19 @@ class Definition:
         return json.dumps(self.to_json(), sort_keys=True)
 
 
+@contextmanager
+def _read_from_json() -> Iterator[None]:
+    before = _is_read.set(True)
+    try:
+        yield
+    finally:
+        _is_read.reset(before)
+
+
 def _calling_place() -> tuple[str, int]:
-    """File and line of the nearest frame outside the engine and pydantic."""
+    """File and line of the nearest frame outside the engine and pydantic; none of what is read from JSON."""
+    if _is_read.get():
+        return "", 0
     frame = inspect.currentframe()
     while frame is not None:
         name = frame.f_code.co_filename
@@ -123,8 +166,7 @@ def _definition_error(cls: type, data: Any, error: ValidationError) -> Definitio
     problems = []
     for problem in error.errors():
         field = ".".join(str(part) for part in problem["loc"] if part not in ("str", "function-after"))
-        message = problem["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
-        problems.append(f"{field}: {message}" if field else message)
+        problems.append(f"{field}: {_plain(problem['msg'])}" if field else _plain(problem["msg"]))
     kind = cls.__name__
     return DefinitionError(
         f"{kind} {name!r} cannot be built: " + "; ".join(problems) if name else f"{kind}: " + "; ".join(problems),
@@ -132,3 +174,26 @@ def _definition_error(cls: type, data: Any, error: ValidationError) -> Definitio
         remedy=f"correct the arguments of {kind}",
         code="wrong-argument",
     )
+
+
+def _mistake(location: tuple[int | str, ...], message: str, data: Any) -> DefinitionError:
+    """What is wrong at a place in JSON; pydantic's location also names the alternatives that it has tried."""
+    pointer, inside = "", data
+    for number, part in enumerate(location, 1):
+        found = inside[part] if _has(inside, part) else None
+        if _has(inside, part) or (number == len(location) and isinstance(inside, dict)):
+            pointer, inside = f"{pointer}/{str(part).replace('~', '~0').replace('/', '~1')}", found
+    return DefinitionError(
+        _plain(message), where=pointer, remedy="see docs/definitions.schema.json", code="wrong-argument"
+    )
+
+
+def _has(container: Any, part: int | str) -> bool:
+    if isinstance(part, int):
+        return isinstance(container, list) and part < len(container)
+    return isinstance(container, dict) and part in container
+
+
+def _plain(message: str) -> str:
+    """What pydantic says, without how it came to it."""
+    return message.removeprefix("Value error, ").removeprefix("Assertion failed, ")

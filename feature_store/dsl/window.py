@@ -50,6 +50,8 @@ def parse_window(text: str | Window) -> Window:
     """
     if isinstance(text, Window):
         return text
+    if not isinstance(text, str):
+        raise ValueError("a window is a text, such as '30d'")
     if text == "all_time":
         return Window(None)
     if match := _SESSION.fullmatch(text):

@@ -36,6 +36,24 @@ REGISTRY = (
         "Plan again, look at it, then apply.",
     ),
     Explanation(
+        "defined-in-code",
+        "A posted group is defined in code already, otherwise",
+        "The code says what a group is; the next ./fs apply would undo what was posted.",
+        "Change the definition in feature_defs/ and run ./fs apply; or post another version, or another name.",
+    ),
+    Explanation(
+        "recorded-otherwise",
+        "A posted group gives its entity otherwise than it is recorded",
+        "An entity belongs to all its groups, and a posted group changes nothing but itself.",
+        "Write the entity's name alone, or give it as GET /entities shows it.",
+    ),
+    Explanation(
+        "posted-source",
+        "A posted group reads what only a reviewed definition may read",
+        "Nobody reviews it: databases of the feature store and files outside its data root are not for it.",
+        "Read another place, or define the group in feature_defs/.",
+    ),
+    Explanation(
         "registry-busy",
         "Another process is changing the registry",
         "Changes are made one at a time.",

@@ -60,6 +60,12 @@ SERVING = (
         'Send {"rows": [{…key columns…}]} as JSON; encode queries as UTF-8 with percent signs.',
     ),
     Explanation(
+        "wrong-definition",
+        "A posted definition has faults",
+        "It is checked as definitions in code are; errors has each fault, with its place in the body.",
+        "Correct them; docs/definitions.schema.json is the form, ./fs errors explains the code of each fault.",
+    ),
+    Explanation(
         "no-rows",
         "A request asks for no entity",
         "There would be nothing in the answer.",

@@ -37,20 +37,17 @@ def compile_project(project: Project) -> CompiledProject:
     """
     errors: list[DefinitionError] = [*project.errors]
     groups: dict[str, GroupPlan] = {}
-    errors += _duplicates("feature group", project.groups) + _duplicates("feature view", project.views)
-    errors += _different_entities(project.groups)
-    errors += _different_sources(project.groups) + _different_streams(project.groups)
-    errors += _wrong_successors("feature group", project.groups) + _wrong_successors("feature view", project.views)
-    defined = {group.id: group for group in project.groups}
+    errors += group_conflicts(project.groups) + _duplicates("feature view", project.views)
+    errors += _wrong_successors("feature view", project.views)
+    defined = {group.id for group in project.groups}
     for group in project.groups:
-        errors += chain_errors(group, defined)
         try:
             groups[group.id] = build_plan(group)
         except DefinitionErrors as error:
             errors.extend(error.errors)
     views: dict[str, ViewSchema] = {}
     for view in project.views:
-        errors += _view_errors(view, set(defined))
+        errors += _view_errors(view, defined)
         read = [role.group.id for role in view.viewed]
         if all(group in groups for group in read):
             try:
@@ -60,6 +57,19 @@ def compile_project(project: Project) -> CompiledProject:
     if errors:
         raise DefinitionErrors(errors)
     return CompiledProject(project, groups, views)
+
+
+def group_conflicts(groups: Sequence[FeatureGroup]) -> list[DefinitionError]:
+    """What is wrong between groups, each of which may be right by itself."""
+    defined = {group.id: group for group in groups}
+    return [
+        *_duplicates("feature group", groups),
+        *_different_entities(groups),
+        *_different_sources(groups),
+        *_different_streams(groups),
+        *_wrong_successors("feature group", groups),
+        *(error for group in groups for error in chain_errors(group, defined)),
+    ]
 
 
 def _duplicates(kind: str, definitions: Sequence[FeatureGroup] | Sequence[FeatureView]) -> list[DefinitionError]:

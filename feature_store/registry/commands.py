@@ -26,8 +26,9 @@ def plan(context: click.Context) -> None:
     from feature_store.plan.sharing import sharing_groups
     from feature_store.registry.render import render_duplicates, render_plan, render_sharing
 
-    definitions, console = _compiled(), Console()
-    changes = open_registry().plan(definitions)
+    registry, console = open_registry(), Console()
+    definitions = _compiled(registry)
+    changes = registry.plan(definitions)
     console.print(render_plan(changes))
     if duplicates := duplicates_of(definitions.groups.values()):
         console.print(render_duplicates(duplicates))
@@ -45,9 +46,8 @@ def apply(by: str | None) -> None:
 
     from feature_store.registry.render import render_plan
 
-    definitions, console = _compiled(), Console()
-    registry = open_registry()
-    changes = registry.plan(definitions)
+    registry, console = open_registry(), Console()
+    changes = registry.plan(_compiled(registry))
     console.print(render_plan(changes))
     applied = registry.apply(changes, by or user_name())
     console.print("nothing to apply" if applied is None else f"applied plan #{applied.plan_id}")
@@ -83,6 +83,25 @@ def get(definition: str | None) -> None:
         )
 
 
+@click.command("export")
+@click.argument("group", metavar="NAME@VERSION")
+def export(group: str) -> None:
+    """Print a recorded group as Python: how a group that was posted to the server becomes code."""
+    from feature_store.dsl.collect import declarations
+    from feature_store.dsl.python_code import python_code
+
+    registry = open_registry()
+    record = registry.group(group)
+    entity = next(entity for entity in registry.entities() if entity.name == record.entity)
+    click.echo(python_code(record.group(entity), declarations(DEFINITIONS)), nl=False)
+    where = f"{DEFINITIONS.replace('.', '/')}/"
+    if record.posted:
+        note = f"put this into a module of {where} and run ./fs apply: from then on the code has {group}"
+    else:
+        note = f"{group} was recorded by ./fs apply, and is in {where} unless somebody took it out"
+    click.echo(note, err=True)
+
+
 @click.command("lineage")
 @click.argument("subject", metavar="NAME")
 def lineage(subject: str) -> None:
@@ -107,13 +126,15 @@ def retire(definition: str, kind: Kind, unused_for: str, by: str | None) -> None
     """Record a deprecated group (or view) as gone for good, once its removal date has passed and nothing reads it."""
     from feature_store.duration import parse_duration
 
-    project = _compiled().project
-    defined = [each.id for each in (project.views if kind == "view" else project.groups)]
+    registry = open_registry()
+    project = _compiled(registry).project
+    groups = [group.id for group in project.groups if group.id not in project.posted]
+    defined = [view.id for view in project.views] if kind == "view" else groups
     try:
         unused = parse_duration(unused_for)
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="--unused-for") from None
-    done = open_registry().retire(definition, by or user_name(), kind=kind, defined=defined, unused_for=unused)
+    done = registry.retire(definition, by or user_name(), kind=kind, defined=defined, unused_for=unused)
     click.echo(f"retired {definition}, recorded as plan #{done.plan_id}; its rows stay where they are")
 
 
@@ -127,12 +148,14 @@ def open_registry() -> Registry:
     return registry
 
 
-def _compiled() -> CompiledProject:
+def _compiled(registry: Registry) -> CompiledProject:
+    """The project: what is in the code, and what was posted to the server."""
     from feature_store.compile.query_binding import check_queries
     from feature_store.dsl.collect import load_project
     from feature_store.plan.project import compile_project
+    from feature_store.registry.posted import with_posted
 
-    compiled = compile_project(load_project(DEFINITIONS))
+    compiled = compile_project(with_posted(load_project(DEFINITIONS), registry.posted()))
     check_queries(compiled.groups.values())
     return compiled
 

@@ -14,9 +14,9 @@ _WRITERS = 0x66735F7265676973  # names the lock that every writer takes
 _UNDEFINED_TABLE, _LOCK_NOT_AVAILABLE = "42P01", "55P03"
 
 
-def open_engine(url: str) -> Engine:
+def open_engine(url: str, *, connect_seconds: int = 10) -> Engine:
     """An engine that notices a restarted server instead of failing on its old connections."""
-    return create_engine(url, pool_pre_ping=True, pool_size=2, connect_args={"connect_timeout": 10})
+    return create_engine(url, pool_pre_ping=True, pool_size=2, connect_args={"connect_timeout": connect_seconds})
 
 
 def described(engine: Engine) -> str:

@@ -26,7 +26,7 @@ def desired_state(compiled: CompiledProject) -> RegistryState:
     views = sorted(compiled.project.views, key=lambda view: (view.name, view.version))
     return RegistryState(
         entities=_entities([plan.group for plan in groups]),
-        groups=tuple(_group(plan) for plan in groups),
+        groups=tuple(_group(plan, posted=plan.group.id in compiled.project.posted) for plan in groups),
         views=tuple(_view(view, compiled.views[view.id]) for view in views),
     )
 
@@ -41,7 +41,7 @@ def _entity(entity: Entity) -> EntityRecord:
     return EntityRecord(entity.name, names, types, entity.description, entity.to_json())
 
 
-def _group(plan: GroupPlan) -> GroupRecord:
+def _group(plan: GroupPlan, *, posted: bool) -> GroupRecord:
     group, schema, personal = plan.group, plan.schema, personal_data(plan)
     definition = {**group.to_json(), "entity": group.entity.name}
     defaults = {feature["name"]: feature.get("default") for feature in definition["features"]}
@@ -65,6 +65,7 @@ def _group(plan: GroupPlan) -> GroupRecord:
         ),
         fingerprint=plan.fingerprint,
         status=_status(group),
+        posted=posted,
         origins={feature: origins for feature, origins in feature_lineage(plan).items() if origins},
     )
 

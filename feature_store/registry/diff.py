@@ -27,6 +27,7 @@ from feature_store.registry.rules import REORDERED, SAME_MEANING, Rule, added_ru
 from feature_store.registry.tables import Status
 
 R = TypeVar("R", EntityRecord, GroupRecord, ViewRecord)
+_TAKEN_OVER = Detail("kept in", "the registry, where it was posted to", "the code", False, "the same group")
 _RETIRED = Detail("status", Status.RETIRED, "defined again", True, "what is retired stays retired")
 
 
@@ -41,7 +42,8 @@ def plan_changes(recorded: RegistryState, compiled: CompiledProject, usage: Iter
     new_entities = {entity.name: entity for entity in desired.entities}
 
     def group_details(old: GroupRecord, new: GroupRecord) -> list[Detail]:
-        return _group_details(old, old_entities[old.entity], new, new_entities[new.entity])
+        taken_over = [_TAKEN_OVER] if old.posted and not new.posted else []
+        return taken_over + _group_details(old, old_entities[old.entity], new, new_entities[new.entity])
 
     groups = {group.id: group for group in desired.groups}
     known_groups = {group.id for group in recorded.groups}

@@ -35,7 +35,8 @@ def render_all(groups: tuple[GroupRecord, ...], views: tuple[ViewRecord, ...]) -
 def render_group(group: GroupRecord) -> RenderableType:
     """One group: what is known of it, and its features in the order of their columns."""
     personal = [("personal data", ", ".join(each.name for each in group.features if each.pii))] if group.pii else []
-    facts = [("entity", group.entity), ("ttl", _ttl(group)), *personal, *_circumstances(group)]
+    kept = [("kept in", f"the registry: ./fs export {group.id} prints it as code")] if group.posted else []
+    facts = [("entity", group.entity), ("ttl", _ttl(group)), *personal, *kept, *_circumstances(group)]
     features = table("Feature", "Type", "Default", "Description")
     for feature in group.features:
         add_row(features, feature.name, feature.dtype, _json(feature.default), feature.description)

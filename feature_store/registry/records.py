@@ -57,8 +57,9 @@ class GroupRecord:
     """A recorded version of a feature group.
 
     `definition` is `FeatureGroup.to_json()` with the entity by its name; `features` are all columns in order,
-    derived ones included. Who recorded it and when is known once it is recorded, and is no part of the state; nor are
-    `origins`, the source columns of each feature that has any, which follow from the definition.
+    derived ones included. `posted` is whether the definition is kept here alone, because it was posted to the server;
+    otherwise it is in the code. Who recorded it and when is known once it is recorded, and is no part of the state;
+    nor are `origins`, the source columns of each feature that has any, which follow from the definition.
     """
 
     name: str
@@ -71,6 +72,7 @@ class GroupRecord:
     features: tuple[FeatureRecord, ...]
     fingerprint: str
     status: Status = Status.ACTIVE
+    posted: bool = False
     origins: Origins = field(default_factory=dict, compare=False)
     created_by: str = field(default="", compare=False)
     created_at: datetime | None = field(default=None, compare=False)
@@ -263,8 +265,9 @@ _CIRCUMSTANCES = ("origins", "pii", "created_by", "created_at", "updated_at")
 
 
 def _stated(record: Record | FeatureRecord) -> dict[str, Any]:
-    """What a record says of the definition itself."""
-    return {name: value for name, value in vars(record).items() if name not in _CIRCUMSTANCES}
+    """What a record says of the definition itself; of one in code the same as before there were others."""
+    left_out = _CIRCUMSTANCES if getattr(record, "posted", False) else (*_CIRCUMSTANCES, "posted")
+    return {name: value for name, value in vars(record).items() if name not in left_out}
 
 
 def _access(definition: dict[str, Any]) -> Access:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from feature_store.registry.records import EntityRecord, GroupRecord, UsageRecord, ViewRecord
+from feature_store.registry.records import EntityRecord, GroupRecord, RegistryState, UsageRecord, ViewRecord
 
 
 @dataclass(frozen=True)
@@ -20,3 +20,8 @@ class RegistrySnapshot:
     groups: tuple[GroupRecord, ...] = ()
     views: tuple[ViewRecord, ...] = ()
     usage: tuple[UsageRecord, ...] = ()
+
+    @property
+    def state(self) -> RegistryState:
+        """The definitions alone."""
+        return RegistryState(self.entities, self.groups, self.views)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Any, TypeVar
 
 from sqlalchemy import Engine, func, insert, select, update
@@ -17,6 +17,8 @@ from feature_store.registry.database import open_engine, service_errors, take_tu
 from feature_store.registry.diff import plan_changes
 from feature_store.registry.lifecycle import UNUSED_FOR, check_retirement
 from feature_store.registry.lineage import Lineage, read_lineage, read_training, write_lineage
+from feature_store.registry.posted import PostedGroup
+from feature_store.registry.posted_rows import read_posted
 from feature_store.registry.records import (
     AppliedPlan,
     EntityRecord,
@@ -82,9 +84,7 @@ class Registry:
         """Everything that is recorded, and who uses it, at one moment."""
         with service_errors(self.engine), Session(self.engine) as session:
             session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
-            state = read_state(session)
-            plan_id = session.scalar(select(func.max(AppliedPlanRow.plan_id)))
-            return RegistrySnapshot(plan_id or 0, state.entities, state.groups, state.views, read_usage(session))
+            return _snapshot(session)
 
     def all_usage(self) -> tuple[UsageRecord, ...]:
         """What all models said they read, the latest first."""
@@ -102,10 +102,8 @@ class Registry:
         Raises:
             DefinitionError: if the project's definitions do not fit together.
         """
-        with service_errors(self.engine), Session(self.engine) as session:
-            session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
-            recorded, usage = read_state(session), read_usage(session)
-        return plan_changes(recorded, compiled, usage)
+        found = self.snapshot()
+        return plan_changes(found.state, compiled, found.usage)
 
     def apply(self, plan: RegistryPlan, applied_by: str) -> AppliedPlan | None:
         """Records all changes of a plan or none; None if there are none, and then nothing is written.
@@ -126,16 +124,22 @@ class Registry:
                     remedy="plan again, look at it, then apply",
                     code="registry-moved",
                 )
-            write_entities(session, _records(plan, EntityRecord))
-            write_groups(session, *_created_and_updated(plan, GroupRecord), by=applied_by)
-            write_views(session, *_created_and_updated(plan, ViewRecord), by=applied_by)
-            write_lineage(session, _records(plan, GroupRecord), _records(plan, ViewRecord))
-            session.expire_all()
-            done = _record_changes(session, [change.to_json() for change in plan.changes], applied_by)
-            ids = [f"{change.action} {change.subject} {change.id}" for change in plan.changes]
-            record_act(session, applied_by, "apply", f"plan #{done.plan_id}", {"changes": ids})
-            announce(session, "definitions")
-            return done
+            return _write(session, plan, applied_by)
+
+    def apply_at_once(self, planned: Callable[[RegistrySnapshot], RegistryPlan], applied_by: str) -> AppliedPlan | None:
+        """The same of a plan that is made while nobody else can change the registry.
+
+        Args:
+            planned: makes the plan from what is recorded; others wait meanwhile. What it raises is raised.
+
+        Raises:
+            ConflictError: if the plan has a breaking change.
+        """
+        with service_errors(self.engine), Session(self.engine) as session, session.begin():
+            take_turn(session.connection(), self.patience)
+            plan = planned(_snapshot(session))
+            _refuse_breaking(plan)
+            return _write(session, plan, applied_by) if plan.changes else None
 
     def groups(self) -> tuple[GroupRecord, ...]:
         """All recorded groups, by name and version."""
@@ -150,6 +154,10 @@ class Registry:
         """
         with service_errors(self.engine), Session(self.engine) as session:
             return read_groups(session, FeatureGroupRow.group_id == _row_id(session, group_id, "group"))[0]
+
+    def posted(self) -> tuple[PostedGroup, ...]:
+        """The groups that were posted to the server and are not retired, for `posted.with_posted`."""
+        return read_posted(self.engine)
 
     def views(self) -> tuple[ViewRecord, ...]:
         """All recorded views, by name and version."""
@@ -317,6 +325,26 @@ def _refuse_breaking(plan: RegistryPlan) -> None:
         f"the plan has breaking changes; nothing was applied:{''.join(lines)}",
         code="breaking-change",
     )
+
+
+def _snapshot(session: Session) -> RegistrySnapshot:
+    state = read_state(session)
+    plan_id = session.scalar(select(func.max(AppliedPlanRow.plan_id)))
+    return RegistrySnapshot(plan_id or 0, state.entities, state.groups, state.views, read_usage(session))
+
+
+def _write(session: Session, plan: RegistryPlan, applied_by: str) -> AppliedPlan:
+    """Writes the changes of a plan, and tells of them."""
+    write_entities(session, _records(plan, EntityRecord))
+    write_groups(session, *_created_and_updated(plan, GroupRecord), by=applied_by)
+    write_views(session, *_created_and_updated(plan, ViewRecord), by=applied_by)
+    write_lineage(session, _records(plan, GroupRecord), _records(plan, ViewRecord))
+    session.expire_all()
+    done = _record_changes(session, [change.to_json() for change in plan.changes], applied_by)
+    ids = [f"{change.action} {change.subject} {change.id}" for change in plan.changes]
+    record_act(session, applied_by, "apply", f"plan #{done.plan_id}", {"changes": ids})
+    announce(session, "definitions")
+    return done
 
 
 def _note_usage(session: Session, key: str, used_id: int, model: str, purpose: str, times: int = 1) -> None:

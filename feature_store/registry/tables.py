@@ -90,6 +90,7 @@ class FeatureGroupRow(Base):
     batch_source_config: Mapped[Json] = mapped_column(JSONB)
     streaming_source_config: Mapped[Json | None] = mapped_column(JSONB(none_as_null=True))
     ttl_seconds: Mapped[int | None]
+    posted: Mapped[bool] = mapped_column(server_default=false())
     status: Mapped[Status] = mapped_column(_STATUS, server_default=Status.ACTIVE)
     successor: Mapped[str | None]
     removal_date: Mapped[date | None]

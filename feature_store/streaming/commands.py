@@ -115,12 +115,12 @@ def _streams() -> Streams:
     from feature_store.client import FeatureStore
     from feature_store.dsl.collect import load_project
     from feature_store.plan.project import compile_project
+    from feature_store.registry.posted import with_posted
     from feature_store.streaming.jobs import open_streams
 
     store = FeatureStore()
-    return open_streams(
-        store.settings, store.catalog, store.registry, compile_project(load_project(DEFINITIONS)).groups
-    )
+    project = with_posted(load_project(DEFINITIONS), store.registry.posted())
+    return open_streams(store.settings, store.catalog, store.registry, compile_project(project).groups)
 
 
 def _tell(outcome: Outcome) -> None:

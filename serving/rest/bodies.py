@@ -46,7 +46,7 @@ def _checked(body: bytes) -> bytes:
         raise InputError(
             f"the body has more than {MOST_BYTES} bytes",
             where="body",
-            remedy="ask for the rows in several requests",
+            remedy="send less at once",
             code="large-request",
         )
     return body

@@ -11,7 +11,9 @@ from functools import cache
 from typing import Any
 
 import msgspec
+from pydantic import TypeAdapter
 
+from feature_store.dsl.group import FeatureGroup
 from feature_store.online.packed import PackedAnswer
 from serving.rest.answers import ARROW, JSON, MSGPACK, ColumnarAnswer, RecordsAnswer
 from serving.rest.problems import PROBLEM_JSON, Problem
@@ -32,6 +34,8 @@ class RouteDoc:
         parameters: of the query, and what each is.
         example: path and query of a request.
         body: of that request; None if it has none.
+        form: the schema of a body.
+        created: whether 201 is an answer, too.
         vectors: whether it answers with vectors.
     """
 
@@ -41,9 +45,21 @@ class RouteDoc:
     example: str
     parameters: Mapping[str, str] = field(default_factory=dict)
     body: Mapping[str, Any] | None = None
+    form: str = "OnlineBody"
+    created: bool = False
     vectors: bool = False
 
 
+_RETURNS = {
+    "name": "user_returns",
+    "entity": "user",
+    "source": "order_events",
+    "owner": "team:returns",
+    "where": "status = 'returned'",
+    "features": [
+        {"name": "user_return_count_30d", "agg": {"function": "count"}, "window": "30d", "dtype": "INT", "default": 0}
+    ],
+}
 _RANKING = {"rows": [{"user_id": "00042", "product_id": "p0007"}, {"user_id": "00042", "product_id": "p0008"}]}
 ROUTES = (
     RouteDoc(
@@ -78,6 +94,11 @@ ROUTES = (
     RouteDoc(
         "get", "/feature-groups", "Recorded groups", "/feature-groups?q=order",
         {"q": "a text in any field", "owner": "", "entity": "", "status": "ACTIVE, DEPRECATED or RETIRED", **_CUT},
+    ),
+    RouteDoc(
+        "post", "/feature-groups", "Records a group given as JSON, if it is right and breaks nothing",
+        "/feature-groups?plan=true",
+        {"plan": "true: say what would change, and change nothing"}, _RETURNS, form="PostedGroup", created=True,
     ),
     RouteDoc("get", "/feature-groups/{id}", "One group: definition, features, readers", "/feature-groups/user_orders"),
     RouteDoc("get", "/feature-groups/{id}/versions", "All versions of a group", "/feature-groups/user_orders/versions"),
@@ -122,7 +143,7 @@ def openapi_document() -> dict[str, Any]:
             "MessagePack, RFC 3339 texts in records.",
         },
         "paths": paths,
-        "components": {"schemas": schemas},
+        "components": {"schemas": {**schemas, **_definition_schemas()}},
     }
 
 
@@ -153,9 +174,27 @@ def _operation(route: RouteDoc) -> dict[str, Any]:
         },
     }
     if route.body is not None:
-        body = {"schema": _reference("OnlineBody"), "example": route.body}
-        operation["requestBody"] = {"required": True, "content": {JSON: body, MSGPACK: {"schema": body["schema"]}}}
+        body = {"schema": _reference(route.form), "example": route.body}
+        packed = {MSGPACK: {"schema": body["schema"]}} if route.vectors else {}
+        operation["requestBody"] = {"required": True, "content": {JSON: body, **packed}}
+    if route.created:
+        operation["responses"]["201"] = {"description": "recorded; Location says where", "content": {JSON: {}}}
     return operation
+
+
+def _definition_schemas() -> dict[str, Any]:
+    """The schemas of definitions; of a posted group also with the names of recorded entities and sources in place."""
+    template = _REFERENCE.replace("{name}", "{model}")
+    posted = TypeAdapter(FeatureGroup).json_schema(ref_template=template, mode="serialization")
+    schemas: dict[str, Any] = posted.pop("$defs")
+    fields = dict(posted["properties"])
+    sources = {**fields["sources"], "items": _or_name(fields["sources"]["items"])}
+    fields |= {"entity": _or_name(fields["entity"]), "source": _or_name(fields["source"]), "sources": sources}
+    return {**schemas, "PostedGroup": {**posted, "properties": fields}}
+
+
+def _or_name(schema: Mapping[str, Any]) -> dict[str, Any]:
+    return {"anyOf": [schema, {"type": "string", "description": "the name of a recorded one"}]}
 
 
 def _content(route: RouteDoc) -> dict[str, Any]:

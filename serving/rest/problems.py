@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import msgspec
 
 from feature_store.errors import (
@@ -44,12 +46,26 @@ _HEADERS = {"busy": {"retry-after": "1"}, "rate-limited": {"retry-after": "1"}}
 _BY_STATUS = {401: {"www-authenticate": "Bearer"}}
 
 
+class Fault(msgspec.Struct, omit_defaults=True):
+    """One of several things that are wrong in a body.
+
+    Attributes:
+        pointer: the place in the body (RFC 6901).
+    """
+
+    pointer: str
+    detail: str
+    code: str
+    remedy: str = ""
+
+
 class Problem(msgspec.Struct, omit_defaults=True):
     """The body of an error.
 
     Attributes:
         type: where the code is explained.
         instance: the request's id, which is also in the server's log.
+        errors: of a body with several faults, each of them.
     """
 
     type: str
@@ -60,6 +76,15 @@ class Problem(msgspec.Struct, omit_defaults=True):
     instance: str
     where: str = ""
     remedy: str = ""
+    errors: tuple[Fault, ...] = ()
+
+
+class FaultyBodyError(InputError):
+    """A body with faults, all of which the caller is told."""
+
+    def __init__(self, error: InputError, faults: Sequence[Fault]) -> None:
+        super().__init__(error.message, where=error.where, remedy=error.remedy, code=error.code)
+        self.faults = tuple(faults)
 
 
 def encode_problem(error: FeatureStoreError, request_id: str) -> tuple[int, bytes, dict[str, str]]:
@@ -90,4 +115,5 @@ def problem_of(error: FeatureStoreError, request_id: str) -> Problem:
         instance=request_id,
         where=error.where,
         remedy=error.remedy,
+        errors=error.faults if isinstance(error, FaultyBodyError) else (),
     )

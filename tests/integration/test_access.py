@@ -362,6 +362,7 @@ def test_a_registry_from_before_access_is_brought_up_to_it(registry: Registry) -
     fingerprint = registry.state().fingerprint
     run(registry, "DROP TABLE tokens, grants, audit_log")
     run(registry, "ALTER TABLE features DROP COLUMN pii")
+    run(registry, "ALTER TABLE feature_groups DROP COLUMN posted")
     run(registry, f"UPDATE {VERSION_TABLE} SET version_num = '0006'")
     registry.upgrade()
     assert set(written(registry)) == set(Base.metadata.tables)

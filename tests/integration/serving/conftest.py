@@ -10,6 +10,7 @@ from sqlalchemy import create_engine, text
 from feature_store.online.connection import connect
 from feature_store.registry.store import Registry
 from feature_store.settings import Settings
+from tests.integration.own_valkey import free_port
 from tests.integration.serving.server_process import ServerProcess
 from tests.integration.serving.shop import Shop
 
@@ -61,3 +62,25 @@ def server(serving_registry: Registry, shop: Shop, tmp_path_factory: pytest.Temp
 def address_of(registry: Registry) -> str:
     """The URL of a registry, with its password."""
     return registry.engine.url.render_as_string(hide_password=False)
+
+
+POSTING_DATABASE = "registry_of_registration"
+
+
+@pytest.fixture(scope="session")
+def posting_registry(stack: Settings, new_registry: NewRegistry) -> Registry:
+    """A registry that groups are posted to."""
+    made = new_registry(POSTING_DATABASE)
+    with connect(stack.redis_url) as redis:
+        Shop.fill(made, redis)
+    return made
+
+
+@pytest.fixture(scope="session")
+def posting_server(posting_registry: Registry, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+    """A server that groups are posted to; no Dagster is where it looks for it."""
+    changes = {"dagster_url": f"http://127.0.0.1:{free_port()}"}
+    process = ServerProcess(tmp_path_factory.mktemp("registration"), address_of(posting_registry), changes)
+    process.start()
+    yield process
+    process.stop()
