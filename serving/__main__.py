@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import socket
 import sys
+from contextlib import suppress
 
 import uvicorn
 
@@ -11,6 +13,9 @@ from feature_store.errors import FeatureStoreError
 from serving.app import ServingApp
 from serving.settings import DRAIN_SECONDS, ServingSettings
 from serving.structured_log import JsonLines
+
+_NOT_STARTED = 3
+"""The exit code."""
 
 
 def main() -> int:
@@ -24,13 +29,30 @@ def main() -> int:
     return 0
 
 
+class _Server(uvicorn.Server):
+    """Tells the application at once that the process is to end, not when requests over HTTP are answered."""
+
+    def __init__(self, app: ServingApp, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self._app = app
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._app.drain()
+        await super().shutdown(sockets)
+
+
 def serve(settings: ServingSettings) -> None:
-    """Serves until it is told to stop."""
+    """Serves until it is told to stop.
+
+    Raises:
+        SystemExit: if it cannot begin.
+    """
     handler = logging.StreamHandler()
     handler.setFormatter(JsonLines())
     logging.basicConfig(level=logging.INFO, handlers=[handler])
-    uvicorn.run(
-        ServingApp(settings),
+    app = ServingApp(settings)
+    config = uvicorn.Config(
+        app,
         host=settings.serving_host,
         port=settings.serving_port,
         loop="uvloop",
@@ -41,6 +63,11 @@ def serve(settings: ServingSettings) -> None:
         server_header=False,
         timeout_graceful_shutdown=DRAIN_SECONDS,
     )
+    server = _Server(app, config)
+    with suppress(KeyboardInterrupt):
+        server.run()
+    if not server.started:
+        sys.exit(_NOT_STARTED)
 
 
 if __name__ == "__main__":

@@ -21,6 +21,8 @@ from feature_store.online.read.multiplexed import MultiplexedReader
 from feature_store.online.read.node import NodeAddress, RedisNode
 from feature_store.registry.store import Registry
 from serving.auth import Gate
+from serving.grpc.server import GrpcServer
+from serving.grpc.service import OnlineService
 from serving.metrics import ServingMetrics
 from serving.mirror import RegistryMirror
 from serving.rest.catalog import CatalogRoutes
@@ -35,7 +37,7 @@ from serving.rest.online import (
 )
 from serving.rest.openapi import docs_page, openapi_document
 from serving.rest.problems import PROBLEM_JSON, encode_problem
-from serving.settings import ServingSettings
+from serving.settings import DRAIN_SECONDS, ServingSettings
 from serving.usage import UsageCounts
 
 _log = logging.getLogger(__name__)
@@ -63,8 +65,16 @@ class ServingApp:
         self._usage = UsageCounts(registry)
         self._metrics = ServingMetrics(lambda: self._node.is_up, lambda: self._mirror.age)
         self._gate = Gate(lambda: self._mirror.access, required=settings.tokens_required)
-        self._online = OnlineRoutes(
-            MultiplexedReader(self._node), lambda: self._mirror.definitions, self._metrics, self._usage, self._gate
+        core = (
+            MultiplexedReader(self._node),
+            lambda: self._mirror.definitions,
+            self._metrics,
+            self._usage,
+            self._gate,
+        )
+        self._online = OnlineRoutes(*core)
+        self._grpc = GrpcServer(
+            OnlineService(*core), settings.serving_host, settings.serving_grpc_port, lambda: self._is_ready
         )
         self._is_draining = False
         catalog = CatalogRoutes(lambda: self._mirror.definitions, registry)
@@ -85,6 +95,15 @@ class ServingApp:
         else:
             await self._rest(scope, receive, send)
 
+    def drain(self) -> None:
+        """Is called once, when the process is to end: from now on it is not ready, and takes no calls over gRPC."""
+        self._is_draining = True
+        self._grpc.drain(DRAIN_SECONDS)
+
+    @property
+    def _is_ready(self) -> bool:
+        return self._mirror.is_loaded and not self._is_draining
+
     async def _rest_for_callers(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers who has a token, where one is needed."""
         try:
@@ -98,17 +117,18 @@ class ServingApp:
     async def _lifespan(self, _: Starlette) -> AsyncIterator[None]:
         async with self._node:
             await asyncio.to_thread(self._mirror.refresh)
+            await self._grpc.start()
             gc.collect()
             gc.freeze()  # what lives as long as the process need not be looked at again
             tasks = [asyncio.create_task(self._mirror.run()), asyncio.create_task(self._usage.run())]
             try:
                 yield
             finally:
-                self._is_draining = True
                 for task in tasks:
                     task.cancel()
                 with suppress(asyncio.CancelledError):
                     await asyncio.gather(*tasks)
+                await self._grpc.stop()
                 await self._usage.flush()
 
     async def _health(self, _: Request) -> Response:
@@ -129,7 +149,7 @@ class ServingApp:
 
     async def _ready(self, _: Request) -> Response:
         """Whether requests should be sent here."""
-        if self._mirror.is_loaded and not self._is_draining:
+        if self._is_ready:
             return _json({"ready": True})
         return _json({"ready": False, "reason": self._mirror.trouble or "it is shutting down"}, 503)
 

@@ -60,6 +60,15 @@ class Load:
     connections: int = 32
 
 
+@dataclass(frozen=True)
+class Running:
+    """A server: its process, and its ports of HTTP and gRPC."""
+
+    process: psutil.Process
+    port: int
+    grpc_port: int
+
+
 def loads() -> Iterator[Load]:
     """R1 to R5, as columns; R3 as records and MessagePack, too."""
     chance = random.Random(SEED)
@@ -88,27 +97,29 @@ def main() -> None:
         folder = Path(name)
         fill(redis)
         address = redis.connection_pool.connection_kwargs
-        with server(folder, f"redis://{address['host']}:{address['port']}/0") as (process, port):
+        with server(folder, f"redis://{address['host']}:{address['port']}/0") as running:
             print(f"{'':20} {'req/s':>9} {'CPU us':>8} {'p50 ms':>8} {'p99 ms':>8} {'p99.9 ms':>8}   best of {ROUNDS}")
             for load in loads():
-                show(load, [measure(wrk, folder, process, port, load) for _ in range(ROUNDS)])
+                show(load, [measure(wrk, folder, running.process, running.port, load) for _ in range(ROUNDS)])
 
 
 @contextmanager
-def server(folder: Path, redis_url: str) -> Iterator[tuple[psutil.Process, int]]:
+def server(folder: Path, redis_url: str) -> Iterator[Running]:
     """A server on core 0 that reads the definitions from its file: there is no registry."""
     home = folder / "home"
     (home / "serving").mkdir(parents=True)
     (home / "serving" / "definitions.json").write_bytes(msgspec.json.encode({"snapshot": snapshot()}))
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = int(free.getsockname()[1])
+    with socket.socket() as free, socket.socket() as another:
+        for each in (free, another):
+            each.bind(("127.0.0.1", 0))
+        port, grpc_port = (int(each.getsockname()[1]) for each in (free, another))
     environment = {
         **os.environ,
         "FS_HOME": str(home),
         "FS_REDIS_URL": redis_url,
         "FS_PG_URL": "postgresql://nobody@127.0.0.1:1",
         "FS_SERVING_PORT": str(port),
+        "FS_SERVING_GRPC_PORT": str(grpc_port),
         "PYTHONPATH": str(REPOSITORY),
     }
     command = ["taskset", "-c", "0", sys.executable, "-m", "serving"]
@@ -119,7 +130,7 @@ def server(folder: Path, redis_url: str) -> Iterator[tuple[psutil.Process, int]]
             if process.poll() is not None:
                 raise StackError((folder / "server.log").read_text(), code="benchmark")
             time.sleep(0.05)
-        yield psutil.Process(process.pid), port
+        yield Running(psutil.Process(process.pid), port, grpc_port)
     finally:
         process.terminate()
         process.wait(30)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any, NamedTuple
 
 from feature_store.errors import FeatureStoreError, InputError, NotFoundError, StackError
@@ -68,6 +68,13 @@ class OnlineCall(NamedTuple):
             return definitions.view_of_model(self.name)
         return definitions.find(self.kind, self.name)
 
+    def model(self, token: Token | None, headers: Mapping[bytes, bytes]) -> str:
+        """The model that reads, as its token, the call or its headers say; empty if none does."""
+        model = token.model if token is not None else None
+        if model is None:
+            model = self.name if self.kind is None else headers.get(b"x-model", b"").decode("latin-1")
+        return model[:_LONGEST_NAME] if model.isprintable() else ""
+
 
 class OnlineRoutes:
     """Answers requests for vectors.
@@ -109,24 +116,16 @@ class OnlineRoutes:
             vectors = await self._reader.read(served.reading, asked.rows, asked.request, time.time_ns() // 1_000)
             status, body, content_type = 200, writer.write(vectors, shape), CONTENT_TYPES[shape]
             self._metrics.note_vectors(vectors)
-            self._note_usage(call, served, token, headers)
+            if model := call.model(token, headers):
+                self._usage.note(served.kind, served.id, model)
         except Exception as error:
-            problem = _expected(error, request_id, scope["path"])
+            problem = expected_error(error, request_id, scope["path"])
             (status, body, extra), content_type = encode_problem(problem, request_id), PROBLEM_JSON
         await _respond(send, status, body, {"content-type": content_type, "x-request-id": request_id, **extra})
         self._metrics.note(call.route, target, status, time.perf_counter() - began)
 
-    def _note_usage(
-        self, call: OnlineCall, served: ServedView, token: Token | None, headers: dict[bytes, bytes]
-    ) -> None:
-        model = token.model if token is not None else None
-        if model is None:
-            model = call.name if call.kind is None else headers.get(b"x-model", b"").decode("latin-1")
-        if model and model.isprintable():
-            self._usage.note(served.kind, served.id, model[:_LONGEST_NAME])
 
-
-def _expected(error: Exception, request_id: str, path: str) -> FeatureStoreError:
+def expected_error(error: Exception, request_id: str, path: str) -> FeatureStoreError:
     """What a caller is told of an error; those that are not the caller's are in the log, too."""
     if isinstance(error, NodeBusyError):
         return StackError(str(error), where="Redis", remedy="try again in a second", code="busy")

@@ -10,7 +10,8 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,15 @@ changes = json.loads(os.environ["SERVING_CHANGES"])
 serve(dataclasses.replace(ServingSettings.load(), **changes | {"snapshot": pathlib.Path(changes["snapshot"])}))
 """
 """The server's program with some of its settings changed."""
+
+
+@contextmanager
+def free_port(port: int) -> Iterator[int]:
+    """A port, any if it is 0, that nobody else is given meanwhile."""
+    with socket.socket() as free:
+        free.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        free.bind(("127.0.0.1", port))
+        yield free.getsockname()[1]
 
 
 @dataclass(frozen=True)
@@ -56,6 +66,7 @@ class ServerProcess:
     registry_url: str
     changes: dict[str, Any] = field(default_factory=dict)
     port: int = 0
+    grpc_port: int = 0
     process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
 
     @property
@@ -68,13 +79,12 @@ class ServerProcess:
 
     def start(self) -> None:
         """Starts it and waits until it is ready."""
-        with socket.socket() as free:
-            free.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            free.bind(("127.0.0.1", self.port))
-            self.port = free.getsockname()[1]
+        with ExitStack() as held:
+            self.port, self.grpc_port = (held.enter_context(free_port(port)) for port in (self.port, self.grpc_port))
         changes = {"registry_url": self.registry_url, "snapshot": str(self.snapshot), **self.changes}
         given = {
             "FS_SERVING_PORT": str(self.port),
+            "FS_SERVING_GRPC_PORT": str(self.grpc_port),
             "SERVING_CHANGES": json.dumps(changes),
             "PYTHONPATH": str(REPOSITORY),
         }

@@ -1,0 +1,98 @@
+"""The service of `online.proto`: reads vectors over the core that the REST routes have."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import grpc
+
+from feature_store.online.read.multiplexed import MultiplexedReader
+from feature_store.registry.records import Kind
+from serving.auth import Gate
+from serving.definitions import ServedDefinitions
+from serving.grpc.answers import AnswerWriters
+from serving.grpc.online_pb2 import DESCRIPTOR
+from serving.grpc.problems import code_of, details_of, trailers_of
+from serving.grpc.requests import parse_request, rows_of_request
+from serving.metrics import ServingMetrics
+from serving.rest.online import OnlineCall, expected_error, request_id_of
+from serving.rest.problems import status_of
+from serving.usage import UsageCounts
+
+SERVICE: str = DESCRIPTOR.services_by_name["Online"].full_name
+_METHODS: dict[str, Kind | None] = {"ReadGroup": "group", "ReadView": "view", "ReadModel": None}
+_GONE = 499
+"""The status that is counted for a caller who did not wait for the answer."""
+
+
+class OnlineService:
+    """Answers calls for vectors.
+
+    Args:
+        definitions: gives what is served at the moment.
+    """
+
+    def __init__(
+        self,
+        reader: MultiplexedReader,
+        definitions: Callable[[], ServedDefinitions],
+        metrics: ServingMetrics,
+        usage: UsageCounts,
+        gate: Gate,
+    ) -> None:
+        self._reader = reader
+        self._definitions = definitions
+        self._metrics = metrics
+        self._usage = usage
+        self._gate = gate
+        self._writers = AnswerWriters()
+
+    def handler(self) -> grpc.GenericRpcHandler:
+        """What a server calls. Messages come and go as bytes: those that cannot be read are our errors, too."""
+        methods = {
+            name: grpc.unary_unary_rpc_method_handler(partial(self._answer, f"/{SERVICE}/{name}", kind))
+            for name, kind in _METHODS.items()
+        }
+        return grpc.method_handlers_generic_handler(SERVICE, methods)
+
+    async def _answer(
+        self, route: str, kind: Kind | None, message: bytes, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> bytes:
+        began = time.perf_counter()
+        headers = {name.encode(): _bytes(value) for name, value in context.invocation_metadata()}
+        request_id = request_id_of(headers)
+        target, status = "", 200
+        try:
+            token = self._gate.caller(headers)
+            asked = parse_request(message)
+            call = OnlineCall(route, kind, asked.id)
+            served = call.target(self._definitions())
+            target = served.id
+            masked = self._gate.masked(token, served)
+            request = rows_of_request(served.view, asked)
+            writer = self._writers.of(served.view, request.features, masked)
+            vectors = await self._reader.read(served.reading, request.rows, request.request, time.time_ns() // 1_000)
+            answer = writer.write(vectors)
+            self._metrics.note_vectors(vectors)
+            if model := call.model(token, headers):
+                self._usage.note(served.kind, served.id, model)
+        except asyncio.CancelledError:
+            status = _GONE
+            raise
+        except Exception as error:
+            problem = expected_error(error, request_id, route)
+            status = status_of(problem)
+        finally:
+            self._metrics.note(route, target, status, time.perf_counter() - began)
+        if status != 200:
+            await context.abort(code_of(problem), details_of(problem), trailers_of(problem, request_id))
+        context.set_trailing_metadata((("x-request-id", request_id),))
+        return answer
+
+
+def _bytes(value: str | bytes) -> bytes:
+    return value if isinstance(value, bytes) else value.encode()
