@@ -18,6 +18,10 @@ from serving.grpc.service import SERVICE, OnlineService
 HEALTH: str = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
 _WATCH_SECONDS = 0.5
 """How often it is looked whether the health has changed, for callers that watch it."""
+_FAREWELL_SECONDS = 0.2
+"""How long callers are told that the server ends. Calls that come in just when it stops are cancelled by gRPC, which
+callers cannot tell from their own doing.
+"""
 _Answer = health_pb2.HealthCheckResponse
 _log = logging.getLogger(__name__)
 
@@ -65,8 +69,13 @@ class GrpcServer:
     def drain(self, seconds: float) -> None:
         """Takes no more calls, and gives those that have begun so much time; `is_ready` has to be false by now."""
         if self._server is not None and self._ended is None:
+            self._service.close()
             self._health.end()
-            self._ended = asyncio.create_task(self._server.stop(seconds))
+            self._ended = asyncio.create_task(self._stop(self._server, seconds))
+
+    async def _stop(self, server: grpc.aio.Server, seconds: float) -> None:
+        await asyncio.sleep(_FAREWELL_SECONDS)
+        await server.stop(seconds)
 
     async def stop(self) -> None:
         """Waits until it has drained."""

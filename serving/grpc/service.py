@@ -10,6 +10,7 @@ from typing import Any
 
 import grpc
 
+from feature_store.errors import StackError
 from feature_store.online.read.multiplexed import MultiplexedReader
 from feature_store.registry.records import Kind
 from serving.auth import Gate
@@ -50,6 +51,11 @@ class OnlineService:
         self._usage = usage
         self._gate = gate
         self._writers = AnswerWriters()
+        self._is_closed = False
+
+    def close(self) -> None:
+        """From now on calls are refused, but for those that have begun."""
+        self._is_closed = True
 
     def handler(self) -> grpc.GenericRpcHandler:
         """What a server calls. Messages come and go as bytes: those that cannot be read are our errors, too."""
@@ -67,6 +73,10 @@ class OnlineService:
         request_id = request_id_of(headers)
         target, status = "", 200
         try:
+            if self._is_closed:
+                raise StackError(
+                    "the server is shutting down", remedy="ask again, or another one", code="shutting-down"
+                )
             token = self._gate.caller(headers)
             asked = parse_request(message)
             call = OnlineCall(route, kind, asked.id)

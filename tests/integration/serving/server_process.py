@@ -79,6 +79,15 @@ class ServerProcess:
 
     def start(self) -> None:
         """Starts it and waits until it is ready."""
+        process = self.launch()
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while not self._is_ready():
+            assert process.poll() is None, self.log.read_text()
+            assert time.monotonic() < deadline, self.log.read_text()
+            time.sleep(0.05)
+
+    def launch(self) -> subprocess.Popen[bytes]:
+        """Starts it."""
         with ExitStack() as held:
             self.port, self.grpc_port = (held.enter_context(free_port(port)) for port in (self.port, self.grpc_port))
         changes = {"registry_url": self.registry_url, "snapshot": str(self.snapshot), **self.changes}
@@ -91,11 +100,7 @@ class ServerProcess:
         with self.log.open("ab") as log:
             command = [sys.executable, "-c", STARTER]
             self.process = subprocess.Popen(command, env=os.environ | given, stdout=log, stderr=log, cwd=REPOSITORY)
-        deadline = time.monotonic() + PATIENCE_SECONDS
-        while not self._is_ready():
-            assert self.process.poll() is None, self.log.read_text()
-            assert time.monotonic() < deadline, self.log.read_text()
-            time.sleep(0.05)
+        return self.process
 
     def stop(self, number: int = signal.SIGTERM) -> int:
         """Ends it; gives its exit code."""

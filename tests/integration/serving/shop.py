@@ -14,6 +14,7 @@ from feature_store import (
     EMBEDDING,
     FLOAT,
     INT,
+    LIST,
     STRING,
     TIMESTAMP,
     BatchSource,
@@ -42,6 +43,9 @@ FIELDS: dict[str, DType] = {
     "at": TIMESTAMP,
     "vector": EMBEDDING(3),
     "seller": STRING,
+    "tags": LIST(STRING),
+    "sizes": LIST(INT),
+    "visits": LIST(TIMESTAMP),
 }
 NAMES = ("a", "b", "c", "", "é|{%}", "x,y")
 NUMBERS = (0, 1, -5, 2**63 - 1)
@@ -122,14 +126,20 @@ class Shop:
     views: dict[tuple[str, str], ViewSchema]
 
     @classmethod
-    def fill(cls, registry: Registry, redis: Redis) -> Shop:
+    def fill(
+        cls,
+        registry: Registry,
+        redis: Redis,
+        groups: tuple[FeatureGroup, ...] = GROUPS,
+        views: tuple[FeatureView, ...] = VIEWS,
+    ) -> Shop:
         """Records the definitions and writes rows of some entities: fresh ones, old ones, ones past their ttl."""
-        registry.apply(registry.plan(compile_project(Project(GROUPS, VIEWS, {}))), "tests")
+        registry.apply(registry.plan(compile_project(Project(groups, views, {}))), "tests")
         chance = random.Random(7)
-        for group in GROUPS:
+        for group in groups:
             _write(redis, build_plan(group).schema, chance)
-        of_groups = {("group", g.id): view_schema(FeatureView(g.name, groups=[g], owner="team:test")) for g in GROUPS}
-        return cls({**of_groups, **{("view", view.id): view_schema(view) for view in VIEWS}})
+        of_groups = {("group", g.id): view_schema(FeatureView(g.name, groups=[g], owner="team:test")) for g in groups}
+        return cls({**of_groups, **{("view", view.id): view_schema(view) for view in views}})
 
 
 def _write(redis: Redis, group: GroupSchema, chance: random.Random) -> None:
@@ -166,5 +176,8 @@ def _value(dtype: DType, chance: random.Random) -> Any:
             return chance.randrange(-(2**63), 2**63)
         case "BOOL":
             return chance.random() < 0.5
+        case "LIST":
+            assert dtype.item is not None
+            return [None if chance.random() < 0.2 else _value(dtype.item, chance) for _ in range(chance.randrange(4))]
         case _:
             return key_value(dtype, chance)
