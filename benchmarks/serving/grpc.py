@@ -15,11 +15,13 @@ import os
 import random
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import grpc
 import psutil
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from benchmarks.online_write import valkey
 from benchmarks.serving.__main__ import ROUNDS, SECONDS, server
@@ -32,8 +34,13 @@ CALLS_AT_ONCE = 32
 REQUESTS = 256
 
 
-def request(entities: Sequence[str], group: str = "user_orders@1") -> ReadRequest:
-    return ReadRequest(id=group, keys=[Input(name="user_id", column=Column(strings=entities))])
+Call = Callable[[Any], Awaitable[Any]]
+
+
+def request(chance: random.Random, count: int) -> ReadRequest:
+    """Some users of one group."""
+    users = [user(number) for number in chance.sample(range(ENTITIES), count)]
+    return ReadRequest(id="user_orders@1", keys=[Input(name="user_id", column=Column(strings=users))])
 
 
 def main() -> None:
@@ -54,29 +61,27 @@ async def show(process: psutil.Process, port: int) -> None:
     chance = random.Random(SEED)
     print(f"{'':20} {'calls/s':>9} {'CPU us':>8} {'p50 ms':>8} {'p99 ms':>8}   best of {ROUNDS}")
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-        stub = OnlineStub(channel)
-        for label, count, group in (("fixed", 1, "nothing"), ("R1 1 x 1", 1, ""), ("R3 100 x 1", 100, "")):
-            requests = [
-                request([user(number) for number in chance.sample(range(ENTITIES), count)], group or "user_orders@1")
-                for _ in range(REQUESTS)
-            ]
-            rounds = [await measure(stub, process, requests) for _ in range(ROUNDS)]
+        read = OnlineStub(channel).ReadGroup
+        nothing = [health_pb2.HealthCheckRequest()]
+        loads: tuple[tuple[str, Call, Sequence[Any]], ...] = (
+            ("gRPC alone", health_pb2_grpc.HealthStub(channel).Check, nothing),
+            ("R1 1 x 1", read, [request(chance, 1) for _ in range(REQUESTS)]),
+            ("R3 100 x 1", read, [request(chance, 100) for _ in range(REQUESTS)]),
+        )
+        for label, call, requests in loads:
+            rounds = [await measure(call, process, requests) for _ in range(ROUNDS)]
             rate, cpu, *latencies = min(rounds, key=lambda found: found[1])
             print(f"{label:20} {rate:9,.0f} {cpu:8.1f}", *(f"{latency:8.2f}" for latency in latencies))
 
 
-async def measure(stub: OnlineStub, process: psutil.Process, requests: Sequence[ReadRequest]) -> tuple[float, ...]:
+async def measure(call: Call, process: psutil.Process, requests: Sequence[Any]) -> tuple[float, ...]:
     """Calls per second, microseconds of the server's CPU for each, and latencies in milliseconds."""
     seconds: list[float] = []
     end = time.perf_counter() + SECONDS
 
     async def ask(number: int) -> None:
         while (began := time.perf_counter()) < end:
-            try:
-                await stub.ReadGroup(requests[(number + len(seconds)) % len(requests)])
-            except grpc.aio.AioRpcError as error:
-                if error.code() is not grpc.StatusCode.NOT_FOUND:
-                    raise
+            await call(requests[(number + len(seconds)) % len(requests)])
             seconds.append(time.perf_counter() - began)
 
     before = cpu_of(process)

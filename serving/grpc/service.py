@@ -74,9 +74,7 @@ class OnlineService:
         target, status = "", 200
         try:
             if self._is_closed:
-                raise StackError(
-                    "the server is shutting down", remedy="ask again, or another one", code="shutting-down"
-                )
+                raise StackError("the server is shutting down", remedy="ask another one", code="shutting-down")
             token = self._gate.caller(headers)
             asked = parse_request(message)
             call = OnlineCall(route, kind, asked.id)
