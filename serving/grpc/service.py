@@ -6,11 +6,11 @@ import asyncio
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, NoReturn
 
 import grpc
 
-from feature_store.errors import StackError
+from feature_store.errors import FeatureStoreError, StackError
 from feature_store.online.read.multiplexed import MultiplexedReader
 from feature_store.registry.records import Kind
 from serving.auth import Gate
@@ -26,6 +26,7 @@ from serving.usage import UsageCounts
 
 SERVICE: str = DESCRIPTOR.services_by_name["Online"].full_name
 _METHODS: dict[str, Kind | None] = {"ReadGroup": "group", "ReadView": "view", "ReadModel": None}
+_ENDING = StackError("the server is shutting down", remedy="ask another one", code="shutting-down")
 _GONE = 499
 """The status that is counted for a caller who did not wait for the answer."""
 
@@ -71,10 +72,11 @@ class OnlineService:
         began = time.perf_counter()
         headers = {name.encode(): _bytes(value) for name, value in context.invocation_metadata()}
         request_id = request_id_of(headers)
+        if self._is_closed:
+            self._metrics.note(route, "", status_of(_ENDING), 0.0)
+            await _refuse(context, _ENDING, request_id)
         target, status = "", 200
         try:
-            if self._is_closed:
-                raise StackError("the server is shutting down", remedy="ask another one", code="shutting-down")
             token = self._gate.caller(headers)
             asked = parse_request(message)
             call = OnlineCall(route, kind, asked.id)
@@ -97,9 +99,14 @@ class OnlineService:
         finally:
             self._metrics.note(route, target, status, time.perf_counter() - began)
         if status != 200:
-            await context.abort(code_of(problem), details_of(problem), trailers_of(problem, request_id))
+            await _refuse(context, problem, request_id)
         context.set_trailing_metadata((("x-request-id", request_id),))
         return answer
+
+
+async def _refuse(context: grpc.aio.ServicerContext[Any, Any], error: FeatureStoreError, request_id: str) -> NoReturn:
+    await context.abort(code_of(error), details_of(error), trailers_of(error, request_id))
+    raise AssertionError("unreachable: abort raises")
 
 
 def _bytes(value: str | bytes) -> bytes:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import grpc
 import pytest
 
-from feature_store import INT, Entity, FeatureView, OnDemand
+from feature_store import INT, Deprecated, Entity, FeatureView, OnDemand
 from feature_store.dtypes import from_micros, to_micros
 from feature_store.online.connection import connect
 from feature_store.online.reader import OnlineReader
@@ -31,6 +31,9 @@ SHELVES = facts_of(
     Entity("shelf", join_key="shelf_id", dtype=INT),
     {"tags": ["x", "y"], "sizes": None, "visits": None, "count": None},
 )
+OLD = facts_of(
+    Entity("crate", join_key="crate_id"), {"count": None}, deprecated=Deprecated("shelf_facts@1", removal="2020-01-31")
+)
 WIDE = FeatureView(
     "wide",
     groups=[SHELVES],
@@ -49,7 +52,9 @@ def wide_registry(stack: Settings, new_registry: NewRegistry) -> Registry:
 @pytest.fixture(scope="module")
 def wide_shop(stack: Settings, wide_registry: Registry) -> Shop:
     with connect(stack.redis_url) as redis:
-        shop = Shop.fill(wide_registry, redis, (*GROUPS, SHELVES), (*VIEWS, WIDE))
+        shop = Shop.fill(wide_registry, redis, (*GROUPS, SHELVES, OLD), (*VIEWS, WIDE))
+    wide_registry.retire("crate_facts@1", "tests")
+    del shop.views["group", "crate_facts@1"]
     wide_registry.record_usage("ranking@1", "ranker", "serving")
     return shop
 
@@ -182,6 +187,13 @@ def test_a_model_reads_the_view_that_it_is_recorded_with(stub: OnlineStub, secre
     by_view = stub.ReadView(ranking(), timeout=SECONDS, metadata=bearer(secrets["owner"]))
     assert by_model.id == "ranking@1"
     assert columns_of(by_model) == columns_of(by_view)
+
+
+def test_what_is_retired_is_no_more_served(stub: OnlineStub, secrets: dict[str, str]) -> None:
+    asked = ReadRequest(id="crate_facts@1", keys=[Input(name="crate_id", column=Column(strings=["a"]))])
+    told, trailers = refused(stub.ReadGroup, asked, metadata=bearer(secrets["owner"]))
+    assert told == (grpc.StatusCode.FAILED_PRECONDITION, "retired")
+    assert b"shelf_facts@1" in trailers["remedy-bin"]
 
 
 def test_the_id_of_a_call_comes_back(stub: OnlineStub, secrets: dict[str, str]) -> None:
