@@ -74,7 +74,7 @@ class OnlineService:
         request_id = request_id_of(headers)
         if self._is_closed:
             self._metrics.note(route, "", status_of(_ENDING), 0.0)
-            await _refuse(context, _ENDING, request_id)
+            await _abort(context, _ENDING, request_id)
         target, status = "", 200
         try:
             token = self._gate.caller(headers)
@@ -99,12 +99,12 @@ class OnlineService:
         finally:
             self._metrics.note(route, target, status, time.perf_counter() - began)
         if status != 200:
-            await _refuse(context, problem, request_id)
+            await _abort(context, problem, request_id)
         context.set_trailing_metadata((("x-request-id", request_id),))
         return answer
 
 
-async def _refuse(context: grpc.aio.ServicerContext[Any, Any], error: FeatureStoreError, request_id: str) -> NoReturn:
+async def _abort(context: grpc.aio.ServicerContext[Any, Any], error: FeatureStoreError, request_id: str) -> NoReturn:
     await context.abort(code_of(error), details_of(error), trailers_of(error, request_id))
     raise AssertionError("unreachable: abort raises")
 

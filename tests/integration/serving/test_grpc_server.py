@@ -15,9 +15,11 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 
+from feature_store.errors import StackError
 from feature_store.registry.store import Registry
-from feature_store.settings import REPOSITORY
+from feature_store.settings import REPOSITORY, Settings
 from serving.grpc.online_pb2 import Column, Group, Input, ReadRequest
+from serving.settings import ServingSettings
 from tests.conftest import Eventually
 from tests.integration.own_valkey import Valkey, running_valkey
 from tests.integration.serving.conftest import address_of
@@ -28,6 +30,8 @@ from tests.integration.serving.shop import Shop
 SERVICE = "feature_store.v1.Online"
 SERVING, NOT_SERVING = (health_pb2.HealthCheckResponse.SERVING, health_pb2.HealthCheckResponse.NOT_SERVING)
 USERS = ReadRequest(id="user_facts", keys=[Input(name="user_id", column=Column(strings=["a", "b"]))])
+
+SELLERS = ReadRequest(id="seller_facts", keys=[Input(name="seller_id", column=Column(strings=["a", "b"]))])
 
 
 @pytest.fixture
@@ -64,7 +68,7 @@ def test_health_is_that_of_ready(server: ServerProcess) -> None:
         assert told[0] is grpc.StatusCode.NOT_FOUND
 
 
-def test_a_server_without_definitions_is_not_serving(tmp_path: Path, eventually: Eventually) -> None:
+def test_a_server_without_definitions_is_not_serving(tmp_path: Path) -> None:
     nobody = "postgresql+psycopg2://nobody@127.0.0.1:1/registry"
     empty = ServerProcess(tmp_path, nobody)
     empty.launch()
@@ -80,6 +84,14 @@ def test_a_server_without_definitions_is_not_serving(tmp_path: Path, eventually:
         empty.stop()
 
 
+def test_the_port_is_a_setting(stack: Settings) -> None:
+    named = {"FS_HOME": str(stack.home)}
+    assert ServingSettings.load({**named, "FS_SERVING_GRPC_PORT": "14321"}).serving_grpc_port == 14321
+    with pytest.raises(StackError) as error:
+        ServingSettings.load({**named, "FS_SERVING_GRPC_PORT": "many"})
+    assert (error.value.code, error.value.where) == ("port", "FS_SERVING_GRPC_PORT")
+
+
 def test_a_port_that_is_taken_is_told(server: ServerProcess, tmp_path: Path) -> None:
     second = ServerProcess(tmp_path, server.registry_url)
     second.grpc_port, second.changes = 0, {"serving_grpc_port": server.grpc_port}
@@ -89,7 +101,7 @@ def test_a_port_that_is_taken_is_told(server: ServerProcess, tmp_path: Path) -> 
 
 
 def test_a_stopped_redis_is_told_by_statuses_and_callers_need_not_wait(
-    serving_registry: Registry, valkey: Valkey, tmp_path: Path
+    serving_registry: Registry, valkey: Valkey, tmp_path: Path, eventually: Eventually
 ) -> None:
     with valkey.client() as client:
         Shop.fill(serving_registry, client)
@@ -99,20 +111,27 @@ def test_a_stopped_redis_is_told_by_statuses_and_callers_need_not_wait(
         with stub_of(fragile) as stub:
             before = stub.ReadGroup(USERS, timeout=SECONDS)
             valkey.signal(signal.SIGSTOP)
-            lost = stub.ReadGroup(USERS, timeout=SECONDS)
-            assert [*lost.groups[0].statuses] == [Group.UNAVAILABLE] * 2
-            assert columns_of(lost) == {"user_count": [7, 7], "user_name": ["?", "?"], "user_at": [None, None]}
-            assert lost.groups[0].stale
             with pytest.raises(grpc.RpcError) as error:
                 stub.ReadGroup(USERS, timeout=0.15)  # less than the server gives Redis
             assert error.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
             calls = [stub.ReadGroup.future(USERS, timeout=SECONDS) for _ in range(40)]
-            codes = {call.code() for call in calls}
-            assert codes == {grpc.StatusCode.OK, grpc.StatusCode.RESOURCE_EXHAUSTED}
+            codes = [call.code() for call in calls]
+            assert {*codes} == {grpc.StatusCode.OK, grpc.StatusCode.RESOURCE_EXHAUSTED}
+            lost = calls[codes.index(grpc.StatusCode.OK)].result()
+            assert [*lost.groups[0].statuses] == [Group.UNAVAILABLE] * 2
+            assert columns_of(lost) == {"user_count": [7, 7], "user_name": ["?", "?"], "user_at": [None, None]}
+            assert lost.groups[0].stale
             valkey.signal(signal.SIGCONT)
-            while (after := stub.ReadGroup(USERS, timeout=SECONDS)).groups[0].statuses[0] == Group.UNAVAILABLE:
-                pass
-            assert columns_of(after) == columns_of(before)
+
+            def is_back() -> bool:
+                call = stub.ReadGroup.future(USERS, timeout=SECONDS)
+                if call.code() is grpc.StatusCode.RESOURCE_EXHAUSTED:  # commands of before wait still
+                    return False
+                answer = call.result()
+                is_there = Group.UNAVAILABLE not in answer.groups[0].statuses
+                return is_there and columns_of(answer) == columns_of(before)
+
+            eventually(is_back)
         text = fragile.get("/metrics").body.decode()
         assert re.search(r'requests_total{route="/feature_store.v1.Online/ReadGroup",status="499"} 1\.0', text)
         assert "Traceback" not in fragile.log.read_text()
@@ -133,7 +152,7 @@ def test_it_answers_what_has_begun_when_it_is_told_to_end(
         with stub_of(ending) as stub:
             while True:
                 try:
-                    answer = stub.ReadGroup(USERS, timeout=SECONDS, metadata=(("x-model", "grpc-words"),))
+                    answer = stub.ReadGroup(SELLERS, timeout=SECONDS, metadata=(("x-model", "grpc-words"),))
                 except grpc.RpcError as error:
                     codes.append(error.code())
                     return
@@ -154,5 +173,5 @@ def test_it_answers_what_has_begun_when_it_is_told_to_end(
     assert set(answered) == {2}
     assert set(codes) == {grpc.StatusCode.UNAVAILABLE}  # it takes no calls any more
     assert "Traceback" not in ending.log.read_text()
-    (used,) = [each for each in serving_registry.usage("user_facts@1", kind="group") if each.model == "grpc-words"]
-    assert used.uses == len(answered)
+    (used,) = serving_registry.usage("seller_facts@1", kind="group")
+    assert (used.model, used.uses) == ("grpc-words", len(answered))
