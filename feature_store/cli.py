@@ -218,7 +218,12 @@ def _print_addresses(console: Console, record: StackRecord) -> None:
     if record.connections is None:
         return
     found = record.connections
-    for name, url in (("Dagster", found.dagster_url), ("Server", found.serving_url), ("Flink", found.flink_url)):
+    for name, url in (
+        ("Dagster", found.dagster_url),
+        ("Server", found.serving_url),
+        ("Server (gRPC)", found.serving_grpc),
+        ("Flink", found.flink_url),
+    ):
         if url:
             console.print(f"{name}: {url}", soft_wrap=True)
 

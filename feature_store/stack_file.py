@@ -44,6 +44,7 @@ class Connections:
     spark_jars: tuple[str, ...]
     dagster_url: str = ""
     serving_url: str = ""
+    serving_grpc: str = ""
     kafka_servers: str = ""
     flink_url: str = ""
     flink_python: str = ""

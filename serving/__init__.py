@@ -1,1 +1,1 @@
-"""The server: online vectors and the registry's contents over HTTP. It reads; definitions come from the registry."""
+"""The server: online vectors over HTTP and gRPC, and what is recorded. It reads; definitions are the registry's."""

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import socket
 import ssl
 import sys
+from contextlib import suppress
 
 import uvicorn
 
@@ -13,6 +15,9 @@ from serving.app import ServingApp
 from serving.rest.protocol import direct_protocol
 from serving.settings import DRAIN_SECONDS, ServingSettings
 from serving.structured_log import JsonLines
+
+_NOT_STARTED = 3
+"""The exit code."""
 
 
 def main() -> int:
@@ -26,13 +31,29 @@ def main() -> int:
     return 0
 
 
+class _Server(uvicorn.Server):
+    """Tells the application at once that the process is to end, not when requests over HTTP are answered."""
+
+    def __init__(self, app: ServingApp, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self._app = app
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._app.drain()
+        await super().shutdown(sockets)
+
+
 def serve(settings: ServingSettings) -> None:
-    """Serves until it is told to stop."""
+    """Serves until it is told to stop.
+
+    Raises:
+        SystemExit: if it cannot begin.
+    """
     handler = logging.StreamHandler()
     handler.setFormatter(JsonLines())
     logging.basicConfig(level=logging.INFO, handlers=[handler])
     app, tls = ServingApp(settings), settings.tls
-    uvicorn.run(
+    config = uvicorn.Config(
         app,
         host=settings.serving_host,
         port=settings.serving_port,
@@ -49,6 +70,11 @@ def serve(settings: ServingSettings) -> None:
         ssl_ca_certs=tls.client_ca or None if tls else None,
         ssl_cert_reqs=ssl.CERT_REQUIRED if tls and tls.client_ca else ssl.CERT_NONE,
     )
+    server = _Server(app, config)
+    with suppress(KeyboardInterrupt):
+        server.run()
+    if not server.started:
+        sys.exit(_NOT_STARTED)
 
 
 if __name__ == "__main__":

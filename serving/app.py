@@ -22,6 +22,8 @@ from feature_store.online.read.node import NodeAddress, RedisNode
 from feature_store.registry.store import Registry
 from serving.auth import Gate
 from serving.dagster import DagsterServer
+from serving.grpc.server import GrpcServer
+from serving.grpc.service import OnlineService
 from serving.metrics import ServingMetrics
 from serving.mirror import RegistryMirror
 from serving.rate import RateLimits
@@ -39,7 +41,7 @@ from serving.rest.openapi import docs_page, openapi_document
 from serving.rest.problems import PROBLEM_JSON, encode_problem
 from serving.rest.registration import RegistrationRoutes
 from serving.samples import ServedSamples
-from serving.settings import ServingSettings
+from serving.settings import DRAIN_SECONDS, ServingSettings
 from serving.usage import UsageCounts
 
 _log = logging.getLogger(__name__)
@@ -74,13 +76,21 @@ class ServingApp:
         self._gate = Gate(
             lambda: self._mirror.access, required=settings.tokens_required, limits=RateLimits(settings.rate)
         )
-        self.online = OnlineRoutes(
+        core = (
             MultiplexedReader(self._node),
             lambda: self._mirror.definitions,
             self._metrics,
             self._usage,
             self._samples,
             self._gate,
+        )
+        self.online = OnlineRoutes(*core)
+        self._grpc = GrpcServer(
+            OnlineService(*core),
+            settings.serving_host,
+            settings.serving_grpc_port,
+            settings.tls,
+            lambda: self._is_ready,
         )
         self._is_draining = False
         catalog = CatalogRoutes(lambda: self._mirror.definitions, registry)
@@ -106,6 +116,15 @@ class ServingApp:
         else:
             await self._rest(scope, receive, send)
 
+    def drain(self) -> None:
+        """Is called once, when the process is to end: from now on it is not ready, and takes no calls over gRPC."""
+        self._is_draining = True
+        self._grpc.drain(DRAIN_SECONDS)
+
+    @property
+    def _is_ready(self) -> bool:
+        return self._mirror.is_loaded and not self._is_draining
+
     async def _rest_for_callers(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers who has a token, where one is needed, and does not ask too often."""
         try:
@@ -119,6 +138,7 @@ class ServingApp:
     async def _lifespan(self, _: Starlette) -> AsyncIterator[None]:
         async with self._node:
             await asyncio.to_thread(self._mirror.refresh)
+            await self._grpc.start()
             gc.collect()
             gc.freeze()  # what lives as long as the process need not be looked at again
             gc.set_threshold(_COLLECT_AFTER)  # requests leave no cycles: looking for some took 5 % of the CPU
@@ -126,11 +146,11 @@ class ServingApp:
             try:
                 yield
             finally:
-                self._is_draining = True
                 for task in tasks:
                     task.cancel()
                 with suppress(asyncio.CancelledError):
                     await asyncio.gather(*tasks)
+                await self._grpc.stop()
                 await self._usage.flush()
                 await self._samples.flush()
 
@@ -152,7 +172,7 @@ class ServingApp:
 
     async def _ready(self, _: Request) -> Response:
         """Whether requests should be sent here."""
-        if self._mirror.is_loaded and not self._is_draining:
+        if self._is_ready:
             return _json({"ready": True})
         return _json({"ready": False, "reason": self._mirror.trouble or "it is shutting down"}, 503)
 

@@ -15,6 +15,7 @@ from feature_store.settings import Settings
 from serving.tls import ServingTls
 
 DEFAULT_PORT = 14090
+DEFAULT_GRPC_PORT = 14091
 DRAIN_SECONDS = 10
 """How long requests that have begun may take after SIGTERM."""
 
@@ -28,7 +29,7 @@ class ServingSettings:
         registry_url: SQLAlchemy URL of the registry.
         snapshot: the file that keeps the last definitions for a start without the registry.
         packages: those that functions of on-demand features may be imported from.
-        serving_host, serving_port: where it listens; 0 is any free port.
+        serving_host, serving_port, serving_grpc_port: where it listens; 0 is any free port.
         dagster_url: Dagster's web server, which is told of new groups; empty: nobody is told.
         tokens_required: whether every request needs a token; without that it may only be one of this machine.
         most_waiting: commands that may wait for Redis at once; requests beyond them get a 503.
@@ -43,6 +44,7 @@ class ServingSettings:
     packages: tuple[str, ...]
     serving_host: str = "127.0.0.1"
     serving_port: int = DEFAULT_PORT
+    serving_grpc_port: int = DEFAULT_GRPC_PORT
     most_waiting: int = MOST_WAITING
     dagster_url: str = ""
     tokens_required: bool = False
@@ -66,9 +68,8 @@ class ServingSettings:
             snapshot=settings.home / "serving" / "definitions.json",
             packages=settings.definition_packages,
             serving_host=host,
-            serving_port=whole_number(
-                environ, "FS_SERVING_PORT", DEFAULT_PORT, least=0, most=65_535, noun="port", code="port"
-            ),
+            serving_port=_port(environ, "FS_SERVING_PORT", DEFAULT_PORT),
+            serving_grpc_port=_port(environ, "FS_SERVING_GRPC_PORT", DEFAULT_GRPC_PORT),
             dagster_url=settings.dagster_url,
             tokens_required=_tokens_required(environ, host),
             most_waiting=whole_number(
@@ -101,6 +102,10 @@ class ServingSettings:
             ),
             tls=ServingTls.load(environ),
         )
+
+
+def _port(environ: Mapping[str, str], name: str, default: int) -> int:
+    return whole_number(environ, name, default, least=0, most=65_535, noun="port", code="port")
 
 
 def _tokens_required(environ: Mapping[str, str], host: str) -> bool:

@@ -25,8 +25,12 @@ from feature_store.settings import REPOSITORY
 
 
 @contextmanager
-def our_server(folder: Path, redis_url: str) -> Iterator[ServerProcess]:
-    """A server that reads the definitions from its file: there is no registry."""
+def our_server(folder: Path, redis_url: str, grpc_port: int | None = None) -> Iterator[ServerProcess]:
+    """A server that reads the definitions from its file: there is no registry.
+
+    Args:
+        grpc_port: of its own unless given.
+    """
     (folder / "serving").mkdir(parents=True)
     (folder / "serving" / "definitions.json").write_bytes(msgspec.json.encode({"snapshot": snapshot()}))
     port = free_port()
@@ -35,6 +39,7 @@ def our_server(folder: Path, redis_url: str) -> Iterator[ServerProcess]:
         "FS_REDIS_URL": redis_url,
         "FS_PG_URL": "postgresql://nobody@127.0.0.1:1",
         "FS_SERVING_PORT": str(port),
+        "FS_SERVING_GRPC_PORT": str(grpc_port or free_port()),
         "PYTHONPATH": str(REPOSITORY),
     }
     command = [sys.executable, "-m", "serving"]

@@ -54,6 +54,12 @@ SERVING = (
         "Correct the files, or leave the variables out: connections are not encrypted then.",
     ),
     Explanation(
+        "shutting-down",
+        "The server is about to end",
+        "It answers the calls that have begun, and takes no more.",
+        "Ask again in a moment, or another server.",
+    ),
+    Explanation(
         "malformed-request",
         "A request cannot be read",
         "Its query or its body is not written as the server reads it.",

@@ -15,7 +15,10 @@ from feature_store.secret_files import with_passfile, write_pgpass
 from feature_store.settings import StackSettings, database_url
 from feature_store.stack_file import Connections, ServiceRecord
 
-_NAMED_PORTS = ("postgres", "valkey", WEB_SERVER, kafka.KAFKA, kafka.CONTROLLER_PORT, *flink.PORTS, serving.SERVER)
+_NAMED_PORTS = (
+    *("postgres", "valkey", WEB_SERVER, kafka.KAFKA, kafka.CONTROLLER_PORT, *flink.PORTS),
+    *(serving.SERVER, serving.GRPC_PORT),
+)
 _PORT_OFFSETS = {name: offset for offset, name in enumerate(_NAMED_PORTS)}
 
 
@@ -43,7 +46,7 @@ def assemble(settings: StackSettings, *, dagster: bool, streams: bool) -> Assemb
         settings.port,
         [
             *embedded,
-            *([WEB_SERVER, serving.SERVER] if dagster else []),
+            *([WEB_SERVER, serving.SERVER, serving.GRPC_PORT] if dagster else []),
             *(streaming.ports(settings) if streams else []),
         ],
         _PORT_OFFSETS,
@@ -78,12 +81,14 @@ def assemble(settings: StackSettings, *, dagster: bool, streams: bool) -> Assemb
         connections = half.connections
     if dagster:
         port = plan.ports[WEB_SERVER]
+        rest, grpc = plan.ports[serving.SERVER], plan.ports[serving.GRPC_PORT]
         connections = replace(
             connections,
             dagster_url=f"http://{LOOPBACK}:{port}",
-            serving_url=f"http://{LOOPBACK}:{plan.ports[serving.SERVER]}",
+            serving_url=f"http://{LOOPBACK}:{rest}",
+            serving_grpc=f"{LOOPBACK}:{grpc}",
         )
-        services.append(serving.server(settings.home, plan.ports[serving.SERVER], needs=tuple(embedded)))
+        services.append(serving.server(settings.home, rest, grpc, needs=tuple(embedded)))
         database = with_passfile(database_url(pg_url, "dagster"), write_pgpass(settings.home, pg_url))
         services += dagster_services(settings, connections, database, port, needs=tuple(embedded))
     return Assembly(tuple(services), external, connections, plan.notices)

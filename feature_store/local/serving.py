@@ -11,11 +11,12 @@ from feature_store.local.service import Service
 from feature_store.settings import REPOSITORY
 
 SERVER = "serving"
+GRPC_PORT = "serving-grpc"
 _ANSWER_SECONDS = 5.0
 
 
-def server(home: Path, port: int, needs: tuple[str, ...]) -> Service:
-    """The server on a port of this machine; it finds the other services in the record of the stack."""
+def server(home: Path, port: int, grpc_port: int, needs: tuple[str, ...]) -> Service:
+    """The server on two ports of this machine, HTTP and gRPC; the record of the stack says where the rest is."""
 
     def answers() -> bool:
         connection = HTTPConnection(LOOPBACK, port, timeout=_ANSWER_SECONDS)
@@ -31,7 +32,12 @@ def server(home: Path, port: int, needs: tuple[str, ...]) -> Service:
         folder=REPOSITORY,
         port=port,
         ready=answers,
-        environment={"FS_HOME": str(home), "FS_SERVING_HOST": LOOPBACK, "FS_SERVING_PORT": str(port)},
+        environment={
+            "FS_HOME": str(home),
+            "FS_SERVING_HOST": LOOPBACK,
+            "FS_SERVING_PORT": str(port),
+            "FS_SERVING_GRPC_PORT": str(grpc_port),
+        },
         needs=needs,
         start_seconds=120.0,  # on a machine that is busy with the start of everything else
     )

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, Engine
 from feature_store.registry.access.audit import CHANNEL, Changed
 from feature_store.registry.database import service_errors
 
-EVERYTHING: frozenset[Changed] = frozenset(["access", "definitions"])
+EVERYTHING: frozenset[Changed] = frozenset(["access", "definitions", "usage"])
 
 
 class ChangeListener:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from typing import Any, TypeVar
 
-from sqlalchemy import Engine, func, insert, select, update
+from sqlalchemy import Engine, func, insert, literal_column, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.orm import Session
 
@@ -349,12 +349,12 @@ def _write(session: Session, plan: RegistryPlan, applied_by: str) -> AppliedPlan
 
 def _note_usage(session: Session, key: str, used_id: int, model: str, purpose: str, times: int = 1) -> None:
     noted = upsert(FeatureUsageRow).values({key: used_id, "model_name": model, "purpose": purpose, "uses": times})
-    session.execute(
-        noted.on_conflict_do_update(
-            index_elements=[key, "model_name", "purpose"],
-            set_={"last_used_at": func.clock_timestamp(), "uses": FeatureUsageRow.uses + times},
-        )
+    noted = noted.on_conflict_do_update(
+        index_elements=[key, "model_name", "purpose"],
+        set_={"last_used_at": func.clock_timestamp(), "uses": FeatureUsageRow.uses + times},
     )
+    if session.scalar(noted.returning(literal_column("xmax = 0"))):  # a row that was inserted has nobody's mark
+        announce(session, "usage")
 
 
 def _records(plan: RegistryPlan, kind: type[R], action: str = "") -> list[R]:

@@ -102,7 +102,7 @@ class AnswerWriter:
     """
 
     def __init__(self, view: ViewSchema, chosen: Sequence[str] | None, masked: frozenset[str]) -> None:
-        wanted = _wanted(view, chosen)
+        wanted = wanted_features(view, chosen)
         self._stored = [_Projection(viewed.features, wanted, masked) for viewed in view.groups]
         self._computed = [(i, column) for i, column in enumerate(view.on_demand) if column.name in wanted]
         self._names = [name for part in self._stored for name in part.names]
@@ -367,7 +367,12 @@ def _group_states(vectors: OnlineVectors) -> dict[str, GroupState]:
     return {name: GroupState(stale, vectors.updated_at[name]) for name, stale in vectors.stale.items()}
 
 
-def _wanted(view: ViewSchema, chosen: Sequence[str] | None) -> frozenset[str]:
+def wanted_features(view: ViewSchema, chosen: Sequence[str] | None) -> frozenset[str]:
+    """The features of an answer (None: all).
+
+    Raises:
+        InputError: if the view has no feature of a name.
+    """
     known = frozenset(column.name for column in view.outputs)
     for name in chosen or ():
         if name not in known:

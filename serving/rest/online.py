@@ -69,6 +69,13 @@ class OnlineCall(NamedTuple):
             return definitions.view_of_model(self.name)
         return definitions.find(self.kind, self.name)
 
+    def model(self, token: Token | None, headers: Mapping[bytes, bytes]) -> str:
+        """The model that reads, as its token, the call or its headers say; empty if none does."""
+        model = token.model if token is not None else None
+        if model is None:
+            model = self.name if self.kind is None else headers.get(b"x-model", b"").decode("latin-1")
+        return model[:_LONGEST_NAME] if model.isprintable() else ""
+
 
 class Answer(NamedTuple):
     """An answer, ready to be sent; its headers are complete."""
@@ -136,26 +143,18 @@ class OnlineRoutes:
             )
             status, body, content_type = 200, writer.write(vectors, shape), CONTENT_TYPES[shape]
             self._metrics.note_vectors(vectors)
-            model = _model(call, token, headers)
+            model = call.model(token, headers)
             if model:
                 self._usage.note(served.kind, served.id, model)
             self._samples.note(served, vectors, model)
         except Exception as error:
-            problem = _expected(error, request_id, call)
+            problem = expected_error(error, request_id, call)
             (status, body, extra), content_type = encode_problem(problem, request_id), PROBLEM_JSON
         self._metrics.note(call.route, target, status, time.perf_counter() - began)
         return _answer(status, body, content_type, request_id, extra)
 
 
-def _model(call: OnlineCall, token: Token | None, headers: Mapping[bytes, bytes]) -> str:
-    """The model that reads, as its token, the path or a header says; empty if nothing does."""
-    model = token.model if token is not None else None
-    if model is None:
-        model = call.name if call.kind is None else headers.get(b"x-model", b"").decode("latin-1")
-    return model[:_LONGEST_NAME] if model.isprintable() else ""
-
-
-def _expected(error: Exception, request_id: str, call: OnlineCall) -> FeatureStoreError:
+def expected_error(error: Exception, request_id: str, call: OnlineCall) -> FeatureStoreError:
     """What a caller is told of an error; those that are not the caller's are in the log, too."""
     if isinstance(error, NodeBusyError):
         return StackError(str(error), where="Redis", remedy="try again in a second", code="busy")

@@ -106,7 +106,7 @@ def request_by_ids(view: ViewSchema, query: Query) -> OnlineRequest:
             remedy="write ?entity_ids=id1,id2",
             code="no-rows",
         )
-    _check_count(len(ids))
+    check_count(len(ids))
     keys = view.keys
     if len(keys) == 1:
         (key,) = keys
@@ -146,7 +146,7 @@ def request_by_columns(view: ViewSchema, query: Query) -> OnlineRequest:
                 remedy=f"write ?{'&'.join(f'{each.name}=…' for each in view.keys)}",
                 code="missing-key-column",
             )
-        _check_count(len(words))
+        check_count(len(words))
         columns[key.name] = _keys_of(key, words, key.name)
     size = max((len(values) for values in columns.values()), default=1)
     for name, values in columns.items():
@@ -189,7 +189,7 @@ def request_of_body(view: ViewSchema, body: bytes, content_type: str) -> OnlineR
         ) from None
     if not read.rows:
         raise InputError("no row is asked for", where="rows", remedy="give one for each vector", code="no-rows")
-    _check_count(len(read.rows))
+    check_count(len(read.rows))
     columns = (*view.keys, *view.request)
     if any(column.dtype.kind in ("TIMESTAMP", "LIST") for column in columns):
         read.rows = [_typed(columns, row, f"row {i}") for i, row in enumerate(read.rows)]
@@ -202,7 +202,12 @@ def _features(query: Query) -> tuple[str, ...] | None:
     return None if words is None else tuple(words)
 
 
-def _check_count(count: int) -> None:
+def check_count(count: int) -> None:
+    """Refuses more rows than `MOST_ROWS`.
+
+    Raises:
+        InputError: if there are more.
+    """
     if count > MOST_ROWS:
         raise InputError(
             f"{count} rows are asked for, {MOST_ROWS} at most are answered",

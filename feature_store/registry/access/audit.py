@@ -13,8 +13,8 @@ from feature_store.registry.tables import AuditRow
 
 CHANNEL = "feature_store_changes"
 """PostgreSQL channel on which every committed change is told: LISTEN there, and load again what the payload names."""
-Changed = Literal["access", "definitions"]
-"""The payload: tokens and grants, or entities, groups and views."""
+Changed = Literal["access", "definitions", "usage"]
+"""The payload: tokens and grants; entities, groups and views; or that a model is new to one of them."""
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, cast
@@ -30,6 +30,15 @@ changes = json.loads(os.environ["SERVING_CHANGES"])
 serve(dataclasses.replace(ServingSettings.load(), **changes | {"snapshot": pathlib.Path(changes["snapshot"])}))
 """
 """The server's program with some of its settings changed."""
+
+
+@contextmanager
+def free_port(port: int) -> Iterator[int]:
+    """A port, any if it is 0, that nobody else is given meanwhile."""
+    with socket.socket() as free:
+        free.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        free.bind(("127.0.0.1", port))
+        yield free.getsockname()[1]
 
 
 @dataclass(frozen=True)
@@ -61,6 +70,7 @@ class ServerProcess:
     changes: dict[str, Any] = field(default_factory=dict)
     environment: dict[str, str] = field(default_factory=dict)
     port: int = 0
+    grpc_port: int = 0
     process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
 
     @property
@@ -73,13 +83,21 @@ class ServerProcess:
 
     def start(self, is_ready: Callable[[], bool] | None = None) -> None:
         """Starts it and waits until it is ready, as this says or /ready does."""
-        with socket.socket() as free:
-            free.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            free.bind(("127.0.0.1", self.port))
-            self.port = free.getsockname()[1]
+        process = self.launch()
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while not (is_ready or self._is_ready)():
+            assert process.poll() is None, self.log.read_text()
+            assert time.monotonic() < deadline, self.log.read_text()
+            time.sleep(0.05)
+
+    def launch(self) -> subprocess.Popen[bytes]:
+        """Starts it."""
+        with ExitStack() as held:
+            self.port, self.grpc_port = (held.enter_context(free_port(port)) for port in (self.port, self.grpc_port))
         changes = {"registry_url": self.registry_url, "snapshot": str(self.snapshot), "deadline": 20.0, **self.changes}
         given = {
             "FS_SERVING_PORT": str(self.port),
+            "FS_SERVING_GRPC_PORT": str(self.grpc_port),
             "SERVING_CHANGES": json.dumps(changes),
             "PYTHONPATH": str(REPOSITORY),
             **self.environment,
@@ -87,11 +105,7 @@ class ServerProcess:
         with self.log.open("ab") as log:
             command = [sys.executable, "-c", STARTER]
             self.process = subprocess.Popen(command, env=os.environ | given, stdout=log, stderr=log, cwd=REPOSITORY)
-        deadline = time.monotonic() + PATIENCE_SECONDS
-        while not (is_ready or self._is_ready)():
-            assert self.process.poll() is None, self.log.read_text()
-            assert time.monotonic() < deadline, self.log.read_text()
-            time.sleep(0.05)
+        return self.process
 
     def stop(self, number: int = signal.SIGTERM) -> int:
         """Ends it; gives its exit code."""

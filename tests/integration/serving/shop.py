@@ -15,6 +15,7 @@ from feature_store import (
     EMBEDDING,
     FLOAT,
     INT,
+    LIST,
     STRING,
     TIMESTAMP,
     BatchSource,
@@ -43,6 +44,9 @@ FIELDS: dict[str, DType] = {
     "at": TIMESTAMP,
     "vector": EMBEDDING(3),
     "seller": STRING,
+    "tags": LIST(STRING),
+    "sizes": LIST(INT),
+    "visits": LIST(TIMESTAMP),
 }
 NAMES = ("a", "b", "c", "", "é|{%}", "x,y")
 NUMBERS = (0, 1, -5, 2**63 - 1)
@@ -178,5 +182,8 @@ def _value(dtype: DType, chance: random.Random) -> Any:
             return chance.randrange(-(2**63), 2**63)
         case "BOOL":
             return chance.random() < 0.5
+        case "LIST":
+            assert dtype.item is not None
+            return [None if chance.random() < 0.2 else _value(dtype.item, chance) for _ in range(chance.randrange(4))]
         case _:
             return key_value(dtype, chance)

@@ -13,8 +13,10 @@ from feature_store.online.connection import connect
 from feature_store.plan.project import compile_project
 from feature_store.registry.store import Registry
 from feature_store.settings import Settings
-from tests.conftest import Eventually
+from serving.grpc.online_pb2 import Column, Input, ReadRequest
+from tests.conftest import PATIENCE_SECONDS, Eventually
 from tests.integration.serving.conftest import NewRegistry, address_of
+from tests.integration.serving.grpc_client import stub_of
 from tests.integration.serving.server_process import ServerProcess
 from tests.integration.serving.shop import GROUPS, USERS, Shop, visits
 from tests.unit import on_demand_functions as functions
@@ -89,6 +91,11 @@ def test_a_function_that_fails_fails_only_its_feature(
     assert record["failed"] == failed["failed"]
     packed = changing.get(path + "&country=home&shape=msgpack").packed
     assert packed["on_demand"] == {"number": [None], "double": [None], "place": ["HOME"]}
+    column = [Input(name="user_id", column=Column(strings=["nobody"]))]
+    country = [Input(name="country", column=Column(strings=["home"]))]
+    with stub_of(changing) as stub:
+        answer = stub.ReadView(ReadRequest(id="trial", keys=column, request=country), timeout=PATIENCE_SECONDS)
+    assert dict(answer.failed) == failed["failed"]
     assert "failed" not in changing.get(path + "&country=home&features=place").json
 
 

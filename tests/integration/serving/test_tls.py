@@ -11,12 +11,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import grpc
 import pytest
 
 from feature_store.errors import StackError
 from feature_store.online.connection import connect
 from feature_store.registry.store import Registry
 from feature_store.settings import Settings
+from serving.grpc.online_pb2 import Column, Input, ReadRequest
+from serving.grpc.online_pb2_grpc import OnlineStub
 from serving.settings import ServingSettings
 from serving.tls import ServingTls
 from tests.integration.certificates import Authority, CertificateFiles
@@ -82,6 +85,19 @@ def test_callers_check_the_server_and_it_checks_them(
             plain.sendall(f"GET {PATH} HTTP/1.1\r\nHost: shop\r\n\r\n".encode())
             assert not plain.recv(100).startswith(b"HTTP/1.1 200")
         assert status_by_tls(port, authority, caller) == 200
+        asked = ReadRequest(id="user_facts", keys=[Input(name="user_id", column=Column(strings=["a"]))])
+        for shown in (caller, None, ended):
+            credentials = grpc.ssl_channel_credentials(
+                authority.file.read_bytes(),
+                shown and shown.key.read_bytes(),
+                shown and shown.certificate.read_bytes(),
+            )
+            with grpc.secure_channel(f"127.0.0.1:{process.grpc_port}", credentials) as channel:
+                if shown is caller:
+                    assert OnlineStub(channel).ReadGroup(asked, timeout=30).row_count == 1
+                else:
+                    with pytest.raises(grpc.RpcError):
+                        OnlineStub(channel).ReadGroup(asked, timeout=30)
 
 
 @contextmanager
