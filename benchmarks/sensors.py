@@ -118,7 +118,7 @@ def _everything_runs(batch: Sequence[GroupPlan], streaming: Sequence[GroupPlan])
 
 def _record(number: int, wanted: Wanted) -> StreamJob:
     started = {"flink_job_id": f"{number:032x}", "starts": 1}
-    return StreamJob(wanted.name, "running", wanted.fingerprint, wanted.state_fingerprint, **started)  # type: ignore[arg-type]
+    return StreamJob(wanted.name, "running", wanted.fingerprint, wanted.state_fingerprint, **started)
 
 
 def _tick(sensor: dg.SensorDefinition, instance: dg.DagsterInstance) -> tuple[float, str]:

@@ -111,7 +111,8 @@ def _write_commands(redis: Redis, path: Path, rows: pa.Table) -> None:
     columns = rows.drop_columns(["created_timestamp"]).to_pydict()
     with path.open("wb") as file:
         for user, at, *values in zip(*columns.values(), strict=True):
-            parts = (b"SET", f"{GROUP.id}:{{{user}}}".encode(), writer.encode(to_micros(at), values, to_micros(at)))
+            instant = to_micros(at)
+            parts = (b"SET", f"{GROUP.id}:{{{user}}}".encode(), writer.encode(instant, instant, values, instant))
             file.write(b"*3\r\n" + b"".join(b"$%d\r\n%b\r\n" % (len(part), part) for part in parts))
 
 

@@ -15,6 +15,7 @@ import statistics
 import tempfile
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -67,10 +68,11 @@ def _round(
     tiles = SharedTiles(spark, settings, together) if share else None
     start, end = from_micros(span.after), from_micros(span.until)
     done: list[Materialization] = []
-    seconds = [
-        timed(lambda plan=plan: done.append(materialize_span(spark, settings, catalog, plan, start, end, shared=tiles)))
-        for plan in together
-    ]
+
+    def compute(plan: GroupPlan) -> None:
+        done.append(materialize_span(spark, settings, catalog, plan, start, end, shared=tiles))
+
+    seconds = [timed(partial(compute, plan)) for plan in together]
     for plan in plans:
         catalog.drop_table(plan.schema.table)
     if len({one.profile.rows for one in done}) != 1 or any(bool(one.shared) != share for one in done):

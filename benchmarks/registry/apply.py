@@ -114,7 +114,7 @@ def _run(folder: Path, url: str, what: str) -> dict[str, dict[str, float]]:
     command = [sys.executable, "-c", PHASES, url, PACKAGE, what]
     path = f"{folder}:{Path(__file__).parents[2]}"
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env={"PYTHONPATH": path})
-    result = json.loads(done.stdout)
+    result: dict[str, dict[str, float]] = json.loads(done.stdout)
     result["seconds"]["whole process"] = time.perf_counter() - began
     return result
 

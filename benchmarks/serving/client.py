@@ -11,54 +11,30 @@ from __future__ import annotations
 
 import asyncio
 import os
-import random
 import tempfile
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from itertools import cycle, islice
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import NamedTuple
 
 from benchmarks.online_write import valkey
-from benchmarks.serving.__main__ import server
-from benchmarks.serving.shop import CANDIDATES, ENTITIES, SEED, USERS, VIEWS, fill, item, user
+from benchmarks.serving.loads import Load, Row, loads
+from benchmarks.serving.ours import our_server
+from benchmarks.serving.shop import fill
 from feature_store import AsyncFeatureStoreClient, FeatureStoreClient, FeatureView
 from feature_store.errors import StackError
 from feature_store.online.reader import OnlineReader
 from feature_store.online.vectors import OnlineVectors
-from feature_store.plan.build import view_schema
 from feature_store.plan.schema import ViewSchema
+from feature_store.remote.calls import ReadKind
 
+LOADS = ("R1 1 x 1", "R3 100 x 1", "R5 user, 100 items")
 ROUNDS = 5
-CALLS = 600
+CALLS = 400
 """Of a round."""
 AT_ONCE = 16
 DEADLINE = 30.0
-
-
-class Load(NamedTuple):
-    """What is asked for: rows of a group or a view, others each time."""
-
-    name: str
-    asked: str
-    kind: Literal["view", "group"]
-    view: ViewSchema
-    rows: Sequence[list[dict[str, Any]]]
-
-
-def loads() -> list[Load]:
-    """R1, R3 and R5."""
-    chance = random.Random(SEED)
-
-    def users(count: int) -> list[dict[str, Any]]:
-        return [{"user_id": user(number)} for number in chance.sample(range(ENTITIES), count)]
-
-    group = view_schema(FeatureView(USERS[0].name, groups=[USERS[0]], owner="team:benchmarks"))
-    candidates = [{"user_id": user(0), "item_id": item(i)} for i in range(CANDIDATES)]
-    return [
-        Load("R1 1 x 1", USERS[0].id, "group", group, [users(1) for _ in range(CALLS)]),
-        Load("R3 100 x 1", USERS[0].id, "group", group, [users(100) for _ in range(CALLS)]),
-        Load("R5 user, 100 items", VIEWS[1].id, "view", view_schema(VIEWS[1]), [candidates] * (CALLS // 4)),
-    ]
 
 
 class Figures(NamedTuple):
@@ -74,17 +50,18 @@ def figures(cpu: float, latencies: Sequence[float]) -> Figures:
     return Figures(cpu / len(ordered) * 1e6, *(ordered[int(len(ordered) * part)] * 1e3 for part in (0.5, 0.99)))
 
 
-def with_threads(load: Load, call: Callable[[list[dict[str, Any]]], object]) -> Figures:
+def with_threads(load: Load, call: Callable[[Sequence[Row]], object]) -> Figures:
     latencies, before = [], time.process_time()
-    for rows in load.rows:
+    for rows in islice(cycle(load.requests), CALLS):
         began = time.perf_counter()
         call(rows)
         latencies.append(time.perf_counter() - began)
     return figures(time.process_time() - before, latencies)
 
 
-async def with_events(load: Load, call: Callable[[list[dict[str, Any]]], Awaitable[object]], at_once: int) -> Figures:
-    latencies, waiting = [], iter(load.rows)
+async def with_events(load: Load, call: Callable[[Sequence[Row]], Awaitable[object]], at_once: int) -> Figures:
+    latencies: list[float] = []
+    waiting = islice(cycle(load.requests), CALLS)
 
     async def work() -> None:
         for rows in waiting:
@@ -104,14 +81,15 @@ def numeric(view: ViewSchema) -> list[str]:
 def measure(load: Load, url: str, redis_url: str) -> None:
     """Prints a load's figures, each those of the round with the least CPU, as others were disturbed."""
     names = numeric(load.view)
+    kind: ReadKind = "view" if isinstance(load.target, FeatureView) else "group"
     with OnlineReader(redis_url) as reader, FeatureStoreClient(url, "", deadline=DEADLINE) as client:
 
-        def over_http(rows: list[dict[str, Any]]) -> OnlineVectors:
-            return client.online(load.asked, rows, kind=load.kind)
+        def over_http(rows: Sequence[Row]) -> OnlineVectors:
+            return client.online(load.view.id, rows, kind=kind)
 
         async def events(at_once: int) -> Figures:
             async with AsyncFeatureStoreClient(url, "", deadline=DEADLINE) as asking:
-                return await with_events(load, lambda rows: asking.online(load.asked, rows, kind=load.kind), at_once)
+                return await with_events(load, lambda rows: asking.online(load.view.id, rows, kind=kind), at_once)
 
         ways: dict[str, Callable[[], Figures]] = {
             "in process": lambda: with_threads(load, lambda rows: reader.read(load.view, rows)),
@@ -133,10 +111,11 @@ def main() -> None:
         fill(redis)
         address = redis.connection_pool.connection_kwargs
         redis_url = f"redis://{address['host']}:{address['port']}/0"
-        with server(Path(name), redis_url) as (_, port):
+        with our_server(Path(name) / "ours", redis_url) as running:
             print(f"{'':45} {'CPU us':>8} {'p50 ms':>8} {'p99 ms':>8}   best of {ROUNDS}")
             for load in loads():
-                measure(load, f"http://127.0.0.1:{port}", redis_url)
+                if load.name in LOADS:
+                    measure(load, f"http://127.0.0.1:{running.port}", redis_url)
 
 
 if __name__ == "__main__":

@@ -64,7 +64,7 @@ async def show(process: psutil.Process, port: int) -> None:
     chance = random.Random(SEED)
     print(f"{'':20} {'calls/s':>9} {'CPU us':>8} {'p50 ms':>8} {'p99 ms':>8}   best of {ROUNDS}")
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-        read = OnlineStub(channel).ReadGroup
+        read = OnlineStub(channel).ReadGroup  # type: ignore[no-untyped-call] # generated
         nothing = [health_pb2.HealthCheckRequest()]
         loads: tuple[tuple[str, Call, Sequence[Any]], ...] = (
             ("gRPC alone", health_pb2_grpc.HealthStub(channel).Check, nothing),
