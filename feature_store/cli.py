@@ -154,6 +154,38 @@ for command in (
     main.add_command(command)
 
 
+@main.group()
+def bench() -> None:
+    """Measure the running stack."""
+
+
+@bench.command()
+@click.argument("views", nargs=-1)
+@click.option("--seconds", default=2, show_default=True, type=click.IntRange(1, 60), help="For each view and size.")
+@click.option("--callers", default=8, show_default=True, type=click.IntRange(1, 256), help="Requests at once.")
+def serving(views: tuple[str, ...], seconds: int, callers: int) -> None:
+    """Ask the server for VIEWS ("ranking@1"; all active ones unless given): latencies, and what it finds in Redis."""
+    import asyncio
+
+    from feature_store.client import FeatureStore
+    from feature_store.local.serving_load import SIZES, load, load_table, requests_for
+    from feature_store.online.connection import connect
+    from feature_store.registry.tables import Status
+
+    store = FeatureStore()
+    names = views or [view.id for view in store.registry.snapshot().views if view.status is Status.ACTIVE]
+    found = []
+    with connect(store.settings.redis_url) as redis:
+        for name in names:
+            view = store.view(name)
+            for size in SIZES:
+                requests = requests_for(redis, view, size)
+                asking = load(store.settings.serving_url, None, view, requests, seconds=seconds, callers=callers)
+                found.append(asyncio.run(asking))
+    console = _console()
+    console.print(load_table(found, callers))
+
+
 @main.command()
 @click.argument("code", required=False)
 def errors(code: str | None) -> None:

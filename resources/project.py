@@ -42,6 +42,6 @@ def _posted() -> tuple[PostedGroup, ...]:
         finally:
             engine.dispose()
     except FeatureStoreError as error:
-        if error.code != "no-registry":  # then nothing was posted
+        if error.code not in ("no-registry", "no-stack"):  # then nothing was posted
             _log.warning("only the definitions in code are loaded, not what was posted to the server: %s", error)
         return ()

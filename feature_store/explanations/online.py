@@ -6,6 +6,12 @@ from feature_store.explanations.explanation import Explanation
 
 ONLINE = (
     Explanation(
+        "nothing-to-read",
+        "Redis has no row of a group",
+        "A load on the server asks for entities that are there.",
+        "Materialize the group: in Dagster, or by ./fs demo.",
+    ),
+    Explanation(
         "missing-key-column",
         "A request lacks a part of the key",
         "Every entity of the view is identified by its join key.",

@@ -22,7 +22,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from feature_store.dtypes import INT_MAX, INT_MIN, to_micros
+from feature_store.dtypes import INT_MAX, INT_MIN, from_micros, to_micros
 from feature_store.errors import DefinitionError, InputError
 from feature_store.plan.schema import Column, GroupSchema
 
@@ -73,6 +73,12 @@ def entity_tag(columns: Sequence[Column], row: Mapping[str, Any], number: int | 
                 code="wrong-key-type",
             ) from None
     return None if null else f"{{{SEPARATOR.join(parts)}}}"
+
+
+def tag_values(columns: Sequence[Column], tag: str) -> list[Any]:
+    """The values of the key columns of an entity, out of its tag: the inverse of `entity_tag`."""
+    parts = tag.removeprefix("{").removesuffix("}").split(SEPARATOR)
+    return [_DECODERS[column.dtype.kind](part) for column, part in zip(columns, parts, strict=True)]
 
 
 def entity_key(group: GroupSchema, row: Mapping[str, Any]) -> str | None:
@@ -151,6 +157,21 @@ _ENCODERS: dict[str, Callable[[object], str]] = {
     "INT": _integer,
     "BOOL": _boolean,
     "TIMESTAMP": _timestamp,
+}
+
+
+def _text(part: str) -> str:
+    if part == EMPTY:
+        return ""
+    return _ESCAPE.sub(lambda found: chr(int(found[1], 16)), part)
+
+
+_ESCAPE = re.compile("%([0-9A-F]{2})")
+_DECODERS: dict[str, Callable[[str], Any]] = {
+    "STRING": _text,
+    "INT": int,
+    "BOOL": lambda part: part == "true",
+    "TIMESTAMP": lambda part: from_micros(int(part)),
 }
 
 

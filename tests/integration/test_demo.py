@@ -72,6 +72,8 @@ def test_the_demo_goes_the_whole_way(newcomer: Newcomer) -> None:
     assert last_day is not None
     assert dagster.has_partitions(("offline", "user_orders", "v1"), last_day[1], last_day[2])
     assert "user_return_rate_all_time" in newcomer.types("get", "user_orders@1")
+    measured = newcomer.types("bench", "serving", "--seconds", "1")
+    assert re.search(r"ranking@1 +100 +[1-9]\S* +\d+\.\d\d ms", measured)
 
     passwords = {settings.pg_password, settings.redis_url.partition("@")[0].rpartition(":")[2]}
     shown = {

@@ -15,7 +15,15 @@ from redis.crc import key_slot
 from feature_store import BOOL, EMBEDDING, FLOAT, INT, STRING, TIMESTAMP
 from feature_store.dtypes import DType, arrow_type
 from feature_store.errors import DefinitionError, InputError
-from feature_store.online.keys import entity_key, entity_keys, entity_tag, last_updated_key, layouts_key, progress_key
+from feature_store.online.keys import (
+    entity_key,
+    entity_keys,
+    entity_tag,
+    last_updated_key,
+    layouts_key,
+    progress_key,
+    tag_values,
+)
 from feature_store.plan.schema import Column, GroupSchema
 
 INSTANTS = st.datetimes(timezones=st.just(UTC))
@@ -108,6 +116,15 @@ def test_one_instant_has_one_key() -> None:
     group = group_of(TIMESTAMP)
     utc = datetime(2026, 1, 1, 12, tzinfo=UTC)
     assert key_of(group, utc) == key_of(group, utc.astimezone(timezone(timedelta(hours=5, minutes=30))))
+
+
+@given(ROWS)
+def test_a_tag_has_the_values_it_was_made_of(rows: tuple[list[DType], list[tuple[Any, ...]]]) -> None:
+    dtypes, found = rows
+    columns = group_of(*dtypes).keys
+    for values in found:
+        tag = entity_tag(columns, {f"k{i}": value for i, value in enumerate(values)})
+        assert tag is None or tag_values(columns, tag) == [*values]
 
 
 @given(ROWS)
