@@ -8,6 +8,8 @@ from collections.abc import Callable
 from feature_store.errors import StackError
 
 _MOST_BUCKETS = 100_000
+_ROUNDING = 1e-6
+"""Of a request: what sums of floats may lack."""
 
 
 class RateLimits:
@@ -35,7 +37,7 @@ class RateLimits:
         now = self._clock()
         left, at = self._buckets.get(token, (float(self._rate), now))
         left = min(float(self._rate), left + (now - at) * self._rate)
-        if left < 1:
+        if left < 1 - _ROUNDING:
             raise StackError(
                 f"the token has made more than {self._rate} requests in a second",
                 where="Authorization",
@@ -44,4 +46,4 @@ class RateLimits:
             )
         if len(self._buckets) >= _MOST_BUCKETS:
             self._buckets.clear()
-        self._buckets[token] = (left - 1, now)
+        self._buckets[token] = (max(0.0, left - 1), now)

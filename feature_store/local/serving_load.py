@@ -67,7 +67,7 @@ def requests_for(redis: Redis, view: ViewSchema, size: int) -> list[Rows]:
     pools = [_entities(redis, view, place) for place in view.rounds[0]]
     first = {column.name for column in view.groups[view.rounds[0][0]].keys}
     names = [column.name for column in view.keys]
-    found = []
+    found: list[Rows] = []
     for _ in range(REQUESTS):
         rows = [_row(pools, chance) for _ in range(size)]
         if set(names) - first:

@@ -138,6 +138,7 @@ class OnlineCalls:
 
     def _answered(self, request: Request, ends: float, limit: float) -> Steps[Response]:
         """The answer of the server, which is asked again while it may have one until the end."""
+        trouble = "it does not answer"
         for attempt in count():
             outcome = yield Exchange(request, ends, self._hedge_after)
             pause = random.uniform(0, min(_LONGEST_PAUSE, _FIRST_PAUSE * 2**attempt))
@@ -147,13 +148,15 @@ class OnlineCalls:
                 error = error_of(outcome, self.server)
                 if outcome.status not in _PASSING:
                     raise error
+                trouble = error.message
                 pause += retry_after(outcome) or 0.0
             elif outcome is None:
-                raise self._late(limit, "it does not answer")
+                raise self._late(limit, trouble)
             elif outcome.is_used:
                 continue  # the server had closed an idle connection
             else:
-                error = self._late(limit, str(outcome))
+                trouble = str(outcome)
+                error = self._late(limit, trouble)
             if time.monotonic() + pause >= ends:
                 raise error
             yield Pause(pause)

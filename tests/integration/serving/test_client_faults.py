@@ -205,9 +205,9 @@ def test_what_is_no_server_of_vectors_is_told_so(
         calling(valkey.port, deadline=0.1)()
     assert error.value.code == "deadline"
     with pytest.raises(StackError, match="Connect") as error:
-        calling(free_port(), deadline=0.1)()
+        calling(free_port(), deadline=1.0)()
     with pytest.raises(StackError, match=r"nowhere\.invalid") as error:
-        FeatureStoreClient("http://nowhere.invalid", "", deadline=0.1).online("ranking", ROWS)
+        FeatureStoreClient("http://nowhere.invalid", "", deadline=1.0).online("ranking", ROWS)
     with pytest.raises(StackError) as error:
         FeatureStoreClient(f"https://localhost:{server.port}", "", deadline=0.1).online("ranking", ROWS)
     assert error.value.code == "deadline"
