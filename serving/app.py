@@ -21,6 +21,7 @@ from feature_store.online.read.multiplexed import MultiplexedReader
 from feature_store.online.read.node import NodeAddress, RedisNode
 from feature_store.registry.store import Registry
 from serving.auth import Gate
+from serving.calls import OnlineCore, request_id_of, server_failure
 from serving.dagster import DagsterServer
 from serving.grpc.server import GrpcServer
 from serving.grpc.service import OnlineService
@@ -28,15 +29,7 @@ from serving.metrics import ServingMetrics
 from serving.mirror import RegistryMirror
 from serving.rate import RateLimits
 from serving.rest.catalog import CatalogRoutes
-from serving.rest.online import (
-    OnlineCall,
-    OnlineRoutes,
-    Receive,
-    Scope,
-    Send,
-    request_id_of,
-    server_failure,
-)
+from serving.rest.online import OnlineRoutes, Receive, Scope, Send, call_of
 from serving.rest.openapi import docs_page, openapi_document
 from serving.rest.problems import PROBLEM_JSON, encode_problem
 from serving.rest.registration import RegistrationRoutes
@@ -76,7 +69,7 @@ class ServingApp:
         self._gate = Gate(
             lambda: self._mirror.access, required=settings.tokens_required, limits=RateLimits(settings.rate)
         )
-        core = (
+        core = OnlineCore(
             MultiplexedReader(self._node),
             lambda: self._mirror.definitions,
             self._metrics,
@@ -84,9 +77,9 @@ class ServingApp:
             self._samples,
             self._gate,
         )
-        self.online = OnlineRoutes(*core)
+        self.online = OnlineRoutes(core)
         self._grpc = GrpcServer(
-            OnlineService(*core),
+            OnlineService(core),
             settings.serving_host,
             settings.serving_grpc_port,
             settings.tls,
@@ -105,7 +98,7 @@ class ServingApp:
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and (call := OnlineCall.of(scope["path"])) is not None:
+        if scope["type"] == "http" and (call := call_of(scope["path"])) is not None:
             answer = await self.online.answer(
                 call, scope["method"], scope["query_string"], dict(scope["headers"]), receive
             )

@@ -4,26 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
 from functools import partial
 from typing import Any, NoReturn
 
 import grpc
 
 from feature_store.errors import FeatureStoreError, StackError
-from feature_store.online.read.multiplexed import MultiplexedReader
 from feature_store.registry.records import Kind
-from serving.auth import Gate
-from serving.definitions import ServedDefinitions
+from serving.calls import OnlineCall, OnlineCore, expected_error, request_id_of
 from serving.grpc.answers import AnswerWriters
 from serving.grpc.online_pb2 import DESCRIPTOR
 from serving.grpc.problems import code_of, details_of, trailers_of
 from serving.grpc.requests import parse_request, rows_of_request
-from serving.metrics import ServingMetrics
-from serving.rest.online import OnlineCall, expected_error, request_id_of
 from serving.rest.problems import status_of
-from serving.samples import ServedSamples
-from serving.usage import UsageCounts
 
 SERVICE: str = DESCRIPTOR.services_by_name["Online"].full_name
 _METHODS: dict[str, Kind | None] = {"ReadGroup": "group", "ReadView": "view", "ReadModel": None}
@@ -33,27 +26,10 @@ _GONE = 499
 
 
 class OnlineService:
-    """Answers calls for vectors.
+    """Answers calls for vectors."""
 
-    Args:
-        definitions: gives what is served at the moment.
-    """
-
-    def __init__(
-        self,
-        reader: MultiplexedReader,
-        definitions: Callable[[], ServedDefinitions],
-        metrics: ServingMetrics,
-        usage: UsageCounts,
-        samples: ServedSamples,
-        gate: Gate,
-    ) -> None:
-        self._reader = reader
-        self._definitions = definitions
-        self._metrics = metrics
-        self._usage = usage
-        self._samples = samples
-        self._gate = gate
+    def __init__(self, core: OnlineCore) -> None:
+        self._core = core
         self._writers = AnswerWriters()
         self._is_closed = False
 
@@ -72,29 +48,25 @@ class OnlineService:
     async def _answer(
         self, route: str, kind: Kind | None, message: bytes, context: grpc.aio.ServicerContext[Any, Any]
     ) -> bytes:
-        began = time.perf_counter()
+        core, began = self._core, time.perf_counter()
         headers = {name.encode(): _bytes(value) for name, value in context.invocation_metadata()}
         request_id = request_id_of(headers)
         if self._is_closed:
-            self._metrics.note(route, "", status_of(_ENDING), 0.0)
+            core.metrics.note(route, "", status_of(_ENDING), 0.0)
             await _abort(context, _ENDING, request_id)
         target, status, call = "", 200, OnlineCall(route, kind, "")
         try:
-            token = self._gate.caller(headers)
+            token = core.gate.caller(headers)
             asked = parse_request(message)
             call = OnlineCall(route, kind, asked.id)
-            served = call.target(self._definitions())
+            admission = core.admit(call, token)
+            served = admission.served
             target = served.id
-            masked = self._gate.masked(token, served)
             request = rows_of_request(served.view, asked)
-            writer = self._writers.of(served.view, request.features, masked)
-            vectors = await self._reader.read(served.reading, request.rows, request.request, time.time_ns() // 1_000)
+            writer = self._writers.of(served.view, request.features, admission.masked)
+            vectors = await core.reader.read(served.reading, request.rows, request.request, time.time_ns() // 1_000)
             answer = writer.write(vectors)
-            self._metrics.note_vectors(vectors)
-            model = call.model(token, headers)
-            if model:
-                self._usage.note(served.kind, served.id, model)
-            self._samples.note(served, vectors, model)
+            core.note(call, admission, vectors, headers)
         except asyncio.CancelledError:
             status = _GONE
             raise
@@ -102,7 +74,7 @@ class OnlineService:
             problem = expected_error(error, request_id, call)
             status = status_of(problem)
         finally:
-            self._metrics.note(route, target, status, time.perf_counter() - began)
+            core.metrics.note(route, target, status, time.perf_counter() - began)
         if status != 200:
             await _abort(context, problem, request_id)
         context.set_trailing_metadata((("x-request-id", request_id),))

@@ -2,27 +2,18 @@
 
 from __future__ import annotations
 
-import logging
-import os
 import time
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
 from typing import Any, NamedTuple
 
-from feature_store.errors import FeatureStoreError, InputError, NotFoundError, StackError
-from feature_store.online.read.multiplexed import MultiplexedReader
-from feature_store.online.read.node import NodeBusyError
+from feature_store.errors import InputError, NotFoundError
 from feature_store.plan.schema import ViewSchema
-from feature_store.registry.access.tokens import Token
 from feature_store.registry.records import Kind
-from serving.auth import Gate
-from serving.definitions import ServedDefinitions, ServedView
-from serving.metrics import ServingMetrics
+from serving.calls import OnlineCall, OnlineCore, expected_error, request_id_of
 from serving.rest.answers import ARROW, CONTENT_TYPES, MSGPACK, AnswerWriters, Shape
 from serving.rest.bodies import read_body
-from serving.rest.problems import PROBLEM_JSON, encode_problem, status_of
+from serving.rest.problems import PROBLEM_JSON, encode_problem
 from serving.rest.requests import OnlineRequest, Query, request_by_columns, request_by_ids, request_of_body
-from serving.samples import ServedSamples
-from serving.usage import UsageCounts
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -33,48 +24,14 @@ _ROUTES: dict[str, tuple[str, Kind | None]] = {
     "feature-views": ("/feature-views/{id}/online", "view"),
     "models": ("/models/{name}/online", None),
 }
-_LONGEST_NAME = 200
-"""Of request ids and models that a caller gives."""
-_log = logging.getLogger(__name__)
 
 
-class OnlineCall(NamedTuple):
-    """A request for vectors, as its path says.
-
-    Attributes:
-        route: the path's pattern.
-        kind: of what is read; None: the view of a model.
-        name: of the group, view or model.
-    """
-
-    route: str
-    kind: Kind | None
-    name: str
-
-    @classmethod
-    def of(cls, path: str) -> OnlineCall | None:
-        """The call of a request to this path; None if it is none."""
-        parts = path.split("/")
-        if len(parts) != 4 or parts[3] != "online" or parts[1] not in _ROUTES:
-            return None
-        return cls(*_ROUTES[parts[1]], parts[2])
-
-    def target(self, definitions: ServedDefinitions) -> ServedView:
-        """What is read.
-
-        Raises:
-            NotFoundError, ConflictError, DefinitionError: as `ServedDefinitions.find`.
-        """
-        if self.kind is None:
-            return definitions.view_of_model(self.name)
-        return definitions.find(self.kind, self.name)
-
-    def model(self, token: Token | None, headers: Mapping[bytes, bytes]) -> str:
-        """The model that reads, as its token, the call or its headers say; empty if none does."""
-        model = token.model if token is not None else None
-        if model is None:
-            model = self.name if self.kind is None else headers.get(b"x-model", b"").decode("latin-1")
-        return model[:_LONGEST_NAME] if model.isprintable() else ""
+def call_of(path: str) -> OnlineCall | None:
+    """The call of a request to this path; None if it is none."""
+    parts = path.split("/")
+    if len(parts) != 4 or parts[3] != "online" or parts[1] not in _ROUTES:
+        return None
+    return OnlineCall(*_ROUTES[parts[1]], parts[2])
 
 
 class Answer(NamedTuple):
@@ -86,27 +43,10 @@ class Answer(NamedTuple):
 
 
 class OnlineRoutes:
-    """Answers requests for vectors.
+    """Answers requests for vectors."""
 
-    Args:
-        definitions: gives what is served at the moment.
-    """
-
-    def __init__(
-        self,
-        reader: MultiplexedReader,
-        definitions: Callable[[], ServedDefinitions],
-        metrics: ServingMetrics,
-        usage: UsageCounts,
-        samples: ServedSamples,
-        gate: Gate,
-    ) -> None:
-        self._reader = reader
-        self._definitions = definitions
-        self._metrics = metrics
-        self._usage = usage
-        self._samples = samples
-        self._gate = gate
+    def __init__(self, core: OnlineCore) -> None:
+        self._core = core
         self._writers = AnswerWriters()
 
     async def answer(
@@ -122,19 +62,18 @@ class OnlineRoutes:
         Args:
             receive: gives the body of a POST.
         """
-        began = time.perf_counter()
+        core, began = self._core, time.perf_counter()
         request_id = request_id_of(headers)
         target, extra = "", dict[str, str]()
         try:
-            token = self._gate.caller(headers)
-            served = call.target(self._definitions())
+            admission = core.admit(call, core.gate.caller(headers))
+            served = admission.served
             target = served.id
-            masked = self._gate.masked(token, served)
             query = Query(query_string)
             shape = _shape(query, headers)
             asked = await _asked(call, served.view, query, method, headers, receive)
-            writer = self._writers.of(served.view, asked.features, masked)
-            vectors = await self._reader.read(
+            writer = self._writers.of(served.view, asked.features, admission.masked)
+            vectors = await core.reader.read(
                 served.reading,
                 asked.rows,
                 asked.request,
@@ -142,28 +81,12 @@ class OnlineRoutes:
                 packed=shape == "msgpack" and writer.is_whole and served.reading.is_copyable,
             )
             status, body, content_type = 200, writer.write(vectors, shape), CONTENT_TYPES[shape]
-            self._metrics.note_vectors(vectors)
-            model = call.model(token, headers)
-            if model:
-                self._usage.note(served.kind, served.id, model)
-            self._samples.note(served, vectors, model)
+            core.note(call, admission, vectors, headers)
         except Exception as error:
             problem = expected_error(error, request_id, call)
             (status, body, extra), content_type = encode_problem(problem, request_id), PROBLEM_JSON
-        self._metrics.note(call.route, target, status, time.perf_counter() - began)
+        core.metrics.note(call.route, target, status, time.perf_counter() - began)
         return _answer(status, body, content_type, request_id, extra)
-
-
-def expected_error(error: Exception, request_id: str, call: OnlineCall) -> FeatureStoreError:
-    """What a caller is told of an error; those that are not the caller's are in the log, too."""
-    if isinstance(error, NodeBusyError):
-        return StackError(str(error), where="Redis", remedy="try again in a second", code="busy")
-    if not isinstance(error, FeatureStoreError):
-        _log.error("request %s to %s of %s failed", request_id, call.route, call.name, exc_info=error)
-        return server_failure()
-    if status_of(error) >= 500:
-        _log.warning("request %s to %s of %s: %s", request_id, call.route, call.name, error)
-    return error
 
 
 def _answer(status: int, body: bytes, content_type: str, request_id: str, extra: Mapping[str, str]) -> Answer:
@@ -174,29 +97,6 @@ def _answer(status: int, body: bytes, content_type: str, request_id: str, extra:
     ]
     headers += [(name.encode(), value.encode("latin-1")) for name, value in extra.items()]
     return Answer(status, headers, body)
-
-
-_PROCESS = f"{os.getpid():x}-{time.time_ns() // 1_000_000:x}"
-_numbers = iter(range(1 << 62))
-
-
-def request_id_of(headers: Mapping[bytes, bytes]) -> str:
-    """The caller's id of a request, or a new one."""
-    given = headers.get(b"x-request-id")
-    if given is not None and len(given) <= _LONGEST_NAME:
-        text = given.decode("latin-1")
-        if text.isprintable() and text.isascii():
-            return text
-    return f"{_PROCESS}-{next(_numbers):x}"
-
-
-def server_failure() -> StackError:
-    """What a caller is told of a mistake of the server."""
-    return StackError(
-        "the server made a mistake",
-        remedy="look for the request's id in the server's log: ./fs logs serving",
-        code="server-failed",
-    )
 
 
 async def _asked(

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from serving.rest.online import Answer, OnlineCall, OnlineRoutes
+from serving.calls import OnlineCall
+from serving.rest.online import Answer, OnlineRoutes, call_of
 
 if TYPE_CHECKING:
     from uvicorn._types import ASGI3Application
@@ -117,4 +118,4 @@ class _DirectCycle:
 def _call(path: bytes) -> OnlineCall | None:
     if not path.isascii() or b"%" in path:
         return None
-    return OnlineCall.of(path.decode("ascii"))
+    return call_of(path.decode("ascii"))

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import random
 from typing import Any
 from urllib.parse import quote
 
+import msgspec
 import pytest
 
 from feature_store.explanations.catalogue import explanation_of
-from tests.integration.serving.server_process import ServerProcess
+from tests.integration.compared import COMPARED
+from tests.integration.serving.server_process import ServerProcess, connected, get
 
 USERS, PAIRS = "/feature-groups/user_facts/online", "/feature-groups/pair_facts/online"
 ITEMS, RANKING = "/feature-groups/item_facts/online", "/feature-views/ranking/online"
-REQUESTS = 2_000
+REQUESTS = 10_000
+AT_ONCE = 20
 SEED = 20261128
 
 REFUSED: list[tuple[str, str, bytes | None, int, str]] = [
@@ -106,19 +110,27 @@ def test_random_requests_never_fail_the_server(server: ServerProcess) -> None:
             return [value(depth + 1) for _ in range(chance.randrange(3))]
         return {chance.choice([*names, "rows", "request"]): value(depth + 1) for _ in range(chance.randrange(4))}
 
-    statuses: dict[int, int] = {}
-    for _ in range(REQUESTS):
+    def request() -> bytes:
         path = chance.choice(paths) if chance.random() < 0.9 else f"/{quote(text(), safe='/')}/{quote(text())}/online"
         pairs = [f"{chance.choice(names)}={quote(text(), safe=',|')}" for _ in range(chance.randrange(4))]
         path = f"{path}?{'&'.join(pairs)}" if pairs else path
         if chance.random() < 0.5:
-            answer = server.get(path)
-        else:
-            rows = [{n: value(1) for n in chance.sample(names, 3)} for _ in range(chance.randrange(3))]
-            answer = server.post(path, value() if chance.random() < 0.3 else {"rows": rows, "request": {}})
-        statuses[answer.status] = statuses.get(answer.status, 0) + 1
-        assert answer.status < 500 or answer.status == 501, (SEED, path, answer.body)
-        if answer.status != 200:
-            assert answer.json["code"]
+            return get(path)
+        rows = [{n: value(1) for n in chance.sample(names, 3)} for _ in range(chance.randrange(3))]
+        body = msgspec.json.encode(value() if chance.random() < 0.3 else {"rows": rows, "request": {}})
+        return f"POST {path} HTTP/1.1\r\nHost: shop\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body
+
+    statuses: dict[int, int] = {}
+    with connected(server) as peer:
+        for _ in range(REQUESTS // AT_ONCE):
+            requests = [request() for _ in range(AT_ONCE)]
+            peer.send(*requests)
+            for sent in requests:
+                answer, body = peer.answer()
+                statuses[answer.status] = statuses.get(answer.status, 0) + 1
+                assert answer.status < 500 or answer.status == 501, (SEED, sent, body)
+                if answer.status != 200:
+                    assert json.loads(body)["code"]
+    COMPARED[f"random requests to the server, seed {SEED}"] += REQUESTS
     assert statuses[200] > REQUESTS // 50, statuses
     assert server.get(USERS, entity_ids="a").status == 200
