@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -88,9 +89,15 @@ def training_metadata(view: FeatureView, packages: Collection[str] = DEFINITION_
     return {"dagster/column_lineage": dg.TableColumnLineage(lineage)}
 
 
-def run_metadata(done: Materialization, preview: Iterable[Mapping[str, Any]]) -> Mapping[str, Any]:
-    """What a run computed: counts, NULL rates, distributions, a few of its rows, its inputs and its SQL."""
-    profile = done.profile
+def run_metadata(
+    done: Materialization, preview: Iterable[Mapping[str, Any]], personal: Collection[str] = ()
+) -> Mapping[str, Any]:
+    """What a run computed: counts, NULL rates, distributions, a few of its rows, its inputs and its SQL.
+
+    Args:
+        personal: the features that are personal data: no value of them is shown, as everybody who uses Dagster sees it.
+    """
+    profile = _without_values(done.profile, personal)
     return {
         "dagster/row_count": profile.rows,
         "entities": profile.entities,
@@ -98,7 +105,7 @@ def run_metadata(done: Materialization, preview: Iterable[Mapping[str, Any]]) ->
         **null_rates(profile.null_rates),
         **overflow_rates(profile),
         "distribution": dg.MetadataValue.md(distribution_plot(profile)),
-        "preview": preview_table(preview),
+        "preview": preview_table(preview, personal),
         "inputs": dg.MetadataValue.table(
             [
                 dg.TableRecord(
@@ -137,9 +144,19 @@ def overflow_rates(profile: Profile) -> Mapping[str, float]:
     }
 
 
-def preview_table(rows: Iterable[Mapping[str, Any]]) -> dg.TableMetadataValue | str:
-    """Rows to look at; what is neither text nor number is shown as text, and NULL as nothing."""
-    records = [dg.TableRecord({name: _cell(value) for name, value in row.items()}) for row in rows]
+def _without_values(profile: Profile, personal: Collection[str]) -> Profile:
+    """The profile without bounds, means and distributions of some features."""
+    hidden = {"minimum": None, "maximum": None, "mean": None, "histogram": ()}
+    features = (replace(each, **hidden) if each.name in personal else each for each in profile.features)  # type: ignore[arg-type]
+    return replace(profile, features=tuple(features))
+
+
+def preview_table(rows: Iterable[Mapping[str, Any]], personal: Collection[str] = ()) -> dg.TableMetadataValue | str:
+    """Rows to look at; what is neither text nor number is shown as text, NULL as nothing, personal data not at all."""
+    records = [
+        dg.TableRecord({name: "masked" if name in personal else _cell(value) for name, value in row.items()})
+        for row in rows
+    ]
     return dg.MetadataValue.table(records) if records else "no rows"
 
 

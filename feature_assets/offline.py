@@ -15,6 +15,7 @@ from feature_store.dsl.group import FeatureGroup
 from feature_store.dsl.source import BatchSource
 from feature_store.duration import SECOND
 from feature_store.errors import ConflictError, QualityError
+from feature_store.plan.lineage import personal_data
 from feature_store.plan.nodes import GroupPlan
 from resources.spark import SparkResource
 from resources.store import FeatureStoreResource
@@ -118,9 +119,10 @@ def offline_asset(plan: GroupPlan, domain: str, chunk: int, sharing: Sequence[Gr
             yield from audit.results(error)
             raise dg.Failure(str(error), allow_retries=False) from error
         context.log.info(f"{done.profile.rows:,} rows of {done.profile.entities:,} entities in {done.seconds:.1f} s")
+        preview = preview_rows(spark.session(), plan, done, window.start, window.end)
         yield dg.MaterializeResult(
             asset_key=key,
-            metadata=run_metadata(done, preview_rows(spark.session(), plan, done, window.start, window.end)),
+            metadata=run_metadata(done, preview, personal_data(plan)),
             data_version=dg.DataVersion(str(done.snapshot_id)),
             check_results=list(audit.results()),
         )

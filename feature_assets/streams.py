@@ -13,6 +13,7 @@ from feature_assets.offline import table_facts, table_tags
 from feature_assets.partitions import partitions_of
 from feature_store.compile.flink import NOWHERE, Start, group_job
 from feature_store.errors import ConflictError, QualityError
+from feature_store.plan.lineage import personal_data
 from feature_store.plan.nodes import GroupPlan
 from resources.spark import SparkResource
 from resources.store import FeatureStoreResource
@@ -72,7 +73,7 @@ def stream_asset(plan: GroupPlan, domain: str, chunk: int) -> dg.AssetsDefinitio
         preview = preview_rows(spark.session(), plan, done, window.start, window.end)
         yield dg.MaterializeResult(
             asset_key=key,
-            metadata={**run_metadata(done, preview), **consistency_metadata(found)},
+            metadata={**run_metadata(done, preview, personal_data(plan)), **consistency_metadata(found)},
             data_version=dg.DataVersion(str(done.snapshot_id)),
             check_results=list(audit.results()),
         )
