@@ -121,10 +121,11 @@ class ServingApp:
     async def _rest_for_callers(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers who has a token, where one is needed, and does not ask too often."""
         try:
-            self._gate.caller(dict(scope["headers"]))
+            token = self._gate.caller(dict(scope["headers"]))
         except (TokenError, StackError) as error:
             await _problem(Request(scope), error)(scope, receive, send)
             return
+        scope.setdefault("state", {})["token"] = token  # asked for once: each time counts for its limit
         await self._rest(scope, receive, send)
 
     @asynccontextmanager

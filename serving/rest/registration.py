@@ -43,7 +43,7 @@ class RegistrationRoutes:
 
     async def register(self, request: Request) -> Response:
         """Records the group in the body; with `plan=true` it says what that would change."""
-        token = self._gate.caller(dict(request.scope["headers"]))
+        token = request.state.token
         only_plan = _flag(request, "plan")
         given = _definition(await read_body(request.receive), request.headers.get("content-type", ""))
         async with self._turn:  # planning takes time of the interpreter, which reads of vectors want, too
