@@ -168,7 +168,7 @@ def serving(views: tuple[str, ...], seconds: int, callers: int) -> None:
     import asyncio
 
     from feature_store.client import FeatureStore
-    from feature_store.local.serving_load import SIZES, load, load_table, requests_for
+    from feature_store.local.serving_load import SIZES, entity_pools, load, load_table, requests_for
     from feature_store.online.connection import connect
     from feature_store.registry.tables import Status
 
@@ -178,8 +178,9 @@ def serving(views: tuple[str, ...], seconds: int, callers: int) -> None:
     with connect(store.settings.redis_url) as redis:
         for name in names:
             view = store.view(name)
+            pools = entity_pools(redis, view)
             for size in SIZES:
-                requests = requests_for(redis, view, size)
+                requests = requests_for(pools, view, size)
                 asking = load(store.settings.serving_url, None, view, requests, seconds=seconds, callers=callers)
                 found.append(asyncio.run(asking))
     console = _console()

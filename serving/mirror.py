@@ -25,7 +25,7 @@ from serving.definitions import ServedDefinitions
 REFRESH_SECONDS = 1.0
 """How often the registry is asked for its last plan, though it tells of each change by itself."""
 REREAD_SECONDS = 15.0
-"""How often it is read who uses what, which nobody tells; and tokens and grants again, in case a word was lost."""
+"""How often tokens, grants and who uses what are read again, in case a word of them was lost."""
 
 FOLLOW_SECONDS = 10.0
 """How long somebody who has changed a definition waits until it is served."""

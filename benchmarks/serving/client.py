@@ -10,20 +10,14 @@ at a time, "16" an event loop with 16 at once. With "to_numpy" the FLOAT and INT
 from __future__ import annotations
 
 import asyncio
-import os
-import tempfile
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from itertools import cycle, islice
-from pathlib import Path
 from typing import NamedTuple
 
-from benchmarks.online_write import valkey
 from benchmarks.serving.loads import Load, Row, loads
-from benchmarks.serving.ours import our_server
-from benchmarks.serving.shop import fill
+from benchmarks.serving.ours import our_shop
 from feature_store import AsyncFeatureStoreClient, FeatureStoreClient, FeatureView
-from feature_store.errors import StackError
 from feature_store.online.reader import OnlineReader
 from feature_store.online.vectors import OnlineVectors
 from feature_store.plan.schema import ViewSchema
@@ -104,18 +98,11 @@ def measure(load: Load, url: str, redis_url: str) -> None:
 
 
 def main() -> None:
-    if (os.cpu_count() or 1) < 2:
-        raise StackError("needs two cores", code="benchmark")
-    os.sched_setaffinity(0, {1})
-    with tempfile.TemporaryDirectory() as name, valkey(Path(name)) as redis:
-        fill(redis)
-        address = redis.connection_pool.connection_kwargs
-        redis_url = f"redis://{address['host']}:{address['port']}/0"
-        with our_server(Path(name) / "ours", redis_url) as running:
-            print(f"{'':45} {'CPU us':>8} {'p50 ms':>8} {'p99 ms':>8}   best of {ROUNDS}")
-            for load in loads():
-                if load.name in LOADS:
-                    measure(load, f"http://127.0.0.1:{running.port}", redis_url)
+    with our_shop() as (redis_url, running):
+        print(f"{'':45} {'CPU us':>8} {'p50 ms':>8} {'p99 ms':>8}   best of {ROUNDS}")
+        for load in loads():
+            if load.name in LOADS:
+                measure(load, f"http://127.0.0.1:{running.port}", redis_url)
 
 
 if __name__ == "__main__":

@@ -11,23 +11,18 @@ server while nobody asks.
 from __future__ import annotations
 
 import asyncio
-import os
 import random
-import tempfile
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import grpc
 import psutil
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from benchmarks.online_write import valkey
-from benchmarks.serving.ours import our_server
+from benchmarks.serving.ours import our_shop
 from benchmarks.serving.server_process import free_port
-from benchmarks.serving.shop import ENTITIES, SEED, fill, user
-from feature_store.errors import StackError
+from benchmarks.serving.shop import ENTITIES, SEED, user
 from serving.grpc.online_pb2 import Column, Input, ReadRequest
 from serving.grpc.online_pb2_grpc import OnlineStub
 
@@ -47,14 +42,9 @@ def request(chance: random.Random, count: int) -> ReadRequest:
 
 
 def main() -> None:
-    if (os.cpu_count() or 1) < 2:
-        raise StackError("needs two cores", code="benchmark")
-    os.sched_setaffinity(0, {1})
-    with tempfile.TemporaryDirectory() as name, valkey(Path(name)) as redis:
-        fill(redis)
-        redis_port, port = redis.connection_pool.connection_kwargs["port"], free_port()
-        with our_server(Path(name) / "ours", f"redis://127.0.0.1:{redis_port}/0", port) as running:
-            asyncio.run(show(running.process, port))
+    port = free_port()
+    with our_shop(port) as (_, running):
+        asyncio.run(show(running.process, port))
 
 
 async def show(process: psutil.Process, port: int) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import cycle
@@ -13,12 +14,14 @@ from urllib.parse import urlencode
 
 import msgspec
 
+from benchmarks.online_write import valkey
 from benchmarks.serving.loads import Load, Row, Shape
 from benchmarks.serving.measurement import Measurement, measure_calls
 from benchmarks.serving.server_process import CORE, ServerProcess, free_port, server_process
-from benchmarks.serving.shop import snapshot
+from benchmarks.serving.shop import fill, snapshot
 from benchmarks.serving.wrk import Request
 from feature_store import FeatureView
+from feature_store.errors import StackError
 from feature_store.online.reader import OnlineReader
 from feature_store.online.vectors import OnlineVectors
 from feature_store.settings import REPOSITORY
@@ -45,6 +48,23 @@ def our_server(folder: Path, redis_url: str, grpc_port: int | None = None) -> It
     command = [sys.executable, "-m", "serving"]
     with server_process(command, environment, port, "/ready", folder / "server.log") as server:
         yield server
+
+
+@contextmanager
+def our_shop(grpc_port: int | None = None) -> Iterator[tuple[str, ServerProcess]]:
+    """A Valkey with all rows, its URL, and our server on it; who measures stays on the other core.
+
+    Raises:
+        StackError: if there is no other core.
+    """
+    if (os.cpu_count() or 1) < 2:
+        raise StackError("needs two cores", code="benchmark")
+    os.sched_setaffinity(0, set(range(os.cpu_count() or 1)) - {CORE})
+    with tempfile.TemporaryDirectory() as name, valkey(Path(name)) as redis:
+        fill(redis)
+        url = f"redis://127.0.0.1:{redis.connection_pool.connection_kwargs['port']}/0"
+        with our_server(Path(name) / "ours", url, grpc_port) as running:
+            yield url, running
 
 
 def our_requests(load: Load, shape: Shape) -> list[Request]:

@@ -57,14 +57,22 @@ class LoadFigures:
         return ordered[int(share * len(ordered))] * 1e3 if ordered else float("nan")
 
 
-def requests_for(redis: Redis, view: ViewSchema, size: int) -> list[Rows]:
-    """Requests for entities that Redis has; of several entities the first stays the same in all rows of a request.
+Pools = Sequence[Sequence[dict[str, Any]]]
+"""For each group whose keys a caller gives the key columns of some of its entities, as the view calls them."""
+
+
+def entity_pools(redis: Redis, view: ViewSchema) -> Pools:
+    """Entities that Redis has.
 
     Raises:
         StackError: if Redis does not answer, or has no entity of a group.
     """
+    return [_entities(redis, view, place) for place in view.rounds[0]]
+
+
+def requests_for(pools: Pools, view: ViewSchema, size: int) -> list[Rows]:
+    """Requests for entities; of several entities the first stays the same in all rows of a request."""
     chance = random.Random(size)
-    pools = [_entities(redis, view, place) for place in view.rounds[0]]
     first = {column.name for column in view.groups[view.rounds[0][0]].keys}
     names = [column.name for column in view.keys]
     found: list[Rows] = []
@@ -76,7 +84,7 @@ def requests_for(redis: Redis, view: ViewSchema, size: int) -> list[Rows]:
     return found
 
 
-def _row(pools: Sequence[Sequence[dict[str, Any]]], chance: random.Random) -> dict[str, Any]:
+def _row(pools: Pools, chance: random.Random) -> dict[str, Any]:
     row: dict[str, Any] = {}
     for pool in pools:
         row = chance.choice(pool) | row  # a column that several groups have is that of the first

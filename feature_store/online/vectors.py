@@ -38,6 +38,21 @@ class Status(StrEnum):
     UNAVAILABLE = "UNAVAILABLE"
 
 
+def chosen_features(view: ViewSchema, names: Sequence[str] | None) -> frozenset[str]:
+    """The features of a view that are wanted (None: all).
+
+    Raises:
+        InputError: if the view has no feature of a name.
+    """
+    known = frozenset(column.name for column in view.outputs)
+    for name in names or ():
+        if name not in known:
+            raise InputError(
+                f"no feature {name!r}", where=view.id, remedy=choices(name, known, "features"), code="not-in-view"
+            )
+    return known if names is None else frozenset(names)
+
+
 class EntityRows(msgspec.Struct, frozen=True):
     """What is known of some entities of one group; the values of their rows are as they are stored.
 
@@ -156,16 +171,7 @@ class OnlineVectors(msgspec.Struct, frozen=True, dict=True):
         Raises:
             InputError: if the view has no feature of a name.
         """
-        known = frozenset(column.name for column in self.view.outputs)
-        for name in features:
-            if name not in known:
-                raise InputError(
-                    f"no feature {name!r}",
-                    where=self.view.id,
-                    remedy=choices(name, known, "features"),
-                    code="not-in-view",
-                )
-        return msgspec.structs.replace(self, chosen=frozenset(features))
+        return msgspec.structs.replace(self, chosen=chosen_features(self.view, features))
 
     @cached_property
     def outputs(self) -> tuple[Column, ...]:

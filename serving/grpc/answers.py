@@ -13,14 +13,13 @@ from functools import partial
 from itertools import chain
 from typing import Any
 
-from feature_store.dtypes import TIMESTAMP, DType, to_micros
-from feature_store.online.vectors import OnlineVectors, Status
+from feature_store.dtypes import DType
+from feature_store.online.vectors import OnlineVectors, Status, chosen_features
 from feature_store.plan.schema import Column as Definition
 from feature_store.plan.schema import ViewSchema
 from serving.grpc.online_pb2 import Column, Feature, Group, Overflow, ReadResponse
-from serving.rest.answers import wanted_features
+from serving.writers import in_micros
 
-_MOST_WRITERS = 1_024
 _ARRAYS = {"FLOAT": "doubles", "INT": "ints", "STRING": "strings", "BOOL": "bools", "TIMESTAMP": "timestamps"}
 _EMPTY: dict[str, Any] = {"FLOAT": 0.0, "INT": 0, "STRING": "", "BOOL": False, "TIMESTAMP": 0}
 """What stands where a value is NULL."""
@@ -42,7 +41,7 @@ class AnswerWriter:
     """
 
     def __init__(self, view: ViewSchema, chosen: Sequence[str] | None, masked: frozenset[str]) -> None:
-        wanted = wanted_features(view, chosen)
+        wanted = chosen_features(view, chosen)
         self._masked = masked
         self._stored = [
             [
@@ -73,7 +72,7 @@ class AnswerWriter:
                 for i, name, fill in chosen:
                     fill(add(), [None] * count if name in masked else columns[i])
         for i, column in self._computed:
-            values = [None] * count if column.name in masked else _stored(column, vectors.on_demand[i])
+            values = [None] * count if column.name in masked else in_micros(column, vectors.on_demand[i])
             _fill_of(column.dtype)(add(), values)
         self._add_groups(answer, vectors)
         for name, places in vectors.overflows.items():
@@ -97,27 +96,6 @@ class AnswerWriter:
             group.feature_timestamps.extend([0 if each is None else each for each in part.timestamps])
 
 
-class AnswerWriters:
-    """The writers that were needed so far."""
-
-    def __init__(self) -> None:
-        self._known: dict[tuple[int, tuple[str, ...] | None, frozenset[str]], tuple[ViewSchema, AnswerWriter]] = {}
-
-    def of(self, view: ViewSchema, chosen: tuple[str, ...] | None, masked: frozenset[str]) -> AnswerWriter:
-        """The writer of a view with certain features (None: all), some of them masked.
-
-        Raises:
-            InputError: if the view has no feature of a name.
-        """
-        key = (id(view), chosen, masked)
-        known = self._known.get(key)
-        if known is None:
-            if len(self._known) >= _MOST_WRITERS:
-                self._known.clear()
-            known = self._known[key] = (view, AnswerWriter(view, chosen, masked))  # the view keeps its id
-        return known[1]
-
-
 def _described(column: Definition) -> Feature:
     dtype, types = column.dtype, Feature.Type
     return Feature(
@@ -126,13 +104,6 @@ def _described(column: Definition) -> Feature:
         dimension=dtype.size or 0,
         item=types.UNSPECIFIED if dtype.item is None else types.Value(dtype.item.kind),
     )
-
-
-def _stored(column: Definition, values: Sequence[Any]) -> Sequence[Any]:
-    """Values of an on-demand feature as stored ones are."""
-    if column.dtype != TIMESTAMP:
-        return values
-    return [None if value is None else to_micros(value) for value in values]
 
 
 def _fill_of(dtype: DType) -> _Fill:

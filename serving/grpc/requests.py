@@ -9,6 +9,7 @@ from google.protobuf.message import DecodeError
 
 from feature_store.dtypes import from_micros
 from feature_store.errors import InputError
+from feature_store.online.read.entities import KeyColumns
 from feature_store.plan.schema import ViewSchema
 from serving.grpc.online_pb2 import Column, Input, ReadRequest
 from serving.rest.bodies import MOST_BYTES
@@ -62,17 +63,7 @@ def rows_of_request(view: ViewSchema, asked: ReadRequest) -> OnlineRequest:
     for_each = {name: values for name, values in given.items() if len(values) > 1}
     _check_names(view, for_each)
     features = tuple(sorted(set(asked.features))) or None
-    return OnlineRequest(_spread_rows({**keys, **for_each}, size), for_all, features)
-
-
-def _spread_rows(columns: dict[str, Sequence[Any]], size: int) -> list[dict[str, Any]]:
-    if len(columns) == 1:
-        ((name, values),) = columns.items()
-        return [{name: value} for value in values]
-    if not columns:
-        return [{} for _ in range(size)]
-    spread = [[*values] * size if len(values) == 1 else values for values in columns.values()]
-    return [dict(zip(columns, row, strict=True)) for row in zip(*spread, strict=True)]
+    return OnlineRequest(KeyColumns.spread({**keys, **for_each}, size), for_all, features)
 
 
 def _columns(inputs: Iterable[Input], where: str) -> dict[str, Sequence[Any]]:

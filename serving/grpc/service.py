@@ -12,11 +12,12 @@ import grpc
 from feature_store.errors import FeatureStoreError, StackError
 from feature_store.registry.records import Kind
 from serving.calls import OnlineCall, OnlineCore, expected_error, request_id_of
-from serving.grpc.answers import AnswerWriters
+from serving.grpc.answers import AnswerWriter
 from serving.grpc.online_pb2 import DESCRIPTOR
 from serving.grpc.problems import code_of, details_of, trailers_of
 from serving.grpc.requests import parse_request, rows_of_request
 from serving.rest.problems import status_of
+from serving.writers import AnswerWriters
 
 SERVICE: str = DESCRIPTOR.services_by_name["Online"].full_name
 _METHODS: dict[str, Kind | None] = {"ReadGroup": "group", "ReadView": "view", "ReadModel": None}
@@ -30,7 +31,7 @@ class OnlineService:
 
     def __init__(self, core: OnlineCore) -> None:
         self._core = core
-        self._writers = AnswerWriters()
+        self._writers = AnswerWriters(AnswerWriter)
         self._is_closed = False
 
     def close(self) -> None:

@@ -15,19 +15,17 @@ from typing import Any, Literal
 
 import msgspec
 
-from feature_store.dtypes import TIMESTAMP, from_micros, to_micros
-from feature_store.errors import InputError, choices
+from feature_store.dtypes import from_micros
 from feature_store.online.codec import StoredRow, wire_of
 from feature_store.online.packed import PackedAnswer, PackedGroup
-from feature_store.online.vectors import OnlineVectors, Status
+from feature_store.online.vectors import OnlineVectors, Status, chosen_features
 from feature_store.plan.schema import Column, ViewSchema
+from serving.writers import in_micros
 
 Shape = Literal["columns", "records", "msgpack", "arrow"]
 JSON, MSGPACK, ARROW = "application/json", "application/msgpack", "application/vnd.apache.arrow.stream"
 CONTENT_TYPES: dict[Shape, str] = {"columns": JSON, "records": JSON, "msgpack": MSGPACK, "arrow": ARROW}
 
-_MOST_SELECTIONS = 256
-"""Of a view, whose writers are kept."""
 _json = msgspec.json.Encoder().encode
 _msgpack = msgspec.msgpack.Encoder().encode
 
@@ -102,7 +100,7 @@ class AnswerWriter:
     """
 
     def __init__(self, view: ViewSchema, chosen: Sequence[str] | None, masked: frozenset[str]) -> None:
-        wanted = wanted_features(view, chosen)
+        wanted = chosen_features(view, chosen)
         self._stored = [_Projection(viewed.features, wanted, masked) for viewed in view.groups]
         self._computed = [(i, column) for i, column in enumerate(view.on_demand) if column.name in wanted]
         self._names = [name for part in self._stored for name in part.names]
@@ -237,7 +235,7 @@ class AnswerWriter:
     def _computed_columns(self, vectors: OnlineVectors) -> list[Sequence[Any]]:
         """The on-demand features, in the order of the names; instants in microseconds."""
         values = zip(self._computed, self._computed_values(vectors), strict=True)
-        return [_in_micros(column, of_column) for (_, column), of_column in values]
+        return [in_micros(column, of_column) for (_, column), of_column in values]
 
     def _computed_values(self, vectors: OnlineVectors) -> list[Sequence[Any]]:
         """The on-demand features, in the order of the names."""
@@ -258,32 +256,6 @@ class AnswerWriter:
         if not found:
             return {}
         return {name: found[name] for name in self._names if name in found and name not in self._masked}
-
-
-_Wanted = tuple[tuple[str, ...] | None, frozenset[str]]
-
-
-class AnswerWriters:
-    """The writers of all views; of a changed view a new one is made."""
-
-    def __init__(self) -> None:
-        self._known: dict[str, tuple[ViewSchema, dict[_Wanted, AnswerWriter]]] = {}
-
-    def of(self, view: ViewSchema, chosen: tuple[str, ...] | None, masked: frozenset[str]) -> AnswerWriter:
-        """The writer of a view with certain features (None: all), some of them masked.
-
-        Raises:
-            InputError: if the view has no feature of a name.
-        """
-        known = self._known.get(view.id)
-        if known is None or known[0] is not view:
-            known = self._known[view.id] = (view, {})
-        writer = known[1].get((chosen, masked))
-        if writer is None:
-            writer = AnswerWriter(view, chosen, masked)
-            if len(known[1]) < _MOST_SELECTIONS:
-                known[1][chosen, masked] = writer
-        return writer
 
 
 class _Projection:
@@ -356,27 +328,5 @@ def _instant(micros: int | None) -> datetime | None:
     return None if micros is None else from_micros(micros)
 
 
-def _in_micros(column: Column, values: Sequence[Any]) -> Sequence[Any]:
-    """Values of a column with numbers in the place of instants."""
-    if column.dtype != TIMESTAMP:
-        return values
-    return [None if value is None else to_micros(value) for value in values]
-
-
 def _group_states(vectors: OnlineVectors) -> dict[str, GroupState]:
     return {name: GroupState(stale, vectors.updated_at[name]) for name, stale in vectors.stale.items()}
-
-
-def wanted_features(view: ViewSchema, chosen: Sequence[str] | None) -> frozenset[str]:
-    """The features of an answer (None: all).
-
-    Raises:
-        InputError: if the view has no feature of a name.
-    """
-    known = frozenset(column.name for column in view.outputs)
-    for name in chosen or ():
-        if name not in known:
-            raise InputError(
-                f"no feature {name!r}", where=view.id, remedy=choices(name, known, "features"), code="not-in-view"
-            )
-    return known if chosen is None else frozenset(chosen)

@@ -10,10 +10,11 @@ from feature_store.errors import InputError, NotFoundError
 from feature_store.plan.schema import ViewSchema
 from feature_store.registry.records import Kind
 from serving.calls import OnlineCall, OnlineCore, expected_error, request_id_of
-from serving.rest.answers import ARROW, CONTENT_TYPES, MSGPACK, AnswerWriters, Shape
+from serving.rest.answers import ARROW, CONTENT_TYPES, MSGPACK, AnswerWriter, Shape
 from serving.rest.bodies import read_body
 from serving.rest.problems import PROBLEM_JSON, encode_problem
 from serving.rest.requests import OnlineRequest, Query, request_by_columns, request_by_ids, request_of_body
+from serving.writers import AnswerWriters
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -47,7 +48,7 @@ class OnlineRoutes:
 
     def __init__(self, core: OnlineCore) -> None:
         self._core = core
-        self._writers = AnswerWriters()
+        self._writers = AnswerWriters(AnswerWriter)
 
     async def answer(
         self,

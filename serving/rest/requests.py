@@ -157,11 +157,10 @@ def request_by_columns(view: ViewSchema, query: Query) -> OnlineRequest:
                 remedy="give one value for all rows, or one for each",
                 code="malformed-request",
             )
-    spread = {name: [values[0]] * size if len(values) == 1 else values for name, values in columns.items()}
     others = [name for name in query.names if name not in columns and name not in _OWN]
     texts = {column.name for column in view.request if column.dtype.kind == "STRING"}
     request = {name: _json_or_text(query.get(name) or "", is_text=name in texts) for name in others}
-    return OnlineRequest(KeyColumns(spread, size), _typed(view.request, request, "request"), _features(query))
+    return OnlineRequest(KeyColumns.spread(columns, size), _typed(view.request, request, "request"), _features(query))
 
 
 def request_of_body(view: ViewSchema, body: bytes, content_type: str) -> OnlineRequest:

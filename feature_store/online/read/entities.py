@@ -30,6 +30,12 @@ class KeyColumns(Sequence[Mapping[str, Any]]):
         self.columns = columns
         self._size = size
 
+    @classmethod
+    def spread(cls, columns: Mapping[str, Sequence[Any]], size: int) -> KeyColumns:
+        """Columns of which those with a single value have it on every row."""
+        values = {name: [of[0]] * size if len(of) == 1 else of for name, of in columns.items()}
+        return cls(values, size)
+
     def __len__(self) -> int:
         return self._size
 
