@@ -30,7 +30,8 @@ class Feature(Definition):
         expect: an `Expectation`, as a dict of its arguments, or a list of them, some of which may only warn.
         rename_ok: why the name breaks the naming convention.
         pii: whether it is personal data: masked for whoever has no grant of it, as is what derives from it (derived and
-            on-demand features).
+            on-demand features, features of chained groups). None: it is if it is computed from a personal column of
+            its source, and is no count.
     """
 
     name: str
@@ -43,7 +44,7 @@ class Feature(Definition):
     description: str = ""
     expect: Expectations = ()
     rename_ok: str = ""
-    pii: bool = False
+    pii: bool | None = None
 
     @model_validator(mode="before")
     @classmethod

@@ -36,6 +36,7 @@ class BatchSource(Definition):
             which is needed; a row without one of these columns is no change.
         deleted: of a log of changes, the condition (SQL) that a row is a deletion, such as "op = 'D'".
         copies: whether the rows of each event_timestamp are a whole copy of a table; a query sees the newest copy.
+        pii: columns that are personal data, as are the features that are computed from them, but for counts.
         of_group: the group whose rows these are; `FeatureGroup.as_source` says so.
 
     Example:
@@ -55,10 +56,12 @@ class BatchSource(Definition):
     changes_of: tuple[str, ...] = ()
     deleted: str | None = None
     copies: bool = False
+    pii: tuple[str, ...] = ()
     of_group: str = ""
     description: str = ""
 
     def _check(self) -> None:
+        _check_columns(self.pii, self.schema)
         if self.changes_of and (self.copies or self.event_id is None):
             raise ValueError("changes_of= needs event_id=, which orders simultaneous changes, and excludes copies=")
         if self.deleted is not None and not self.changes_of:
@@ -115,6 +118,7 @@ class StreamSource(Definition):
         history: the event log, an Iceberg table of the same schema; "events.<name>" unless given.
         heartbeats: let time advance while no events come, so that the rows of emptied windows are written.
         dead_letter_rate: the share of the last hour's messages that may be dead letters; above it there is an alert.
+        pii: fields that are personal data, as are the features that are computed from them, but for counts.
     """
 
     name: str
@@ -132,9 +136,11 @@ class StreamSource(Definition):
     history: BatchSource | None = None
     heartbeats: bool = True
     dead_letter_rate: float = 0.01
+    pii: tuple[str, ...] = ()
     description: str = ""
 
     def _check(self) -> None:
+        _check_columns(self.pii, self.schema)
         if self.format == "avro" and self.avro_schema is None:
             raise ValueError("format='avro' needs avro_schema=, the schema the records are written with")
         if self.format == "json" and self.avro_schema is not None:
@@ -152,6 +158,7 @@ class StreamSource(Definition):
             schema=self.schema,
             event_id=self.event_id,
             deduplicate_within=self.deduplicate_within,
+            pii=self.pii,
             description=f"Every event of the topic {self.topic}",
         )
 
@@ -185,3 +192,9 @@ def _kind(source: Any) -> str:
 SourceField = Annotated[
     Annotated[BatchSource, Tag("batch")] | Annotated[StreamSource, Tag("stream")], Discriminator(_kind)
 ]
+
+
+def _check_columns(pii: tuple[str, ...], schema: dict[str, DTypeField]) -> None:
+    for column in pii:
+        if column not in schema:
+            raise ValueError(f"pii= names {column!r}, which is not in schema=")

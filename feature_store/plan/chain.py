@@ -10,6 +10,7 @@ from feature_store.dtypes import TIMESTAMP
 from feature_store.duration import format_duration
 from feature_store.errors import DefinitionError
 from feature_store.plan.build import build_plan
+from feature_store.plan.lineage import personal_data
 from feature_store.plan.problems import Problem
 from feature_store.plan.schema import FEATURE_TIMESTAMP
 
@@ -31,13 +32,15 @@ def rows_of(group: FeatureGroup) -> BatchSource:
             remedy="chain groups over batch sources, or read the stream's history",
             code="chain",
         )
-    schema = build_plan(group).schema
+    plan = build_plan(group)
+    schema, personal = plan.schema, personal_data(plan)
     columns = {column.name: column.dtype for column in (*schema.keys, *schema.features)}
     return BatchSource(
         f"{group.name}_v{group.version}",
         table=schema.table,
         event_timestamp=FEATURE_TIMESTAMP,
         schema={**columns, FEATURE_TIMESTAMP: TIMESTAMP},
+        pii=tuple(name for name in columns if name in personal),
         of_group=group.id,
         description=f"The rows of {group.id}",
     )

@@ -12,6 +12,7 @@ from feature_store.plan.nodes import Aggregate, GroupPlan, QueriedRows, Windowed
 
 Origin = tuple[str, str]
 """A source's name and one of its columns."""
+_COUNTS = ("count", "count_distinct", "approx_count_distinct")
 
 
 def feature_lineage(plan: GroupPlan) -> dict[str, tuple[Origin, ...]]:
@@ -26,9 +27,21 @@ def feature_lineage(plan: GroupPlan) -> dict[str, tuple[Origin, ...]]:
 
 
 def personal_data(plan: GroupPlan) -> frozenset[str]:
-    """The features that are personal data: those said to be, and the derived ones that read one of them."""
-    said = frozenset(feature.name for feature in plan.group.features if feature.pii)
-    return said | {name for name, expression in plan.derived if not said.isdisjoint(expression.columns)}
+    """The features that are personal data, and the derived ones that read one of them.
+
+    A feature is where it says so; where it says nothing, if a personal column of a source is in its lineage, unless it
+    counts: how many addresses somebody has is none of them.
+    """
+    columns = {(source.name, column) for source in plan.group.all_sources for column in source.pii}
+    lineage = feature_lineage(plan) if columns else {}
+    counts = frozenset[str]()
+    if isinstance(plan.rows, WindowedRows):
+        counts = frozenset(a.name for a in plan.rows.aggregates if a.function in _COUNTS)
+    personal = {feature.name for feature in plan.group.features if feature.pii}
+    for feature in plan.group.features:
+        if feature.pii is None and feature.name not in counts and not columns.isdisjoint(lineage.get(feature.name, ())):
+            personal.add(feature.name)
+    return frozenset(personal | {name for name, each in plan.derived if not personal.isdisjoint(each.columns)})
 
 
 def _of_aggregate(rows: WindowedRows, aggregate: Aggregate) -> set[Origin]:

@@ -81,6 +81,7 @@ CHANGED = {
     ("source", "deduplicate_within"): Rule(True, "other rows would count as duplicates"),
     ("source", "changes_of"): Rule(True, "queries would see other rows"),
     ("source", "deleted"): Rule(True, "queries would see other rows", unless_same_meaning=True),
+    ("source", "pii"): _ACCESS,
     ("source", "of_group"): Rule(True, "rows would come from another group"),
     ("source", "copies"): Rule(True, "queries would see other rows"),
     ("source", "event log"): Rule(True, "rows would come from another place"),

@@ -77,7 +77,9 @@ def batch_sources(draw: st.DrawFn) -> BatchSource:
         place = {**place, "look_back": draw(durations)}
     event_id, description = draw(st.none() | names), draw(texts)
     place["deduplicate_within"] = draw(durations)
-    return BatchSource(draw(names), draw(names), draw(schemas), event_id=event_id, description=description, **place)
+    schema = draw(schemas)
+    place["pii"] = [column for column in schema if draw(st.booleans())]
+    return BatchSource(draw(names), draw(names), schema, event_id=event_id, description=description, **place)
 
 
 @st.composite
@@ -116,7 +118,7 @@ def features(draw: st.DrawFn) -> Feature:
         description=draw(texts),
         expect=draw(st.none() | bounds),
         rename_ok=draw(texts),
-        pii=draw(st.booleans()),
+        pii=draw(st.none() | st.booleans()),
     )
 
 

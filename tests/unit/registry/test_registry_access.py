@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from feature_store import FLOAT, INT, FeatureGroup, OnDemand
+from feature_store import FLOAT, INT, STRING, TIMESTAMP, BatchSource, Entity, Feature, FeatureGroup, OnDemand, agg
 from feature_store.errors import DefinitionError
 from feature_store.plan.build import build_plan
 from feature_store.registry.desired import desired_state
@@ -34,6 +34,77 @@ def test_a_feature_of_a_query_may_be_personal() -> None:
     rank = altered(ITEM_RANK["features"][0], pii=True)
     (record,) = desired_state(compiled(group(ITEM_RANK, features=[rank]))).groups
     assert record.pii == {"item_rank"}
+
+
+ADDRESS = Feature("user_last_mail_all_time", agg.last("mail"), window="all_time", dtype=STRING)
+ADDRESSES = Feature("user_mail_count_distinct_30d", agg.count_distinct("mail"), window="30d", dtype=INT)
+DOMAIN = Feature("user_last_domain_all_time", agg.last("domain"), window="all_time", dtype=STRING)
+SIGNED = Feature("user_signup_count_all_time", agg.count(), where="mail <> ''", window="all_time", dtype=INT)
+
+
+def mailing(features: list[Feature], **more: Any) -> FeatureGroup:
+    signups = BatchSource(
+        "signups",
+        table="raw.signups",
+        event_timestamp="ts",
+        schema={"user_id": STRING, "mail": STRING, "ts": TIMESTAMP},
+        pii=("mail",),
+    )
+    user = Entity("user", join_key="user_id", dtype=STRING)
+    return FeatureGroup("user_mails", entity=user, source=signups, owner="team:shop", features=features, **more)
+
+
+def test_what_is_computed_from_a_personal_column_is_personal_but_for_counts() -> None:
+    columns = {"domain": "lower(mail)"}
+    derived = {
+        "user_last_mail_shown": "upper(user_last_mail_all_time)",
+        "user_mail_share": "user_mail_count_distinct_30d / nullif(user_signup_count_all_time, 0)",
+    }
+    made = mailing([ADDRESS, ADDRESSES, DOMAIN, SIGNED], columns=columns, derived=derived)
+    (record,) = desired_state(compiled(made)).groups
+    assert record.pii == {"user_last_mail_all_time", "user_last_domain_all_time", "user_last_mail_shown"}
+
+
+def test_a_feature_may_say_that_it_is_not_personal() -> None:
+    (record,) = desired_state(compiled(mailing([altered_feature(ADDRESS, pii=False), ADDRESSES]))).groups
+    assert record.pii == frozenset()
+
+
+def test_a_chained_group_gives_no_personal_data_away() -> None:
+    before = mailing([ADDRESS, ADDRESSES])
+    source = before.as_source()
+    assert source.pii == ("user_last_mail_all_time",)
+    last = Feature(
+        "user_mail_last_all_time",
+        agg.last("user_last_mail_all_time"),
+        window="all_time",
+        dtype=STRING,
+        rename_ok="test",
+    )
+    mean = Feature(
+        "user_mails_mean_30d", agg.mean("user_mail_count_distinct_30d"), window="30d", dtype=FLOAT, rename_ok="test"
+    )
+    after = FeatureGroup(
+        "user_mail_habits", entity=before.entity, source=source, owner="team:shop", features=[last, mean]
+    )
+    records = {record.name: record for record in desired_state(compiled(before, after)).groups}
+    assert records["user_mail_habits"].pii == {"user_mail_last_all_time"}
+
+
+def test_personal_columns_are_columns_of_the_source() -> None:
+    with pytest.raises(DefinitionError, match="pii= names 'phone', which is not in schema="):
+        BatchSource("signups", table="raw.signups", event_timestamp="ts", schema={"ts": TIMESTAMP}, pii=("phone",))
+
+
+def test_personal_columns_alter_no_value_so_no_fingerprint() -> None:
+    plain = FeatureGroup.from_json(
+        {**mailing([ADDRESS]).to_json(), "source": {**mailing([ADDRESS]).to_json()["source"], "pii": []}}
+    )
+    assert build_plan(plain).fingerprint == build_plan(mailing([ADDRESS])).fingerprint
+
+
+def altered_feature(feature: Feature, **more: Any) -> Feature:
+    return Feature.from_json({**feature.to_json(), **more})
 
 
 def test_what_says_nothing_of_access_is_as_it_was() -> None:
