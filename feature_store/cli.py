@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from feature_store.errors import FeatureStoreError
+from feature_store.errors import FeatureStoreError, StackError
 from feature_store.registry import commands as registry_commands
 from feature_store.registry.access import commands as access_commands
 from feature_store.streaming import commands as stream_commands
@@ -53,6 +53,9 @@ def up(no_dagster: bool, streams: bool | None) -> None:
     with Display(console) as display:
         wanted = _defines_streams(display.note) if streams is None else streams
         record = stack.up(StackSettings.load(), dagster=not no_dagster, streams=wanted, report=display)
+        if streams is None and not record.streams and _has_posted_streams():
+            display.note("a group that was posted to the server reads a stream: Kafka and Flink are wanted, too")
+            record = stack.up(StackSettings.load(), dagster=not no_dagster, streams=True, report=display)
     _print_addresses(console, record)
 
 
@@ -239,6 +242,17 @@ def _defines_streams(note: Callable[[str], None]) -> bool:
     if project.errors and not streams:
         note(f"whether streams are wanted is unknown; ./fs up --streams starts Kafka and Flink ({project.errors[0]})")
     return streams
+
+
+def _has_posted_streams() -> bool:
+    """Whether a group in the registry reads a stream; asked when the stack is up, as the registry is part of it."""
+    from feature_store.registry.store import Registry
+    from feature_store.settings import Settings
+
+    try:
+        return any(group.is_streaming for group in Registry(Settings.load().database_url("registry")).posted())
+    except StackError:  # no tables yet, so no groups
+        return False
 
 
 def _console() -> Console:

@@ -34,6 +34,11 @@ class PostedGroup:
         """The identity: "user_orders@1"."""
         return f"{self.definition['name']}@{self.definition.get('version', 1)}"
 
+    @property
+    def is_streaming(self) -> bool:
+        """Whether its events arrive on a topic."""
+        return any("topic" in source for source in sources_of(self.definition))
+
     def group(self, entities: Mapping[str, Entity], sources: Mapping[str, Mapping[str, Any]]) -> FeatureGroup:
         """The definition as a value again.
 

@@ -164,6 +164,7 @@ def test_a_stream_may_be_posted(server: ServerProcess, registry: Registry) -> No
     soon = [{**COUNT, "name": "user_trip_count_30m", "window": "30m"}]
     assert told(post(server, trips(source=stream, features=soon))) == (201, "created")
     (posted,) = registry.posted()
+    assert posted.is_streaming
     assert posted.definition["source"] == stream
     taken = {**stream, "name": "others", "history": {**LOG, "table": "raw.visits"}}
     assert told(post(server, trips(name="user_trips_more", source=taken, features=soon)))[0] == 422
