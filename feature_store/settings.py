@@ -22,6 +22,7 @@
 | FS_SERVING_PORT     | and its port                                                    | 14090; ./fs up chooses one   |
 | FS_SERVING_TOKENS   | required: every request needs a token; none: only on loopback   | required, but on loopback    |
 | FS_SERVING_DEADLINE | milliseconds that Redis has before entities are UNAVAILABLE     | 250                          |
+| FS_SERVING_REQUEST_SECONDS | how long a request's head may take to arrive, and its body | 10                       |
 | FS_SERVING_RATE     | requests per second that each token may make; 0: any number     | 0                            |
 | FS_SERVING_CERT     | the server's certificate (PEM), with FS_SERVING_KEY             | no encryption                |
 | FS_SERVING_CLIENT_CA | the authority of certificates that callers have to show        | they need none               |

@@ -58,7 +58,7 @@ def serve(settings: ServingSettings) -> None:
         host=settings.serving_host,
         port=settings.serving_port,
         loop="uvloop",
-        http=direct_protocol(app.online),
+        http=direct_protocol(app.online, settings.request_seconds),
         ws="none",
         lifespan="on",
         log_config=None,

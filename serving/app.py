@@ -77,7 +77,7 @@ class ServingApp:
             self._samples,
             self._gate,
         )
-        self.online = OnlineRoutes(core)
+        self.online = OnlineRoutes(core, settings.request_seconds)
         self._grpc = GrpcServer(
             OnlineService(core),
             settings.serving_host,
@@ -87,7 +87,9 @@ class ServingApp:
         )
         self._is_draining = False
         catalog = CatalogRoutes(lambda: self._mirror.definitions, registry)
-        registration = RegistrationRoutes(registry, self._mirror, self._gate, DagsterServer(settings.dagster_url))
+        registration = RegistrationRoutes(
+            registry, self._mirror, self._gate, DagsterServer(settings.dagster_url), settings.request_seconds
+        )
         own = [Route("/health", self._health), Route("/ready", self._ready), Route("/metrics", self._show_metrics)]
         own += [Route("/openapi.json", _openapi), Route("/docs", _docs)]
         later = [Route(path, _not_built, methods=["GET", "POST"]) for path in _NOT_BUILT]

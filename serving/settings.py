@@ -12,6 +12,7 @@ from feature_store.environment import whole_number
 from feature_store.errors import StackError
 from feature_store.online.read.node import DEADLINE_SECONDS, MOST_WAITING
 from feature_store.settings import Settings
+from serving.rest.bodies import SECONDS
 from serving.tls import ServingTls
 
 DEFAULT_PORT = 14090
@@ -34,6 +35,7 @@ class ServingSettings:
         tokens_required: whether every request needs a token; without that it may only be one of this machine.
         most_waiting: commands that may wait for Redis at once; requests beyond them get a 503.
         deadline: seconds that Redis has for an answer; after that entities are UNAVAILABLE.
+        request_seconds: how long the head of a request may take to arrive, and its body after that.
         rate: requests per second that each token may make; 0: any number.
         tls: the certificates; None: connections are not encrypted.
     """
@@ -49,6 +51,7 @@ class ServingSettings:
     dagster_url: str = ""
     tokens_required: bool = False
     deadline: float = DEADLINE_SECONDS
+    request_seconds: int = SECONDS
     rate: int = 0
     tls: ServingTls | None = None
 
@@ -91,6 +94,15 @@ class ServingSettings:
                 code="serving-deadline",
             )
             / 1_000,
+            request_seconds=whole_number(
+                environ,
+                "FS_SERVING_REQUEST_SECONDS",
+                SECONDS,
+                least=1,
+                most=3_600,
+                noun="number of seconds",
+                code="serving-request-seconds",
+            ),
             rate=whole_number(
                 environ,
                 "FS_SERVING_RATE",

@@ -36,6 +36,12 @@ SERVING = (
         "Write a whole number from 1 to 60000, or leave it out.",
     ),
     Explanation(
+        "serving-request-seconds",
+        "FS_SERVING_REQUEST_SECONDS is not a time",
+        "The head of a request may take so many seconds to arrive, and its body as many after that.",
+        "Write a whole number from 1 to 3600, or leave it out.",
+    ),
+    Explanation(
         "serving-rate",
         "FS_SERVING_RATE is not a number of requests",
         "Each token may make so many requests in a second; those beyond them get a 429.",
@@ -97,13 +103,13 @@ SERVING = (
     ),
     Explanation(
         "large-request",
-        "A body is too large",
-        "1,000 rows of keys and request values fit in a megabyte.",
+        "A head or a body is too large",
+        "Each may have a megabyte; 1,000 rows of keys and request values fit in it.",
         "Ask for the rows in several requests.",
     ),
     Explanation(
         "slow-request",
-        "A body did not arrive in time",
+        "A head or a body did not arrive in time",
         "A caller that sends slowly would keep the server waiting.",
         "Send the request again.",
     ),

@@ -1,61 +1,56 @@
-"""Bodies of requests, with limits of size and time."""
+"""Heads and bodies of requests, with limits of size and time."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any
+from typing import Any, Literal
 
 from feature_store.errors import InputError
 
 MOST_BYTES = 1 << 20
-SECONDS = 10.0
+"""Of a head, and of a body."""
+SECONDS = 10
+"""How long a head may take to arrive, and a body after it."""
+Part = Literal["head", "body"]
 
 
-async def read_body(receive: Callable[[], Awaitable[MutableMapping[str, Any]]]) -> bytes:
+async def read_body(receive: Callable[[], Awaitable[MutableMapping[str, Any]]], seconds: float = SECONDS) -> bytes:
     """The whole body of a request.
+
+    Args:
+        seconds: how long all of it may take to arrive.
 
     Raises:
         InputError: if it is larger than `MOST_BYTES`, or does not arrive in time.
     """
-    message = await _next(receive)
-    if not message.get("more_body"):  # nearly always
-        return _checked(message.get("body", b""))
-    parts = [message.get("body", b"")]
-    while message.get("more_body"):
-        message = await _next(receive)
-        parts.append(message.get("body", b""))
-        if sum(map(len, parts)) > MOST_BYTES:
-            break
-    return _checked(b"".join(parts))
-
-
-async def _next(receive: Callable[[], Awaitable[MutableMapping[str, Any]]]) -> MutableMapping[str, Any]:
+    parts: list[bytes] = []
+    size = 0
     try:
-        async with asyncio.timeout(SECONDS):
-            message = await receive()
+        async with asyncio.timeout(seconds):
+            while True:
+                message = await receive()
+                if message["type"] == "http.disconnect":
+                    raise slow_request("body", seconds)
+                parts.append(message.get("body", b""))
+                size += len(parts[-1])
+                if size > MOST_BYTES:
+                    raise large_request("body")
+                if not message.get("more_body"):
+                    return parts[0] if len(parts) == 1 else b"".join(parts)
     except TimeoutError:
-        raise _slow() from None
-    if message["type"] == "http.disconnect":
-        raise _slow()
-    return message
+        raise slow_request("body", seconds) from None
 
 
-def _checked(body: bytes) -> bytes:
-    if len(body) > MOST_BYTES:
-        raise InputError(
-            f"the body has more than {MOST_BYTES} bytes",
-            where="body",
-            remedy="send less at once",
-            code="large-request",
-        )
-    return body
-
-
-def _slow() -> InputError:
+def large_request(part: Part) -> InputError:
+    """What is said of a head or a body that is too large."""
     return InputError(
-        f"the body did not arrive within {SECONDS:.0f} s",
-        where="body",
-        remedy="send it again",
-        code="slow-request",
+        f"the {part} has more than {MOST_BYTES} bytes", where=part, remedy="send less at once", code="large-request"
+    )
+
+
+def slow_request(part: Part, seconds: float) -> InputError:
+    """What is said of a head or a body that does not arrive."""
+    return InputError(
+        f"the {part} did not arrive within {seconds:g} s", where=part, remedy="send it again", code="slow-request"
     )

@@ -6,7 +6,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
 from typing import Any, NamedTuple
 
-from feature_store.errors import InputError, NotFoundError
+from feature_store.errors import FeatureStoreError, InputError, NotFoundError
 from feature_store.plan.schema import ViewSchema
 from feature_store.registry.records import Kind
 from serving.calls import OnlineCall, OnlineCore, expected_error, request_id_of
@@ -44,10 +44,15 @@ class Answer(NamedTuple):
 
 
 class OnlineRoutes:
-    """Answers requests for vectors."""
+    """Answers requests for vectors.
 
-    def __init__(self, core: OnlineCore) -> None:
+    Args:
+        seconds: how long a body may take to arrive.
+    """
+
+    def __init__(self, core: OnlineCore, seconds: float) -> None:
         self._core = core
+        self._seconds = seconds
         self._writers = AnswerWriters(AnswerWriter)
 
     async def answer(
@@ -72,7 +77,7 @@ class OnlineRoutes:
             target = served.id
             query = Query(query_string)
             shape = _shape(query, headers)
-            asked = await _asked(call, served.view, query, method, headers, receive)
+            asked = await self._asked(call, served.view, query, method, headers, receive)
             writer = self._writers.of(served.view, asked.features, admission.masked)
             vectors = await core.reader.read(
                 served.reading,
@@ -89,6 +94,30 @@ class OnlineRoutes:
         core.metrics.note(call.route, target, status, time.perf_counter() - began)
         return _answer(status, body, content_type, request_id, extra)
 
+    async def _asked(
+        self,
+        call: OnlineCall,
+        view: ViewSchema,
+        query: Query,
+        method: str,
+        headers: Mapping[bytes, bytes],
+        receive: Receive | None,
+    ) -> OnlineRequest:
+        if method in ("GET", "HEAD"):
+            return request_by_ids(view, query) if call.kind == "group" else request_by_columns(view, query)
+        if method != "POST" or receive is None:
+            raise NotFoundError(
+                f"{method} is not answered here", where=call.route, remedy="use GET or POST", code="wrong-method"
+            )
+        body = await read_body(receive, self._seconds)
+        return request_of_body(view, body, headers.get(b"content-type", b"").decode("latin-1"))
+
+
+def problem_answer(error: FeatureStoreError, request_id: str) -> Answer:
+    """An error as an answer."""
+    status, body, extra = encode_problem(error, request_id)
+    return _answer(status, body, PROBLEM_JSON, request_id, extra)
+
 
 def _answer(status: int, body: bytes, content_type: str, request_id: str, extra: Mapping[str, str]) -> Answer:
     headers = [
@@ -98,24 +127,6 @@ def _answer(status: int, body: bytes, content_type: str, request_id: str, extra:
     ]
     headers += [(name.encode(), value.encode("latin-1")) for name, value in extra.items()]
     return Answer(status, headers, body)
-
-
-async def _asked(
-    call: OnlineCall,
-    view: ViewSchema,
-    query: Query,
-    method: str,
-    headers: Mapping[bytes, bytes],
-    receive: Receive | None,
-) -> OnlineRequest:
-    if method in ("GET", "HEAD"):
-        return request_by_ids(view, query) if call.kind == "group" else request_by_columns(view, query)
-    if method != "POST" or receive is None:
-        raise NotFoundError(
-            f"{method} is not answered here", where=call.route, remedy="use GET or POST", code="wrong-method"
-        )
-    body = await read_body(receive)
-    return request_of_body(view, body, headers.get(b"content-type", b"").decode("latin-1"))
 
 
 def _shape(query: Query, headers: Mapping[bytes, bytes]) -> Shape:

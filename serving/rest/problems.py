@@ -42,7 +42,8 @@ _KINDS: tuple[tuple[type[FeatureStoreError], int], ...] = (
 )
 
 
-_HEADERS = {"busy": {"retry-after": "1"}, "rate-limited": {"retry-after": "1"}}
+_LATER, _LAST = {"retry-after": "1"}, {"connection": "close"}  # the rest of a request is not waited for
+_HEADERS = {"busy": _LATER, "rate-limited": _LATER, "slow-request": _LAST, "large-request": _LAST}
 _BY_STATUS = {401: {"www-authenticate": "Bearer"}}
 
 

@@ -27,9 +27,16 @@ _ANONYMOUS = "rest"
 
 
 class RegistrationRoutes:
-    """Registers groups, one at a time; what is wrong becomes a problem."""
+    """Registers groups, one at a time; what is wrong becomes a problem.
 
-    def __init__(self, registry: Registry, mirror: RegistryMirror, gate: Gate, dagster: DagsterServer) -> None:
+    Args:
+        seconds: how long a body may take to arrive.
+    """
+
+    def __init__(
+        self, registry: Registry, mirror: RegistryMirror, gate: Gate, dagster: DagsterServer, seconds: float
+    ) -> None:
+        self._seconds = seconds
         self._registry = registry
         self._mirror = mirror
         self._gate = gate
@@ -45,7 +52,7 @@ class RegistrationRoutes:
         """Records the group in the body; with `plan=true` it says what that would change."""
         token = request.state.token
         only_plan = _flag(request, "plan")
-        given = _definition(await read_body(request.receive), request.headers.get("content-type", ""))
+        given = _definition(await read_body(request.receive, self._seconds), request.headers.get("content-type", ""))
         async with self._turn:  # planning takes time of the interpreter, which reads of vectors want, too
             done = await asyncio.to_thread(self._register, given, token, only_plan)
         return await self._answer(done, only_plan)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import select
 import signal
 import socket
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
@@ -112,3 +114,58 @@ def test_connections_without_a_request_end_with_the_server(
         assert len(peer.ids()) == 1
         assert process.stop(signal.SIGTERM) in (0, -signal.SIGTERM)
         assert peer.is_closed()
+
+
+@pytest.fixture(scope="module")
+def hasty(serving_registry: Registry, shop: Shop, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+    """A server that waits a second for a request."""
+    changes = {"request_seconds": 1}
+    process = ServerProcess(tmp_path_factory.mktemp("hasty"), address_of(serving_registry), changes)
+    process.start()
+    yield process
+    process.stop()
+
+
+def test_a_request_that_does_not_arrive_ends_its_connection(hasty: ServerProcess) -> None:
+    """However much of it has come; a connection without any is ended too, and others are answered meanwhile."""
+    post = (
+        b"POST "
+        + USERS.encode()
+        + b" HTTP/1.1\r\nHost: shop\r\nContent-Length: 9\r\nContent-Type: application/json\r\n\r\n"
+    )
+    begun = (b"G", ask(["a"])[:-3], ask(["a"]) + ask(["a"])[:-3], post, post + b"{")
+    with ExitStack() as stack:
+        idle = stack.enter_context(connected(hasty))
+        peers = [stack.enter_context(connected(hasty)) for _ in begun]
+        for peer, part in zip(peers, begun, strict=True):
+            peer.send(part)
+        assert len(peers[2].ids()) == 1
+        for peer in peers:
+            answer, body = peer.answer()
+            assert (answer.status, json.loads(body)["code"]) == (408, "slow-request")
+        assert all(peer.is_closed() for peer in (idle, *peers))
+
+
+def test_a_body_that_trickles_is_not_waited_for(hasty: ServerProcess) -> None:
+    with connected(hasty) as peer:
+        peer.send(b"POST " + USERS.encode() + b" HTTP/1.1\r\nHost: shop\r\nContent-Length: 1000\r\n\r\n")
+        for _ in range(1_000):  # no single byte is late
+            if select.select([peer.connection], [], [], 0.1)[0]:
+                break
+            peer.send(b" ")
+        assert peer.answer()[0].status == 408
+        assert peer.is_closed()
+
+
+def test_a_head_has_a_bound(server: ServerProcess, shop: Shop) -> None:
+    with connected(server) as peer:
+        peer.send(b"GET /ready HTTP/1.1\r\nHost: shop\r\n")
+        with suppress(ConnectionError):
+            for i in range(100):
+                peer.send(b"X-%d: %b\r\n" % (i, b"x" * 60_000))
+        with suppress(ConnectionError):  # the answer is lost where the rest of the head was still on its way
+            assert peer.answer()[0].status == 413
+            assert peer.is_closed()
+    with connected(server) as peer:
+        peer.send(ask(["a"]))
+        assert len(peer.ids()) == 1
