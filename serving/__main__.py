@@ -1,11 +1,11 @@
-"""One server process: `python -m serving`. SIGTERM ends it when the requests that have begun are answered."""
+"""The server: `python -m serving`. SIGTERM ends it when the requests that have begun are answered."""
 
 from __future__ import annotations
 
-import logging
 import socket
 import ssl
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 
 import uvicorn
@@ -14,7 +14,10 @@ from feature_store.errors import FeatureStoreError
 from serving.app import ServingApp
 from serving.rest.protocol import direct_protocol
 from serving.settings import DRAIN_SECONDS, ServingSettings
-from serving.structured_log import JsonLines
+from serving.structured_log import log_as_json
+from serving.workers.parent import run_workers
+from serving.workers.place import WorkerPlace
+from serving.workers.ports import shared_sockets
 
 _NOT_STARTED = 3
 """The exit code."""
@@ -23,20 +26,24 @@ _NOT_STARTED = 3
 def main() -> int:
     """Serves until it is told to stop; the exit code is 1 if the settings make no sense."""
     try:
-        settings = ServingSettings.load()
+        serve(ServingSettings.load())
     except FeatureStoreError as error:
         sys.stderr.write(f"serving: {error}\n")
         return 1
-    serve(settings)
     return 0
 
 
 class _Server(uvicorn.Server):
     """Tells the application at once that the process is to end, not when requests over HTTP are answered."""
 
-    def __init__(self, app: ServingApp, config: uvicorn.Config) -> None:
+    def __init__(self, app: ServingApp, config: uvicorn.Config, tell: Callable[[], None]) -> None:
         super().__init__(config)
         self._app = app
+        self._tell = tell
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._tell()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._app.drain()
@@ -44,15 +51,33 @@ class _Server(uvicorn.Server):
 
 
 def serve(settings: ServingSettings) -> None:
-    """Serves until it is told to stop.
+    """Serves until it is told to stop, by this process or by several that it starts.
 
     Raises:
+        StackError: if an address makes no sense; if several processes cannot have their ports.
         SystemExit: if it cannot begin.
     """
-    handler = logging.StreamHandler()
-    handler.setFormatter(JsonLines())
-    logging.basicConfig(level=logging.INFO, handlers=[handler])
-    app, tls = ServingApp(settings), settings.tls
+    if settings.processes == 1:
+        log_as_json()
+        serve_here(settings)
+    elif code := run_workers(settings, serve_here):
+        sys.exit(code)
+
+
+def serve_here(
+    settings: ServingSettings, place: WorkerPlace | None = None, tell: Callable[[], None] = lambda: None
+) -> None:
+    """Serves by this process until it is told to stop.
+
+    Args:
+        place: of this process among several; their ports are shared then.
+        tell: is called when it listens.
+
+    Raises:
+        StackError: if an address makes no sense.
+        SystemExit: if it cannot begin.
+    """
+    app, tls = ServingApp(settings, place), settings.tls
     config = uvicorn.Config(
         app,
         host=settings.serving_host,
@@ -70,9 +95,10 @@ def serve(settings: ServingSettings) -> None:
         ssl_ca_certs=tls.client_ca or None if tls else None,
         ssl_cert_reqs=ssl.CERT_REQUIRED if tls and tls.client_ca else ssl.CERT_NONE,
     )
-    server = _Server(app, config)
+    server = _Server(app, config, tell)
+    sockets = None if place is None else shared_sockets(settings.serving_host, settings.serving_port)
     with suppress(KeyboardInterrupt):
-        server.run()
+        server.run(sockets)
     if not server.started:
         sys.exit(_NOT_STARTED)
 

@@ -36,6 +36,7 @@ from serving.rest.registration import RegistrationRoutes
 from serving.samples import ServedSamples
 from serving.settings import DRAIN_SECONDS, ServingSettings
 from serving.usage import UsageCounts
+from serving.workers.place import WorkerPlace
 
 _log = logging.getLogger(__name__)
 _COLLECT_AFTER = 20_000
@@ -55,9 +56,11 @@ class ServingApp:
 
     Args:
         settings: where its services are.
+        place: of this process among several of one server.
     """
 
-    def __init__(self, settings: ServingSettings) -> None:
+    def __init__(self, settings: ServingSettings, place: WorkerPlace | None = None) -> None:
+        self._place = place
         registry = Registry(settings.registry_url)
         self._mirror = RegistryMirror(registry, settings.snapshot, settings.packages)
         self._node = RedisNode(
@@ -66,9 +69,8 @@ class ServingApp:
         self._usage = UsageCounts(registry)
         self._samples = ServedSamples(self._node)
         self._metrics = ServingMetrics(lambda: self._node.is_up, lambda: self._mirror.age)
-        self._gate = Gate(
-            lambda: self._mirror.access, required=settings.tokens_required, limits=RateLimits(settings.rate)
-        )
+        limits = RateLimits(settings.rate, processes=settings.processes)
+        self._gate = Gate(lambda: self._mirror.access, required=settings.tokens_required, limits=limits)
         core = OnlineCore(
             MultiplexedReader(self._node),
             lambda: self._mirror.definitions,
@@ -84,6 +86,7 @@ class ServingApp:
             settings.serving_grpc_port,
             settings.tls,
             lambda: self._is_ready,
+            is_shared=place is not None,
         )
         self._is_draining = False
         catalog = CatalogRoutes(lambda: self._mirror.definitions, registry)
@@ -139,6 +142,8 @@ class ServingApp:
             gc.freeze()  # what lives as long as the process need not be looked at again
             gc.set_threshold(_COLLECT_AFTER)  # requests leave no cycles: looking for some took 5 % of the CPU
             tasks = [asyncio.create_task(each.run()) for each in (self._mirror, self._usage, self._samples)]
+            if self._place is not None:
+                tasks.append(asyncio.create_task(self._place.run(self._metrics)))
             try:
                 yield
             finally:
@@ -163,17 +168,26 @@ class ServingApp:
                     "served": len(mirror.definitions.served),
                     "refused": {name: str(error) for (_, name), error in mirror.definitions.refused.items()},
                 },
+                **self._workers(),
             }
         )
 
     async def _ready(self, _: Request) -> Response:
         """Whether requests should be sent here."""
         if self._is_ready:
-            return _json({"ready": True})
-        return _json({"ready": False, "reason": self._mirror.trouble or "it is shutting down"}, 503)
+            return _json({"ready": True, **self._workers()})
+        reason = self._mirror.trouble or "it is shutting down"
+        return _json({"ready": False, "reason": reason, **self._workers()}, 503)
+
+    def _workers(self) -> dict[str, Any]:
+        return {"workers": self._place.health()} if self._place is not None else {}
 
     async def _show_metrics(self, _: Request) -> Response:
-        return Response(self._metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
+        if self._place is not None:
+            text = await asyncio.to_thread(self._place.text, self._metrics)
+        else:
+            text = self._metrics.text()
+        return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")
 
 
 async def _openapi(_: Request) -> Response:

@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import NamedTuple
 
 from feature_store.errors import FeatureStoreError, StackError
@@ -119,7 +120,12 @@ def expected_error(error: Exception, request_id: str, call: OnlineCall) -> Featu
     return error
 
 
-_PROCESS = f"{os.getpid():x}-{time.time_ns() // 1_000_000:x}"
+@cache
+def _process() -> str:
+    """This process; asked for with the first request, as several workers are forked from one."""
+    return f"{os.getpid():x}-{time.time_ns() // 1_000_000:x}"
+
+
 _numbers = iter(range(1 << 62))
 
 
@@ -130,7 +136,7 @@ def request_id_of(headers: Mapping[bytes, bytes]) -> str:
         text = given.decode("latin-1")
         if text.isprintable() and text.isascii():
             return text
-    return f"{_PROCESS}-{next(_numbers):x}"
+    return f"{_process()}-{next(_numbers):x}"
 
 
 def server_failure() -> StackError:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import accumulate
+from typing import Protocol
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
@@ -27,7 +28,7 @@ class ServingMetrics:
 
     def __init__(self, is_up: Callable[[], bool], age: Callable[[], float | None]) -> None:
         self._registry = CollectorRegistry()
-        self.seconds: dict[tuple[str, str], _Latencies] = {}
+        self.seconds: dict[tuple[str, str], Latencies] = {}
         """Per route and target."""
         self.requests: defaultdict[tuple[str, int], int] = defaultdict(int)
         self.values: defaultdict[tuple[str, Status], int] = defaultdict(int)
@@ -41,7 +42,7 @@ class ServingMetrics:
         """Counts a request; `target` is the group or view, empty if none was found."""
         latencies = self.seconds.get((route, target))
         if latencies is None:
-            latencies = self.seconds[route, target] = _Latencies()
+            latencies = self.seconds[route, target] = Latencies()
         latencies.counts[bisect_left(_SECONDS, seconds)] += 1
         latencies.total += seconds
         self.requests[route, status] += 1
@@ -74,7 +75,7 @@ class ServingMetrics:
 
 
 @dataclass
-class _Latencies:
+class Latencies:
     """How many requests took up to each of `_SECONDS`, and longer than all of them; the sum of their times."""
 
     counts: list[int] = field(default_factory=lambda: [0] * (len(_SECONDS) + 1))
@@ -86,8 +87,28 @@ class _Latencies:
         return [*zip(bounds, map(float, accumulate(self.counts)), strict=True)]
 
 
+class Counted(Protocol):
+    """What is counted by one process, or by all of a server: as `ServingMetrics` has it."""
+
+    @property
+    def seconds(self) -> Mapping[tuple[str, str], Latencies]: ...
+    @property
+    def requests(self) -> Mapping[tuple[str, int], int]: ...
+    @property
+    def values(self) -> Mapping[tuple[str, Status], int]: ...
+    @property
+    def behind(self) -> Mapping[str, float]: ...
+    def gauges(self) -> Iterator[tuple[str, str, float]]:
+        """Names, descriptions and values of what is true at the moment."""
+
+
+def shown(counted: Counted) -> bytes:
+    """Counts as Prometheus reads them."""
+    return generate_latest(_Counts(counted))
+
+
 class _Counts(Collector):
-    def __init__(self, metrics: ServingMetrics) -> None:
+    def __init__(self, metrics: Counted) -> None:
         self._metrics = metrics
 
     def collect(self) -> Iterator[Metric]:
@@ -96,23 +117,23 @@ class _Counts(Collector):
             "Time of a request from its first byte to its answer",
             labels=("route", "target"),
         )
-        for names, latencies in self._metrics.seconds.copy().items():
+        for names, latencies in dict(self._metrics.seconds).items():
             seconds.add_metric(names, latencies.buckets(), latencies.total)
         yield seconds
         requests = CounterMetricFamily("feature_store_requests", "Requests answered", labels=("route", "status"))
-        for (route, code), count in self._metrics.requests.copy().items():
+        for (route, code), count in dict(self._metrics.requests).items():
             requests.add_metric((route, str(code)), count)
         yield requests
         values = CounterMetricFamily(
             "feature_store_entities", "Entities asked for, by what was found of them", labels=("group", "status")
         )
-        for (group, status), count in self._metrics.values.copy().items():
+        for (group, status), count in dict(self._metrics.values).items():
             values.add_metric((group, status), count)
         yield values
         behind = GaugeMetricFamily(
             "feature_store_group_age_seconds", "How old a group's rows were when it was read last", labels=("group",)
         )
-        for group, age in self._metrics.behind.copy().items():
+        for group, age in dict(self._metrics.behind).items():
             behind.add_metric((group,), age)
         yield behind
         for name, description, number in self._metrics.gauges():

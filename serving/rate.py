@@ -18,10 +18,13 @@ class RateLimits:
     Args:
         rate: requests per second of each token; 0: no limit.
         clock: seconds, which only grow.
+        processes: of the server; each lets an equal part through, so that all together keep to the rate.
     """
 
-    def __init__(self, rate: int, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, rate: int, clock: Callable[[], float] = time.monotonic, processes: int = 1) -> None:
         self._rate = rate
+        self._flow = rate / processes
+        self._most = max(1.0, self._flow)
         self._clock = clock
         self._buckets: dict[int, tuple[float, float]] = {}
         """Of each token what was left in its bucket, and when."""
@@ -35,8 +38,8 @@ class RateLimits:
         if not self._rate:
             return
         now = self._clock()
-        left, at = self._buckets.get(token, (float(self._rate), now))
-        left = min(float(self._rate), left + (now - at) * self._rate)
+        left, at = self._buckets.get(token, (self._most, now))
+        left = min(self._most, left + (now - at) * self._flow)
         if left < 1 - _ROUNDING:
             raise StackError(
                 f"the token has made more than {self._rate} requests in a second",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from ipaddress import ip_address
@@ -19,6 +20,7 @@ DEFAULT_PORT = 14090
 DEFAULT_GRPC_PORT = 14091
 DRAIN_SECONDS = 10
 """How long requests that have begun may take after SIGTERM."""
+_MOST_PROCESSES = 256
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,7 @@ class ServingSettings:
         request_seconds: how long the head of a request may take to arrive, and its body after that.
         rate: requests per second that each token may make; 0: any number.
         tls: the certificates; None: connections are not encrypted.
+        processes: how many serve, on the same ports.
     """
 
     redis_url: str
@@ -54,6 +57,7 @@ class ServingSettings:
     request_seconds: int = SECONDS
     rate: int = 0
     tls: ServingTls | None = None
+    processes: int = 1
 
     @classmethod
     def load(cls, environ: Mapping[str, str] = os.environ) -> ServingSettings:
@@ -113,11 +117,36 @@ class ServingSettings:
                 code="serving-rate",
             ),
             tls=ServingTls.load(environ),
+            processes=_processes(environ),
         )
 
 
 def _port(environ: Mapping[str, str], name: str, default: int) -> int:
     return whole_number(environ, name, default, least=0, most=65_535, noun="port", code="port")
+
+
+def _processes(environ: Mapping[str, str]) -> int:
+    """A number, or one for each core that this process may use."""
+    cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else 1
+    if environ.get("FS_SERVING_PROCESSES") == "auto":
+        return cores
+    number = whole_number(
+        environ,
+        "FS_SERVING_PROCESSES",
+        1,
+        least=1,
+        most=_MOST_PROCESSES,
+        noun="number of processes",
+        code="serving-processes",
+    )
+    if number > 1 and sys.platform != "linux":
+        raise StackError(
+            "several processes share a port only on Linux",
+            where="FS_SERVING_PROCESSES",
+            remedy="leave it out, and start servers on ports of their own",
+            code="serving-processes",
+        )
+    return number
 
 
 def _tokens_required(environ: Mapping[str, str], host: str) -> bool:

@@ -48,6 +48,12 @@ SERVING = (
         "Write a whole number, 0 for no limit, or leave it out.",
     ),
     Explanation(
+        "serving-processes",
+        "FS_SERVING_PROCESSES is not a number of processes",
+        "So many processes of one server listen on the same ports, each on a core of its own; Linux only.",
+        'Write a whole number from 1 to 256, or "auto" for the number of cores, or leave it out.',
+    ),
+    Explanation(
         "rate-limited",
         "A token asks more often than it may",
         "The limit, FS_SERVING_RATE, keeps one caller from slowing all others down.",

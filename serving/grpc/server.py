@@ -35,15 +35,24 @@ class GrpcServer:
         host, port: where; port 0 is any free one.
         tls: the certificates; None: connections are not encrypted.
         is_ready: whether calls should be sent here.
+        is_shared: whether other processes of the same server listen there, too.
     """
 
     def __init__(
-        self, service: OnlineService, host: str, port: int, tls: ServingTls | None, is_ready: Callable[[], bool]
+        self,
+        service: OnlineService,
+        host: str,
+        port: int,
+        tls: ServingTls | None,
+        is_ready: Callable[[], bool],
+        *,
+        is_shared: bool = False,
     ) -> None:
         self._service = service
         self._tls = tls
         self._address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         self._health = _Health(is_ready)
+        self._is_shared = is_shared
         self._server: grpc.aio.Server | None = None
         self._ended: asyncio.Task[None] | None = None
 
@@ -53,7 +62,8 @@ class GrpcServer:
         Raises:
             StackError: if that is not possible at the address.
         """
-        server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])  # else another process would get half of the calls
+        # Shared with any other process by default, which would get half of the calls.
+        server = grpc.aio.server(options=[("grpc.so_reuseport", int(self._is_shared))])
         server.add_generic_rpc_handlers((self._service.handler(),))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         reflection.enable_server_reflection((SERVICE, HEALTH, reflection.SERVICE_NAME), server)

@@ -1,0 +1,257 @@
+"""The parent of several server processes: it starts them, again when one dies, and ends with them.
+
+It forks after the modules are loaded and before anything runs: no thread, no event loop, no gRPC, no connection. So a
+worker is there in a fraction of the time that loading takes, and the modules' memory is shared. It answers nothing
+itself.
+"""
+
+from __future__ import annotations
+
+import gc
+import logging
+import multiprocessing
+import os
+import signal
+import socket
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
+from dataclasses import replace
+from functools import partial
+from multiprocessing import connection
+from pathlib import Path
+
+from feature_store.errors import FeatureStoreError
+from feature_store.local.processes import die_with_parent
+from serving.settings import DRAIN_SECONDS, ServingSettings
+from serving.structured_log import log_as_json
+from serving.workers.place import WorkerPlace
+from serving.workers.ports import ReservedPort
+
+KILL_SECONDS = DRAIN_SECONDS + 3.0
+"""How long workers may take to end: what has begun is answered, and then usage is recorded."""
+FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.1, 30.0
+HEALTHY_SECONDS = 60.0
+"""A worker that served for so long begins with the first pause again."""
+MOST_FAILED_STARTS = 5
+"""In a row of one place, while no worker serves: then the server ends."""
+
+Serve = Callable[[ServingSettings, WorkerPlace, Callable[[], None]], None]
+"""Serves in a worker until it is told to stop; calls its last argument when it listens."""
+
+_STOPS = (signal.SIGTERM, signal.SIGINT)
+_fork = multiprocessing.get_context("fork")
+_log = logging.getLogger(__name__)
+
+
+def run_workers(settings: ServingSettings, serve: Serve) -> int:
+    """Serves by several processes on the same ports until it is told to stop.
+
+    Returns:
+        The exit code: 0, or that of a worker that could not begin.
+
+    Raises:
+        StackError: if a port cannot be had.
+    """
+    log_as_json()
+    with ExitStack() as held:
+        host = settings.serving_host
+        rest = ReservedPort(host, settings.serving_port, "FS_SERVING_PORT")
+        held.callback(rest.close)
+        grpc = ReservedPort(host, settings.serving_grpc_port, "FS_SERVING_GRPC_PORT")
+        held.callback(grpc.close)
+        folder = held.enter_context(tempfile.TemporaryDirectory(prefix="fs-serving-", ignore_cleanup_errors=True))
+        chosen = replace(settings, serving_port=rest.port, serving_grpc_port=grpc.port)
+        scheme, shown = "https" if settings.tls else "http", f"[{host}]" if ":" in host else host
+        _log.info(
+            "Running on %s://%s:%d, gRPC on port %d, by %d processes",
+            *(scheme, shown, rest.port, grpc.port, settings.processes),
+        )
+        return _Parent(chosen, Path(folder), serve).run()
+
+
+class _Parent:
+    def __init__(self, settings: ServingSettings, folder: Path, serve: Serve) -> None:
+        self._signals = _Signals()
+        self._workers = [_Worker(number, settings, folder, serve) for number in range(1, settings.processes + 1)]
+
+    def run(self) -> int:
+        gc.collect()
+        gc.freeze()  # what workers share with each other stays shared while they look for circles
+        code = 0
+        while not self._signals.stop and not code:
+            now = time.monotonic()
+            for worker in self._workers:
+                worker.step(now)
+            code = self._hopeless()
+            due = min((worker.due for worker in self._workers if worker.due is not None), default=None)
+            if not code:
+                self._wait(None if due is None else max(0.0, due - time.monotonic()))
+        self._stop()
+        return code
+
+    def _hopeless(self) -> int:
+        """The exit code of a worker that cannot begin, when that ends the server; else 0.
+
+        While the server starts, the first failure is one too many: its cause, such as a wrong address, stays. Later it
+        may pass, and the others serve.
+        """
+        failed = [worker for worker in self._workers if worker.failed_starts]
+        has_served = all(worker.has_served for worker in self._workers)
+        serving = any(worker.is_serving for worker in self._workers)
+        for worker in failed:
+            if not has_served or (not serving and worker.failed_starts >= MOST_FAILED_STARTS):
+                _log.critical("the server ends, as worker %d cannot begin: %s", worker.number, worker.reason)
+                return worker.exit_code or 1
+        return 0
+
+    def _wait(self, seconds: float | None) -> None:
+        """Until a worker tells or ends, a signal comes, or so many seconds are over."""
+        watched = [each for worker in self._workers for each in worker.watched]
+        connection.wait([*watched, self._signals.wake], seconds)
+        self._signals.clear()
+
+    def _stop(self) -> None:
+        for worker in self._workers:
+            worker.ask_to_stop()
+        deadline = time.monotonic() + KILL_SECONDS
+        for worker in self._workers:
+            worker.wait_stopped(deadline)
+
+
+class _Worker:
+    """A place, and the process that has it."""
+
+    def __init__(self, number: int, settings: ServingSettings, folder: Path, serve: Serve) -> None:
+        self.number = number
+        self.has_served = self.is_serving = False
+        self.failed_starts = 0
+        """In a row."""
+        self.exit_code: int | None = None
+        """Of the last process, if it has ended."""
+        self.reason = ""
+        """Why it ended, if it told."""
+        self.due: float | None = 0.0
+        """When the next process is started; None while there is one."""
+        self._work = partial(_work, number, settings, folder, os.getpid(), die_with_parent(signal.SIGTERM), serve)
+        self._process: multiprocessing.process.BaseProcess | None = None
+        self._told: connection.Connection | None = None
+        self._since = 0.0
+        self._ends = 0
+        """In a row, each soon after the start."""
+
+    @property
+    def watched(self) -> list[connection.Connection | int]:
+        """What becomes ready when the process listens or ends."""
+        if self._process is None:
+            return []
+        return [self._process.sentinel, *([self._told] if self._told is not None else [])]
+
+    def step(self, now: float) -> None:
+        """Moves on by what has happened since the last call."""
+        if self.due is not None:
+            if now >= self.due:
+                self._start(now)
+            return
+        if self._told is not None and self._told.poll():
+            self._listen(self._told)
+            self._told.close()
+            self._told = None
+        assert self._process is not None
+        if not self._process.is_alive():
+            self._ended(now)
+
+    def ask_to_stop(self) -> None:
+        if self._process is not None:
+            self._process.terminate()
+
+    def wait_stopped(self, deadline: float) -> None:
+        """Waits for the end of the process, and kills it if it takes too long."""
+        if self._process is None:
+            return
+        self._process.join(max(0.0, deadline - time.monotonic()))
+        if self._process.is_alive():
+            _log.error("worker %d does not end and is killed", self.number)
+            self._process.kill()
+            self._process.join()
+
+    def _start(self, now: float) -> None:
+        self._told, told = _fork.Pipe(duplex=False)
+        self._process = _fork.Process(target=self._work, args=(told,), daemon=True)
+        signal.pthread_sigmask(signal.SIG_BLOCK, _STOPS)  # one that comes before the worker listens to it would be lost
+        self._process.start()
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOPS)
+        told.close()
+        self.due, self._since = None, now
+        _log.info("worker %d is process %d", self.number, self._process.pid)
+
+    def _listen(self, told: connection.Connection) -> None:
+        """Takes in what a worker tells: nothing, when it serves, or why it cannot begin."""
+        try:
+            self.reason = told.recv()
+        except EOFError:  # it ended without a word
+            self.reason = "its last log lines say why"
+        if not self.reason:
+            self.has_served = self.is_serving = True
+            self.failed_starts = 0
+
+    def _ended(self, now: float) -> None:
+        assert self._process is not None
+        self.exit_code = code = self._process.exitcode or 0
+        how = f"exit code {code}" if code >= 0 else signal.Signals(-code).name
+        self.failed_starts += not self.is_serving
+        self._ends = 1 if self.is_serving and now - self._since > HEALTHY_SECONDS else self._ends + 1
+        pause = min(LONGEST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2 ** (self._ends - 1))
+        _log.error("worker %d, process %d, ended by %s; the next in %.1f s", self.number, self._process.pid, how, pause)
+        self._process.close()
+        self._process, self.is_serving, self.due = None, False, now + pause
+
+
+def _work(
+    number: int,
+    settings: ServingSettings,
+    folder: Path,
+    parent: int,
+    end_with_parent: Callable[[], None],
+    serve: Serve,
+    told: connection.Connection,
+) -> None:
+    """What a worker does, from the fork to its end."""
+    signal.set_wakeup_fd(-1)
+    for stop in _STOPS:
+        signal.signal(stop, lambda *_: sys.exit(0))  # before the server has its own handlers, and after
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOPS)
+    end_with_parent()
+    log_as_json(number)
+    place = WorkerPlace(number, settings.processes, folder, parent)
+    try:
+        serve(settings, place, lambda: told.send(""))
+    except FeatureStoreError as error:
+        told.send(str(error))
+        sys.exit(1)
+    finally:
+        place.leave()
+
+
+class _Signals:
+    """Wakes the parent when it is asked to stop; `stop` says that it was."""
+
+    def __init__(self) -> None:
+        self.stop = False
+        self.wake, bell = socket.socketpair()
+        self.wake.setblocking(False)
+        bell.setblocking(False)
+        self._bell = bell
+        for stop in _STOPS:
+            signal.signal(stop, self._on_stop)
+        signal.set_wakeup_fd(bell.fileno(), warn_on_full_buffer=False)
+
+    def clear(self) -> None:
+        with suppress(BlockingIOError):
+            while self.wake.recv(64):
+                pass
+
+    def _on_stop(self, *_: object) -> None:
+        self.stop = True
