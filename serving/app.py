@@ -17,8 +17,10 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from feature_store.errors import FeatureStoreError, InputError, NotFoundError, StackError, TokenError
+from feature_store.online.connection import node_urls
 from feature_store.online.read.multiplexed import MultiplexedReader
-from feature_store.online.read.node import NodeAddress, RedisNode
+from feature_store.online.read.node import NodeAddress
+from feature_store.online.read.recognition import RedisStore
 from feature_store.registry.store import Registry
 from serving.auth import Gate
 from serving.calls import OnlineCore, request_id_of, server_failure
@@ -63,16 +65,18 @@ class ServingApp:
         self._place = place
         registry = Registry(settings.registry_url)
         self._mirror = RegistryMirror(registry, settings.snapshot, settings.packages)
-        self._node = RedisNode(
-            NodeAddress.parse(settings.redis_url), deadline=settings.deadline, most_waiting=settings.most_waiting
+        self._store = RedisStore(
+            [NodeAddress.parse(url) for url in node_urls(settings.redis_url)],
+            deadline=settings.deadline,
+            most_waiting=settings.most_waiting,
         )
         self._usage = UsageCounts(registry)
-        self._samples = ServedSamples(self._node)
-        self._metrics = ServingMetrics(lambda: self._node.is_up, lambda: self._mirror.age)
+        self._samples = ServedSamples(self._store)
+        self._metrics = ServingMetrics(lambda: self._store.is_up, lambda: self._mirror.age)
         limits = RateLimits(settings.rate, processes=settings.processes)
         self._gate = Gate(lambda: self._mirror.access, required=settings.tokens_required, limits=limits)
         core = OnlineCore(
-            MultiplexedReader(self._node),
+            MultiplexedReader(self._store),
             lambda: self._mirror.definitions,
             self._metrics,
             self._usage,
@@ -135,7 +139,7 @@ class ServingApp:
 
     @asynccontextmanager
     async def _lifespan(self, _: Starlette) -> AsyncIterator[None]:
-        async with self._node:
+        async with self._store:
             await asyncio.to_thread(self._mirror.refresh)
             await self._grpc.start()
             gc.collect()
@@ -157,11 +161,11 @@ class ServingApp:
 
     async def _health(self, _: Request) -> Response:
         """Whether the process works, and what it misses; always 200 while it can answer."""
-        mirror, node = self._mirror, self._node
+        mirror, store = self._mirror, self._store
         return _json(
             {
-                "status": "ok" if node.is_up and not mirror.trouble else "degraded",
-                "redis": {"up": node.is_up, "trouble": "" if node.is_up else node.trouble},
+                "status": "ok" if store.is_up and not mirror.trouble else "degraded",
+                "redis": {"up": store.is_up, "trouble": "; ".join(store.troubles.values()), "down": store.troubles},
                 "registry": {"up": not mirror.trouble, "trouble": mirror.trouble, "age": mirror.age},
                 "definitions": {
                     "plan": mirror.definitions.snapshot.plan_id,

@@ -11,8 +11,8 @@ from functools import cache
 from typing import NamedTuple
 
 from feature_store.errors import FeatureStoreError, StackError
+from feature_store.online.read.connection import NodeBusyError
 from feature_store.online.read.multiplexed import MultiplexedReader
-from feature_store.online.read.node import NodeBusyError
 from feature_store.online.vectors import OnlineVectors
 from feature_store.registry.access.tokens import Token
 from feature_store.registry.records import Kind

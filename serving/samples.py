@@ -11,7 +11,8 @@ import logging
 import random
 import time
 
-from feature_store.online.read.node import NodeError, RedisNode
+from feature_store.online.read.connection import NodeError
+from feature_store.online.read.store import OnlineStore
 from feature_store.online.samples import (
     KEEP_SECONDS,
     MOST_BATCHES,
@@ -50,8 +51,8 @@ class _Window:
 class ServedSamples:
     """The samples of one server process."""
 
-    def __init__(self, node: RedisNode) -> None:
-        self._node = node
+    def __init__(self, store: OnlineStore) -> None:
+        self._store = store
         self._windows: dict[tuple[str, str], _Window] = {}
 
     def note(self, served: ServedView, vectors: OnlineVectors, model: str) -> None:
@@ -81,8 +82,8 @@ class ServedSamples:
             window = self._windows.pop((kind, name))
             key, batch = samples_key(kind, name), encode_batch(served_batch(window.view, window.rows))
             try:
-                await self._node.ask("LPUSH", key, batch)
-                await self._node.ask("LTRIM", key, 0, MOST_BATCHES - 1)
-                await self._node.ask("EXPIRE", key, KEEP_SECONDS)
+                await self._store.command("LPUSH", key, batch)
+                await self._store.command("LTRIM", key, 0, MOST_BATCHES - 1)
+                await self._store.command("EXPIRE", key, KEEP_SECONDS)
             except NodeError as error:
                 _log.warning("a sample of reads of %s is lost: %s", name, error)

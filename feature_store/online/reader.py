@@ -24,6 +24,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self, cast
 
 from feature_store.dtypes import to_micros
@@ -41,14 +42,11 @@ class OnlineReader:
     """Reads views; keeps the layouts it has met, so it is made once and used from any thread.
 
     Args:
-        redis: URL, or a client from `connect`.
-
-    Raises:
-        StackError: if the URL is not one of Redis or redis-py has no fast parser.
+        redis: URL, which is connected to by the first read; or a client from `connect`.
     """
 
     def __init__(self, redis: str | Redis) -> None:
-        self._redis = connect(redis) if isinstance(redis, str) else redis
+        self._address = redis
         self._views: dict[str, ViewReading] = {}
 
     def __enter__(self) -> Self:
@@ -59,7 +57,8 @@ class OnlineReader:
 
     def close(self) -> None:
         """Ends the connections."""
-        self._redis.close()
+        if "_redis" in self.__dict__:
+            self._redis.close()
 
     def read(
         self,
@@ -81,7 +80,8 @@ class OnlineReader:
         Raises:
             InputError: naming row and column, if a key column or a request value is missing or of another type, or if
                 `now` is naive; naming the on-demand feature, if its function fails.
-            StackError: if Redis does not answer, or a stored value cannot be read; it names the key.
+            StackError: if the URL is not one of Redis or Redis does not answer; or if a stored value cannot be read,
+                and then it names the key.
             ConflictError: if the view has a feature under another type than the online store.
         """
         if now is not None and now.tzinfo is None:
@@ -97,6 +97,10 @@ class OnlineReader:
                 command = steps.send(self._answer(command))
         except StopIteration as done:
             return cast("OnlineVectors", done.value)
+
+    @cached_property
+    def _redis(self) -> Redis:
+        return connect(self._address) if isinstance(self._address, str) else self._address
 
     def _reading(self, view: ViewSchema) -> ViewReading:
         known = self._views.get(view.id)

@@ -16,17 +16,14 @@ Rules, each checked inside Redis so that any number of batch, stream and backfil
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache
-from importlib.resources import files
 from itertools import chain
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from feature_store.dtypes import Value, to_micros
 from feature_store.duration import DAY
-from feature_store.errors import StackError
+from feature_store.online.calls import Call, call, call_all, rows_of_calls
 from feature_store.online.codec import Codec, pack_header, pack_instant
 from feature_store.online.connection import redis_errors
 from feature_store.online.keys import last_updated_key
@@ -44,7 +41,6 @@ MOST_TOMBSTONES = 16
 TOMBSTONES_KEPT = 30 * DAY
 """How long tombstones of an entity without a row are kept (microseconds after the retraction) if the group has no ttl:
 longer than updates are in Kafka. With a ttl they are kept as long as the rows that were taken back would be."""
-_LOAD_ATTEMPTS = 5
 
 
 Tombstone = tuple[int, int, int]
@@ -124,11 +120,7 @@ class GuardedWriter:
 
     def write(self, keys: Sequence[str], values: Sequence[bytes]) -> Written:
         """Writes stored forms under their keys, each unless a newer row is there or it was taken back."""
-        total = Written()
-        with redis_errors(self._redis):
-            for rows in self._calls(keys):
-                total += self._put("write", rows, keys, [values[i] for i in rows])
-        return total
+        return self._put("write", keys, lambda rows: [values[i] for i in rows])
 
     def settle(
         self,
@@ -147,14 +139,14 @@ class GuardedWriter:
             lost: the rows that the table has no longer; they are taken back, but may come again.
             known: the newest created_timestamp (microseconds) that the table has of the entity.
         """
-        total = Written()
-        with redis_errors(self._redis):
-            for rows in self._calls(keys):
-                given = [values[i] or b"" for i in rows]
-                given += [_pack(tombstones[i], MOST_TOMBSTONES) for i in rows]
-                given += [_pack(lost[i], 1) for i in rows]
-                total += self._put("settle", rows, keys, given + [pack_instant(known[i]) for i in rows])
-        return total
+
+        def arguments(rows: Sequence[int]) -> Sequence[bytes]:
+            given = [values[i] or b"" for i in rows]
+            given += [_pack(tombstones[i], MOST_TOMBSTONES) for i in rows]
+            given += [_pack(lost[i], 1) for i in rows]
+            return given + [pack_instant(known[i]) for i in rows]
+
+        return self._put("settle", keys, arguments)
 
     def touch(self, complete_at: datetime, newest: int | None) -> None:
         """Notes that the group was complete at an instant: all rows that were due by then are in the store.
@@ -164,24 +156,21 @@ class GuardedWriter:
         """
         with redis_errors(self._redis):
             key = last_updated_key(self.group)
-            _call(self._redis, "touch", [key], [str(to_micros(complete_at)), "" if newest is None else str(newest)])
+            moved = [str(to_micros(complete_at)), "" if newest is None else str(newest)]
+            call(self._redis, Call("touch", [key], moved))
 
-    def _put(self, function: str, rows: Sequence[int], keys: Sequence[str], arguments: Sequence[bytes]) -> Written:
-        counts = _call(self._redis, function, [keys[i] for i in rows], [*self._kept, *arguments])
-        written, stale, expired, deleted, unsure = counts
-        return Written(written, stale, expired, deleted, tuple(rows[place - 1] for place in unsure))
-
-    def _calls(self, keys: Sequence[str]) -> Iterator[Sequence[int]]:
-        """Positions of the rows of each call: in a cluster all keys of a call must share a slot."""
-        slot_of = getattr(self._redis, "keyslot", None)
-        if slot_of is None:
-            yield from (range(i, min(i + ROWS_PER_CALL, len(keys))) for i in range(0, len(keys), ROWS_PER_CALL))
-            return
-        slots: dict[int, list[int]] = {}
-        for i, key in enumerate(keys):
-            slots.setdefault(slot_of(key), []).append(i)
-        for rows in slots.values():
-            yield from (rows[i : i + ROWS_PER_CALL] for i in range(0, len(rows), ROWS_PER_CALL))
+    def _put(
+        self, function: str, keys: Sequence[str], arguments: Callable[[Sequence[int]], Sequence[bytes]]
+    ) -> Written:
+        """Calls a function for all rows; `arguments` are those of some of them."""
+        total = Written()
+        with redis_errors(self._redis):
+            parts = rows_of_calls(self._redis, keys, ROWS_PER_CALL)
+            calls = (Call(function, [keys[i] for i in rows], [*self._kept, *arguments(rows)]) for rows in parts)
+            for rows, counts in zip(parts, call_all(self._redis, calls), strict=True):
+                written, stale, expired, deleted, unsure = counts
+                total += Written(written, stale, expired, deleted, tuple(rows[place - 1] for place in unsure))
+        return total
 
 
 def _milliseconds(microseconds: int) -> bytes:
@@ -194,35 +183,3 @@ def _pack(tombstones: Sequence[Tombstone], most: int) -> bytes:
         firsts, lasts, created = zip(*tombstones, strict=True)
         tombstones = [(min(firsts), max(lasts), max(created))]
     return b"".join(map(pack_instant, chain.from_iterable(tombstones)))
-
-
-@cache
-def _library() -> tuple[str, str]:
-    """Source of the Redis Functions and the version in their names, so that a changed source is never mistaken."""
-    source = files("feature_store.online").joinpath("guard.lua").read_text()
-    version = hashlib.sha256(source.encode()).hexdigest()[:12]
-    return source.replace("VERSION", version), version
-
-
-def _call(redis: Redis, function: str, keys: Sequence[str], arguments: Sequence[bytes | str]) -> Any:
-    """Calls a function of the library, loading it if it is not there: Redis is new, emptied, or of another version.
-
-    The library's name is fixed, so an upgrade replaces the old one. While two versions of this package run side by
-    side they replace each other's library and each loads its own again.
-    """
-    from redis.exceptions import ResponseError
-
-    source, version = _library()
-    for _ in range(_LOAD_ATTEMPTS):
-        try:
-            name = f"feature_store_{function}_{version}"
-            return redis.fcall(name, len(keys), *keys, *arguments)
-        except ResponseError as error:
-            if "Function not found" not in str(error):
-                raise
-            redis.function_load(source, replace=True)
-    raise StackError(
-        "another client keeps replacing the Redis Function library 'feature_store_online'",
-        remedy="run one version of the feature store against this Redis",
-        code="redis-function",
-    )

@@ -19,6 +19,7 @@ from feature_store.registry.store import Registry
 from feature_store.settings import Settings
 from tests.integration.compared import COMPARED
 from tests.integration.kernel_harness import KernelHarness, start_harness
+from tests.integration.own_cluster import OwnCluster, running_cluster
 from tests.integration.registry_setting import OWN_DATABASE
 
 if TYPE_CHECKING:
@@ -80,6 +81,13 @@ def reader(stack: Settings) -> Iterator[OnlineReader]:
     """A reader of the online store."""
     with OnlineReader(stack.redis_url) as reader:
         yield reader
+
+
+@pytest.fixture(scope="session")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OwnCluster]:
+    """A Redis Cluster whose nodes nobody kills."""
+    with running_cluster(tmp_path_factory.mktemp("cluster")) as running:
+        yield running
 
 
 @pytest.fixture(scope="session")

@@ -17,8 +17,9 @@ from feature_store import INT
 from feature_store.dtypes import from_micros
 from feature_store.duration import HOUR
 from feature_store.errors import StackError
+from feature_store.online.read.connection import NodeBusyError, NodeError
 from feature_store.online.read.multiplexed import MultiplexedReader
-from feature_store.online.read.node import NodeAddress, NodeBusyError, NodeError, RedisNode
+from feature_store.online.read.node import NodeAddress, RedisNode
 from feature_store.online.read.steps import ViewReading
 from feature_store.online.reader import OnlineReader
 from feature_store.online.vectors import OnlineVectors, Status
@@ -182,4 +183,4 @@ def test_an_address_is_read_whole() -> None:
     address = NodeAddress.parse("rediss://me:it%27s@redis.example:7000/3")
     assert (address.host, address.port, address.username, address.password) == ("redis.example", 7000, "me", "it's")
     assert (address.database, address.tls is not None) == (3, True)
-    assert NodeAddress.parse("redis://h").greeting == [("EXISTS", "feature-store")]
+    assert NodeAddress.parse("redis://h").greeting == [("DBSIZE",)]

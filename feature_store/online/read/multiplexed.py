@@ -1,4 +1,4 @@
-"""Reads of views for a server: many at once in one event loop over one connection, with parts of answers if need be.
+"""Reads of views for a server: many at once in one event loop over one connection to each node.
 
 Where Redis does not answer, entities are UNAVAILABLE and have their defaults; the request succeeds.
 """
@@ -8,21 +8,20 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
-from feature_store.online.read.decoding import UNREACHABLE
-from feature_store.online.read.node import NodeBusyError, NodeError, RedisNode
-from feature_store.online.read.steps import GetLayouts, GetValues, ViewReading
+from feature_store.online.read.steps import GetValues, ViewReading
+from feature_store.online.read.store import OnlineStore
 from feature_store.online.vectors import OnlineVectors
 
 
 class MultiplexedReader:
-    """Reads views over one node.
+    """Reads views.
 
     Args:
-        node: that is being kept connected.
+        store: that is being kept connected.
     """
 
-    def __init__(self, node: RedisNode) -> None:
-        self._node = node
+    def __init__(self, store: OnlineStore) -> None:
+        self._store = store
 
     async def read(
         self,
@@ -45,21 +44,14 @@ class MultiplexedReader:
             NodeBusyError: if too many commands wait for Redis.
             InputError, StackError, ConflictError: as there, but for a Redis that does not answer.
         """
+        store = self._store
         steps = reading.steps(rows, request, instant, packed=packed)
         command = next(steps)
         try:
             while True:
-                command = steps.send(await self._answer(command))
+                if isinstance(command, GetValues):
+                    command = steps.send(await store.values(command.keys))
+                else:
+                    command = steps.send(await store.hash(command.key))
         except StopIteration as done:
             return cast("OnlineVectors", done.value)
-
-    async def _answer(self, command: GetValues | GetLayouts) -> Any:
-        try:
-            if isinstance(command, GetLayouts):
-                entries = iter(await self._node.ask("HGETALL", command.key))
-                return dict(zip(entries, entries, strict=True))
-            return await self._node.ask("MGET", *command.keys) if command.keys else []
-        except NodeBusyError:
-            raise
-        except NodeError:
-            return UNREACHABLE if isinstance(command, GetLayouts) else [UNREACHABLE] * len(command.keys)

@@ -4,6 +4,9 @@ Commands of one turn of the loop leave in one write, and answers come back in th
 the CPU of a pooled client for one key, a third for a hundred. A node that cannot be asked says so at once: while its
 connection is down (it is made again with growing, jittered pauses), while too many commands wait, and where an answer
 is overdue. A connection whose oldest command is overdue for long is given up, as its node may be stopped.
+
+A breaker stops asking a node of which several answers in a row were overdue: what is asked of it fails at once. After a
+growing, jittered pause one PING is sent; an answer in time closes the breaker.
 """
 
 from __future__ import annotations
@@ -11,30 +14,20 @@ from __future__ import annotations
 import asyncio
 import random
 import ssl
-from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, cast
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-import hiredis
-
 from feature_store.online.connection import address_error
+from feature_store.online.read.connection import GIVE_UP_SECONDS, NodeBusyError, NodeError, PipelinedConnection
+from feature_store.online.read.decoding import UNREACHABLE, StoredValue, Unreachable
 
 DEADLINE_SECONDS = 0.25
-GIVE_UP_SECONDS = 1.0
-"""How long the oldest command may be overdue before the connection is ended."""
 MOST_WAITING = 4_096
 """Commands that wait for an answer at once."""
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 2.0
-
-
-class NodeError(Exception):
-    """A node does not answer a command: it is down, busy, overdue or refuses it."""
-
-
-class NodeBusyError(NodeError):
-    """Too many commands wait for the node already."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +36,7 @@ class NodeAddress:
 
     Attributes:
         tls: whether the connection is encrypted, and with what certificates.
+        may_be_replica: whether a replica is asked, too, once it has the rows of its primary.
     """
 
     host: str
@@ -51,6 +45,7 @@ class NodeAddress:
     password: str = field(default="", repr=False)
     database: int = 0
     tls: ssl.SSLContext | None = None
+    may_be_replica: bool = False
 
     @classmethod
     def parse(cls, url: str) -> NodeAddress:
@@ -87,7 +82,7 @@ class NodeAddress:
             found.append(("AUTH", *([self.username] if self.username else []), self.password))
         if self.database:
             found.append(("SELECT", str(self.database)))
-        return [*found, ("EXISTS", "feature-store")]
+        return [*found, *([("READONLY",), ("ROLE",)] if self.may_be_replica else []), ("DBSIZE",)]
 
 
 def _encryption(files: Mapping[str, str]) -> ssl.SSLContext:
@@ -97,114 +92,71 @@ def _encryption(files: Mapping[str, str]) -> ssl.SSLContext:
     return context
 
 
-class _Connection(asyncio.Protocol):
-    """Commands out, answers in, first come first served."""
-
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self.loop = loop
-        self._reader = hiredis.Reader()
-        self._waiting: deque[tuple[float, asyncio.Future[Any]]] = deque()
-        self._unsent: list[bytes] = []
-        self._transport: asyncio.Transport | None = None
-        self.lost: asyncio.Future[None] = loop.create_future()
-
-    def __len__(self) -> int:
-        return len(self._waiting)
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast("asyncio.Transport", transport)  # uvloop's own are none of that class
-
-    def data_received(self, data: bytes) -> None:
-        self._reader.feed(data)
-        waiting = self._waiting
-        while (reply := self._reader.gets()) is not False:
-            _, future = waiting.popleft()
-            if future.done():
-                continue  # nobody waits for it any more
-            if isinstance(reply, hiredis.ReplyError):
-                future.set_exception(NodeError(str(reply)))
-            else:
-                future.set_result(reply)
-
-    def connection_lost(self, error: Exception | None) -> None:
-        for _, future in self._waiting:
-            if not future.done():
-                future.set_exception(NodeError(f"the connection was lost: {error or 'closed'}"))
-        self._waiting.clear()
-        if not self.lost.done():
-            self.lost.set_result(None)
-
-    def ask(self, command: Sequence[Any], deadline: float) -> asyncio.Future[Any]:
-        """Sends a command with all others of this turn of the loop.
-
-        Raises:
-            NodeError: if the connection was lost, and its node does not know it yet: nobody would answer.
-        """
-        if self.lost.done():
-            raise NodeError("the connection was lost")
-        future = self.loop.create_future()
-        self._waiting.append((deadline, future))
-        if not self._unsent:
-            self.loop.call_soon(self._send)
-        self._unsent.append(hiredis.pack_command(tuple(command)))
-        return future
-
-    def fail_overdue(self, now: float) -> None:
-        """Fails the commands whose deadline has passed; ends the connection where the oldest is overdue for long."""
-        for deadline, future in self._waiting:
-            if deadline > now:
-                break
-            if not future.done():
-                future.set_exception(NodeError("it does not answer in time"))
-        if self._waiting and self._waiting[0][0] + GIVE_UP_SECONDS < now:
-            self.end()
-
-    def end(self) -> None:
-        if self._transport is not None:
-            self._transport.abort()
-
-    def _send(self) -> None:
-        if self._transport is not None and not self._transport.is_closing():
-            self._transport.write(b"".join(self._unsent))
-        self._unsent.clear()
-
-
 class RedisNode:
     """Asks one node; made and used in one event loop.
 
     Args:
         address: of the node.
         deadline: seconds that a command may take.
-        most_waiting: commands that may wait at once.
+        most_waiting: commands that may wait at once; several that are asked together are one.
+        on_loss: is called when a connection was lost.
     """
 
     def __init__(
-        self, address: NodeAddress, *, deadline: float = DEADLINE_SECONDS, most_waiting: int = MOST_WAITING
+        self,
+        address: NodeAddress,
+        *,
+        deadline: float = DEADLINE_SECONDS,
+        most_waiting: int = MOST_WAITING,
+        on_loss: Callable[[], None] | None = None,
     ) -> None:
         self.address = address
+        self._on_loss = on_loss
         self._deadline = deadline
         self._most_waiting = most_waiting
-        self._connection: _Connection | None = None
+        self._connection: PipelinedConnection | None = None
+        """That is asked; None while the node is down or its breaker is open."""
+        self._watched: PipelinedConnection | None = None
         self._tasks: list[asyncio.Task[None]] = []
+        self.tried = asyncio.Event()
+        """Whether a connection was there, or could not be made, at least once."""
         self.trouble = "not connected yet"
 
     async def __aenter__(self) -> RedisNode:
-        connected = asyncio.Event()
-        self._tasks = [asyncio.create_task(self._stay_connected(connected)), asyncio.create_task(self._watch())]
-        await connected.wait()
+        self.start()
+        await self.tried.wait()
         return self
 
     async def __aexit__(self, *error: object) -> None:
+        await self.close()
+
+    def start(self) -> None:
+        """Begins to keep a connection."""
+        self._tasks = [asyncio.create_task(self._stay_connected()), asyncio.create_task(self._watch())]
+
+    async def close(self) -> None:
+        """Ends the connection; what still waits for an answer fails."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        if self._connection is not None:
-            self._connection.end()
+        self._connection = None
+        if self._watched is not None:
+            self._watched.end()
 
     @property
     def is_up(self) -> bool:
         """Whether the node can be asked."""
         return self._connection is not None and not self._connection.lost.done()
+
+    @property
+    def troubles(self) -> dict[str, str]:
+        """What is wrong with the node, by its address; nothing if it can be asked."""
+        return {} if self.is_up else {str(self.address): self.trouble}
+
+    @property
+    def is_full(self) -> bool:
+        """Whether as many commands wait as may."""
+        return self._connection is not None and len(self._connection) >= self._most_waiting
 
     def ask(self, *command: Any) -> asyncio.Future[Any]:
         """The answer to a command; the future fails with NodeError.
@@ -217,30 +169,97 @@ class RedisNode:
         if connection is None:
             raise NodeError(f"Redis {self.address} is down: {self.trouble}")
         if len(connection) >= self._most_waiting:
-            raise NodeBusyError(f"Redis {self.address} is behind: {len(connection)} commands wait")
+            raise self.busy_error()
         return connection.ask(command, connection.loop.time() + self._deadline)  # get_running_loop asks for the pid
 
-    async def _stay_connected(self, tried: asyncio.Event) -> None:
+    def ask_all(self, commands: Sequence[tuple[Any, ...]], deadline: float) -> asyncio.Future[list[Any]]:
+        """The answers to several commands that leave together, a NodeError in the place of each that is refused.
+
+        Args:
+            deadline: until when (the loop's time) all answers have to be there; else the future fails with NodeError.
+
+        Raises:
+            NodeError: if the node is down.
+        """
+        if self._connection is None:
+            raise NodeError(f"Redis {self.address} is down: {self.trouble}")
+        return self._connection.ask_all(commands, deadline)
+
+    def busy_error(self) -> NodeBusyError:
+        """What is said of a node for which too many commands wait."""
+        return NodeBusyError(f"Redis {self.address} is behind: {self._most_waiting} commands wait")
+
+    async def values(self, keys: Sequence[str]) -> Sequence[StoredValue]:
+        """As `OnlineStore.values`."""
+        try:
+            return cast("Sequence[StoredValue]", await self.ask("MGET", *keys)) if keys else []
+        except NodeBusyError:
+            raise
+        except NodeError:
+            return [UNREACHABLE] * len(keys)
+
+    async def hash(self, key: str) -> Mapping[bytes, bytes] | Unreachable:
+        """As `OnlineStore.hash`."""
+        try:
+            entries = iter(await self.ask("HGETALL", key))
+        except NodeBusyError:
+            raise
+        except NodeError:
+            return UNREACHABLE
+        return dict(zip(entries, entries, strict=True))
+
+    async def command(self, name: str, key: str, *arguments: Any) -> Any:
+        """As `OnlineStore.command`."""
+        return await self.ask(name, key, *arguments)
+
+    async def _stay_connected(self) -> None:
         pause = _FIRST_PAUSE
         while True:
             connection = await self._connect()
-            tried.set()
             if connection is not None:
-                self._connection, pause = connection, _FIRST_PAUSE
-                await connection.lost
+                self._watched, pause = connection, _FIRST_PAUSE
+                breaker = asyncio.create_task(self._break(connection))
+                try:
+                    await connection.lost
+                finally:
+                    breaker.cancel()
                 self._connection, self.trouble = None, "the connection was lost"
+                if self._on_loss is not None:
+                    self._on_loss()
+            self.tried.set()
             await asyncio.sleep(pause * random.uniform(0.5, 1.5))
             pause = min(2 * pause, _LONGEST_PAUSE)
 
-    async def _connect(self) -> _Connection | None:
+    async def _break(self, connection: PipelinedConnection) -> None:
+        """Lets a connection be used; takes it away while the node answers too late."""
+        pause = _FIRST_PAUSE
+        while True:
+            connection.tripped.clear()
+            self._connection = connection
+            self.tried.set()
+            closed_at = connection.loop.time()
+            await connection.tripped.wait()
+            self._connection, self.trouble = None, f"{connection.overdue} answers in a row were overdue"
+            if connection.loop.time() - closed_at > _LONGEST_PAUSE:
+                pause = _FIRST_PAUSE
+            while True:
+                await asyncio.sleep(pause * random.uniform(0.5, 1.5))
+                pause = min(2 * pause, _LONGEST_PAUSE)
+                with suppress(NodeError):
+                    await connection.ask(("PING",), connection.loop.time() + self._deadline)
+                    break
+
+    async def _connect(self) -> PipelinedConnection | None:
         """A connection over which the node has answered; None if it does not."""
         loop, address = asyncio.get_running_loop(), self.address
-        connection = _Connection(loop)
+        connection = PipelinedConnection(loop)
         try:
             async with asyncio.timeout(GIVE_UP_SECONDS):
                 await loop.create_connection(lambda: connection, address.host, address.port, ssl=address.tls)
                 for command in address.greeting:
-                    await connection.ask(command, loop.time() + GIVE_UP_SECONDS)
+                    reply = await connection.ask(command, loop.time() + GIVE_UP_SECONDS)
+                    if command == ("ROLE",) and reply[0] == b"slave" and reply[3] != b"connected":
+                        raise NodeError("it is a replica that does not have the rows of its primary yet")
         except (OSError, NodeError, ssl.SSLError) as error:  # TimeoutError is one of the first
             self.trouble = str(error) or type(error).__name__
             connection.end()
@@ -251,5 +270,5 @@ class RedisNode:
         loop = asyncio.get_running_loop()
         while True:
             await asyncio.sleep(self._deadline / 8)
-            if self._connection is not None:
-                self._connection.fail_overdue(loop.time())
+            if self._watched is not None:
+                self._watched.fail_overdue(loop.time())

@@ -76,7 +76,7 @@ def test_freshness_is_read_from_redis(
 
 
 def test_a_redis_that_is_down_is_told() -> None:
-    with connect("redis://127.0.0.1:9/0") as redis, pytest.raises(StackError, match="Redis does not answer"):
+    with pytest.raises(StackError, match="Redis does not answer"), connect("redis://127.0.0.1:9/0") as redis:
         freshness(redis, plan("facts_down"), NOW)
 
 

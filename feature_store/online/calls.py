@@ -1,0 +1,233 @@
+"""Calls of the guard: functions that run inside Redis, on one node or on every primary of a cluster.
+
+In a cluster all keys of a call are of one slot, so there are many small calls: those of one node are sent together, and
+all nodes work at once. A call may be repeated, as the guard refuses nothing that it has written before. So what a node
+does not answer, or refuses because the slot is elsewhere, is tried again: a failover, a slot that moves and a new node
+without the functions cost time only.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import random
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, suppress
+from functools import cache
+from importlib.resources import files
+from itertools import islice
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from feature_store.errors import StackError
+from feature_store.online.connection import cluster_of
+
+if TYPE_CHECKING:
+    from redis import Redis
+    from redis.cluster import RedisCluster
+
+PATIENCE_SECONDS = 20.0
+"""How long a cluster may refuse or not answer: a failover takes its node timeout and a second."""
+_CALLS_AT_ONCE = 5_000
+_LOAD_ATTEMPTS = 5
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 1.0
+
+
+class Call(NamedTuple):
+    """One call of a function of the library."""
+
+    function: str
+    keys: Sequence[str]
+    arguments: Sequence[bytes | str]
+
+    @property
+    def command(self) -> tuple[Any, ...]:
+        name = f"feature_store_{self.function}_{_library()[1]}"
+        return ("FCALL", name, len(self.keys), *self.keys, *self.arguments)
+
+
+def rows_of_calls(redis: Redis, keys: Sequence[str], most: int) -> list[Sequence[int]]:
+    """Positions of the rows of each call, so many at most: in a cluster all keys of a call must share a slot."""
+    from redis.crc import key_slot
+
+    if cluster_of(redis) is None:
+        return [range(i, min(i + most, len(keys))) for i in range(0, len(keys), most)]
+    slots: dict[int, list[int]] = {}
+    for i, key in enumerate(keys):
+        slots.setdefault(key_slot(key.encode()), []).append(i)
+    return [rows[i : i + most] for rows in slots.values() for i in range(0, len(rows), most)]
+
+
+def call_all(redis: Redis, calls: Iterable[Call]) -> Iterator[Any]:
+    """The answers to calls, in their order.
+
+    Raises:
+        StackError, RedisError: as `call`.
+    """
+    cluster = cluster_of(redis)
+    if cluster is None:
+        yield from (call(redis, each) for each in calls)
+        return
+    rest = iter(calls)
+    while some := [*islice(rest, _CALLS_AT_ONCE)]:
+        yield from _answers(cluster, some)
+
+
+def call(redis: Redis, wanted: Call) -> Any:
+    """The answer to a call. The library is loaded if it is not there: Redis is new, emptied, or of another version.
+
+    The library's name is fixed, so an upgrade replaces the old one. While two versions of this package run side by
+    side they replace each other's library and each loads its own again.
+
+    Raises:
+        StackError: if somebody else replaces the library again and again.
+        RedisError: if Redis does not answer, or refuses the call.
+    """
+    from redis.exceptions import ResponseError
+
+    cluster = cluster_of(redis)
+    if cluster is not None:
+        return _answers(cluster, [wanted])[0]
+    for _ in range(_LOAD_ATTEMPTS):
+        try:
+            return redis.fcall(*wanted.command[1:])
+        except ResponseError as error:
+            if not _is_missing(error):
+                raise
+            redis.function_load(_library()[0], replace=True)
+    raise _replaced()
+
+
+@cache
+def _library() -> tuple[str, str]:
+    """Source of the Redis Functions and the version in their names, so that a changed source is never mistaken."""
+    source = files("feature_store.online").joinpath("guard.lua").read_text()
+    version = hashlib.sha256(source.encode()).hexdigest()[:12]
+    return source.replace("VERSION", version), version
+
+
+def _is_missing(error: Exception) -> bool:
+    return "Function not found" in str(error)
+
+
+def _replaced() -> StackError:
+    return StackError(
+        "another client keeps replacing the Redis Function library 'feature_store_online'",
+        remedy="run one version of the feature store against this Redis",
+        code="redis-function",
+    )
+
+
+def _answers(cluster: RedisCluster, calls: Sequence[Call]) -> list[Any]:
+    """The answers of a cluster to some calls."""
+    from redis.exceptions import RedisClusterException, RedisError
+
+    answers: list[Any] = [None] * len(calls)
+    waiting: Sequence[int] = range(len(calls))
+    loads, pause, give_up = 0, _FIRST_PAUSE, time.monotonic() + PATIENCE_SECONDS
+    while True:
+        refused = _refused(cluster, calls, waiting, answers)
+        if not refused:
+            return answers
+        for error in refused.values():
+            if not _is_passing(error) or time.monotonic() > give_up:
+                raise error
+        if len(refused) < len(waiting):  # it goes on
+            pause, give_up = _FIRST_PAUSE, time.monotonic() + PATIENCE_SECONDS
+        waiting = [*refused]
+        if any(map(_is_missing, refused.values())):
+            loads += 1
+            if loads > _LOAD_ATTEMPTS:
+                raise _replaced()
+            continue
+        time.sleep(pause * random.uniform(0.5, 1.5))
+        pause = min(2 * pause, _LONGEST_PAUSE)
+        with suppress(RedisError, RedisClusterException):  # the next attempt says what is wrong
+            cluster.nodes_manager.initialize()
+
+
+def _is_passing(error: Exception) -> bool:
+    """Whether the cluster may answer later, or another node does."""
+    from redis import exceptions
+
+    passing = (
+        exceptions.ConnectionError,
+        exceptions.TimeoutError,
+        exceptions.RedisClusterException,
+        exceptions.AskError,
+        exceptions.TryAgainError,
+        exceptions.ClusterDownError,
+        exceptions.ReadOnlyError,
+    )
+    return isinstance(error, passing) or _is_missing(error)
+
+
+def _refused(
+    cluster: RedisCluster, calls: Sequence[Call], places: Sequence[int], answers: list[Any]
+) -> dict[int, Exception]:
+    """Puts the answers to the calls at some places where they belong; gives why there are none to the others."""
+    from redis.exceptions import RedisClusterException, RedisError
+
+    refused: dict[int, Exception] = {}
+    by_node: dict[str, list[int]] = {}
+    for place in places:
+        try:
+            node = cluster.get_node_from_key(calls[place].keys[0])  # type: ignore[no-untyped-call]
+            by_node.setdefault(node.name, []).append(place)
+        except RedisClusterException as error:  # nobody has the slot
+            refused[place] = error
+    with ExitStack() as stack:
+        asked = []
+        for name, of_node in by_node.items():
+            try:
+                node = _Node(cluster, name, stack)
+                node.send([calls[place] for place in of_node])
+                asked.append((node, of_node))
+            except RedisError as error:
+                refused |= dict.fromkeys(of_node, error)
+        for node, of_node in asked:
+            for place in of_node:
+                try:
+                    answers[place] = node.answer(calls[place])
+                except RedisError as error:
+                    refused[place] = error
+    return refused
+
+
+class _Node:
+    """One node of a cluster, that is sent many calls at once.
+
+    Args:
+        stack: gives the connection back.
+    """
+
+    def __init__(self, cluster: Any, name: str, stack: ExitStack) -> None:
+        self._cluster = cluster
+        self._client = cluster.get_redis_connection(cluster.get_node(node_name=name))
+        self._connection: Any = self._client.connection_pool.get_connection()
+        stack.callback(self._client.connection_pool.release, self._connection)
+        self._failure: Exception | None = None
+        self._has_library = False
+
+    def send(self, calls: Sequence[Call]) -> None:
+        self._connection.send_packed_command(self._connection.pack_commands([each.command for each in calls]))
+
+    def answer(self, wanted: Call) -> Any:
+        """The answer to the next call that was sent."""
+        from redis.exceptions import AskError, MovedError, ResponseError
+
+        if self._failure is not None:
+            raise self._failure
+        try:
+            return self._connection.read_response()
+        except MovedError:
+            raise
+        except AskError:  # the slot is on its way to another node: redis-py asks there
+            return self._cluster.execute_command(*wanted.command)
+        except ResponseError as error:
+            if _is_missing(error) and not self._has_library:
+                self._client.function_load(_library()[0], replace=True)
+                self._has_library = True
+            raise
+        except Exception as error:  # the connection has failed, with all answers to come
+            self._failure = error
+            raise

@@ -1,0 +1,346 @@
+"""Reads of a Redis Cluster: the keys of a request go to the nodes that have their slots, one write for each node.
+
+Where a slot is, is known from the cluster itself and looked up again on a redirection, when a connection was lost, and
+now and then. Redirections are followed within the request's deadline: a slot that is being moved is asked for key by
+key, where it was and where it goes. A node that does not answer makes its own keys UNREACHABLE and no others, unless
+replicas may be asked.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+from redis.crc import key_slot
+
+from feature_store.online.read.connection import GIVE_UP_SECONDS, NodeError
+from feature_store.online.read.decoding import UNREACHABLE, StoredValue, Unreachable
+from feature_store.online.read.node import DEADLINE_SECONDS, MOST_WAITING, NodeAddress, RedisNode
+from feature_store.online.read.topology import SLOTS, Place, SlotRange, parse_place, parse_slots
+
+_log = logging.getLogger(__name__)
+
+Replicas = Literal["never", "fallback", "prefer"]
+"""Whether replicas answer: not at all; where their primary does not; before their primary."""
+
+_LOOK_SECONDS = 15.0
+"""Between two looks at the topology while nothing is wrong."""
+_LEAST_PAUSE, _LONGEST_PAUSE = 0.05, 0.5
+"""Between two looks while something is."""
+_MOST_ASKED = 3
+"""Nodes that are asked for the topology while they say that the cluster is not well."""
+_MOST_ROUNDS = 8
+"""How often keys of one request are asked for where they are said to be."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Shard:
+    """The nodes that have some slots."""
+
+    primary: RedisNode
+    replicas: tuple[RedisNode, ...] = ()
+
+
+@dataclass(eq=False)
+class _Part:
+    """Commands for one node.
+
+    Attributes:
+        nodes: who may be asked, one after the other.
+        places: of each command the places that its reply has in the answer; those of GET and MGET.
+        asking: whether the slot is on its way to the node.
+    """
+
+    nodes: tuple[RedisNode, ...]
+    commands: list[tuple[Any, ...]] = field(default_factory=list)
+    places: list[Sequence[int]] = field(default_factory=list)
+    asking: bool = False
+
+    def sent(self) -> list[tuple[Any, ...]]:
+        if not self.asking:
+            return self.commands
+        return [each for command in self.commands for each in (("ASKING",), command)]
+
+    def elsewhere(self) -> list[_Part]:
+        """The same for the next node; nothing if there is none."""
+        return [replace(self, nodes=self.nodes[1:])] if len(self.nodes) > 1 else []
+
+
+class RedisCluster:
+    """Asks the nodes of a cluster; made and used in one event loop.
+
+    Args:
+        seeds: nodes of the cluster; the others are known from them.
+        deadline: seconds that a request may take.
+        most_waiting: requests that may wait at each node at once.
+        replicas: whether they answer; their rows may be older than those of their primary.
+    """
+
+    def __init__(
+        self,
+        seeds: Sequence[NodeAddress],
+        *,
+        deadline: float = DEADLINE_SECONDS,
+        most_waiting: int = MOST_WAITING,
+        replicas: Replicas = "never",
+    ) -> None:
+        self._seeds = [replace(seed, may_be_replica=replicas != "never") for seed in seeds]
+        self._deadline = deadline
+        self._most_waiting = most_waiting
+        self._replicas = replicas
+        self._nodes: dict[Place, RedisNode] = {}
+        self._shards: list[_Shard | None] = [None] * SLOTS
+        self._primaries: Sequence[RedisNode] = ()
+        self._missing = SLOTS
+        self._look_wanted = asyncio.Event()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def __aenter__(self) -> RedisCluster:
+        await self._look()
+        self._tasks.add(asyncio.create_task(self._keep_looking()))
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*(node.close() for node in self._nodes.values()))
+
+    @property
+    def is_up(self) -> bool:
+        """As `OnlineStore.is_up`: every slot has a primary that can be asked."""
+        return not self._missing and all(node.is_up for node in self._primaries)
+
+    @property
+    def troubles(self) -> Mapping[str, str]:
+        """As `OnlineStore.troubles`."""
+        found = {name: trouble for node in self._nodes.values() for name, trouble in node.troubles.items()}
+        if self._missing:
+            found["cluster"] = f"nobody is known to have {self._missing} of the {SLOTS} slots"
+        return found
+
+    async def values(self, keys: Sequence[str]) -> Sequence[StoredValue]:
+        """As `OnlineStore.values`."""
+        slots: dict[int, list[int]] = {}
+        for i, key in enumerate(keys):
+            slots.setdefault(key_slot(key.encode()), []).append(i)
+        parts: dict[RedisNode, _Part] = {}
+        for slot, places in slots.items():
+            shard = self._shards[slot]
+            if shard is None:
+                self._look_wanted.set()
+                continue
+            part = parts.get(shard.primary)
+            if part is None:
+                part = parts[shard.primary] = _Part(self._readers(shard))
+            part.places.append(places)
+            if len(places) == 1:
+                part.commands.append(("GET", keys[places[0]]))
+            else:
+                part.commands.append(("MGET", *[keys[i] for i in places]))
+        found: list[Any] = [UNREACHABLE] * len(keys)
+        await self._ask([*parts.values()], found)
+        return found
+
+    async def hash(self, key: str) -> Mapping[bytes, bytes] | Unreachable:
+        """As `OnlineStore.hash`."""
+        shard = self._shard_of(key)
+        reply = UNREACHABLE if shard is None else await self._answer(self._readers(shard), "HGETALL", key)
+        if reply is UNREACHABLE:
+            return UNREACHABLE
+        entries = iter(reply)
+        return dict(zip(entries, entries, strict=True))
+
+    async def command(self, name: str, key: str, *arguments: Any) -> Any:
+        """As `OnlineStore.command`."""
+        shard = self._shard_of(key)
+        reply = UNREACHABLE if shard is None else await self._answer((shard.primary,), name, key, *arguments)
+        if reply is UNREACHABLE:
+            raise NodeError(f"the node of Redis that has {key!r} does not answer {name}")
+        return reply
+
+    def _shard_of(self, key: str) -> _Shard | None:
+        shard = self._shards[key_slot(key.encode())]
+        if shard is None:
+            self._look_wanted.set()
+        return shard
+
+    def _readers(self, shard: _Shard) -> tuple[RedisNode, ...]:
+        """Who is asked for rows of a shard, one after the other."""
+        if not shard.replicas:
+            return (shard.primary,)
+        replicas = [node for node in shard.replicas if node.is_up]
+        random.shuffle(replicas)
+        if self._replicas == "prefer" or not shard.primary.is_up:
+            return (*replicas, shard.primary)
+        return (shard.primary, *replicas)
+
+    async def _answer(self, nodes: tuple[RedisNode, ...], *command: Any) -> Any:
+        found: list[Any] = [UNREACHABLE]
+        await self._ask([_Part(nodes, [command], [(0,)])], found)
+        return found[0]
+
+    async def _ask(self, parts: list[_Part], found: list[Any]) -> None:
+        """Puts the replies to commands into their places; where nobody gives one in time, it leaves what is there."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + self._deadline
+        for part in parts:
+            if part.nodes[0].is_full:
+                raise part.nodes[0].busy_error()
+        for _ in range(_MOST_ROUNDS):
+            futures = [self._sent(part, loop.time(), deadline) for part in parts]
+            waiting = [future for future in futures if future is not None]
+            if len(waiting) == 1:
+                with suppress(NodeError):
+                    await waiting[0]
+            else:
+                await asyncio.gather(*waiting, return_exceptions=True)
+            again: list[_Part] = []
+            for part, future in zip(parts, futures, strict=True):
+                if future is None or future.exception() is not None:
+                    self._look_wanted.set()
+                    again += part.elsewhere()
+                else:
+                    again += await self._take(part, future.result(), found, deadline)
+            if not again or loop.time() >= deadline:
+                return
+            parts = again
+
+    def _sent(self, part: _Part, now: float, deadline: float) -> asyncio.Future[list[Any]] | None:
+        """The replies to come; None if the node cannot be asked. The next node is left half of the time."""
+        until = (now + deadline) / 2 if len(part.nodes) > 1 else deadline
+        try:
+            return part.nodes[0].ask_all(part.sent(), until)
+        except NodeError:
+            return None
+
+    async def _take(self, part: _Part, replies: list[Any], found: list[Any], deadline: float) -> list[_Part]:
+        """Puts replies into their places; gives the commands that have to be sent elsewhere."""
+        if part.asking:
+            replies = replies[1::2]
+        again: list[_Part] = []
+        for command, places, reply in zip(part.commands, part.places, replies, strict=True):
+            if type(reply) is NodeError:
+                again += await self._redirected(_Part(part.nodes, [command], [places], part.asking), reply, deadline)
+            elif len(places) == 1:
+                found[places[0]] = reply
+            else:
+                for place, value in zip(places, reply, strict=True):
+                    found[place] = value
+        return again
+
+    async def _redirected(self, part: _Part, error: NodeError, deadline: float) -> list[_Part]:
+        """Where a command that was refused has to be sent."""
+        kind, *rest = str(error).split()
+        asked = part.nodes[0].address
+        match kind:
+            case "MOVED":
+                node = await self._node_at(parse_place(rest[1], (asked.host, asked.port)), deadline)
+                self._shards[int(rest[0])] = _Shard(node)
+                self._look_wanted.set()
+                return [replace(part, nodes=(node,), asking=False)]
+            case "ASK":
+                node = await self._node_at(parse_place(rest[1], (asked.host, asked.port)), deadline)
+                return [replace(_one_by_one(part), nodes=(node,), asking=True)]
+            case "TRYAGAIN":
+                await asyncio.sleep(0)
+                return [_one_by_one(part)]
+            case "LOADING" | "CLUSTERDOWN" | "MASTERDOWN":
+                self._look_wanted.set()
+                return part.elsewhere()
+        return []
+
+    async def _node_at(self, place: Place, deadline: float) -> RedisNode:
+        """The node at a place; a new one gets until a deadline to be connected to."""
+        node = self._nodes.get(place)
+        if node is None:
+            node = self._nodes[place] = self._new_node(place)
+        with suppress(TimeoutError):
+            async with asyncio.timeout_at(deadline):
+                await node.tried.wait()
+        return node
+
+    def _new_node(self, place: Place) -> RedisNode:
+        host, port = place
+        node = RedisNode(
+            replace(self._seeds[0], host=host, port=port),
+            deadline=self._deadline,
+            most_waiting=self._most_waiting,
+            on_loss=self._look_wanted.set,
+        )
+        node.start()
+        return node
+
+    async def _keep_looking(self) -> None:
+        least = _LEAST_PAUSE
+        while True:
+            with suppress(TimeoutError):
+                async with asyncio.timeout((_LOOK_SECONDS if self.is_up else least) * random.uniform(0.5, 1.5)):
+                    await self._look_wanted.wait()
+            await asyncio.sleep(least * random.uniform(0.5, 1.5))
+            self._look_wanted.clear()
+            try:
+                await self._look()
+            except Exception as error:
+                _log.warning("the topology of a Redis Cluster is not understood: %r", error)
+            least = _LEAST_PAUSE if self.is_up else min(2 * least, _LONGEST_PAUSE)
+
+    async def _look(self) -> None:
+        """Takes over which node has which slots now."""
+        nodes = [node for node in self._nodes.values() if node.is_up]
+        if not nodes:
+            seeds = [(seed.host, seed.port) for seed in self._seeds]
+            until = asyncio.get_running_loop().time() + GIVE_UP_SECONDS
+            nodes = [await self._node_at(place, until) for place in seeds]
+        random.shuffle(nodes)
+        found: list[SlotRange] = []
+        for node in nodes[:_MOST_ASKED]:
+            with suppress(NodeError):
+                info, slots = await node.ask_all(
+                    [("CLUSTER", "INFO"), ("CLUSTER", "SLOTS")], asyncio.get_running_loop().time() + self._deadline
+                )
+                if isinstance(slots, list) and slots:
+                    found = parse_slots(slots, (node.address.host, node.address.port))
+                    if isinstance(info, bytes) and b"cluster_state:ok" in info:
+                        break
+        if found:
+            await self._adopt(found)
+
+    async def _adopt(self, ranges: Sequence[SlotRange]) -> None:
+        """Connects to the nodes, then sends requests to them, then leaves those that are none any more."""
+        until = asyncio.get_running_loop().time() + GIVE_UP_SECONDS
+        reads_replicas = self._replicas != "never"
+        wanted = {each.primary for each in ranges}
+        if reads_replicas:
+            wanted |= {place for each in ranges for place in each.replicas}
+        await asyncio.gather(*(self._node_at(place, until) for place in wanted))
+        shards: list[_Shard | None] = [None] * SLOTS
+        known: dict[tuple[Place, tuple[Place, ...]], _Shard] = {}
+        for first, last, primary, replicas in ranges:
+            followers = tuple(self._nodes[place] for place in replicas) if reads_replicas else ()
+            shard = known.setdefault((primary, replicas), _Shard(self._nodes[primary], followers))
+            shards[first : last + 1] = [shard] * (last + 1 - first)
+        self._shards, self._missing = shards, shards.count(None)
+        self._primaries = [self._nodes[place] for place in {each.primary for each in ranges}]
+        for place in self._nodes.keys() - wanted:
+            task = asyncio.create_task(self._leave(self._nodes.pop(place)))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _leave(self, node: RedisNode) -> None:
+        await asyncio.sleep(self._deadline)  # for what it was asked already
+        await node.close()
+
+
+def _one_by_one(part: _Part) -> _Part:
+    """The same with a command for each key: a node of a slot that is being moved refuses several keys at once."""
+    places = [place for of_command in part.places for place in of_command]
+    if len(places) == 1:
+        return part
+    keys = [key for command in part.commands for key in command[1:]]
+    return replace(part, commands=[("GET", key) for key in keys], places=[(place,) for place in places])
