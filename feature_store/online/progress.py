@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from feature_store.errors import StackError
 from feature_store.online.connection import redis_errors
 from feature_store.online.keys import last_updated_key, progress_key
+from feature_store.online.shards import shards_of
 from feature_store.plan.schema import GroupSchema
 
 if TYPE_CHECKING:
@@ -79,9 +80,12 @@ def last_updated(redis: Redis, group: GroupSchema) -> LastUpdated | None:
 
 
 def load_progress(redis: Redis, group: GroupSchema) -> Progress | None:
-    """What the last materialization recorded; None if there was none or its record is unusable."""
+    """What the last materialization recorded; None if there was none, or its record is unusable or lost somewhere."""
     with redis_errors(redis):
-        fields: dict[Any, Any] = redis.hgetall(progress_key(group))
+        records: list[dict[Any, Any]] = [redis.hgetall(each.key(progress_key(group))) for each in shards_of(redis)]
+    fields = records[0]
+    if any(record != fields for record in records):
+        return None
     try:
         return Progress(
             int(fields[b"snapshot"]), int(fields[b"known_until"]), int(fields[b"held"]), fields[b"rules"].decode()
@@ -92,13 +96,12 @@ def load_progress(redis: Redis, group: GroupSchema) -> Progress | None:
 
 def save_progress(redis: Redis, group: GroupSchema, progress: Progress) -> None:
     """Records a finished materialization."""
+    fields: dict[Any, Any] = {
+        "snapshot": progress.snapshot,
+        "known_until": progress.known_until,
+        "held": progress.held,
+        "rules": progress.rules,
+    }
     with redis_errors(redis):
-        redis.hset(
-            progress_key(group),
-            mapping={
-                "snapshot": progress.snapshot,
-                "known_until": progress.known_until,
-                "held": progress.held,
-                "rules": progress.rules,
-            },
-        )
+        for each in shards_of(redis):
+            redis.hset(each.key(progress_key(group)), mapping=fields)
