@@ -18,11 +18,13 @@ from starlette.routing import Route
 
 from feature_store.errors import FeatureStoreError, InputError, NotFoundError, StackError, TokenError
 from feature_store.online.connection import node_urls
+from feature_store.online.read.cache import ValueCache
 from feature_store.online.read.multiplexed import MultiplexedReader
 from feature_store.online.read.node import NodeAddress
 from feature_store.online.read.recognition import RedisStore
 from feature_store.registry.store import Registry
 from serving.auth import Gate
+from serving.cache_metrics import CacheCounts
 from serving.calls import OnlineCore, request_id_of, server_failure
 from serving.dagster import DagsterServer
 from serving.grpc.server import GrpcServer
@@ -72,11 +74,14 @@ class ServingApp:
         )
         self._usage = UsageCounts(registry)
         self._samples = ServedSamples(self._store)
+        self._cache = cache = ValueCache(settings.cache) if settings.cache else None
         self._metrics = ServingMetrics(lambda: self._store.is_up, lambda: self._mirror.age)
+        if cache is not None:
+            self._metrics.add(CacheCounts(cache))
         limits = RateLimits(settings.rate, processes=settings.processes)
         self._gate = Gate(lambda: self._mirror.access, required=settings.tokens_required, limits=limits)
         core = OnlineCore(
-            MultiplexedReader(self._store),
+            MultiplexedReader(self._store, cache),
             lambda: self._mirror.definitions,
             self._metrics,
             self._usage,
@@ -167,6 +172,7 @@ class ServingApp:
                 "status": "ok" if store.is_up and not mirror.trouble else "degraded",
                 "redis": {"up": store.is_up, "trouble": "; ".join(store.troubles.values()), "down": store.troubles},
                 "registry": {"up": not mirror.trouble, "trouble": mirror.trouble, "age": mirror.age},
+                "cache": None if self._cache is None else self._cache.summary,
                 "definitions": {
                     "plan": mirror.definitions.snapshot.plan_id,
                     "served": len(mirror.definitions.served),

@@ -38,6 +38,10 @@ class ServingMetrics:
         self._age = age
         self._registry.register(_Counts(self))
 
+    def add(self, collector: Collector) -> None:
+        """Shows what another part of the server counts."""
+        self._registry.register(collector)
+
     def note(self, route: str, target: str, status: int, seconds: float) -> None:
         """Counts a request; `target` is the group or view, empty if none was found."""
         latencies = self.seconds.get((route, target))

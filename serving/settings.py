@@ -11,6 +11,7 @@ from pathlib import Path
 
 from feature_store.environment import whole_number
 from feature_store.errors import StackError
+from feature_store.online.read.cache import CACHE_ENTRIES
 from feature_store.online.read.node import DEADLINE_SECONDS, MOST_WAITING
 from feature_store.settings import Settings
 from serving.rest.bodies import SECONDS
@@ -36,6 +37,7 @@ class ServingSettings:
         dagster_url: Dagster's web server, which is told of new groups; empty: nobody is told.
         tokens_required: whether every request needs a token; without that it may only be one of this machine.
         most_waiting: commands that may wait for Redis at once; requests beyond them get a 503.
+        cache: values that are remembered of groups which allow it; 0: none.
         deadline: seconds that Redis has for an answer; after that entities are UNAVAILABLE.
         request_seconds: how long the head of a request may take to arrive, and its body after that.
         rate: requests per second that each token may make; 0: any number.
@@ -51,6 +53,7 @@ class ServingSettings:
     serving_port: int = DEFAULT_PORT
     serving_grpc_port: int = DEFAULT_GRPC_PORT
     most_waiting: int = MOST_WAITING
+    cache: int = CACHE_ENTRIES
     dagster_url: str = ""
     tokens_required: bool = False
     deadline: float = DEADLINE_SECONDS
@@ -87,6 +90,15 @@ class ServingSettings:
                 most=1_000_000,
                 noun="number of commands",
                 code="serving-queue",
+            ),
+            cache=whole_number(
+                environ,
+                "FS_SERVING_CACHE",
+                CACHE_ENTRIES,
+                least=0,
+                most=10_000_000,
+                noun="number of values",
+                code="serving-cache",
             ),
             deadline=whole_number(
                 environ,

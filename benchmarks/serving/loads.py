@@ -75,7 +75,7 @@ def loads() -> list[Load]:
     chance = random.Random(SEED)
     orders = USERS[0]
     one, hundred, thousand = ([_uniform(chance, n) for _ in range(count)] for n, count in SIZES)
-    zipf_one, zipf_hundred = _zipf(chance, 4_096, 1), _zipf(chance, 256, 100)
+    zipf_one, zipf_hundred = zipf(chance, 4_096, 1), zipf(chance, 256, 100)
     rankings = [ranking(number) for number in range(RANKINGS)]
     asked = {"budget": 40.5}
     return [
@@ -100,7 +100,7 @@ def _uniform(chance: random.Random, count: int) -> list[Row]:
     return [{"user_id": user(number)} for number in chance.sample(range(ENTITIES), count)]
 
 
-def _zipf(chance: random.Random, requests: int, count: int) -> list[list[Row]]:
+def zipf(chance: random.Random, requests: int, count: int) -> list[list[Row]]:
     """Users of whom the n-th is asked for 1 / n ** 0.99 times as often as the first, also twice in a request."""
     weights = list(accumulate(rank**-ZIPF_EXPONENT for rank in range(1, ENTITIES + 1)))
     users = [user(number) for number in chance.sample(range(ENTITIES), ENTITIES)]

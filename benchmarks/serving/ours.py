@@ -24,18 +24,22 @@ from feature_store import FeatureView
 from feature_store.errors import StackError
 from feature_store.online.reader import OnlineReader
 from feature_store.online.vectors import OnlineVectors
+from feature_store.registry.snapshot import RegistrySnapshot
 from feature_store.settings import REPOSITORY
 
 
 @contextmanager
-def our_server(folder: Path, redis_url: str, grpc_port: int | None = None) -> Iterator[ServerProcess]:
+def our_server(
+    folder: Path, redis_url: str, grpc_port: int | None = None, definitions: RegistrySnapshot | None = None
+) -> Iterator[ServerProcess]:
     """A server that reads the definitions from its file: there is no registry.
 
     Args:
         grpc_port: of its own unless given.
+        definitions: those of the shop unless given.
     """
     (folder / "serving").mkdir(parents=True)
-    (folder / "serving" / "definitions.json").write_bytes(msgspec.json.encode({"snapshot": snapshot()}))
+    (folder / "serving" / "definitions.json").write_bytes(msgspec.json.encode({"snapshot": definitions or snapshot()}))
     port = free_port()
     environment = {
         "FS_HOME": str(folder),

@@ -49,6 +49,8 @@ class FeatureGroup(Definition):
             not use it sooner. "0s" unless given; of a stream "2s": its rows are readable 1 to 2 s after their time.
         freshness: greatest age of the newest materialization before the group counts as stale; a partition and two
             hours unless given, of a stream "2m".
+        cache: how old the values may be that a server or a client answers with from its memory, "1ms" to "1m"; they are
+            always read from the online store unless given.
         start: first partition, as a date.
         buckets: hash buckets of the entity in the offline table.
         commit_interval: of a stream: how often its rows are committed to the offline table, "1s" to "1h".
@@ -80,6 +82,7 @@ class FeatureGroup(Definition):
     ttl: Duration | None = None
     availability_delay: Duration | None = None
     freshness: Duration | None = None
+    cache: Duration | None = None
     start: str = "2024-01-01"
     buckets: int = 4
     commit_interval: Duration = "5m"
@@ -198,6 +201,11 @@ class FeatureGroup(Definition):
         if self.freshness:
             return parse_duration(self.freshness)
         return self.partition_size + 2 * HOUR if self.stream is None else 2 * MINUTE
+
+    @property
+    def cache_size(self) -> int | None:
+        """How old remembered values may be, in microseconds; None: they are not remembered."""
+        return parse_duration(self.cache) if self.cache else None
 
     @property
     def overflow_share(self) -> float:

@@ -158,6 +158,14 @@ GROUPS = (
         '             owner="team:shop", buckets=0, features=[order_count])',
     ),
     Explanation(
+        "cache",
+        "A cache is not between 1 ms and 1 minute",
+        "Servers and clients may answer with values of the group that they have read up to so long ago.",
+        "Use a few seconds, or leave it out: then the online store is asked each time.",
+        'FeatureGroup("user_orders", entity=user, source=orders,  # <-\n'
+        '             owner="team:shop", cache="5m", features=[order_count])',
+    ),
+    Explanation(
         "start",
         "A start is not a date",
         "It is the first partition of the group.",

@@ -30,6 +30,12 @@ SERVING = (
         "Write a whole number from 1, or leave it out.",
     ),
     Explanation(
+        "serving-cache",
+        "FS_SERVING_CACHE is not a number of values",
+        "The server remembers so many values of groups with cache= at most; 0 switches that off.",
+        "Write a whole number, or leave it out.",
+    ),
+    Explanation(
         "serving-deadline",
         "FS_SERVING_DEADLINE is not a time",
         "Redis has so many milliseconds for an answer; after that the entities of a request are UNAVAILABLE.",

@@ -224,6 +224,7 @@ class _Builder:
             availability_delay=group.availability_delay_size,
             freshness=group.freshness_size,
             buckets=group.buckets,
+            cache=group.cache_size,
         )
 
 

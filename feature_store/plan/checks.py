@@ -10,7 +10,7 @@ from feature_store.dsl.feature import Feature
 from feature_store.dsl.group import FeatureGroup
 from feature_store.dsl.source import BatchSource, StreamSource
 from feature_store.dtypes import TIMESTAMP
-from feature_store.duration import format_duration
+from feature_store.duration import MINUTE, format_duration
 from feature_store.errors import choices
 from feature_store.plan.naming import (
     LOG_COLUMNS,
@@ -85,6 +85,8 @@ def _schedule(group: FeatureGroup) -> Iterator[Problem]:
             f"slide {group.slide!r} does not divide a {group.refresh} partition",
             f"use a slide that fits a whole number of times into {format_duration(group.partition_size)}",
         )
+    if group.cache_size is not None and not 0 < group.cache_size <= MINUTE:
+        yield Problem("cache", f"cache {group.cache!r} is out of range", "use '1ms' to '1m', or leave it out")
     for feature in group.features:
         window = feature.window
         if window is not None and window.size is not None and slide and window.size % slide:

@@ -40,7 +40,8 @@ class Column:
 class GroupSchema:
     """The shape of a group's rows and how long they hold (durations in microseconds).
 
-    The offline table has the columns: keys, feature_timestamp, created_timestamp, retracted, features.
+    The offline table has the columns: keys, feature_timestamp, created_timestamp, retracted, features. `cache` is how
+    old the values may be that readers remember; None: they ask the online store each time.
     """
 
     name: str
@@ -51,6 +52,7 @@ class GroupSchema:
     availability_delay: int
     freshness: int
     buckets: int
+    cache: int | None = None
 
     @cached_property
     def id(self) -> str:

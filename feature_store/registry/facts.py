@@ -108,6 +108,7 @@ def _in_force(group: FeatureGroup) -> dict[str, str]:
         "ttl": NONE if group.ttl_size is None else format_duration(group.ttl_size),
         "availability_delay": format_duration(group.availability_delay_size),
         "freshness": format_duration(group.freshness_size),
+        "cache": NONE if group.cache_size is None else format_duration(group.cache_size),
         "start": group.start,
         "buckets": str(group.buckets),
         "access": group.access,

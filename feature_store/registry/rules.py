@@ -41,6 +41,7 @@ CHANGED = {
     ("group", "deprecated"): _STATUS,
     ("group", "access"): _ACCESS,
     ("group", "freshness"): Rule(False, "a service level, not a value"),
+    ("group", "cache"): Rule(False, "for how long readers remember values, not what they are"),
     ("group", "entity"): Rule(True, "values would describe another entity"),
     ("group", "query"): _EXPRESSION,
     ("group", "where"): _ROWS,

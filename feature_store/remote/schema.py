@@ -33,6 +33,7 @@ class GroupDocument(msgspec.Struct, frozen=True):
     buckets: int
     key_names: tuple[str, ...] = ()
     prefix: str = ""
+    cache: int | None = None
 
 
 class ViewDocument(msgspec.Struct, frozen=True):
@@ -86,6 +87,7 @@ def _group_document(viewed: ViewedSchema) -> GroupDocument:
         group.buckets,
         viewed.key_names,
         viewed.prefix,
+        group.cache,
     )
 
 
@@ -99,5 +101,6 @@ def _viewed(document: GroupDocument) -> ViewedSchema:
         document.availability_delay,
         document.freshness,
         document.buckets,
+        document.cache,
     )
     return ViewedSchema(group, document.key_names, document.prefix)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
+from feature_store.online.read.cache import ValueCache
 from feature_store.online.read.steps import GetValues, ViewReading
 from feature_store.online.read.store import OnlineStore
 from feature_store.online.vectors import OnlineVectors
@@ -18,10 +19,12 @@ class MultiplexedReader:
 
     Args:
         store: that is being kept connected.
+        cache: what is remembered of groups that allow it; None: nothing is.
     """
 
-    def __init__(self, store: OnlineStore) -> None:
+    def __init__(self, store: OnlineStore, cache: ValueCache | None = None) -> None:
         self._store = store
+        self._cache = cache
 
     async def read(
         self,
@@ -44,13 +47,17 @@ class MultiplexedReader:
             NodeBusyError: if too many commands wait for Redis.
             InputError, StackError, ConflictError: as there, but for a Redis that does not answer.
         """
-        store = self._store
+        store, cache = self._store, self._cache
         steps = reading.steps(rows, request, instant, packed=packed)
         command = next(steps)
         try:
             while True:
                 if isinstance(command, GetValues):
-                    command = steps.send(await store.values(command.keys))
+                    if cache is not None and command.seconds:
+                        values = await cache.values(command.keys, command.seconds, store.values)
+                    else:
+                        values = await store.values(command.keys)
+                    command = steps.send(values)
                 else:
                     command = steps.send(await store.hash(command.key))
         except StopIteration as done:

@@ -25,9 +25,14 @@ if TYPE_CHECKING:
 
 
 class GetValues(msgspec.Struct, frozen=True):
-    """Asks for the values under some keys: None where there is none, UNREACHABLE where nobody can be asked."""
+    """Asks for the values under some keys: None where there is none, UNREACHABLE where nobody can be asked.
+
+    Attributes:
+        seconds: for each key how old its value may be; empty: all are asked for.
+    """
 
     keys: Sequence[str]
+    seconds: Sequence[float] = ()
 
 
 class GetLayouts(msgspec.Struct, frozen=True):
@@ -67,6 +72,8 @@ class ViewReading:
         self._prefixes = [f"{viewed.group.id}:" for viewed in view.groups]
         self._freshness = [last_updated_key(viewed.group) for viewed in view.groups]
         self._rounds = [_round(view, places) for places in view.rounds]
+        self._seconds = [(viewed.group.cache or 0) / 1e6 for viewed in view.groups]
+        self._is_cached = any(self._seconds)
 
     def steps(
         self,
@@ -96,13 +103,15 @@ class ViewReading:
             entities = [entity_tags(columns, keyed) for columns in round_.keys]
             keys = [entities[of].keys(self._prefixes[i]) for i, of in round_.groups]
             asked = [key for part in keys for key in part]
+            seconds = self._ages(number, round_, keys) if self._is_cached else ()
             if number == 0:
                 asked = [*self._freshness, *asked]
-                values = (yield GetValues(asked)) if view.is_plain else (yield from _values(asked, answers))
+                plain = view.is_plain
+                values = (yield GetValues(asked, seconds)) if plain else (yield from _values(asked, seconds, answers))
                 complete_at = [_complete_at(values[i], key) for i, key in enumerate(self._freshness)]
                 start = width
             else:
-                values = yield from _values(asked, answers)
+                values = yield from _values(asked, seconds, answers)
                 start = 0
             for (i, of), part in zip(round_.groups, keys, strict=True):
                 end = start + len(part)
@@ -120,6 +129,13 @@ class ViewReading:
         return OnlineVectors(
             view, rows, vectors, complete_at, instant, computed.values, computed.overflows, computed.failures
         )
+
+    def _ages(self, number: int, round_: _Round, keys: Sequence[Sequence[str]]) -> list[float]:
+        """For each key that a round asks for how old its value may be, in seconds."""
+        ages = [*self._seconds] if number == 0 else []
+        for (i, _), part in zip(round_.groups, keys, strict=True):
+            ages += [self._seconds[i]] * len(part)
+        return ages
 
     @property
     def is_copyable(self) -> bool:
@@ -157,11 +173,14 @@ def _learned(
             met = another
 
 
-def _values(keys: Sequence[str], answers: dict[str, StoredValue]) -> Generator[GetValues, Any, Sequence[StoredValue]]:
+def _values(
+    keys: Sequence[str], seconds: Sequence[float], answers: dict[str, StoredValue]
+) -> Generator[GetValues, Any, Sequence[StoredValue]]:
     """The values under some keys, of a view that may come to a key twice: each is asked for once."""
     new = [key for key in dict.fromkeys(keys) if key not in answers]
     if new:
-        answers.update(zip(new, (yield GetValues(new)), strict=True))
+        ages = dict(zip(keys, seconds, strict=True)) if seconds else {}
+        answers.update(zip(new, (yield GetValues(new, [*map(ages.__getitem__, new)] if ages else ())), strict=True))
     return [answers[key] for key in keys]
 
 

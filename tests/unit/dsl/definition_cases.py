@@ -142,6 +142,7 @@ def groups(draw: st.DrawFn) -> FeatureGroup:
         emit=draw(st.sampled_from([None, "changes", "snapshot"])),
         ttl=draw(st.none() | durations),
         freshness=draw(st.none() | durations),
+        cache=draw(st.none() | durations),
         buckets=draw(st.integers(1, 9)),
         tags=draw(st.dictionaries(texts, texts, max_size=2)),
         access=draw(accesses),

@@ -52,6 +52,7 @@ SAFE = {
     "description": ({"description": "Purchases."}, ["description: What a user bought. -> Purchases."]),
     "description dropped": ({"description": None}, ["description: What a user bought. -> none"]),
     "description says none": ({"description": "none"}, ["description: What a user bought. -> none"]),
+    "cache": ({"cache": "5s"}, ["cache: none -> 5s"]),
     "sla": ({"freshness": "3h"}, ["freshness: 26h -> 3h"]),
     "tag added": ({"tags": {"domain": "shop", "tier": "1"}}, ["tag tier added: 1"]),
     "tag changed": ({"tags": {"domain": "web"}}, ["tag domain: shop -> web"]),
