@@ -23,6 +23,8 @@
 | FS_SERVING_TOKENS   | required: every request needs a token; none: only on loopback   | required, but on loopback    |
 | FS_SERVING_DEADLINE | milliseconds that Redis has before entities are UNAVAILABLE     | 250                          |
 | FS_SERVING_REQUEST_SECONDS | how long a request's head may take to arrive, and its body | 10                       |
+| FS_SERVING_ON_DEMAND_DEADLINE | milliseconds that the function of an on-demand feature | 50                 |
+|                     | has before the feature fails                                    |                              |
 | FS_SERVING_RATE     | requests per second that each token may make; 0: any number     | 0                            |
 | FS_SERVING_CERT     | the server's certificate (PEM), with FS_SERVING_KEY             | no encryption                |
 | FS_SERVING_CLIENT_CA | the authority of certificates that callers have to show        | they need none               |

@@ -21,6 +21,8 @@ from serving.workers.ports import shared_sockets
 
 _NOT_STARTED = 3
 """The exit code."""
+_SWITCH_SECONDS = 0.0005
+"""How long another thread may keep the interpreter from the event loop, such as a function that computes in Python."""
 
 
 def main() -> int:
@@ -77,6 +79,7 @@ def serve_here(
         StackError: if an address makes no sense.
         SystemExit: if it cannot begin.
     """
+    sys.setswitchinterval(_SWITCH_SECONDS)
     app, tls = ServingApp(settings, place), settings.tls
     config = uvicorn.Config(
         app,

@@ -19,6 +19,7 @@ from starlette.routing import Route
 from feature_store.errors import FeatureStoreError, InputError, NotFoundError, StackError, TokenError
 from feature_store.online.connection import node_urls
 from feature_store.online.read.cache import ValueCache
+from feature_store.online.read.functions import FunctionThreads
 from feature_store.online.read.multiplexed import MultiplexedReader
 from feature_store.online.read.node import NodeAddress
 from feature_store.online.read.recognition import RedisStore
@@ -27,6 +28,7 @@ from serving.auth import Gate
 from serving.cache_metrics import CacheCounts
 from serving.calls import OnlineCore, request_id_of, server_failure
 from serving.dagster import DagsterServer
+from serving.function_metrics import FunctionMetrics
 from serving.grpc.server import GrpcServer
 from serving.grpc.service import OnlineService
 from serving.metrics import ServingMetrics
@@ -75,13 +77,15 @@ class ServingApp:
         self._usage = UsageCounts(registry)
         self._samples = ServedSamples(self._store)
         self._cache = cache = ValueCache(settings.cache) if settings.cache else None
+        functions = FunctionThreads(settings.function_limit)
         self._metrics = ServingMetrics(lambda: self._store.is_up, lambda: self._mirror.age)
+        self._metrics.add(FunctionMetrics(functions))
         if cache is not None:
             self._metrics.add(CacheCounts(cache))
         limits = RateLimits(settings.rate, processes=settings.processes)
         self._gate = Gate(lambda: self._mirror.access, required=settings.tokens_required, limits=limits)
         core = OnlineCore(
-            MultiplexedReader(self._store, cache),
+            MultiplexedReader(self._store, cache, functions),
             lambda: self._mirror.definitions,
             self._metrics,
             self._usage,

@@ -12,6 +12,7 @@ from pathlib import Path
 from feature_store.environment import whole_number
 from feature_store.errors import StackError
 from feature_store.online.read.cache import CACHE_ENTRIES
+from feature_store.online.read.functions import LIMIT_SECONDS
 from feature_store.online.read.node import DEADLINE_SECONDS, MOST_WAITING
 from feature_store.settings import Settings
 from serving.rest.bodies import SECONDS
@@ -40,6 +41,7 @@ class ServingSettings:
         cache: values that are remembered of groups which allow it; 0: none.
         deadline: seconds that Redis has for an answer; after that entities are UNAVAILABLE.
         request_seconds: how long the head of a request may take to arrive, and its body after that.
+        function_limit: seconds that the function of an on-demand feature may take.
         rate: requests per second that each token may make; 0: any number.
         tls: the certificates; None: connections are not encrypted.
         processes: how many serve, on the same ports.
@@ -58,6 +60,7 @@ class ServingSettings:
     tokens_required: bool = False
     deadline: float = DEADLINE_SECONDS
     request_seconds: int = SECONDS
+    function_limit: float = LIMIT_SECONDS
     rate: int = 0
     tls: ServingTls | None = None
     processes: int = 1
@@ -119,6 +122,16 @@ class ServingSettings:
                 noun="number of seconds",
                 code="serving-request-seconds",
             ),
+            function_limit=whole_number(
+                environ,
+                "FS_SERVING_ON_DEMAND_DEADLINE",
+                round(LIMIT_SECONDS * 1_000),
+                least=1,
+                most=60_000,
+                noun="number of milliseconds",
+                code="on-demand-deadline",
+            )
+            / 1_000,
             rate=whole_number(
                 environ,
                 "FS_SERVING_RATE",

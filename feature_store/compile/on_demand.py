@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial as bound
+from typing import TypeAlias
 
 import polars as pl
 
+from feature_store.compile.function_calls import FunctionCall, FunctionCalls, FunctionFailure, Outcome
 from feature_store.compile.polars_expressions import Constant, clean, constant_columns, lower
 from feature_store.dtypes import TIMESTAMP, DType, to_micros
 from feature_store.errors import InputError
 from feature_store.plan.clock import REQUEST_TIME
 from feature_store.plan.polars_types import polars_type
 from feature_store.plan.schema import OnDemandColumn, ViewSchema
+
+Running: TypeAlias = "Generator[FunctionCalls, list[Outcome], Computed]"
 
 
 @dataclass(frozen=True)
@@ -67,6 +73,20 @@ class OnDemandKernel:
         Raises:
             InputError: naming the feature, if a function fails, unless `partial`.
         """
+        steps = self.steps(columns, partial=partial)
+        while True:
+            try:
+                next(steps)
+            except StopIteration as done:
+                computed: Computed = done.value
+                return computed
+
+    def steps(self, columns: dict[str, pl.Series], *, partial: bool = False, apart: bool = False) -> Running:
+        """The same in steps: with `apart` they yield the calls of functions, and are sent the outcomes.
+
+        Raises:
+            InputError: as `compute`.
+        """
         found = [clean(columns[name]).alias(name) for name in self.inputs]
         found += constant_columns(self._constants.values(), len(found[0]))
         values: dict[str, pl.Series] = {}
@@ -74,7 +94,7 @@ class OnDemandKernel:
         overflows: dict[str, pl.Series] = {}
         failures: dict[str, InputError] = {}
         for stage in self._stages:
-            computed = self._run(pl.DataFrame([*found, *values.values()]), stage, failures)
+            computed = yield from self._run(pl.DataFrame([*found, *values.values()]), stage, failures, apart)
             if failures and not partial:
                 raise next(iter(failures.values()))
             for step in stage:
@@ -93,7 +113,9 @@ class OnDemandKernel:
                 values[column.name] = series
         return Computed(values, missing, overflows, failures)
 
-    def _run(self, frame: pl.DataFrame, stage: list[_Step], failures: dict[str, InputError]) -> pl.DataFrame:
+    def _run(
+        self, frame: pl.DataFrame, stage: list[_Step], failures: dict[str, InputError], apart: bool
+    ) -> Generator[FunctionCalls, list[Outcome], pl.DataFrame]:
         """The values of a stage, and where they overflow; notes which of its features fail: they are NULL."""
         rows = frame.height
         if rows == 1 and any(step.column.function for step in stage):
@@ -103,6 +125,8 @@ class OnDemandKernel:
         overflows = {_flag(step): step.overflow for step in stage if step.overflow is not None}
         if failures:
             self._fail_readers(stage, values, failures)
+        if apart:
+            frame = yield from self._run_functions(frame, stage, values, overflows, failures)
         try:
             computed = frame.with_columns(**values, **overflows)
         except Exception:  # whatever a user's function raises
@@ -110,6 +134,31 @@ class OnDemandKernel:
             flags = {name: _flags_of_each_row(frame, overflow) for name, overflow in overflows.items()}
             computed = frame.with_columns(**values, **flags)
         return computed[:rows]
+
+    def _run_functions(
+        self,
+        frame: pl.DataFrame,
+        stage: list[_Step],
+        values: dict[str, pl.Expr],
+        overflows: dict[str, pl.Expr],
+        failures: dict[str, InputError],
+    ) -> Generator[FunctionCalls, list[Outcome], pl.DataFrame]:
+        """Has the functions of a stage run: the frame with what they gave, and nothing of them left to compute."""
+        steps = [step for step in stage if step.column.function and step.column.name not in failures]
+        if not steps:
+            return frame
+        calls = [
+            FunctionCall(self.view.id, step.column.name, step.column.function, bound(_run_function, frame, step))
+            for step in steps
+        ]
+        for step, outcome in zip(steps, (yield FunctionCalls(calls)), strict=True):
+            overflows.pop(_flag(step), None)
+            if isinstance(outcome, FunctionFailure):
+                self._fail(step, values, failures, outcome.why, outcome.cause)
+            else:
+                del values[step.column.name]
+                frame = frame.hstack(outcome)
+        return frame
 
     def _fail_readers(self, stage: list[_Step], values: dict[str, pl.Expr], failures: dict[str, InputError]) -> None:
         """Fails the features that read one that failed."""
@@ -135,7 +184,7 @@ class OnDemandKernel:
         values: dict[str, pl.Expr],
         failures: dict[str, InputError],
         why: str,
-        cause: Exception,
+        cause: Exception | None,
     ) -> None:
         name = step.column.name
         failures[name] = InputError(
@@ -149,6 +198,17 @@ class OnDemandKernel:
 
     def _place(self, step: _Step) -> str:
         return f"view {self.view.id}, on-demand feature {step.column.name}"
+
+
+def _run_function(frame: pl.DataFrame, step: _Step) -> pl.DataFrame:
+    """The value of a function on all rows, and where it overflows."""
+    value = step.value.alias(step.column.name)
+    if step.overflow is None:
+        return frame.select(value)
+    try:
+        return frame.select(value, step.overflow.alias(_flag(step)))
+    except Exception:  # of the function itself it is raised again
+        return frame.select(value).with_columns(_flags_of_each_row(frame, step.overflow).alias(_flag(step)))
 
 
 def _stages(columns: tuple[OnDemandColumn, ...]) -> list[list[_Step]]:

@@ -48,6 +48,12 @@ SERVING = (
         "Write a whole number from 1 to 3600, or leave it out.",
     ),
     Explanation(
+        "on-demand-deadline",
+        "FS_SERVING_ON_DEMAND_DEADLINE is not a time",
+        "The function of an on-demand feature has so many milliseconds; after that the feature fails, and no other.",
+        "Write a whole number from 1 to 60000, or leave it out.",
+    ),
+    Explanation(
         "serving-rate",
         "FS_SERVING_RATE is not a number of requests",
         "Each token may make so many requests in a second; those beyond them get a 429.",

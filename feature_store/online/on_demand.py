@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import polars as pl
 
+from feature_store.compile.function_calls import FunctionCalls
 from feature_store.compile.on_demand import OnDemandKernel
 from feature_store.dtypes import TIMESTAMP, DType, Value, from_micros, to_micros
 from feature_store.errors import InputError
@@ -40,24 +41,24 @@ class OnlineOnDemand:
             feature.name: (i, j) for i, group in enumerate(view.groups) for j, feature in enumerate(group.features)
         }
 
-    def compute(
+    def steps(
         self,
         rows: Sequence[Mapping[str, Any]],
         groups: Sequence[GroupVectors],
         request: Mapping[str, Sequence[Value]],
         instant: int,
         *,
-        partial: bool = False,
-    ) -> OnDemandValues:
-        """The values of each on-demand feature, one per row.
+        apart: bool = False,
+    ) -> Generator[FunctionCalls, Any, OnDemandValues]:
+        """The values of each on-demand feature, one per row; steps, as `OnDemandKernel.steps`.
 
         Args:
             request: the values of `request_values`.
             instant: the request's time, in microseconds.
-            partial: whether a feature whose function fails only fails itself.
+            apart: whether functions are run by who drives the steps, and one that fails only fails itself.
 
         Raises:
-            InputError: naming the feature, if a function fails, unless `partial`.
+            InputError: naming the feature, if a function fails, unless `apart`.
         """
         if not rows:
             return OnDemandValues(tuple(() for _ in self.view.on_demand), {}, {})
@@ -70,7 +71,7 @@ class OnlineOnDemand:
                 columns[name] = _stored_series(groups[group], feature, dtype)
             else:
                 columns[name] = _series(request[name] if name in request else [row[name] for row in rows], dtype)
-        computed = self._kernel.compute(columns, partial=partial)
+        computed = yield from self._kernel.steps(columns, partial=apart, apart=apart)
         return OnDemandValues(
             tuple(_values(computed.values[column.name], column.dtype) for column in self.view.on_demand),
             {name: flags.arg_true().to_list() for name, flags in computed.overflows.items()},

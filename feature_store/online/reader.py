@@ -27,6 +27,7 @@ from datetime import UTC, datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self, cast
 
+from feature_store.compile.function_calls import FunctionCalls
 from feature_store.dtypes import to_micros
 from feature_store.errors import InputError
 from feature_store.online.connection import connect, redis_errors
@@ -108,7 +109,9 @@ class OnlineReader:
             known = self._views[view.id] = ViewReading(view)
         return known
 
-    def _answer(self, command: GetValues | GetLayouts) -> Any:
+    def _answer(self, command: GetValues | GetLayouts | FunctionCalls) -> Any:
+        if isinstance(command, FunctionCalls):
+            return command.run()
         with redis_errors(self._redis):
             if isinstance(command, GetLayouts):
                 return self._redis.hgetall(command.key)

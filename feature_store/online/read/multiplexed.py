@@ -8,7 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
+from feature_store.compile.function_calls import FunctionCalls
 from feature_store.online.read.cache import ValueCache
+from feature_store.online.read.functions import FunctionThreads
 from feature_store.online.read.steps import GetValues, ViewReading
 from feature_store.online.read.store import OnlineStore
 from feature_store.online.vectors import OnlineVectors
@@ -20,11 +22,15 @@ class MultiplexedReader:
     Args:
         store: that is being kept connected.
         cache: what is remembered of groups that allow it; None: nothing is.
+        functions: runs the functions of on-demand features.
     """
 
-    def __init__(self, store: OnlineStore, cache: ValueCache | None = None) -> None:
+    def __init__(
+        self, store: OnlineStore, cache: ValueCache | None = None, functions: FunctionThreads | None = None
+    ) -> None:
         self._store = store
         self._cache = cache
+        self._functions = functions or FunctionThreads()
 
     async def read(
         self,
@@ -58,6 +64,8 @@ class MultiplexedReader:
                     else:
                         values = await store.values(command.keys)
                     command = steps.send(values)
+                elif isinstance(command, FunctionCalls):
+                    command = steps.send(await self._functions.run(command.calls))
                 else:
                     command = steps.send(await store.hash(command.key))
         except StopIteration as done:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
+from feature_store.compile.function_calls import FunctionCalls
 from feature_store.dtypes import Value
 from feature_store.online.keys import last_updated_key, layouts_key
 from feature_store.online.layout import parse_layouts
@@ -41,7 +42,7 @@ class GetLayouts(msgspec.Struct, frozen=True):
     key: str
 
 
-Steps = Generator[GetValues | GetLayouts, Any, OnlineVectors]
+Steps = Generator[GetValues | GetLayouts | FunctionCalls, Any, OnlineVectors]
 
 
 class _Round(NamedTuple):
@@ -62,7 +63,8 @@ class ViewReading:
     """One view, ready to be read; keeps the layouts it has met, and is used from any thread.
 
     Args:
-        partial: whether an on-demand feature whose function fails only fails itself.
+        partial: whether an on-demand feature whose function fails only fails itself; then steps yield the calls of
+            functions, so that their time can be bounded.
     """
 
     def __init__(self, view: ViewSchema, *, partial: bool = False) -> None:
@@ -125,7 +127,7 @@ class ViewReading:
         vectors = [read[i] for i in range(width)]
         if self._on_demand is None:
             return OnlineVectors(view, rows, vectors, complete_at, instant)
-        computed = self._on_demand.compute(rows, vectors, given, instant, partial=self._partial)
+        computed = yield from self._on_demand.steps(rows, vectors, given, instant, apart=self._partial)
         return OnlineVectors(
             view, rows, vectors, complete_at, instant, computed.values, computed.overflows, computed.failures
         )

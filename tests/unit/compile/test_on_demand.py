@@ -45,6 +45,20 @@ def result_of(schema: ViewSchema, rows: list[Row], *, partial: bool = False) -> 
     return kernel.compute(columns, partial=partial)
 
 
+def result_apart(schema: ViewSchema, rows: list[Row]) -> tuple[Computed, list[str]]:
+    """The same with functions called one by one, and of which features these were."""
+    kernel, called = OnDemandKernel(schema), list[str]()
+    columns = {name: pl.Series([row[name] for row in rows], dtype=polars_type(t)) for name, t in kernel.inputs.items()}
+    steps = kernel.steps(columns, partial=True, apart=True)
+    calls = next(steps)
+    while True:
+        called += [call.feature for call in calls.calls]
+        try:
+            calls = steps.send(calls.run())
+        except StopIteration as done:
+            return done.value, called
+
+
 def computed(schema: ViewSchema, rows: list[Row]) -> list[Row]:
     values = {name: series.to_list() for name, series in result_of(schema, rows).values.items()}
     return [{name: column[i] for name, column in values.items()} for i in range(len(rows))]
@@ -77,6 +91,7 @@ ROWS = st.fixed_dictionaries(
         "request_time": st.sampled_from([NOW, NOW + timedelta(microseconds=1)]),
     }
 )
+COUNTS = st.sampled_from([None, 0, 3, -11, 2**31, -(2**32), INT_MAX, INT_MIN])
 
 
 @settings(max_examples=75, deadline=None)
@@ -166,7 +181,7 @@ def test_an_overflow_is_null_on_its_row_alone_and_flagged() -> None:
 
 
 @settings(max_examples=50, deadline=None)
-@given(st.lists(st.sampled_from([None, 0, 3, -11, 2**31, -(2**32), INT_MAX, INT_MIN]), min_size=1, max_size=5))
+@given(st.lists(COUNTS, min_size=1, max_size=5))
 def test_an_int_of_a_function_does_not_wrap_around(counts: list[int | None]) -> None:
     schema = view_schema(
         view(
@@ -227,6 +242,29 @@ def test_a_failing_function_may_fail_alone(rows: int) -> None:
     assert found.values["number"].to_list() == found.values["double"].to_list() == [None] * rows
     assert found.values["place"].to_list() == [ROW["country"].upper()] * rows
     assert found.missing["number"] == rows
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.tuples(ROWS, COUNTS, st.sampled_from(["17", "DE", None])), min_size=1, max_size=4))
+def test_functions_run_apart_give_the_same(drawn: list[tuple[Row, int | None, str | None]]) -> None:
+    """Those that overflow and those that fail among them, and those that read one that fails."""
+    rows = [row | {"user_order_count_30d": count, "country": country} for row, count, country in drawn]
+    named = {"squared": INT, "is_squared_large": BOOL, "as_number": INT, "ratio": FLOAT, "cast_in_between": INT}
+    of_functions = [OnDemand(n, function=getattr(functions, n), dtype=dtype) for n, dtype in named.items()]
+    after = OnDemand("double", "as_number * 2", dtype=INT, default=1), OnDemand("rest", "squared % 7", dtype=INT)
+    schema = view_schema(view(PRICE, HOME, *of_functions, *after), ("tests",))
+    together, (apart, calls) = result_of(schema, rows, partial=True), result_apart(schema, rows)
+    assert calls == [*named]
+    assert {name: series.to_list() for name, series in apart.values.items()} == {
+        name: series.to_list() for name, series in together.values.items()
+    }
+    assert {name: flags.to_list() for name, flags in apart.overflows.items()} == {
+        name: flags.to_list() for name, flags in together.overflows.items()
+    }
+    assert {name: str(error) for name, error in apart.failures.items()} == {
+        name: str(error) for name, error in together.failures.items()
+    }
+    assert apart.missing == together.missing
 
 
 def test_no_rows() -> None:
