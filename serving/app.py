@@ -14,7 +14,7 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
+from starlette.routing import Match, Route
 
 from feature_store.errors import FeatureStoreError, InputError, NotFoundError, StackError, TokenError
 from feature_store.online.connection import node_urls
@@ -50,10 +50,10 @@ _COLLECT_AFTER = 20_000
 _OPEN = ("/health", "/ready", "/docs", "/openapi.json", "/errors/")
 """Paths that need no token."""
 _NOT_BUILT = {
-    "/feature-groups/{id}/training-dataset": "training datasets over HTTP",
-    "/feature-views/{id}/training-dataset": "training datasets over HTTP",
-    "/feature-groups/{id}/skew-report": "the skew report",
-    "/feature-views/{id}/skew-report": "the skew report",
+    "/feature-groups/{id}/training-dataset": ("POST", "training datasets over HTTP"),
+    "/feature-views/{id}/training-dataset": ("POST", "training datasets over HTTP"),
+    "/feature-groups/{id}/skew-report": ("GET", "the skew report"),
+    "/feature-views/{id}/skew-report": ("GET", "the skew report"),
 }
 
 
@@ -108,7 +108,7 @@ class ServingApp:
         )
         own = [Route("/health", self._health), Route("/ready", self._ready), Route("/metrics", self._show_metrics)]
         own += [Route("/openapi.json", _openapi), Route("/docs", _docs)]
-        later = [Route(path, _not_built, methods=["GET", "POST"]) for path in _NOT_BUILT]
+        later = [Route(path, _not_built, methods=[method]) for path, (method, _) in _NOT_BUILT.items()]
         self._rest = Starlette(
             routes=[*own, *later, *registration.routes, *catalog.routes],
             lifespan=self._lifespan,
@@ -214,20 +214,27 @@ async def _docs(request: Request) -> Response:
 
 async def _not_built(request: Request) -> Response:
     path = request.scope["route"].path
-    raise StackError(f"{_NOT_BUILT[path]} will come with a later version", where=path, code="not-built")
+    raise StackError(f"{_NOT_BUILT[path][1]} will come with a later version", where=path, code="not-built")
 
 
 def _problem(request: Request, error: Exception) -> Response:
     """Any error as a problem."""
-    request_id = request_id_of(dict(request.scope["headers"]))
+    request_id, headers = request_id_of(dict(request.scope["headers"])), dict[str, str]()
     if isinstance(error, HTTPException):
+        headers = {"allow": _methods_of(request)} if error.status_code == 405 else {}
         error = _route_error(request, error)
     elif not isinstance(error, FeatureStoreError):
         _log.error("request %s to %s failed", request_id, request.url.path, exc_info=error)
         error = server_failure()
     assert isinstance(error, FeatureStoreError)
     status, body, extra = encode_problem(error, request_id)
-    return Response(body, status, {"x-request-id": request_id, **extra}, PROBLEM_JSON)
+    return Response(body, status, {"x-request-id": request_id, **extra, **headers}, PROBLEM_JSON)
+
+
+def _methods_of(request: Request) -> str:
+    """The methods that are answered at an address; several routes may have it."""
+    routes = (route for route in request.app.routes if route.matches(request.scope)[0] is not Match.NONE)
+    return ", ".join(sorted({method for route in routes for method in route.methods}))
 
 
 def _route_error(request: Request, error: HTTPException) -> FeatureStoreError:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 from starlette.requests import Request
@@ -15,11 +15,28 @@ from feature_store.errors import InputError, NotFoundError, choices
 from feature_store.explanations.catalogue import explanation_of
 from feature_store.registry.records import GroupRecord, Kind, UsageRecord, ViewRecord
 from feature_store.registry.store import Registry
+from feature_store.registry.tables import Status
 from feature_store.remote.schema import ViewDocument
 from serving.definitions import ServedDefinitions
+from serving.rest.documents import (
+    EntityPage,
+    FeaturePage,
+    FeatureSummary,
+    GroupDetail,
+    GroupPage,
+    GroupSummary,
+    Usage,
+    Versions,
+    VersionSummary,
+    ViewDetail,
+    ViewPage,
+    ViewSummary,
+)
 
 MOST_ITEMS = 1_000
 """Of one page of a list."""
+MOST_OFFSET = 10**9
+T = TypeVar("T", bound=msgspec.Struct)
 
 
 class CatalogRoutes:
@@ -49,40 +66,41 @@ class CatalogRoutes:
 
     async def entities(self, request: Request) -> Response:
         """All entities."""
-        found = [_plain(entity) for entity in self._definitions().snapshot.entities]
-        return _page(request, "entities", found)
+        return _page(request, EntityPage, [*self._definitions().snapshot.entities])
 
     async def groups(self, request: Request) -> Response:
         """Groups by text, owner, entity and status."""
-        found = [_summary(group) | {"entity": group.entity} for group in self._definitions().snapshot.groups]
-        return _page(request, "feature_groups", _filtered(request, found, ("owner", "entity", "status")))
+        groups = self._definitions().snapshot.groups
+        found = [GroupSummary(**_summary(group), entity=group.entity) for group in groups]
+        return _page(request, GroupPage, _filtered(request, found, ("owner", "entity", "status")))
 
     async def views(self, request: Request) -> Response:
         """Views by text, owner and status."""
-        found = [_summary(view) | {"groups": view.groups} for view in self._definitions().snapshot.views]
-        return _page(request, "feature_views", _filtered(request, found, ("owner", "status")))
+        found = [ViewSummary(**_summary(view), groups=view.groups) for view in self._definitions().snapshot.views]
+        return _page(request, ViewPage, _filtered(request, found, ("owner", "status")))
 
     async def features(self, request: Request) -> Response:
         """Features of all groups by text, group and type."""
         found = [
-            {"feature": feature.name, "group": group.id, "dtype": feature.dtype, "default": feature.default,
-             "description": feature.description, "owner": group.owner, "status": group.status}
+            FeatureSummary(
+                feature.name, group.id, feature.dtype, feature.default, feature.description, group.owner, group.status
+            )
             for group in self._definitions().snapshot.groups
             for feature in group.features
-        ]  # fmt: skip
-        return _page(request, "features", _filtered(request, found, ("group", "dtype", "owner", "status")))
+        ]
+        return _page(request, FeaturePage, _filtered(request, found, ("group", "dtype", "owner", "status")))
 
     async def group(self, request: Request) -> Response:
         """One group: its definition, its features, the views that read it."""
         snapshot = self._definitions().snapshot
         record = self._record("group", request)
         readers = [view.id for view in snapshot.views if record.id in view.groups]
-        return _json(_plain(record) | {"id": record.id, "views": readers, "schema": self._schema("group", record)})
+        return _json(_plain(record) | _plain(GroupDetail(record.id, readers, self._schema("group", record))))
 
     async def view(self, request: Request) -> Response:
         """One view: its definition, and what it reads."""
         record = self._record("view", request)
-        return _json(_plain(record) | {"id": record.id, "schema": self._schema("view", record)})
+        return _json(_plain(record) | _plain(ViewDetail(record.id, self._schema("view", record))))
 
     async def group_versions(self, request: Request) -> Response:
         """The versions of a group's name."""
@@ -103,11 +121,11 @@ class CatalogRoutes:
     async def lineage(self, request: Request) -> Response:
         """What something comes from, and what comes from it."""
         found = await asyncio.to_thread(self._registry.lineage, request.path_params["subject"])
-        return _json(_plain(found))
+        return _json(found)
 
     async def explanation(self, request: Request) -> Response:
         """What is said of an error code."""
-        return _json(_plain(explanation_of(request.path_params["code"])))
+        return _json(explanation_of(request.path_params["code"]))
 
     async def _usage(self, request: Request, kind: Kind) -> Response:
         record = self._record(kind, request)
@@ -115,18 +133,18 @@ class CatalogRoutes:
         def read() -> tuple[UsageRecord, ...]:
             return self._registry.usage(record.id, kind=kind)
 
-        return _json({"id": record.id, "usage": [_plain(used) for used in await asyncio.to_thread(read)]})
+        return _json(Usage(record.id, await asyncio.to_thread(read)))
 
     def _versions(self, request: Request, records: Iterable[GroupRecord | ViewRecord]) -> Response:
         name = request.path_params["id"].partition("@")[0]
-        found = [_summary(record) for record in records if record.name == name]
+        found = [VersionSummary(**_summary(record)) for record in records if record.name == name]
         if not found:
             raise NotFoundError(
                 f"nothing is recorded under the name {name!r}",
                 remedy="see the list of the route above",
                 code="not-recorded",
             )
-        return _json({"name": name, "versions": found})
+        return _json(Versions(name, found))
 
     def _schema(self, kind: Kind, record: GroupRecord | ViewRecord) -> ViewDocument | None:
         """What readers have to know to read it; None if it is not served."""
@@ -163,22 +181,29 @@ def _summary(record: GroupRecord | ViewRecord) -> dict[str, Any]:
     }
 
 
-def _filtered(request: Request, items: list[dict[str, Any]], fields: tuple[str, ...]) -> list[dict[str, Any]]:
+def _filtered(request: Request, items: list[T], fields: tuple[str, ...]) -> list[T]:
     """The items whose fields are as the query says, and that have the text of `q` in one of their fields."""
     wanted = {field: request.query_params[field] for field in fields if field in request.query_params}
+    if wanted.get("status", Status.ACTIVE) not in [*Status]:
+        raise InputError(
+            f"there is no status {wanted['status'][:80]!r}",
+            where="status",
+            remedy=f"statuses are {', '.join(Status)}",
+            code="malformed-request",
+        )
     text = request.query_params.get("q", "").lower()
     return [
         item
         for item in items
-        if all(item[field] == value for field, value in wanted.items())
-        and (not text or any(text in str(value).lower() for value in item.values()))
+        if all(getattr(item, field) == value for field, value in wanted.items())
+        and (not text or any(text in str(value).lower() for value in msgspec.structs.astuple(item)))
     ]
 
 
-def _page(request: Request, noun: str, items: list[dict[str, Any]]) -> Response:
-    offset = _number(request, "offset", 0, 10**9)
+def _page(request: Request, page: Callable[[list[Any], int], msgspec.Struct], items: list[Any]) -> Response:
+    offset = _number(request, "offset", 0, MOST_OFFSET)
     limit = _number(request, "limit", MOST_ITEMS, MOST_ITEMS)
-    return _json({noun: items[offset : offset + limit], "total": len(items)})
+    return _json(page(items[offset : offset + limit], len(items)))
 
 
 def _number(request: Request, name: str, default: int, most: int) -> int:

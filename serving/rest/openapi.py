@@ -5,10 +5,10 @@ from __future__ import annotations
 import html
 import json
 import shlex
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
 from functools import cache
 from typing import Any
+from urllib.parse import urlsplit
 
 import msgspec
 from pydantic import TypeAdapter
@@ -16,120 +16,47 @@ from pydantic import TypeAdapter
 from feature_store.dsl.group import FeatureGroup
 from feature_store.online.packed import PackedAnswer
 from serving.rest.answers import ARROW, JSON, MSGPACK, ColumnarAnswer, RecordsAnswer
+from serving.rest.documents import RECORDED
 from serving.rest.problems import PROBLEM_JSON, Problem
-from serving.rest.requests import MOST_ROWS, OnlineBody
+from serving.rest.requests import OnlineBody
+from serving.rest.route_docs import ROUTES, Parameter, RouteDoc
 
-_SCHEMAS = (ColumnarAnswer, RecordsAnswer, PackedAnswer, OnlineBody, Problem)
 _REFERENCE = "#/components/schemas/{name}"
-_SHAPE = "columns, records (for people), msgpack or arrow; Accept says it, too"
-_CUT: Mapping[str, str] = {"limit": "items of one answer", "offset": "the first of them"}
-_FEATURES = "names of the features that are wanted, separated by commas; all unless given"
-
-
-@dataclass(frozen=True)
-class RouteDoc:
-    """What is said of a route.
-
-    Attributes:
-        parameters: of the query, and what each is.
-        example: path and query of a request.
-        body: of that request; None if it has none.
-        form: the schema of a body.
-        created: whether 201 is an answer, too.
-        vectors: whether it answers with vectors.
-    """
-
-    method: str
-    path: str
-    summary: str
-    example: str
-    parameters: Mapping[str, str] = field(default_factory=dict)
-    body: Mapping[str, Any] | None = None
-    form: str = "OnlineBody"
-    created: bool = False
-    vectors: bool = False
-
-
-_RETURNS = {
-    "name": "user_returns",
-    "entity": "user",
-    "source": "order_events",
-    "owner": "team:returns",
-    "where": "status = 'returned'",
-    "features": [
-        {"name": "user_return_count_30d", "agg": {"function": "count"}, "window": "30d", "dtype": "INT", "default": 0}
-    ],
+_STATUSES: Mapping[int, str] = {
+    200: "the answer",
+    201: "recorded; Location says where",
+    400: "the request is malformed",
+    401: "the request has no good token",
+    403: "not for this caller",
+    404: "not recorded",
+    408: "the body does not arrive in time",
+    409: "it does not fit what is recorded",
+    410: "retired",
+    413: "the body is too large",
+    415: "the body is of a type that is not read",
+    422: "what is asked for does not fit what is read",
+    429: "the token asks more often than it may",
+    500: "the server made a mistake",
+    501: "not there yet",
+    503: "too many commands wait for Redis, or the registry is needed and is down",
 }
-_RANKING = {"rows": [{"user_id": "00042", "product_id": "p0007"}, {"user_id": "00042", "product_id": "p0008"}]}
-ROUTES = (
-    RouteDoc(
-        "get", "/feature-groups/{id}/online", f"The newest row of each entity, of {MOST_ROWS} at most",
-        "/feature-groups/user_orders/online?entity_ids=00042,00043",
-        {"entity_ids": "ids, separated by commas; the parts of a composite key by |",
-         "entity_id": "one id as it is, with commas if it has some; may be given several times",
-         "features": _FEATURES, "shape": _SHAPE},
-        vectors=True,
-    ),
-    RouteDoc(
-        "post", "/feature-groups/{id}/online", "The same, with rows of key columns in the body",
-        "/feature-groups/user_orders@1/online", {"shape": _SHAPE}, {"rows": [{"user_id": "00042"}]}, vectors=True,
-    ),
-    RouteDoc(
-        "get", "/feature-views/{id}/online", "Vectors of a view; a parameter for each key column and request value",
-        "/feature-views/ranking/online?user_id=00042&product_id=p0007,p0008",
-        {"features": _FEATURES, "shape": _SHAPE}, vectors=True,
-    ),
-    RouteDoc(
-        "post", "/feature-views/{id}/online", "Vectors of a view: rows of key columns, and request values for all rows",
-        "/feature-views/ranking@1/online", {"shape": _SHAPE}, {**_RANKING, "request": {}}, vectors=True,
-    ),
-    RouteDoc(
-        "get", "/models/{name}/online", "Vectors of the view version that a model is recorded with",
-        "/models/ranker/online?user_id=00042&product_id=p0007", {"features": _FEATURES, "shape": _SHAPE}, vectors=True,
-    ),
-    RouteDoc(
-        "post", "/models/{name}/online", "The same, with rows in the body", "/models/ranker/online",
-        {"shape": _SHAPE}, _RANKING, vectors=True,
-    ),
-    RouteDoc(
-        "get", "/feature-groups", "Recorded groups", "/feature-groups?q=order",
-        {"q": "a text in any field", "owner": "", "entity": "", "status": "ACTIVE, DEPRECATED or RETIRED", **_CUT},
-    ),
-    RouteDoc(
-        "post", "/feature-groups", "Records a group given as JSON, if it is right and breaks nothing",
-        "/feature-groups?plan=true",
-        {"plan": "true: say what would change, and change nothing"}, _RETURNS, form="PostedGroup", created=True,
-    ),
-    RouteDoc("get", "/feature-groups/{id}", "One group: definition, features, readers", "/feature-groups/user_orders"),
-    RouteDoc("get", "/feature-groups/{id}/versions", "All versions of a group", "/feature-groups/user_orders/versions"),
-    RouteDoc("get", "/feature-groups/{id}/usage", "The models that read it", "/feature-groups/user_orders/usage"),
-    RouteDoc(
-        "get", "/feature-views", "Recorded views", "/feature-views?owner=team:recommendations",
-        {"q": "a text in any field", "owner": "", "status": "ACTIVE, DEPRECATED or RETIRED", **_CUT},
-    ),
-    RouteDoc("get", "/feature-views/{id}", "One view", "/feature-views/ranking"),
-    RouteDoc("get", "/feature-views/{id}/versions", "All versions of a view", "/feature-views/ranking/versions"),
-    RouteDoc("get", "/feature-views/{id}/usage", "The models that read it", "/feature-views/ranking/usage"),
-    RouteDoc(
-        "get", "/features", "Recorded features", "/features?q=review",
-        {"q": "a text in any field", "group": "", "dtype": "", "owner": "", "status": "", **_CUT},
-    ),
-    RouteDoc("get", "/entities", "Recorded entities", "/entities", _CUT),
-    RouteDoc(
-        "get", "/lineage/{subject}", "What a feature, group, view, source or column comes from, and what from it",
-        "/lineage/user_orders@1/user_order_count_all_time",
-    ),
-    RouteDoc("get", "/errors/{code}", "What a problem's code means", "/errors/too-many-rows"),
-    RouteDoc("get", "/health", "What works and what does not; 200 while it can answer", "/health"),
-    RouteDoc("get", "/ready", "200 if requests should be sent here, else 503", "/ready"),
-    RouteDoc("get", "/metrics", "Counts and latencies for Prometheus", "/metrics"),
-)  # fmt: skip
+_PROBLEM_HEADERS: Mapping[int, str] = {401: "WWW-Authenticate", 429: "Retry-After"}
+_TEXT = {"type": "string"}
+_HEADERS: Mapping[str, Mapping[str, Any]] = {
+    "X-Request-Id": {"description": "the request's id, which is in the server's log", "schema": _TEXT},
+    "WWW-Authenticate": {"description": "Bearer", "required": True, "schema": _TEXT},
+    "Retry-After": {"description": "seconds", "required": True, "schema": {"type": "integer", "minimum": 0}},
+    "Location": {"description": "the path of what was recorded", "required": True, "schema": _TEXT},
+}
+_REQUEST_HEADERS = {
+    "X-Request-Id": "the caller's id of the request; a new one unless given",
+    "X-Model": "the model that reads, if the token does not say it",
+}
 
 
 @cache
 def openapi_document() -> dict[str, Any]:
     """The routes as OpenAPI 3.1 describes them."""
-    _, schemas = msgspec.json.schema_components(_SCHEMAS, ref_template=_REFERENCE)
     paths: dict[str, dict[str, Any]] = {}
     for route in ROUTES:
         paths.setdefault(route.path, {})[route.method] = _operation(route)
@@ -143,7 +70,13 @@ def openapi_document() -> dict[str, Any]:
             "MessagePack, RFC 3339 texts in records.",
         },
         "paths": paths,
-        "components": {"schemas": {**schemas, **_definition_schemas()}},
+        "components": {
+            "schemas": {**_answer_schemas(), **_definition_schemas()},
+            "headers": _HEADERS,
+            "securitySchemes": {
+                "token": {"type": "http", "scheme": "bearer", "description": "fs_…, from ./fs token create"}
+            },
+        },
     }
 
 
@@ -158,28 +91,76 @@ def docs_page(server: str) -> str:
 
 
 def _operation(route: RouteDoc) -> dict[str, Any]:
-    in_path = [part[1:-1] for part in route.path.split("/") if part.startswith("{")]
-    parameters = [
-        {"name": name, "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}} for name in in_path
-    ]
-    for name, description in route.parameters.items():
-        schema = {"type": "integer", "minimum": 0} if name in _CUT else {"type": "string"}
-        parameters.append({"name": name, "in": "query", "description": description, "schema": schema})
     operation: dict[str, Any] = {
+        "operationId": _name_of(route),
         "summary": route.summary,
-        "parameters": parameters,
-        "responses": {
-            "200": {"description": "the answer", "content": _content(route)},
-            "default": {"description": "a problem", "content": {PROBLEM_JSON: {"schema": _reference("Problem")}}},
-        },
+        "parameters": [*_path_parameters(route), *map(_query_parameter, route.parameters)],
+        "responses": {str(status): _response(route, status) for status in sorted(route.statuses)},
+        "security": [{"token": []}, {}] if 401 in route.statuses else [],
     }
+    if route.is_of_vectors:
+        operation["parameters"] += [
+            {"name": name, "in": "header", "description": text, "schema": _TEXT}
+            for name, text in _REQUEST_HEADERS.items()
+        ]
     if route.body is not None:
         body = {"schema": _reference(route.form), "example": route.body}
-        packed = {MSGPACK: {"schema": body["schema"]}} if route.vectors else {}
+        packed = {MSGPACK: {"schema": body["schema"]}} if route.is_of_vectors else {}
         operation["requestBody"] = {"required": True, "content": {JSON: body, **packed}}
-    if route.created:
-        operation["responses"]["201"] = {"description": "recorded; Location says where", "content": {JSON: {}}}
     return operation
+
+
+def _name_of(route: RouteDoc) -> str:
+    """The operation's name: "get-feature-groups-id-online"."""
+    words = [route.method, *(part.strip("{}") for part in route.path.split("/") if part)]
+    return "-".join(words)
+
+
+def _path_parameters(route: RouteDoc) -> Iterator[dict[str, Any]]:
+    given = urlsplit(route.example).path.split("/")
+    parts = route.path.split("/")
+    for place, part in enumerate(parts):
+        if part.startswith("{"):
+            example = "/".join(given[place:] if place == len(parts) - 1 else given[place : place + 1])
+            schema = {"type": "string", "minLength": 1}
+            yield {"name": part[1:-1], "in": "path", "required": True, "schema": schema, "example": example}
+
+
+def _query_parameter(parameter: Parameter) -> dict[str, Any]:
+    plain = {"name": parameter.name, "in": "query", "description": parameter.description, "schema": parameter.schema}
+    return plain if parameter.named else {**plain, "style": "form", "explode": True}
+
+
+def _response(route: RouteDoc, status: int) -> dict[str, Any]:
+    headers = ["Location"] if status == 201 else [_PROBLEM_HEADERS[status]] if status in _PROBLEM_HEADERS else []
+    if route.is_of_vectors or status >= 400:
+        headers.append("X-Request-Id")
+    response: dict[str, Any] = {"description": _STATUSES[status], "content": _content(route, status)}
+    if headers and route.path != "/ready":
+        response["headers"] = {name: {"$ref": f"#/components/headers/{name}"} for name in headers}
+    return response
+
+
+def _content(route: RouteDoc, status: int) -> dict[str, Any]:
+    if status >= 400 and route.path != "/ready":
+        return {PROBLEM_JSON: {"schema": _reference("Problem")}}
+    if route.is_of_vectors:
+        shapes = {"anyOf": [_reference("ColumnarAnswer"), _reference("RecordsAnswer")]}
+        return {JSON: {"schema": shapes}, MSGPACK: {"schema": _reference("PackedAnswer")}, ARROW: {}}
+    if route.answer is str:
+        return {"text/plain": {"schema": _TEXT}}
+    assert route.answer is not None
+    return {JSON: {"schema": _reference(route.answer.__name__)}}
+
+
+def _answer_schemas() -> dict[str, Any]:
+    """The schemas of answers and of bodies; a record's details are told beside the record itself."""
+    answers = {route.answer for route in ROUTES if route.answer not in (None, str)}
+    wanted = [ColumnarAnswer, RecordsAnswer, PackedAnswer, OnlineBody, Problem, *answers, *RECORDED.values()]
+    _, schemas = msgspec.json.schema_components(wanted, ref_template=_REFERENCE)
+    for detail, record in RECORDED.items():
+        schemas[detail.__name__] = {"allOf": [_reference(record.__name__), schemas[detail.__name__]]}
+    return dict(sorted(schemas.items()))
 
 
 def _definition_schemas() -> dict[str, Any]:
@@ -197,13 +178,6 @@ def _or_name(schema: Mapping[str, Any]) -> dict[str, Any]:
     return {"anyOf": [schema, {"type": "string", "description": "the name of a recorded one"}]}
 
 
-def _content(route: RouteDoc) -> dict[str, Any]:
-    if not route.vectors:
-        return {"text/plain" if route.path == "/metrics" else JSON: {}}
-    shapes = {"anyOf": [_reference("ColumnarAnswer"), _reference("RecordsAnswer")]}
-    return {JSON: {"schema": shapes}, MSGPACK: {"schema": _reference("PackedAnswer")}, ARROW: {}}
-
-
 def _reference(name: str) -> dict[str, str]:
     return {"$ref": _REFERENCE.format(name=name)}
 
@@ -213,8 +187,7 @@ def _section(route: RouteDoc, server: str) -> str:
     if route.body is not None:
         words += ["-H", "Content-Type: application/json", "-d", json.dumps(route.body)]
     parameters = "".join(
-        f"<li><code>{html.escape(name)}</code> {html.escape(description)}</li>"
-        for name, description in route.parameters.items()
+        f"<li><code>{html.escape(each.name)}</code> {html.escape(each.description)}</li>" for each in route.parameters
     )
     return (
         f"<section><h2><b>{route.method.upper()}</b> {html.escape(route.path)}</h2><p>{html.escape(route.summary)}</p>"

@@ -43,7 +43,13 @@ _KINDS: tuple[tuple[type[FeatureStoreError], int], ...] = (
 
 
 _LATER, _LAST = {"retry-after": "1"}, {"connection": "close"}  # the rest of a request is not waited for
-_HEADERS = {"busy": _LATER, "rate-limited": _LATER, "slow-request": _LAST, "large-request": _LAST}
+_HEADERS = {
+    "busy": _LATER,
+    "rate-limited": _LATER,
+    "slow-request": _LAST,
+    "large-request": _LAST,
+    "wrong-method": {"allow": "GET, HEAD, POST"},  # of the routes of vectors
+}
 _BY_STATUS = {401: {"www-authenticate": "Bearer"}}
 
 

@@ -20,10 +20,12 @@ from serving.auth import Gate
 from serving.dagster import DagsterServer
 from serving.mirror import RegistryMirror
 from serving.rest.bodies import read_body
+from serving.rest.documents import Outcome, RegistrationAnswer
 from serving.rest.problems import Fault, FaultyBodyError
 
 _ANONYMOUS = "rest"
 """Who registers where no token is needed."""
+_OUTCOMES: dict[str, Outcome] = {"create": "created", "update": "updated"}
 
 
 class RegistrationRoutes:
@@ -80,25 +82,21 @@ class RegistrationRoutes:
 
     async def _answer(self, done: Registration, only_plan: bool) -> Response:
         group, change = done.group, done.change
-        content: dict[str, Any] = {
-            "id": group.id,
-            "url": f"/feature-groups/{group.id}",
-            "outcome": "planned" if only_plan else f"{change.action}d" if change else "unchanged",
-            "changes": [
-                each.to_json() | {"breaking": each.breaking, "remedy": each.remedy} for each in done.plan.changes
-            ],
-            "definition": {**group.to_json(), "entity": group.entity.name},
-        }
+        content = RegistrationAnswer(
+            id=group.id,
+            url=f"/feature-groups/{group.id}",
+            outcome="planned" if only_plan else _OUTCOMES[change.action] if change else "unchanged",
+            changes=[each.to_json() | {"breaking": each.breaking, "remedy": each.remedy} for each in done.plan.changes],
+            definition={**group.to_json(), "entity": group.entity.name},
+        )
         created = False
         if done.plan_id is not None:
             created = change is not None and change.action == "create"
             await self._mirror.follow(done.plan_id)
-            content |= {
-                "plan": done.plan_id,
-                "dagster": await self._dagster.reload(),
-                "to_code": f"./fs export {group.id} prints it for feature_defs/",
-            }
-        headers = {"location": content["url"]} if created else None
+            content.plan = done.plan_id
+            content.dagster = await self._dagster.reload()
+            content.to_code = f"./fs export {group.id} prints it for feature_defs/"
+        headers = {"location": content.url} if created else None
         return Response(msgspec.json.encode(content), 201 if created else 200, headers, media_type="application/json")
 
 

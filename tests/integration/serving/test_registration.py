@@ -27,7 +27,7 @@ from feature_store.registry.registration import register_group
 from feature_store.registry.store import Registry
 from feature_store.registry.tables import Status
 from feature_store.settings import REPOSITORY, Settings
-from serving.rest.openapi import ROUTES
+from serving.rest.route_docs import ROUTES
 from tests.conftest import Eventually
 from tests.integration.registry_setting import run
 from tests.integration.serving.conftest import POSTING_DATABASE, NewRegistry

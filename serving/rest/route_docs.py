@@ -1,0 +1,209 @@
+"""What is said of each route: parameters, an example that works against the demo, and what it answers with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from feature_store.explanations.explanation import Explanation
+from feature_store.registry.lineage import Lineage
+from feature_store.registry.tables import Status
+from serving.rest.catalog import MOST_ITEMS, MOST_OFFSET
+from serving.rest.documents import (
+    EntityPage,
+    FeaturePage,
+    GroupDetail,
+    GroupPage,
+    Health,
+    Readiness,
+    RegistrationAnswer,
+    Usage,
+    Versions,
+    ViewDetail,
+    ViewPage,
+)
+from serving.rest.requests import MOST_ROWS
+
+OPEN = (200, 500)
+"""The statuses of a route that needs no token."""
+_GUARDED = (200, 401, 429, 500)
+_BODY = (408, 413, 415)
+_VECTORS = (*_GUARDED, 400, 403, 404, 409, 410, 422, 503)
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A parameter of a query.
+
+    Attributes:
+        schema: JSON schema of the value.
+        named: whether it is one parameter; otherwise any number, each with a name that the schema does not know.
+    """
+
+    name: str
+    description: str
+    schema: Mapping[str, Any] = field(default_factory=lambda: {"type": "string"})
+    named: bool = True
+
+
+@dataclass(frozen=True)
+class RouteDoc:
+    """What is said of a route.
+
+    Attributes:
+        example: path and query of a request.
+        answer: the type that it answers with; None: vectors, in any shape, or nothing yet.
+        statuses: that it may have.
+        body: of the example; None if it has none.
+        form: the schema of a body.
+    """
+
+    method: str
+    path: str
+    summary: str
+    example: str
+    answer: type | None
+    parameters: tuple[Parameter, ...] = ()
+    statuses: tuple[int, ...] = _GUARDED
+    body: Mapping[str, Any] | None = None
+    form: str = "OnlineBody"
+
+    @property
+    def is_of_vectors(self) -> bool:
+        """Whether it answers with vectors."""
+        return self.answer is None and 200 in self.statuses
+
+
+_RETURNS = {
+    "name": "user_returns",
+    "entity": "user",
+    "source": "order_events",
+    "owner": "team:returns",
+    "where": "status = 'returned'",
+    "features": [
+        {"name": "user_return_count_30d", "agg": {"function": "count"}, "window": "30d", "dtype": "INT", "default": 0}
+    ],
+}
+_RANKING = {"rows": [{"user_id": "00042", "product_id": "p0007"}, {"user_id": "00042", "product_id": "p0008"}]}
+_SHAPES = ["columns", "records", "msgpack", "arrow"]
+_SHAPE = Parameter(
+    "shape",
+    "columns, records (for people), msgpack or arrow; Accept says it, too",
+    {"type": "string", "enum": _SHAPES, "default": "columns"},
+)
+_FEATURES = Parameter("features", "names of the features that are wanted, separated by commas; all unless given")
+_COLUMNS = Parameter(
+    "columns",
+    "a parameter for each key column and request value, by its name; values of several rows are separated by commas",
+    {"type": "object", "additionalProperties": {"type": "string"}},
+    named=False,
+)
+_CUT = (
+    Parameter("limit", "items of one answer", {"type": "integer", "minimum": 0, "maximum": MOST_ITEMS}),
+    Parameter("offset", "the first of them", {"type": "integer", "minimum": 0, "maximum": MOST_OFFSET}),
+)
+_TEXT = Parameter("q", "a text in any field")
+_OWNER = Parameter("owner", "of this owner, such as team:recommendations")
+_STATUS = Parameter(
+    "status",
+    f"{', '.join(list(Status)[:-1])} or {list(Status)[-1]}",
+    {"type": "string", "enum": [status.value for status in Status]},
+)
+
+ROUTES = (
+    RouteDoc(
+        "get", "/feature-groups/{id}/online", f"The newest row of each entity, of {MOST_ROWS} at most",
+        "/feature-groups/user_orders/online?entity_ids=00042,00043", None,
+        (Parameter("entity_ids", "ids, separated by commas; the parts of a composite key by |"),
+         Parameter("entity_id", "one id as it is, with commas if it has some; may be given several times"),
+         _FEATURES, _SHAPE),
+        _VECTORS,
+    ),
+    RouteDoc(
+        "post", "/feature-groups/{id}/online", "The same, with rows of key columns in the body",
+        "/feature-groups/user_orders@1/online", None, (_SHAPE,), (*_VECTORS, *_BODY),
+        {"rows": [{"user_id": "00042"}]},
+    ),
+    RouteDoc(
+        "get", "/feature-views/{id}/online", "Vectors of a view; a parameter for each key column and request value",
+        "/feature-views/ranking/online?user_id=00042&product_id=p0007,p0008", None, (_COLUMNS, _FEATURES, _SHAPE),
+        _VECTORS,
+    ),
+    RouteDoc(
+        "post", "/feature-views/{id}/online", "Vectors of a view: rows of key columns, and request values for all rows",
+        "/feature-views/ranking@1/online", None, (_SHAPE,), (*_VECTORS, *_BODY), {**_RANKING, "request": {}},
+    ),
+    RouteDoc(
+        "get", "/models/{name}/online", "Vectors of the view version that a model is recorded with",
+        "/models/ranker/online?user_id=00042&product_id=p0007", None, (_COLUMNS, _FEATURES, _SHAPE), _VECTORS,
+    ),
+    RouteDoc(
+        "post", "/models/{name}/online", "The same, with rows in the body", "/models/ranker/online", None,
+        (_SHAPE,), (*_VECTORS, *_BODY), _RANKING,
+    ),
+    RouteDoc(
+        "get", "/feature-groups", "Recorded groups", "/feature-groups?q=order", GroupPage,
+        (_TEXT, _OWNER, Parameter("entity", "of this entity"), _STATUS, *_CUT), (*_GUARDED, 400),
+    ),
+    RouteDoc(
+        "post", "/feature-groups", "Records a group given as JSON, if it is right and breaks nothing",
+        "/feature-groups?plan=true", RegistrationAnswer,
+        (Parameter("plan", "true: say what would change, and change nothing", {"type": "boolean"}),),
+        (*_VECTORS, *_BODY, 201), _RETURNS, form="PostedGroup",
+    ),
+    RouteDoc(
+        "get", "/feature-groups/{id}", "One group: definition, features, readers", "/feature-groups/user_orders",
+        GroupDetail, statuses=(*_GUARDED, 404),
+    ),
+    RouteDoc(
+        "get", "/feature-groups/{id}/versions", "All versions of a group", "/feature-groups/user_orders/versions",
+        Versions, statuses=(*_GUARDED, 404),
+    ),
+    RouteDoc(
+        "get", "/feature-groups/{id}/usage", "The models that read it", "/feature-groups/user_orders/usage",
+        Usage, statuses=(*_GUARDED, 404, 503),
+    ),
+    RouteDoc(
+        "get", "/feature-views", "Recorded views", "/feature-views?owner=team:recommendations", ViewPage,
+        (_TEXT, _OWNER, _STATUS, *_CUT), (*_GUARDED, 400),
+    ),
+    RouteDoc(
+        "get", "/feature-views/{id}", "One view", "/feature-views/ranking", ViewDetail, statuses=(*_GUARDED, 404),
+    ),
+    RouteDoc(
+        "get", "/feature-views/{id}/versions", "All versions of a view", "/feature-views/ranking/versions",
+        Versions, statuses=(*_GUARDED, 404),
+    ),
+    RouteDoc(
+        "get", "/feature-views/{id}/usage", "The models that read it", "/feature-views/ranking/usage",
+        Usage, statuses=(*_GUARDED, 404, 503),
+    ),
+    RouteDoc(
+        "get", "/features", "Recorded features", "/features?q=review", FeaturePage,
+        (_TEXT, Parameter("group", "of this group, such as user_orders@1"), Parameter("dtype", "of this type"),
+         _OWNER, _STATUS, *_CUT),
+        (*_GUARDED, 400),
+    ),
+    RouteDoc("get", "/entities", "Recorded entities", "/entities", EntityPage, _CUT, (*_GUARDED, 400)),
+    RouteDoc(
+        "get", "/lineage/{subject}", "What a feature, group, view, source or column comes from, and what from it",
+        "/lineage/user_orders@1/user_order_count_all_time", Lineage, statuses=(*_GUARDED, 404, 503),
+    ),
+    RouteDoc(
+        "get", "/errors/{code}", "What a problem's code means", "/errors/too-many-rows", Explanation,
+        statuses=(*OPEN, 404),
+    ),
+    RouteDoc("get", "/health", "What works and what does not; 200 while it can answer", "/health", Health,
+             statuses=OPEN),
+    RouteDoc("get", "/ready", "200 if requests should be sent here, else 503", "/ready", Readiness,
+             statuses=(*OPEN, 503)),
+    *(
+        RouteDoc(method, f"/{kind}/{{id}}/{noun}", f"{summary}; it will come with a later version",
+                 f"/{kind}/{name}/{noun}", None, statuses=(401, 429, 500, 501))
+        for kind, name in (("feature-groups", "user_orders"), ("feature-views", "ranking"))
+        for method, noun, summary in (("post", "training-dataset", "A training dataset"),
+                                      ("get", "skew-report", "How serving differs from training"))
+    ),
+    RouteDoc("get", "/metrics", "Counts and latencies for Prometheus", "/metrics", str),
+)  # fmt: skip
