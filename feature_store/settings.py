@@ -30,6 +30,7 @@
 | FS_SERVING_CLIENT_CA | the authority of certificates that callers have to show        | they need none               |
 | FS_SERVING_QUEUE    | commands that may wait for Redis before requests get a 503      | 4096                         |
 | FS_SERVING_CACHE    | values of groups with `cache=` that a server remembers; 0: none | 10000                        |
+| FS_SERVING_NATIVE   | off: the server answers without its native core                 | on, where it can be compiled |
 | FS_ALERT_WEBHOOK    | where the sensor `alerts` posts what is wrong, as JSON          | none: it tells nobody        |
 | FS_SPARK_JARS       | jars for Spark, separated by `:`; empty if the cluster has them | those of `jars.lock`         |
 | FS_SPARK_MEMORY     | memory of the Spark driver                                      | `2g`                         |

@@ -18,6 +18,7 @@ from starlette.routing import Match, Route
 
 from feature_store.errors import FeatureStoreError, InputError, NotFoundError, StackError, TokenError
 from feature_store.online.connection import node_urls
+from feature_store.online.native.loader import CoreState, use_native_core
 from feature_store.online.read.cache import ValueCache
 from feature_store.online.read.functions import FunctionThreads
 from feature_store.online.read.multiplexed import MultiplexedReader
@@ -67,6 +68,7 @@ class ServingApp:
 
     def __init__(self, settings: ServingSettings, place: WorkerPlace | None = None) -> None:
         self._place = place
+        self._core = CoreState() if settings.native is None else use_native_core(settings.native)
         registry = Registry(settings.registry_url)
         self._mirror = RegistryMirror(registry, settings.snapshot, settings.packages)
         self._store = RedisStore(
@@ -175,6 +177,7 @@ class ServingApp:
             {
                 "status": "ok" if store.is_up and not mirror.trouble else "degraded",
                 "redis": {"up": store.is_up, "trouble": "; ".join(store.troubles.values()), "down": store.troubles},
+                "native": {"used": self._core.core is not None, "trouble": self._core.trouble},
                 "registry": {"up": not mirror.trouble, "trouble": mirror.trouble, "age": mirror.age},
                 "cache": None if self._cache is None else self._cache.summary,
                 "definitions": {

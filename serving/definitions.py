@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from feature_store.errors import FeatureStoreError, NotFoundError, choices
+from feature_store.online.native.loader import active_core
 from feature_store.online.read.steps import ViewReading
 from feature_store.plan.build import build_plan
 from feature_store.plan.schema import GroupSchema, ViewedSchema, ViewSchema
@@ -159,10 +160,12 @@ def _compiled(recorded: Recorded, packages: Sequence[str], schemas: dict[str, Gr
     record = recorded.record
     if isinstance(record, GroupRecord):
         view = ViewSchema(record.name, record.version, (ViewedSchema(schemas[record.id]),))
-        return ServedView(recorded, ViewReading(view, partial=True), guarded_group(record))
+        return ServedView(recorded, ViewReading(view, partial=True, core=active_core()), guarded_group(record))
     definition = record.view(groups)
     view = plan_view(definition, [schemas[role.group.id] for role in definition.viewed], packages)
-    return ServedView(recorded, ViewReading(view, partial=True), guarded_view(record, recorded.groups))
+    return ServedView(
+        recorded, ViewReading(view, partial=True, core=active_core()), guarded_view(record, recorded.groups)
+    )
 
 
 def _newest(served: Sequence[ServedView]) -> dict[tuple[Kind, str], str]:

@@ -45,6 +45,7 @@ class ServingSettings:
         rate: requests per second that each token may make; 0: any number.
         tls: the certificates; None: connections are not encrypted.
         processes: how many serve, on the same ports.
+        native: the folder of the native core, which is compiled into it if it is not there; None: Python answers.
     """
 
     redis_url: str
@@ -64,6 +65,7 @@ class ServingSettings:
     rate: int = 0
     tls: ServingTls | None = None
     processes: int = 1
+    native: Path | None = None
 
     @classmethod
     def load(cls, environ: Mapping[str, str] = os.environ) -> ServingSettings:
@@ -143,6 +145,7 @@ class ServingSettings:
             ),
             tls=ServingTls.load(environ),
             processes=_processes(environ),
+            native=settings.home / "native" if _is_native(environ) else None,
         )
 
 
@@ -194,6 +197,18 @@ def _tokens_required(environ: Mapping[str, str], host: str) -> bool:
             code="open-address",
         )
     return True
+
+
+def _is_native(environ: Mapping[str, str]) -> bool:
+    said = environ.get("FS_SERVING_NATIVE", "")
+    if said not in ("", "on", "off"):
+        raise StackError(
+            f"{said!r} does not say whether the native core is used",
+            where="FS_SERVING_NATIVE",
+            remedy="write on or off, or leave it out",
+            code="serving-native",
+        )
+    return said != "off"
 
 
 def _is_loopback(host: str) -> bool:

@@ -18,6 +18,18 @@ SERVING = (
         "Write required or none, or leave it out: then requests from this machine need none, all others one.",
     ),
     Explanation(
+        "serving-native",
+        "FS_SERVING_NATIVE has no such value",
+        "It says whether the server uses its native core.",
+        "Write on or off, or leave it out: then the core is used where it can be compiled.",
+    ),
+    Explanation(
+        "native-core",
+        "The native core of the server cannot be compiled here",
+        "There is no C++17 compiler or no Python.h. Python answers instead: the same values, more slowly.",
+        "Install both (Debian, Ubuntu: apt-get install g++ python3-dev) and start it again; CXX names a compiler.",
+    ),
+    Explanation(
         "token-missing",
         "A request has no token, and the server needs one",
         "It answers callers whom it knows.",

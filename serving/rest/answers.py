@@ -14,12 +14,15 @@ from operator import itemgetter
 from typing import Any, Literal
 
 import msgspec
+from msgspec.structs import replace
 
 from feature_store.dtypes import from_micros
 from feature_store.online.codec import StoredRow, wire_of
+from feature_store.online.native.core import NativeCore
 from feature_store.online.packed import PackedAnswer, PackedGroup
-from feature_store.online.vectors import OnlineVectors, Status, chosen_features
+from feature_store.online.vectors import EntityRows, OnlineVectors, Status, chosen_features
 from feature_store.plan.schema import Column, ViewSchema
+from serving.rest.native_answers import NativeAnswers
 from serving.writers import in_micros
 
 Shape = Literal["columns", "records", "msgpack", "arrow"]
@@ -94,12 +97,15 @@ class AnswerWriter:
     Args:
         chosen: the names of the features, in whatever order; None: all.
         masked: the features whose values are withheld: they are null, and named as masked.
+        core: writes the answers that it can; None: Python writes all of them.
 
     Raises:
         InputError: if the view has no feature of a name.
     """
 
-    def __init__(self, view: ViewSchema, chosen: Sequence[str] | None, masked: frozenset[str]) -> None:
+    def __init__(
+        self, view: ViewSchema, chosen: Sequence[str] | None, masked: frozenset[str], core: NativeCore | None = None
+    ) -> None:
         wanted = chosen_features(view, chosen)
         self._stored = [_Projection(viewed.features, wanted, masked) for viewed in view.groups]
         self._computed = [(i, column) for i, column in enumerate(view.on_demand) if column.name in wanted]
@@ -109,14 +115,23 @@ class AnswerWriter:
         self._keys = [key.name for key in view.keys]
         self._key_object, self._feature_object = _object_of(self._keys), _object_of(self._names)
         self._group_object = _object_of([viewed.id for viewed in view.groups])
+        self._native = None
+        if core is not None and not self._computed:
+            self._native = NativeAnswers(core, view, [part.names for part in self._stored], self._masked)
 
-    @property
-    def is_whole(self) -> bool:
-        """Whether rows are answered with all of their features, none of them masked."""
-        return all(part.is_whole for part in self._stored)
+    def takes_packed(self, shape: Shape) -> bool:
+        """Whether answers of this shape are made of rows that were left as they are stored."""
+        if self._native is not None:
+            return shape != "arrow"
+        return shape == "msgpack" and all(part.is_whole for part in self._stored)
 
     def write(self, vectors: OnlineVectors, shape: Shape) -> bytes:
         """An answer's body."""
+        if self._native is not None:
+            body = self._native.write(vectors, shape, self._overflows(vectors))
+            if body is not None:
+                return body
+            vectors = _decoded_vectors(vectors)
         if shape == "columns":
             return _json(self._columns(vectors))
         if shape == "records":
@@ -302,6 +317,16 @@ class _Projection:
 
     def _pick_each(self, row: StoredRow) -> StoredRow:
         return tuple(None if i in self._hidden else row[i] for i in self._places)
+
+
+def _decoded_vectors(vectors: OnlineVectors) -> OnlineVectors:
+    """Vectors whose rows Python can read, of those whose rows were left to the native core."""
+    return replace(vectors, groups=[replace(part, entities=_decoded_rows(part.entities)) for part in vectors.groups])
+
+
+def _decoded_rows(entities: EntityRows) -> EntityRows:
+    rows: Any = entities.rows
+    return entities if isinstance(rows, list) else replace(entities, rows=rows.decoded())
 
 
 def _decoded(row: StoredRow, decoders: Sequence[tuple[int, Callable[[Any], Any]]]) -> StoredRow:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 from feature_store.errors import FeatureStoreError, InputError, NotFoundError
+from feature_store.online.native.loader import active_core
 from feature_store.plan.schema import ViewSchema
 from feature_store.registry.records import Kind
 from serving.calls import OnlineCall, OnlineCore, expected_error, request_id_of
@@ -53,7 +55,7 @@ class OnlineRoutes:
     def __init__(self, core: OnlineCore, seconds: float) -> None:
         self._core = core
         self._seconds = seconds
-        self._writers = AnswerWriters(AnswerWriter)
+        self._writers = AnswerWriters(partial(AnswerWriter, core=active_core()))
 
     async def answer(
         self,
@@ -84,7 +86,7 @@ class OnlineRoutes:
                 asked.rows,
                 asked.request,
                 time.time_ns() // 1_000,
-                packed=shape == "msgpack" and writer.is_whole and served.reading.is_copyable,
+                packed=served.reading.is_copyable and writer.takes_packed(shape),
             )
             status, body, content_type = 200, writer.write(vectors, shape), CONTENT_TYPES[shape]
             core.note(call, admission, vectors, headers)

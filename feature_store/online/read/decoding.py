@@ -22,6 +22,7 @@ from feature_store.dtypes import Value
 from feature_store.errors import StackError
 from feature_store.online.codec import OFFSET, OLDEST, Codec, StoredRow, stored_form, unpack_header
 from feature_store.online.layout import Layout, check_types, layout_of
+from feature_store.online.native.core import NativeCore, NativeGroup, NativeRows, TypeNumbers, type_numbers
 from feature_store.online.vectors import EntityRows, Status
 from feature_store.online.writer import is_expired, is_forgotten
 from feature_store.plan.schema import GroupSchema, ViewedSchema
@@ -42,6 +43,7 @@ class Unreachable(Enum):
 
 UNREACHABLE: Final = Unreachable.UNREACHABLE
 StoredValue = bytes | None | Unreachable
+_pack = msgspec.msgpack.Encoder().encode
 
 
 class _Batch(msgspec.Struct, frozen=True):
@@ -131,15 +133,20 @@ class _Known:
 
 
 class GroupDecoder:
-    """Decodes the values of one group as one view sees them; keeps the layouts it has met."""
+    """Decodes the values of one group as one view sees them; keeps the layouts it has met.
 
-    def __init__(self, viewed: ViewedSchema) -> None:
+    Args:
+        core: reads what it can; None: Python reads everything.
+    """
+
+    def __init__(self, viewed: ViewedSchema, core: NativeCore | None = None) -> None:
         self.viewed = viewed
         self.group = group = viewed.group
         self.absent = tuple(stored_form(feature.dtype, feature.default) for feature in group.features)
         self._limited = [(i, f.overflow) for i, f in enumerate(group.features) if f.overflow is not None]
         self._fillable = [i for i, default in enumerate(self.absent) if default is not None]
         self._layouts: Mapping[int, _Known] = {}
+        self._native = None if core is None else _native_group(core, group, self.absent)
 
     def learn(self, layouts: Mapping[int, Layout], met: UnknownLayout) -> None:
         """Takes all layouts of the group over, after a value had one that was not known.
@@ -149,6 +156,8 @@ class GroupDecoder:
             ConflictError: if one has a feature of the view under another type.
         """
         self._layouts = {number: _known(self.group, number, layout) for number, layout in layouts.items()}
+        if self._native is not None:
+            self._native.learn([_native_layout(self.group, *each) for each in layouts.items()])
         if met.number not in self._layouts:
             raise StackError(
                 f"the stored value has layout {met.number}, which nobody registered",
@@ -165,12 +174,18 @@ class GroupDecoder:
         Args:
             keys, values: of every entity its key and the value: None where there is none, UNREACHABLE if unknown.
             now: the instant at which rows must not have expired, in microseconds.
-            packed: whether rows may be left as they are stored: as `msgspec.Raw`, which MessagePack takes over.
+            packed: whether rows may be left as they are stored, for who only writes an answer: as `msgspec.Raw`, or as
+                NativeRows where there is a native core.
 
         Raises:
             UnknownLayout: if a layout has to be looked up first.
             StackError: if a value cannot be read; it names the key.
         """
+        if self._native is not None:
+            native = self._native.decode(values, now)
+            if native is not None:
+                return self._native_rows(native, keys, values, packed)
+            packed = False  # the row that the native core cannot read is looked at
         batches = _batches(keys, values)
         if len(batches) == 1 and len(batches[0].places) == len(values):
             (batch,) = batches
@@ -183,6 +198,20 @@ class GroupDecoder:
             if usable.values:
                 self._put(usable, found, packed)
         return found
+
+    def _native_rows(
+        self, native: NativeRows, keys: Sequence[str], values: Sequence[StoredValue], packed: bool
+    ) -> EntityRows:
+        overflows: dict[str, list[int]] = {}
+        for place in native.suspects():
+            batch = _Batch.of((place,), (keys[place],), (cast("bytes", values[place]),), ())
+            known = self._layouts[batch.layout]
+            noted: dict[str, list[int]] = {}
+            self._note_overflows(known, batch, 0, known.rows(batch)[0], noted)
+            for name in noted:
+                overflows.setdefault(name, []).append(place)
+        rows = cast("list[StoredRow]", native if packed else native.decoded())
+        return EntityRows(rows, native.statuses(), native.timestamps(), overflows)
 
     def _usable(self, batch: _Batch, now: int, found: EntityRows) -> _Batch:
         """The values with a usable row; notes the status of the others."""
@@ -241,6 +270,20 @@ class GroupDecoder:
             for i, overflow in suspects:
                 if evaluate(overflow, stored):
                     overflows.setdefault(self.viewed.features[i].name, []).append(place)
+
+
+def _native_group(core: NativeCore, group: GroupSchema, absent: StoredRow) -> NativeGroup:
+    features = [
+        (type_numbers(feature.dtype), _pack(default), default, feature.overflow is not None)
+        for feature, default in zip(group.features, absent, strict=True)
+    ]
+    return core.Group(features, group.ttl, tuple(Status), UNREACHABLE, Raw)
+
+
+def _native_layout(group: GroupSchema, number: int, layout: Layout) -> tuple[int, list[TypeNumbers], list[int], bool]:
+    places = {feature.name: i for i, feature in enumerate(group.features)}
+    types = [type_numbers(dtype) for _, dtype in layout]
+    return number, types, [places.get(name, -1) for name, _ in layout], layout == layout_of(group)
 
 
 def _status_without_value(value: StoredValue) -> Status:

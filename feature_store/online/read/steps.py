@@ -15,6 +15,7 @@ from feature_store.compile.function_calls import FunctionCalls
 from feature_store.dtypes import Value
 from feature_store.online.keys import last_updated_key, layouts_key
 from feature_store.online.layout import parse_layouts
+from feature_store.online.native.core import NativeCore
 from feature_store.online.progress import parse_last_updated
 from feature_store.online.read.decoding import UNREACHABLE, GroupDecoder, StoredValue, UnknownLayout
 from feature_store.online.read.entities import entity_tags
@@ -65,12 +66,13 @@ class ViewReading:
     Args:
         partial: whether an on-demand feature whose function fails only fails itself; then steps yield the calls of
             functions, so that their time can be bounded.
+        core: reads the values that it can; None: Python reads all of them.
     """
 
-    def __init__(self, view: ViewSchema, *, partial: bool = False) -> None:
+    def __init__(self, view: ViewSchema, *, partial: bool = False, core: NativeCore | None = None) -> None:
         self.view = view
         self._partial = partial
-        self._decoders = [GroupDecoder(viewed) for viewed in view.groups]
+        self._decoders = [GroupDecoder(viewed, core) for viewed in view.groups]
         self._prefixes = [f"{viewed.group.id}:" for viewed in view.groups]
         self._freshness = [last_updated_key(viewed.group) for viewed in view.groups]
         self._rounds = [_round(view, places) for places in view.rounds]
@@ -90,7 +92,7 @@ class ViewReading:
         Args:
             request: request values for all rows.
             instant: the request's time, in microseconds.
-            packed: whether rows are only written as MessagePack; possible where `is_copyable`.
+            packed: whether rows are only written into an answer, as they are stored; possible where `is_copyable`.
 
         Raises:
             InputError, StackError, ConflictError: as `OnlineReader.read`.

@@ -59,6 +59,19 @@ def server(serving_registry: Registry, shop: Shop, tmp_path_factory: pytest.Temp
     process.stop()
 
 
+@pytest.fixture(scope="session")
+def python_server(
+    serving_registry: Registry, shop: Shop, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[ServerProcess]:
+    """A server that reads the shop without the native core."""
+    assert shop.views
+    given = {"FS_SERVING_NATIVE": "off"}
+    process = ServerProcess(tmp_path_factory.mktemp("python"), address_of(serving_registry), environment=given)
+    process.start()
+    yield process
+    process.stop()
+
+
 def address_of(registry: Registry) -> str:
     """The URL of a registry, with its password."""
     return registry.engine.url.render_as_string(hide_password=False)

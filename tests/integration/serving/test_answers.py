@@ -19,7 +19,7 @@ from tests.integration.serving.server_process import Answer, ServerProcess
 from tests.integration.serving.shop import Shop, key_value
 
 KINDS = {"group": "feature-groups", "view": "feature-views"}
-ROUNDS = 12
+ROUNDS = 8
 
 
 def rows_of(view: ViewSchema, chance: random.Random) -> list[dict[str, Any]]:
@@ -87,11 +87,19 @@ def ask(server: ServerProcess, path: str, rows: list[dict[str, Any]], request: d
     return answer
 
 
+@pytest.fixture(params=["native", "python"])
+def either(request: pytest.FixtureRequest) -> ServerProcess:
+    """A server with the native core, and one without."""
+    found: ServerProcess = request.getfixturevalue("server" if request.param == "native" else "python_server")
+    assert found.get("/health").json["native"]["used"] == (request.param == "native")
+    return found
+
+
 @pytest.mark.parametrize("seed", range(ROUNDS))
 def test_every_shape_has_the_values_of_a_reader(
-    server: ServerProcess, shop: Shop, reader: OnlineReader, seed: int
+    either: ServerProcess, shop: Shop, reader: OnlineReader, seed: int
 ) -> None:
-    chance = random.Random(seed)
+    chance, server = random.Random(seed), either
     for (kind, name), view in shop.views.items():
         rows = rows_of(view, chance)
         request = {"budget": chance.choice([None, 5, 7.25]), "asked_at": from_micros(chance.randrange(10**15))}
@@ -150,7 +158,8 @@ def test_key_columns_in_a_url_are_the_rows_of_a_body(server: ServerProcess) -> N
     assert {**by_url, "request_time": 0} == {**by_body, "request_time": 0}
 
 
-def test_chosen_features_are_those_of_the_whole_answer(server: ServerProcess) -> None:
+def test_chosen_features_are_those_of_the_whole_answer(either: ServerProcess) -> None:
+    server = either
     path = "/feature-views/ranking/online"
     body = {"rows": [{"user_id": "a", "item_id": 1}], "request": {"budget": 1.0, "asked_at": None}}
     whole = server.post(path, body).json

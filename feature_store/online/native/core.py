@@ -1,0 +1,107 @@
+"""What the extension module has, for those who call it. Where a function gives None, the Python path has to do it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, Protocol
+
+from feature_store.dtypes import DType
+
+_KINDS = {kind: i for i, kind in enumerate(("STRING", "INT", "FLOAT", "BOOL", "TIMESTAMP", "EMBEDDING", "LIST"))}
+
+TypeNumbers = tuple[int, int, int]
+"""A type: its kind, that of a list's items, the size of an embedding."""
+
+
+def type_numbers(dtype: DType) -> TypeNumbers:
+    """A type as the core has it."""
+    return _KINDS[dtype.kind], 0 if dtype.item is None else _KINDS[dtype.item.kind], dtype.size or 0
+
+
+class NativeRows(Protocol):
+    """The checked rows of some entities; an item is the row as it is stored, as `msgspec.Raw`, defaults filled in."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, place: int) -> Any: ...
+
+    def __iter__(self) -> Iterator[Any]: ...
+
+    def statuses(self) -> list[Any]:
+        """Of each entity its status."""
+
+    def timestamps(self) -> list[int | None]:
+        """Of each entity its feature_timestamp (microseconds)."""
+
+    def decoded(self) -> list[tuple[Any, ...]]:
+        """The rows as Python's values, as they are stored."""
+
+    def suspects(self) -> list[int]:
+        """The places of entities on which a limited feature is NULL."""
+
+
+class NativeGroup(Protocol):
+    """Reads the values of one group."""
+
+    def learn(self, layouts: Sequence[tuple[int, Sequence[TypeNumbers], Sequence[int], bool]]) -> None:
+        """Takes all layouts over: number, types, of each field its place in the definition (or -1), whether it is that
+        of the definition."""
+
+    def decode(self, values: Sequence[Any], now: int) -> NativeRows | None:
+        """The rows of the entities with these values; None if one cannot be read, or has a layout that is not known."""
+
+
+NativeParts = Sequence[tuple[Any, Sequence[int] | None, bool, int | None]]
+"""Of each group its rows, of each row of the answer the place of its entity, whether it is stale, updated_at."""
+
+
+class NativeForm(Protocol):
+    """Writes the answers of one view; `more` are further members, JSON after a comma each, or MessagePack."""
+
+    def columns(self, instant: int, size: int, parts: NativeParts, more: bytes, /) -> bytes | None:
+        """A columnar answer of so many rows."""
+
+    def records(
+        self, instant: int, size: int, parts: NativeParts, more: bytes, keys: Sequence[Sequence[Any]], /
+    ) -> bytes | None:
+        """Records; `keys` has the values of each key column."""
+
+    def packed(self, instant: int, size: int, parts: NativeParts, more: bytes, count: int, /) -> bytes | None:
+        """A MessagePack answer; `more` are `count` members."""
+
+
+class NativeCore(Protocol):
+    """The extension module."""
+
+    def take_powers(self, powers: bytes, /) -> None:
+        """Takes the 128 leading bits of 10**-292 to 10**324 over; without them it writes no floats."""
+
+    def Group(  # noqa: N802 - a type
+        self,
+        features: Sequence[tuple[TypeNumbers, bytes, Any, bool]],
+        ttl: int | None,
+        statuses: Sequence[Any],
+        unreachable: object,
+        raw: type,
+        /,
+    ) -> NativeGroup:
+        """For features: type, default as MessagePack, default, whether NULL may mean that it does not fit 64 bits."""
+
+    def Form(  # noqa: N802 - a type
+        self,
+        view: bytes,
+        features: bytes,
+        packed_view: bytes,
+        keys: Sequence[bytes],
+        parts: Sequence[tuple[bytes, bytes, bytes, bool, Sequence[tuple[int, bool, bytes]]]],
+        /,
+    ) -> NativeForm:
+        """All bytes are JSON, or MessagePack where they are packed.
+
+        Args:
+            view: its identity.
+            features: the array of their names.
+            keys: the names of key columns.
+            parts: of each group its name, the same and its features' names as MessagePack, whether rows are answered as
+                they are, and the features: place in the group, whether it is hidden, name.
+        """

@@ -1,0 +1,84 @@
+"""Answers that the native core writes, where the rows are its own; the members that are rare are written here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from feature_store.online.native.core import NativeCore
+from feature_store.online.read.entities import KeyColumns
+from feature_store.online.vectors import OnlineVectors
+from feature_store.plan.schema import ViewSchema
+
+_json = msgspec.json.Encoder().encode
+_msgpack = msgspec.msgpack.Encoder().encode
+Members = Mapping[str, Any]
+
+
+class NativeAnswers:
+    """Writes the answers of one view with certain features, if it has no on-demand features among them.
+
+    Args:
+        names: of each group the names of the features in an answer.
+        masked: those whose values are withheld.
+    """
+
+    def __init__(
+        self, core: NativeCore, view: ViewSchema, names: Sequence[Sequence[str]], masked: Sequence[str]
+    ) -> None:
+        self._keys = [key.name for key in view.keys]
+        hidden = frozenset(masked)
+        parts = []
+        for viewed, chosen in zip(view.groups, names, strict=True):
+            places = {feature.name: i for i, feature in enumerate(viewed.features)}
+            picks = [(places[name], name in hidden, _json(name)) for name in chosen]
+            is_whole = len(chosen) == len(viewed.features) and hidden.isdisjoint(chosen)
+            parts.append((_json(viewed.id), _msgpack(viewed.id), _msgpack(chosen), is_whole, picks))
+        features = _json([name for chosen in names for name in chosen])
+        self._form = core.Form(_json(view.id), features, _msgpack(view.id), [*map(_json, self._keys)], parts)
+        self._more = {"masked": [*masked]} if masked else {}
+
+    def write(self, vectors: OnlineVectors, shape: str, overflows: Members) -> bytes | None:
+        """An answer's body; None if the core cannot write it."""
+        match shape:
+            case "columns":
+                return self._columns(vectors, overflows)
+            case "records":
+                return self._records(vectors, overflows)
+            case "msgpack":
+                return self._packed(vectors, overflows)
+            case _:
+                return None
+
+    def _columns(self, vectors: OnlineVectors, overflows: Members) -> bytes | None:
+        more = b"".join(b',"%b":%b' % (name.encode(), _json(value)) for name, value in self._members(overflows))
+        return self._form.columns(vectors.instant, len(vectors), _parts(vectors), more)
+
+    def _records(self, vectors: OnlineVectors, overflows: Members) -> bytes | None:
+        if overflows:
+            return None  # each record has its own
+        more = b"".join(b',"%b":%b' % (name.encode(), _json(value)) for name, value in self._members({}))
+        rows = vectors.rows
+        if isinstance(rows, KeyColumns):
+            keys = [rows.columns[key] for key in self._keys]
+        else:
+            keys = [[row[key] for row in rows] for key in self._keys]
+        return self._form.records(vectors.instant, len(vectors), _parts(vectors), more, keys)
+
+    def _packed(self, vectors: OnlineVectors, overflows: Members) -> bytes | None:
+        members = self._members(overflows)
+        more = b"".join(_msgpack(name) + _msgpack(value) for name, value in members)
+        return self._form.packed(vectors.instant, len(vectors), _parts(vectors), more, len(members))
+
+    def _members(self, overflows: Members) -> Sequence[tuple[str, Any]]:
+        """The members that most answers do not have."""
+        return [*({"overflowed": overflows} if overflows else {}).items(), *self._more.items()]
+
+
+def _parts(vectors: OnlineVectors) -> list[tuple[Any, Sequence[int] | None, bool, int | None]]:
+    return [
+        (part.entities.rows, part.places, vectors.is_stale(i), vectors.complete_at[i])
+        for i, part in enumerate(vectors.groups)
+    ]
