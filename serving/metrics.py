@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import accumulate
-from typing import Protocol
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
@@ -70,6 +69,10 @@ class ServingMetrics:
         """Everything, as Prometheus reads it."""
         return generate_latest(self._registry)
 
+    def collect(self) -> Iterable[Metric]:
+        """Everything, at the moment."""
+        return self._registry.collect()
+
     def gauges(self) -> Iterator[tuple[str, str, float]]:
         """Names, descriptions and values of what is true at the moment."""
         yield "feature_store_redis_up", "Whether Redis can be asked", float(self._is_up())
@@ -91,28 +94,8 @@ class Latencies:
         return [*zip(bounds, map(float, accumulate(self.counts)), strict=True)]
 
 
-class Counted(Protocol):
-    """What is counted by one process, or by all of a server: as `ServingMetrics` has it."""
-
-    @property
-    def seconds(self) -> Mapping[tuple[str, str], Latencies]: ...
-    @property
-    def requests(self) -> Mapping[tuple[str, int], int]: ...
-    @property
-    def values(self) -> Mapping[tuple[str, Status], int]: ...
-    @property
-    def behind(self) -> Mapping[str, float]: ...
-    def gauges(self) -> Iterator[tuple[str, str, float]]:
-        """Names, descriptions and values of what is true at the moment."""
-
-
-def shown(counted: Counted) -> bytes:
-    """Counts as Prometheus reads them."""
-    return generate_latest(_Counts(counted))
-
-
 class _Counts(Collector):
-    def __init__(self, metrics: Counted) -> None:
+    def __init__(self, metrics: ServingMetrics) -> None:
         self._metrics = metrics
 
     def collect(self) -> Iterator[Metric]:

@@ -2,74 +2,83 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from operator import add
-from typing import TypeVar
+from typing import Any, cast
 
 import msgspec
-
-from feature_store.online.vectors import Status
-from serving.metrics import Counted, Latencies
+from prometheus_client import generate_latest
+from prometheus_client.core import Metric
+from prometheus_client.registry import Collector
 
 _GAUGES: Mapping[str, Callable[[float, float], float]] = {
     "feature_store_redis_up": min,  # one process that cannot ask Redis is worth an alert
     "feature_store_workers": add,
+    "feature_store_cache_size": add,
+    "feature_store_functions_stuck": add,
 }
 """How gauges of several processes become one; of others the largest counts."""
-K = TypeVar("K")
-V = TypeVar("V")
+_GAUGE = "gauge"
+Labels = tuple[tuple[str, str], ...]
 
 
-class Counts(msgspec.Struct, frozen=True):
-    """The counts of `ServingMetrics`, under its names; `now` are its gauges."""
+class Family(msgspec.Struct, frozen=True, array_like=True):
+    """A metric, with its samples by name and labels."""
 
-    seconds: dict[tuple[str, str], Latencies] = {}
-    requests: dict[tuple[str, int], int] = {}
-    values: dict[tuple[str, Status], int] = {}
-    behind: dict[str, float] = {}
-    now: tuple[tuple[str, str, float], ...] = ()
+    name: str
+    description: str
+    kind: str
+    samples: dict[tuple[str, Labels], float]
 
-    @classmethod
-    def of(cls, counted: Counted) -> Counts:
-        """The counts of the moment; they share memory with those that go on."""
-        alive = ("feature_store_workers", "Processes of the server that are up", 1.0)
-        return cls(
-            dict(counted.seconds),
-            dict(counted.requests),
-            dict(counted.values),
-            dict(counted.behind),
-            (*counted.gauges(), alive),
+
+Counts = Sequence[Family]
+"""What a process has counted, and what is true of it at the moment (gauges)."""
+
+
+def counts_of(metrics: Iterable[Metric]) -> list[Family]:
+    """The counts of the moment, and that the process is up."""
+    found = [
+        Family(
+            each.name,
+            each.documentation,
+            each.type,
+            {(sample.name, tuple(sample.labels.items())): sample.value for sample in each.samples},
         )
-
-    def gauges(self) -> Iterator[tuple[str, str, float]]:
-        """Names, descriptions and values of what is true at the moment."""
-        yield from self.now
-
-    def of_the_past(self) -> Counts:
-        """What stays true of a process that has ended."""
-        return Counts(self.seconds, self.requests, self.values)
+        for each in metrics
+    ]
+    name = "feature_store_workers"
+    return [*found, Family(name, "Processes of the server that are up", _GAUGE, {(name, ()): 1.0})]
 
 
-def total(parts: Iterable[Counts]) -> Counts:
+def of_the_past(counts: Counts) -> list[Family]:
+    """What stays true of a process that has ended."""
+    return [family for family in counts if family.kind != _GAUGE]
+
+
+def total(parts: Iterable[Counts]) -> list[Family]:
     """The counts of several processes, or of one after another, as those of one."""
-    result = Counts()
-    gauges: dict[str, tuple[str, str, float]] = {}
+    found: dict[str, Family] = {}
     for part in parts:
-        _join(result.seconds, part.seconds, _sum)
-        _join(result.requests, part.requests, add)
-        _join(result.values, part.values, add)
-        _join(result.behind, part.behind, max)
-        for name, description, value in part.now:
-            before = gauges.get(name)
-            joined = value if before is None else _GAUGES.get(name, max)(before[2], value)
-            gauges[name] = (name, description, joined)
-    return msgspec.structs.replace(result, now=tuple(gauges.values()))
+        for family in part:
+            before = found.setdefault(family.name, msgspec.structs.replace(family, samples={})).samples
+            join = _GAUGES.get(family.name, max) if family.kind == _GAUGE else add
+            for sample, value in family.samples.items():
+                before[sample] = join(before[sample], value) if sample in before else value
+    return [*found.values()]
 
 
-def _join(into: dict[K, V], part: Mapping[K, V], join: Callable[[V, V], V]) -> None:
-    for key, value in part.items():
-        into[key] = join(into[key], value) if key in into else value
+def text_of(counts: Counts) -> bytes:
+    """Counts as Prometheus reads them."""
+    return generate_latest(cast("Any", _Families(counts)))  # it only collects
 
 
-def _sum(one: Latencies, other: Latencies) -> Latencies:
-    return Latencies([*map(add, one.counts, other.counts)], one.total + other.total)
+class _Families(Collector):
+    def __init__(self, counts: Counts) -> None:
+        self._counts = counts
+
+    def collect(self) -> Iterator[Metric]:
+        for family in self._counts:
+            metric = Metric(family.name, family.description, family.kind)
+            for (name, labels), value in family.samples.items():
+                metric.add_sample(name, dict(labels), value)
+            yield metric

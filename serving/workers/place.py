@@ -16,8 +16,8 @@ from pathlib import Path
 
 import msgspec
 
-from serving.metrics import Counted, shown
-from serving.workers.counts import Counts, total
+from serving.metrics import ServingMetrics
+from serving.workers.counts import Family, counts_of, of_the_past, text_of, total
 
 WRITE_SECONDS = 1.0
 
@@ -26,8 +26,8 @@ class _Kept(msgspec.Struct, frozen=True):
     """What lies in the file of a place: who wrote it, its counts, and those of the workers that were there before."""
 
     pid: int
-    own: Counts
-    before: Counts
+    own: list[Family]
+    before: list[Family]
 
 
 class WorkerPlace:
@@ -46,7 +46,7 @@ class WorkerPlace:
         self._folder = folder
         self._parent = parent
         kept = self._read(number)
-        self._before = Counts() if kept is None else total([kept.before, kept.own.of_the_past()])
+        self._before = [] if kept is None else total([kept.before, of_the_past(kept.own)])
         self._lock = threading.Lock()
 
     def health(self) -> dict[str, int]:
@@ -54,32 +54,32 @@ class WorkerPlace:
         up = 1 + sum(_is_alive(kept.pid) for kept in self._others())
         return {"number": self.number, "pid": os.getpid(), "up": up, "of": self.count}
 
-    async def run(self, counted: Counted) -> None:
+    async def run(self, metrics: ServingMetrics) -> None:
         """Keeps the counts, again and again, until it is cancelled, and then once more."""
         try:
             while True:
-                self._keep(counted)
+                self._keep(metrics)
                 await asyncio.sleep(WRITE_SECONDS)
         finally:
-            self._keep(counted)
+            self._keep(metrics)
 
-    def text(self, counted: Counted) -> bytes:
+    def text(self, metrics: ServingMetrics) -> bytes:
         """The counts of the whole server, as Prometheus reads them."""
-        kept = msgspec.msgpack.decode(self._keep(counted), type=_Kept)  # not what has been counted since
+        kept = msgspec.msgpack.decode(self._keep(metrics), type=_Kept)  # not what has been counted since
         parts = [kept.own, kept.before]
         for kept in self._others():
-            parts += [kept.own if _is_alive(kept.pid) else kept.own.of_the_past(), kept.before]
-        return shown(total(parts))
+            parts += [kept.own if _is_alive(kept.pid) else of_the_past(kept.own), kept.before]
+        return text_of(total(parts))
 
     def leave(self) -> None:
         """Removes the folder if the parent was killed and could not."""
         if os.getppid() != self._parent:
             shutil.rmtree(self._folder, ignore_errors=True)
 
-    def _keep(self, counted: Counted) -> bytes:
+    def _keep(self, metrics: ServingMetrics) -> bytes:
         """Writes the counts of the moment into the file, and gives back what it wrote."""
         with self._lock:  # two that write at once could leave the older counts behind
-            written = msgspec.msgpack.encode(_Kept(os.getpid(), Counts.of(counted), self._before))
+            written = msgspec.msgpack.encode(_Kept(os.getpid(), counts_of(metrics.collect()), self._before))
             half = self._file(self.number).with_suffix(".half")
             with suppress(OSError):  # the folder is gone with the parent
                 half.write_bytes(written)
