@@ -1,7 +1,8 @@
 """Functions of on-demand features within a limit of time, off the event loop: a slow one costs its own feature only.
 
 A thread cannot be ended from outside. So each function has one thread, made when it is first called, and a function
-that is running beyond the limit takes no more calls: they fail at once until it has returned and a pause has passed.
+that is running beyond the limit takes no more calls: they fail at once until it has returned. One that is late several
+times in a row is left alone for a pause: waiting for it again and again would make every request slow.
 There are never more threads than functions that views are served with, whatever the functions do.
 
 A function that computes in Python shares the interpreter with the event loop: the loop goes on, after at most one
@@ -26,7 +27,9 @@ from feature_store.compile.function_calls import FunctionCall, FunctionFailure, 
 
 LIMIT_SECONDS = 0.05
 PAUSE_SECONDS = 1.0
-"""How long a function that took too long is left alone after it has returned."""
+"""How long a function that is late again and again is left alone."""
+MOST_LATE = 3
+"""Calls in a row, before that."""
 
 _log = logging.getLogger(__name__)
 
@@ -66,7 +69,7 @@ class FunctionThreads:
                 each.cancel()  # what has not been begun yet never is
             raise
         return [
-            each if isinstance(each, FunctionFailure) else each.result() if each.done() else self._late(call, each)
+            each if isinstance(each, FunctionFailure) else self._outcome(call, each)
             for call, each in zip(calls, begun, strict=True)
         ]
 
@@ -75,18 +78,21 @@ class FunctionThreads:
         thread = self._threads.get(name)
         if thread is None:
             thread = self._threads[name] = _FunctionThread(f"{call.view} {call.feature}")
-        if thread.is_resting(time.monotonic(), self._limit):
+        if thread.refuses(time.monotonic(), self._limit):
             self.refused[call.view, call.feature] += 1
             return self._failure(call, f"took longer than {self._milliseconds} before, and is left alone for a while")
         return thread.submit(call, asyncio.get_running_loop())
 
-    def _late(self, call: FunctionCall, answer: asyncio.Future[Outcome]) -> FunctionFailure:
-        answer.cancel()  # one that waits for others is not begun any more
+    def _outcome(self, call: FunctionCall, answer: asyncio.Future[Outcome]) -> Outcome:
         thread = self._threads[call.view, call.feature, call.function]
+        if answer.done():
+            thread.note_in_time()
+            return answer.result()
+        answer.cancel()  # one that waits for others is not begun any more
         if thread.current is not answer:
             self.refused[call.view, call.feature] += 1
             return self._failure(call, f"was not begun within {self._milliseconds}: too many requests call it")
-        thread.rest(time.monotonic())
+        thread.note_late(time.monotonic())
         self.late[call.view, call.feature] += 1
         _log.warning("%s of %s: %s is running for longer than %s", call.feature, call.view, call.function,
                      self._milliseconds)  # fmt: skip
@@ -113,6 +119,8 @@ class _FunctionThread:
         self.current: asyncio.Future[Outcome] | None = None
         self._began = 0.0
         self._rests_until = 0.0
+        self._late = 0
+        """In a row."""
         threading.Thread(target=self._work, name=name, daemon=True).start()  # it must not hold up the process's end
 
     def submit(self, call: FunctionCall, loop: asyncio.AbstractEventLoop) -> asyncio.Future[Outcome]:
@@ -125,16 +133,19 @@ class _FunctionThread:
         """Whether a call is running for longer than it may."""
         return self.current is not None and now - self._began > limit
 
-    def rest(self, now: float) -> None:
-        """Takes no calls for a while."""
-        self._rests_until = now + PAUSE_SECONDS
+    def note_late(self, now: float) -> None:
+        """Takes a call into account that nobody waits for any longer."""
+        self._late += 1
+        if self._late >= MOST_LATE:
+            self._rests_until = now + PAUSE_SECONDS
 
-    def is_resting(self, now: float, limit: float) -> bool:
-        """Whether no calls are taken: one is running too long, or was until a moment ago."""
-        if self.is_late(now, limit):
-            self.rest(now)
-            return True
-        return now < self._rests_until
+    def note_in_time(self) -> None:
+        """Takes a call into account that was waited for."""
+        self._late = 0
+
+    def refuses(self, now: float, limit: float) -> bool:
+        """Whether no calls are taken: one is running too long, or too many did before."""
+        return self.is_late(now, limit) or now < self._rests_until
 
     def _work(self) -> None:
         while True:

@@ -26,11 +26,6 @@ def gate() -> Iterator[threading.Event]:
     event.set()
 
 
-@pytest.fixture(autouse=True)
-def no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(functions, "PAUSE_SECONDS", 0.0)
-
-
 def call(feature: str, run: Callable[[], Any] = lambda: FRAME) -> FunctionCall:
     return FunctionCall("ranking@1", feature, f"shop:{feature}", run)
 
@@ -85,6 +80,37 @@ def test_a_slow_function_fails_alone_then_at_once_and_comes_back(gate: threading
         while (await threads.run([call("slow")]))[0] is not FRAME:
             await asyncio.sleep(0.001)
         assert threads.stuck == 0
+
+    told(story)
+
+
+def test_a_function_that_is_late_again_and_again_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also when it has returned, until a pause has passed; one that is late once is not."""
+    monkeypatch.setattr(functions, "PAUSE_SECONDS", 0.2)
+
+    async def story() -> None:
+        threads = FunctionThreads(0.05)
+
+        async def late() -> None:
+            gate = threading.Event()
+            (outcome,) = await threads.run([call("slow", held_by(gate))])
+            assert why(outcome) == "its function shop:slow took longer than 50 ms"
+            gate.set()
+            while threads.stuck:
+                await asyncio.sleep(0.001)
+
+        await late()
+        (outcome,) = await threads.run([call("slow")])
+        assert outcome is FRAME or "is left alone" not in why(outcome)
+        while (await threads.run([call("slow")]))[0] is not FRAME:
+            await asyncio.sleep(0.001)
+        for _ in range(functions.MOST_LATE):
+            await late()
+        refused = 0
+        while (outcome := (await threads.run([call("slow")]))[0]) is not FRAME:
+            refused += "is left alone for a while" in why(outcome)
+            await asyncio.sleep(0.001)
+        assert refused
 
     told(story)
 
