@@ -49,8 +49,8 @@ class FeatureGroup(Definition):
             not use it sooner. "0s" unless given; of a stream "2s": its rows are readable 1 to 2 s after their time.
         freshness: greatest age of the newest materialization before the group counts as stale; a partition and two
             hours unless given, of a stream "2m".
-        cache: how old the values may be that a server or a client answers with from its memory, "1ms" to "1m"; they are
-            always read from the online store unless given.
+        cache: for how long a server may remember a value that it has read, and a client a row that a server has given
+            it, "1ms" to "1m"; each time the online store is asked unless given.
         start: first partition, as a date.
         buckets: hash buckets of the entity in the offline table.
         commit_interval: of a stream: how often its rows are committed to the offline table, "1s" to "1h".
@@ -204,7 +204,7 @@ class FeatureGroup(Definition):
 
     @property
     def cache_size(self) -> int | None:
-        """How old remembered values may be, in microseconds; None: they are not remembered."""
+        """For how long values may be remembered, in microseconds; None: not at all."""
         return parse_duration(self.cache) if self.cache else None
 
     @property

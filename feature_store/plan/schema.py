@@ -40,8 +40,8 @@ class Column:
 class GroupSchema:
     """The shape of a group's rows and how long they hold (durations in microseconds).
 
-    The offline table has the columns: keys, feature_timestamp, created_timestamp, retracted, features. `cache` is how
-    old the values may be that readers remember; None: they ask the online store each time.
+    The offline table has the columns: keys, feature_timestamp, created_timestamp, retracted, features. `cache` is for
+    how long servers, and clients after them, may remember values; None: not at all.
     """
 
     name: str

@@ -83,7 +83,7 @@ class OnlineCalls:
 
     def __init__(self, server: ServerAddress, deadline: float, hedge_after: float | None) -> None:
         self.server = server
-        self._deadline = deadline
+        self.deadline = deadline
         self._hedge_after = hedge_after
         self._writer = RequestWriter(server)
         self._views: dict[tuple[str, str], ViewSchema] = {}
@@ -96,8 +96,13 @@ class OnlineCalls:
         request: Mapping[str, Any] | None,
         features: Sequence[str] | None,
         deadline: float | None,
+        ends: float | None = None,
     ) -> Steps[OnlineVectors]:
-        """Reads vectors; see `FeatureStoreClient.online`."""
+        """Reads vectors; see `FeatureStoreClient.online`.
+
+        Args:
+            ends: the time (`time.monotonic`) at which the deadline is, if it has begun before.
+        """
         if kind not in _ROUTES:
             raise InputError(
                 f"nothing of the kind {kind!r} is read",
@@ -105,8 +110,8 @@ class OnlineCalls:
                 remedy=f"kinds are: {', '.join(_ROUTES)}",
                 code="malformed-request",
             )
-        limit = self._deadline if deadline is None else deadline
-        ends = time.monotonic() + limit
+        limit = self.deadline if deadline is None else deadline
+        ends = time.monotonic() + limit if ends is None else ends
         asked = self._writer.write(
             "POST", f"/{_ROUTES[kind]}/{quote(name, '@')}/online", _body(rows, request, features)
         )
@@ -151,18 +156,19 @@ class OnlineCalls:
                 trouble = error.message
                 pause += retry_after(outcome) or 0.0
             elif outcome is None:
-                raise self._late(limit, trouble)
+                raise self.late(limit, trouble)
             elif outcome.is_used:
                 continue  # the server had closed an idle connection
             else:
                 trouble = str(outcome)
-                error = self._late(limit, trouble)
+                error = self.late(limit, trouble)
             if time.monotonic() + pause >= ends:
                 raise error
             yield Pause(pause)
         raise AssertionError("unreachable")
 
-    def _late(self, limit: float, why: str) -> StackError:
+    def late(self, limit: float, why: str) -> StackError:
+        """What a call ends with that has no answer in time."""
         return StackError(
             f"no answer within {limit:g} s: {why}",
             where=str(self.server),

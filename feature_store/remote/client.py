@@ -5,16 +5,17 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any, Self, TypeVar
+from concurrent.futures import wait
+from typing import Any, Self
 
 from feature_store.online.vectors import OnlineVectors
 from feature_store.remote.address import ServerAddress
-from feature_store.remote.calls import Exchange, OnlineCalls, ReadKind, Steps
+from feature_store.remote.cache import CACHE_ENTRIES, CachedCalls, CachedSteps, CacheStatistics
+from feature_store.remote.calls import Exchange, OnlineCalls, Outcome, Pause, ReadKind
 from feature_store.remote.sockets import SocketTransport
 from feature_store.remote.streams import AsyncTransport
 
 DEADLINE_SECONDS = 1.0
-T = TypeVar("T")
 
 
 class FeatureStoreClient:
@@ -29,6 +30,10 @@ class FeatureStoreClient:
         deadline: the seconds that a call may take, with all it tries; looking up the server's name is not in them.
         hedge_after: the seconds after which a request that is not answered is sent a second time, on another
             connection; the answer that comes first counts. None: never. A good value is the server's p95.
+        cache_seconds: how long rows are remembered, and given again without asking the server; 0: not at all. Rows of
+            views all of whose groups allow it (`cache=`), and not for longer than they do; none past its expiry. Views
+            with request values or on-demand features are asked for each time.
+        cache_entries: how many rows are remembered at most.
 
     Raises:
         StackError: if no server is named, or the URL is not one of a server.
@@ -46,9 +51,17 @@ class FeatureStoreClient:
         *,
         deadline: float = DEADLINE_SECONDS,
         hedge_after: float | None = None,
+        cache_seconds: float = 0.0,
+        cache_entries: int = CACHE_ENTRIES,
     ) -> None:
         self._calls = OnlineCalls(ServerAddress.of(url, token), deadline, hedge_after)
+        self._cached = CachedCalls(self._calls, cache_seconds, cache_entries) if cache_seconds > 0 else None
         self._transport = SocketTransport(self._calls.server)
+
+    @property
+    def cache(self) -> CacheStatistics | None:
+        """Hits, misses, the share of hits, and how many rows are remembered; None without a cache."""
+        return None if self._cached is None else self._cached.statistics
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({str(self._calls.server)!r})"
@@ -96,21 +109,25 @@ class FeatureStoreClient:
             StackError: "deadline": no answer came in time; "unexpected-answer": what answers is no server of vectors;
                 else what the server says of its own trouble, with the request's id.
         """
-        return self._run(self._calls.online(name, rows, kind, request, features, deadline))
+        return self._run((self._cached or self._calls).online(name, rows, kind, request, features, deadline))
 
-    def _run(self, steps: Steps[T]) -> T:
-        command = next(steps)
-        while True:
-            if isinstance(command, Exchange):
-                outcome = self._transport.exchange(command)
-            else:
-                outcome = None
-                time.sleep(command.seconds)
-            try:
+    def _run(self, steps: CachedSteps) -> OnlineVectors:
+        outcome: Outcome = None
+        try:
+            while True:
                 command = steps.send(outcome)
-            except StopIteration as done:
-                found: T = done.value
-                return found
+                outcome = None
+                if isinstance(command, Exchange):
+                    outcome = self._transport.exchange(command)
+                elif isinstance(command, Pause):
+                    time.sleep(command.seconds)
+                else:
+                    wait([command.flight], command.seconds)
+        except StopIteration as done:
+            found: OnlineVectors = done.value
+            return found
+        finally:
+            steps.close()  # others may wait for what it has asked for
 
 
 class AsyncFeatureStoreClient:
@@ -130,9 +147,17 @@ class AsyncFeatureStoreClient:
         *,
         deadline: float = DEADLINE_SECONDS,
         hedge_after: float | None = None,
+        cache_seconds: float = 0.0,
+        cache_entries: int = CACHE_ENTRIES,
     ) -> None:
         self._calls = OnlineCalls(ServerAddress.of(url, token), deadline, hedge_after)
+        self._cached = CachedCalls(self._calls, cache_seconds, cache_entries) if cache_seconds > 0 else None
         self._transport = AsyncTransport(self._calls.server)
+
+    @property
+    def cache(self) -> CacheStatistics | None:
+        """Hits, misses, the share of hits, and how many rows are remembered; None without a cache."""
+        return None if self._cached is None else self._cached.statistics
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({str(self._calls.server)!r})"
@@ -158,18 +183,22 @@ class AsyncFeatureStoreClient:
         deadline: float | None = None,
     ) -> OnlineVectors:
         """The current vectors of a view, a group or a model's view; see `FeatureStoreClient.online`."""
-        return await self._run(self._calls.online(name, rows, kind, request, features, deadline))
+        return await self._run((self._cached or self._calls).online(name, rows, kind, request, features, deadline))
 
-    async def _run(self, steps: Steps[T]) -> T:
-        command = next(steps)
-        while True:
-            if isinstance(command, Exchange):
-                outcome = await self._transport.exchange(command)
-            else:
-                outcome = None
-                await asyncio.sleep(command.seconds)
-            try:
+    async def _run(self, steps: CachedSteps) -> OnlineVectors:
+        outcome: Outcome = None
+        try:
+            while True:
                 command = steps.send(outcome)
-            except StopIteration as done:
-                found: T = done.value
-                return found
+                outcome = None
+                if isinstance(command, Exchange):
+                    outcome = await self._transport.exchange(command)
+                elif isinstance(command, Pause):
+                    await asyncio.sleep(command.seconds)
+                else:
+                    await asyncio.wait([asyncio.wrap_future(command.flight)], timeout=command.seconds)
+        except StopIteration as done:
+            found: OnlineVectors = done.value
+            return found
+        finally:
+            steps.close()  # others may wait for what it has asked for

@@ -9,8 +9,9 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from itertools import islice, repeat
+from itertools import repeat
 
+from feature_store.online.generations import Generations
 from feature_store.online.read.decoding import UNREACHABLE, StoredValue
 
 CACHE_ENTRIES = 10_000
@@ -26,10 +27,7 @@ _VALUES = {bytes, type(None)}
 
 
 class ValueCache:
-    """Values by key, in two generations; used in one event loop.
-
-    When the young generation has half of all entries, it becomes the old one, and what was old is forgotten but for
-    what has been read since: so there are never more, and what is read often stays.
+    """Values by key; used in one event loop.
 
     Args:
         entries: how many values are remembered at most.
@@ -41,14 +39,12 @@ class ValueCache:
 
     def __init__(self, entries: int, clock: Callable[[], float] = time.monotonic) -> None:
         self.hits = self.misses = 0
-        self._half = max(1, entries // 2)
         self._clock = clock
-        self._young: dict[str, _Entry] = {}
-        self._old: dict[str, _Entry] = {}
+        self._known = Generations[str, _Entry](entries)
         self._flights: dict[str, _Flight] = {}
 
     def __len__(self) -> int:
-        return len(self._young) + len(self._old)
+        return len(self._known)
 
     @property
     def summary(self) -> dict[str, float | None]:
@@ -73,7 +69,7 @@ class ValueCache:
 
     def _remembered(self, keys: Sequence[str], seconds: Sequence[float]) -> tuple[list[StoredValue], list[int]]:
         """What is remembered, and the places of what is not."""
-        now, young, old = self._clock(), self._young, self._old
+        now, young, old = self._clock(), self._known.young, self._known.old
         found: list[StoredValue] = [None] * len(keys)
         missing: list[int] = []
         again: dict[str, _Entry] = {}
@@ -91,7 +87,7 @@ class ValueCache:
             else:
                 missing.append(i)
         if again:
-            self._keep(again)
+            self._known.keep(again)
         self.misses += len(missing) - passed
         self.hits += len(keys) - len(missing)
         return found, missing
@@ -148,14 +144,5 @@ class ValueCache:
                 for key, age, value in zip(keys, seconds, values, strict=True)
                 if age and value is not UNREACHABLE
             }
-        self._keep(entries)
+        self._known.keep(entries)
         return values
-
-    def _keep(self, entries: dict[str, _Entry]) -> None:
-        """Remembers values, as many of them as half of all entries."""
-        if len(entries) > self._half:
-            entries = dict(islice(entries.items(), self._half))
-        if len(self._young) + len(entries) > self._half:
-            self._old, self._young = self._young, entries
-        else:
-            self._young.update(entries)
