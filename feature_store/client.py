@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from feature_store.pit.dataset import TrainingDataset
     from feature_store.pit.labels import LabelSource
     from feature_store.pit.semantics import KnownBy
+    from feature_store.registry.access.decision import Guarded
+    from feature_store.registry.access.reader import LocalReader
     from feature_store.registry.changes import RegistryPlan
     from feature_store.registry.records import AppliedPlan, TrainingRecord
     from feature_store.registry.store import Registry
@@ -54,15 +57,19 @@ class FeatureStore:
 
     Args:
         settings: where the services are; from the environment and the running stack unless given.
+        token: who reads: its grants decide what may be read and which columns are masked, as on a server; FS_TOKEN
+            unless given. Without one everything may be read: whoever has the passwords of the services needs no leave.
 
     Example:
         >>> store = FeatureStore()
         >>> store.online("ranking@1", [{"user_id": "00042", "product_id": "p0007"}]).to_dicts()
     """
 
-    def __init__(self, settings: Settings | None = None) -> None:
+    def __init__(self, settings: Settings | None = None, token: str | None = None) -> None:
         self.settings = settings or Settings.load()
+        self._token = os.environ.get("FS_TOKEN", "") if token is None else token
         self._views: dict[str, ViewSchema] = {}
+        self._guarded: dict[str, Guarded] = {}
         self._packages = set(self.settings.definition_packages)
 
     def plan(self, definitions: Project | ModuleType | str = "feature_defs") -> RegistryPlan:
@@ -92,6 +99,7 @@ class FeatureStore:
         """
         applied = self.registry.apply(self.plan(definitions), by)
         self._views.clear()
+        self._guarded.clear()
         return applied
 
     def view(self, view_id: str) -> ViewSchema:
@@ -129,9 +137,15 @@ class FeatureStore:
             NotFoundError: if the view is not recorded.
             InputError: if a key column or a request value is missing or of the wrong type, if the function of an
                 on-demand feature fails, or if the view has no feature of a name.
+            TokenError, AccessError: if the token is not good; if its bearer may not read this. Features that it must
+                not see are None and named in `masked`.
         """
-        vectors = self._reader.read(self.view(view_id), rows, now, request=request)
-        return vectors if features is None else vectors.select(features)
+        from feature_store.online.masking import without
+
+        view = self.view(view_id)
+        masked = self._reads.masked(self._guarded[view_id])
+        vectors = self._reader.read(view, rows, now, request=request)
+        return without(vectors if features is None else vectors.select(features), masked)
 
     def training_dataset(
         self,
@@ -158,16 +172,19 @@ class FeatureStore:
             NotFoundError: if the view is not recorded.
             ConflictError: if the view or a group it reads is deprecated, unless `model` is recorded as a user of the
                 view; it goes on with a warning. If one of them is retired.
+            TokenError, AccessError: if the token is not good; if its bearer may not read this. Features that it must
+                not see are NULL and named in `masked`, of the dataset and of its record.
         """
         from feature_store.pit.dataset import build_training_dataset
         from feature_store.registry.lifecycle import check_training
 
         registry, view = self.registry, self.view(view_id)
+        masked = self._reads.masked(self._guarded[view_id], at_once=True)
         check_training(*registry.readable(view_id), registry.usage(view_id), model)
 
         def build() -> TrainingDataset:
             made = build_training_dataset(
-                self.settings, view, labels, name=name, known_by=known_by, snapshots=snapshots
+                self.settings, view, labels, name=name, known_by=known_by, snapshots=snapshots, masked=masked
             )
             registry.record_training(_training_record(made, model))
             return made
@@ -192,16 +209,22 @@ class FeatureStore:
 
         Raises:
             NotFoundError: if the group is not recorded or was never computed, or if there is no such snapshot.
+            TokenError, AccessError: if the token is not good; if its bearer may not read this. Columns that it must
+                not see are NULL.
         """
+        from feature_store.offline.masking import with_nulls
         from feature_store.offline.refs import snapshot_of
         from feature_store.offline.standing import standing_rows
         from feature_store.pit.planning import open_table
+        from feature_store.registry.access.decision import guarded_group
 
         record = self.registry.group(group_id)
+        masked = self._reads.masked(guarded_group(record), at_once=True)
         entity = next(entity for entity in self.registry.state().entities if entity.name == record.entity)
         table = open_table(self.catalog, build_plan(record.group(entity)).schema)
         found = snapshot_of(table, snapshot, f"group {group_id}")
-        return standing_rows(table.scan(snapshot_id=None if found is None else found.snapshot_id).to_arrow())
+        rows = standing_rows(table.scan(snapshot_id=None if found is None else found.snapshot_id).to_arrow())
+        return with_nulls(rows, masked)
 
     def materialize_online(self, group: GroupSchema, *, full: bool = False) -> MaterializeReport:
         """Brings the newest rows of a group's offline table to Redis; only what changed, unless `full`."""
@@ -228,6 +251,13 @@ class FeatureStore:
         return open_catalog(self.settings)
 
     @cached_property
+    def _reads(self) -> LocalReader:
+        from feature_store.registry.access.reader import LocalReader
+        from feature_store.registry.access.store import AccessControl
+
+        return LocalReader(AccessControl(self.registry.engine), self._token)
+
+    @cached_property
     def _reader(self) -> OnlineReader:
         from feature_store.online.reader import OnlineReader
 
@@ -235,10 +265,12 @@ class FeatureStore:
 
     def _recorded_view(self, view_id: str) -> FeatureView:
         """The definition of a view, put together from the records of the view, its groups and their entities."""
+        from feature_store.registry.access.decision import guarded_view
         from feature_store.registry.lifecycle import retired_error
         from feature_store.registry.tables import Status
 
         record, members = self.registry.readable(view_id)
+        self._guarded[view_id] = guarded_view(record, members)
         if record.status is Status.RETIRED:
             raise retired_error(record)
         entities = {entity.name: entity for entity in self.registry.entities()}

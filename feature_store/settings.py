@@ -17,7 +17,8 @@
 | FS_WAREHOUSE        | where Iceberg keeps its files, as a URL                         | `file://<FS_HOME>/warehouse` |
 | FS_DAGSTER_URL      | a Dagster web server to talk to; the server tells it of groups  | the embedded one             |
 | FS_SERVING_URL      | a server of online vectors to talk to                           | the embedded one             |
-| FS_TOKEN            | the token that a client of that server sends: `fs_…`            | none                         |
+| FS_TOKEN            | the token that a client of that server sends: `fs_…`; its grants | none                        |
+|                     | decide also what `FeatureStore` reads and trains on             |                              |
 | FS_SERVING_HOST     | the address on which the server of vectors listens              | 127.0.0.1                    |
 | FS_SERVING_PORT     | and its port                                                    | 14090; ./fs up chooses one   |
 | FS_SERVING_TOKENS   | required: every request needs a token; none: only on loopback   | required, but on loopback    |

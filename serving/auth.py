@@ -71,6 +71,8 @@ class Gate:
         key = (token.id, id(served))
         known = self._decisions.get(key)
         if known is None:
-            decision = table.decide(token, "read", served.guarded).require()
-            known = self._decisions[key] = (served, decision.masked)  # kept alive, so that its id stays its own
+            known = self._decisions[key] = (
+                served,
+                table.masked(token, served.guarded),
+            )  # kept alive, so that its id stays its own
         return known[1]

@@ -8,7 +8,7 @@ import re
 import shutil
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -61,6 +61,7 @@ class TrainingDataset:
         seconds: how long it took, from reading the labels to the stored result.
         null_rates: by feature, the share of labels that found no value, or NULL; they hold the default if there is one.
             Of an on-demand feature, the share for which it gave NULL.
+        masked: the features that whoever made it must not see: they are NULL on all rows.
     """
 
     name: str
@@ -75,6 +76,7 @@ class TrainingDataset:
     seconds: float
     null_rates: dict[str, float]
     created: datetime
+    masked: tuple[str, ...] = ()
 
     @property
     def tag(self) -> str:
@@ -108,6 +110,7 @@ def build_training_dataset(
     name: str,
     known_by: KnownBy = None,
     snapshots: Mapping[str, int | None] | None = None,
+    masked: Set[str] = frozenset(),
 ) -> TrainingDataset:
     """Joins label rows with the features of a view as of each label, and stores the result with its record.
 
@@ -117,6 +120,7 @@ def build_training_dataset(
         known_by: "label" hides rows that were written after the label, late and recomputed ones included.
         snapshots: by group id, the table snapshots to read, as an earlier dataset's record has them; a group that is
             not named is read as it is now. The same labels and view give the same rows, whatever was written since.
+        masked: the features that are NULL on all rows, because the reader must not see them (`registry.access`).
 
     Raises:
         InputError: if the labels, the name or the snapshots do not fit, or the function of an on-demand feature fails.
@@ -132,6 +136,7 @@ def build_training_dataset(
             name=name,
             known_by=known_by,
             snapshots=snapshots,
+            masked=masked,
             rows_at_once=settings.join_rows,
         )
 
@@ -145,6 +150,7 @@ def build_in(
     name: str,
     known_by: KnownBy = None,
     snapshots: Mapping[str, int | None] | None = None,
+    masked: Set[str] = frozenset(),
     rows_at_once: int = JOIN_ROWS,
 ) -> TrainingDataset:
     """`build_training_dataset` from the tables of any Iceberg catalog into `<folder>/<name>/<id>/`.
@@ -161,6 +167,7 @@ def build_in(
     path = folder / name / dataset_id
     with tagged(tables, plans, tag_of(name, dataset_id)), _appearing(path) as unfinished:
         joined = with_on_demand(view, rows.table, join_view(rows.table, view, plans, known_by, rows_at_once))
+        joined = joined.without(masked)
         _write_rows(unfinished, rows.table, joined.features)
         dataset = TrainingDataset(
             name=name,
@@ -175,6 +182,7 @@ def build_in(
             seconds=round(time.perf_counter() - started, 3),
             null_rates={feature: missing / max(rows.table.num_rows, 1) for feature, missing in joined.missing.items()},
             created=created,
+            masked=tuple(column.name for column in view.outputs if column.name in masked),
         )
         _write_record(unfinished, dataset)
     return dataset
@@ -260,6 +268,7 @@ def _write_record(folder: Path, dataset: TrainingDataset) -> None:
         "known_by": dataset.known_by,
         "rows": dataset.row_count,
         "null_rates": dataset.null_rates,
+        "masked": [*dataset.masked],
         "seconds": dataset.seconds,
         "created": dataset.created.isoformat(),
     }

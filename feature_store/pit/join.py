@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from feature_store.offline.masking import with_nulls
 from feature_store.pit.chunks import Chunk, newest_first
 from feature_store.pit.kernel import NO_ROW, EncodedLabels, encode_labels, match_rows
 from feature_store.pit.output import OutputColumn, output_column
@@ -34,6 +35,11 @@ class Joined:
 
     features: pa.Table
     missing: dict[str, int]
+
+    def without(self, masked: Set[str]) -> Joined:
+        """The same with some features NULL on all rows."""
+        missing = {name: self.features.num_rows if name in masked else of for name, of in self.missing.items()}
+        return Joined(with_nulls(self.features, masked), missing)
 
 
 @dataclass(frozen=True)

@@ -41,6 +41,15 @@ class AccessTable:
         """Whether the bearer of a token may do something to a group or a view: see `decision.decide`."""
         return decide(token, action, asked, self.grants)
 
+    def masked(self, token: Token | None, asked: Guarded) -> frozenset[str]:
+        """The columns of a group or view that the reader must not see, wherever it reads it: none without a token,
+        where none is needed.
+
+        Raises:
+            AccessError: if it must not read it at all.
+        """
+        return frozenset() if token is None else self.decide(token, "read", asked).require().masked
+
 
 def _unknown(secret: str) -> TokenError:
     if not is_well_formed(secret):

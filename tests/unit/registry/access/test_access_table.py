@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from feature_store.errors import InputError, TokenError
-from feature_store.registry.access.decision import Guarded
+from feature_store.errors import AccessError, InputError, TokenError
+from feature_store.registry.access.decision import Grant, Guarded, decide
+from feature_store.registry.access.reader import LocalReader
+from feature_store.registry.access.store import AccessControl
 from feature_store.registry.access.table import AccessTable
 from feature_store.registry.access.tokens import (
     SCOPES,
@@ -23,6 +26,9 @@ from feature_store.registry.access.tokens import (
     is_well_formed,
     new_secret,
 )
+from serving.auth import Gate
+from serving.rate import RateLimits
+from tests.unit.registry.access import access_cases as cases
 from tests.unit.registry.access.access_cases import grant, token
 
 SECRET = new_secret()
@@ -116,3 +122,36 @@ def test_admin_holds_the_other_scopes(action: Any) -> None:
     assert token("team:x", action).permits(action)
     others: list[Token] = [token("team:x", scope) for scope in SCOPES if scope not in (action, "admin")]
     assert not any(each.permits(action) for each in others)
+
+
+class Loaded(AccessControl):
+    """Tokens and grants that are known already."""
+
+    def __init__(self, table: AccessTable) -> None:
+        self.table = table
+
+    def load(self) -> AccessTable:
+        return self.table
+
+
+@given(cases.tokens, cases.guarded, cases.grants)
+def test_a_server_and_a_process_by_itself_decide_the_same(
+    asker: Token, asked: Guarded, grants: frozenset[Grant]
+) -> None:
+    bearer = dataclasses.replace(asker, expires_at=None, revoked_at=None)
+    known = AccessTable({hash_of(SECRET): bearer}, grants)
+    gate = Gate(lambda: known, required=True, limits=RateLimits(0))
+    served: Any = SimpleNamespace(guarded=asked)
+    caller = gate.caller({b"authorization": f"Bearer {SECRET}".encode()})
+    decision = decide(bearer, "read", asked, grants)
+    for masked in (
+        lambda: gate.masked(caller, served),
+        lambda: gate.masked(caller, served),  # remembered
+        lambda: LocalReader(Loaded(known), SECRET).masked(asked),
+    ):
+        if decision.allowed:
+            assert masked() == decision.masked
+        else:
+            with pytest.raises(AccessError, match=r"may not read|has not the scope read"):
+                masked()
+    assert LocalReader(Loaded(known), "").masked(asked) == gate.masked(None, served) == frozenset()
