@@ -24,6 +24,8 @@ class FeatureView(Definition):
         on_demand: features computed when the view is read; one may use those before it.
         request: values that a caller gives with a request, and label rows as columns: name to type.
         deprecated: what to use instead of this version, and when it may go.
+        prejoin: whether the online store also keeps the rows of an entity together, as this view reads them: faster
+            reads of several groups with the same key, slower writes of these groups, more memory.
         access: "public" (whoever may read all its groups may read it) or "private" (its owner, and who has a grant).
     """
 
@@ -36,6 +38,7 @@ class FeatureView(Definition):
     on_demand: tuple[OnDemand, ...] = ()
     request: dict[str, DTypeField] = Field(default_factory=dict)
     deprecated: Deprecated | None = None
+    prejoin: bool = False
     access: Access = "public"
 
     @property

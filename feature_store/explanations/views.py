@@ -45,6 +45,15 @@ VIEWS = (
         '                    groups=[user_orders.keyed_by("user_id", "item_id")])',
     ),
     Explanation(
+        "prejoin",
+        "A view is to be pre-joined, and no two of its groups are read by the same key",
+        "prejoin=True keeps the rows that an entity has in several groups under one key. Groups in a role (keyed_by) "
+        "are read by themselves.",
+        "Leave prejoin=True out.",
+        f'{_GROUP}churn = FeatureView("churn", owner="team:shop",  # <-\n'
+        "                    groups=[user_orders], prejoin=True)",
+    ),
+    Explanation(
         "key-cycle",
         "Groups of a view are keyed by features of each other",
         "A key that is a feature is known when its group has been read, so one of them has to be read first.",

@@ -170,21 +170,105 @@ local function kept_for(args)
   return {ttl = tonumber(args[1]), grace = tonumber(args[2]), tombstones = tonumber(args[3])}
 end
 
+-- Vectors: copies of an entity's values in the groups of a set, in one key beside the values. vector_sets.py says which
+-- sets there are. They are registered in a hash: by a set's name a token and the ids of its groups, in order. The token
+-- DROPPED marks a set that is no longer kept.
+
+local DROPPED = '-'
+
+local function groups_in(entry)
+  local token, ids = string.match(entry, '^(%S+) (.*)$')
+  local groups = {}
+  for id in string.gmatch(ids, '%S+') do groups[#groups + 1] = id end
+  return token, groups, ids
+end
+
+-- The registered sets that a group belongs to. Every writer finds them at each call, whatever definitions it knows: so
+-- from the moment a set is registered no write goes past its vectors.
+local function sets_of(group, registrations)
+  local found = {}
+  local entries = registrations and redis.call('HGETALL', registrations) or {}
+  for i = 1, #entries, 2 do
+    local token, groups = groups_in(entries[i + 1])
+    for _, id in ipairs(groups) do
+      if id == group and token ~= DROPPED then found[#found + 1] = {name = entries[i], groups = groups} end
+    end
+  end
+  return found
+end
+
+-- A string as MessagePack's bin, or its nil.
+local function packed(value)
+  if not value then return '\192' end
+  if #value < 256 then return '\196' .. string.char(#value) .. value end
+  return struct.pack('>BI4', 198, #value) .. value
+end
+
+local function packed_array(parts)
+  local head = #parts < 16 and string.char(144 + #parts) or struct.pack('>BI2', 220, #parts)
+  return head .. table.concat(parts)
+end
+
+-- Makes the vector of an entity what the values of the groups are now. It is kept as long as the one that is kept longest.
+local function join(set, tag)
+  local keys = {}
+  for i, group in ipairs(set.groups) do keys[i] = group .. ':' .. tag end
+  local values, parts, at, found = redis.call('MGET', unpack(keys)), {}, 0, false
+  for i, value in ipairs(values) do
+    parts[i] = packed(value)
+    if value then
+      found = true
+      local expires = at and redis.call('PEXPIRETIME', keys[i])
+      at = expires and expires >= 0 and math.max(at, expires) or nil
+    end
+  end
+  local vector = set.name .. ':' .. tag
+  if found then
+    store(vector, packed_array(parts), at)
+  else
+    redis.call('UNLINK', vector)
+  end
+end
+
+local function join_all(sets, tag)
+  for _, set in ipairs(sets) do join(set, tag) end
+end
+
+-- Says up to when the groups of a set are complete; that this key is there says that the set's vectors are.
+local function summarize(name, groups, ids)
+  local keys = {}
+  for i, group in ipairs(groups) do keys[i] = group .. ':last_updated' end
+  local parts = {packed(ids)}
+  for i, value in ipairs(redis.call('MGET', unpack(keys))) do parts[i + 1] = packed(value) end
+  redis.call('SET', name .. ':last_updated', packed_array(parts))
+end
+
+-- What rows of one group are written under: the keys of the rows, the sets of the group, and where tags begin in keys.
+-- ARGV[4] says whether the last of KEYS is that of the registrations: in a cluster, where it is on another node, no
+-- vectors are kept.
+local function targets(keys, args)
+  local registrations = args[4] == '1' and table.remove(keys) or nil
+  local group = keys[1] and string.match(keys[1], '^(.-):{') or ''
+  return keys, sets_of(group, registrations), #group + 2
+end
+
 local function counted(counts, unsure)
   return {counts.written, counts.stale, counts.expired, counts.deleted, unsure}
 end
 
--- KEYS: one per row. ARGV: for how long (milliseconds) rows are kept after their timestamp ('' for ever), the grace,
--- for how long tombstones without a row are kept; then per row its value, without tombstones.
+-- KEYS: one per row, then that of the registrations of vectors. ARGV: for how long (milliseconds) rows are kept after
+-- their timestamp ('' for ever), the grace, for how long tombstones without a row are kept, whether the key of the
+-- registrations is given ('1'); then per row its value, without tombstones.
 -- Returns how many were written, were older than what is there, had expired, were deleted; and the places (from 1) of
 -- those of which only the offline table can tell.
-redis.register_function('feature_store_write_VERSION', function(keys, args)
+redis.register_function('feature_store_write_VERSION', function(all_keys, args)
   local kept = kept_for(args)
+  local keys, sets, tag_at = targets(all_keys, args)
   local keep = kept.ttl and kept.ttl + kept.grace
   local deletions = {}
   local counts, unsure = {written = 0, stale = 0, expired = 0, deleted = 0}, {}
   for i, key in ipairs(keys) do
-    local value = args[3 + i]
+    local value, changed = args[4 + i], true
     local head = redis.call('GETRANGE', key, 0, HEADER - 1)
     local format, _, _, tombstones = string.byte(head, 1, 4)
     if format == 1 and #head >= FIRST_HEADER then
@@ -200,6 +284,7 @@ redis.register_function('feature_store_write_VERSION', function(keys, args)
       end
     elseif head and is_newer(head, 5, value, 5) then
       counts.stale = counts.stale + 1
+      changed = false
     elseif #value == HEADER then
       store(key, value, deletion(string.sub(value, 5, HEADER), {}, false, kept))
       counts.expired = counts.expired + 1
@@ -217,6 +302,7 @@ redis.register_function('feature_store_write_VERSION', function(keys, args)
       end
       counts.written = counts.written + 1
     end
+    if changed then join_all(sets, string.sub(key, tag_at)) end
   end
   return counted(counts, unsure)
 end)
@@ -224,19 +310,21 @@ end)
 -- As `write`, for entities of which the offline table was looked at as a whole. After the values (empty: no row stands)
 -- per row its tombstones, then per row a range of rows that the table has lost (or nothing), then per row the newest
 -- created_timestamp that the table has of the entity.
-redis.register_function('feature_store_settle_VERSION', function(keys, args)
+redis.register_function('feature_store_settle_VERSION', function(all_keys, args)
   local kept = kept_for(args)
+  local keys, sets, tag_at = targets(all_keys, args)
   local counts, unsure = {written = 0, stale = 0, expired = 0, deleted = 0}, {}
   for i, key in ipairs(keys) do
-    local given, lost = tombstones_in(args[3 + #keys + i]), tombstones_in(args[3 + 2 * #keys + i])
-    local outcome = merge(key, args[3 + i], given, lost, args[3 + 3 * #keys + i], kept)
+    local given, lost = tombstones_in(args[4 + #keys + i]), tombstones_in(args[4 + 2 * #keys + i])
+    local outcome = merge(key, args[4 + i], given, lost, args[4 + 3 * #keys + i], kept)
+    join_all(sets, string.sub(key, tag_at))
     if outcome == 'unsure' then outcome = 'stale' end
     counts[outcome] = counts[outcome] + 1
   end
   return counted(counts, unsure)
 end)
 
--- KEYS: the group's last_updated. ARGV: an instant at which the group was complete and its newest feature timestamp
+-- KEYS: the group's last_updated, then that of the registrations of vectors if they are kept. ARGV: an instant at which the group was complete and its newest feature timestamp
 -- (microseconds, '' for none). Neither moves backwards. The texts are stored as given: a number would lose digits on its way to text.
 redis.register_function('feature_store_touch_VERSION', function(keys, args)
   local complete_at, newest = string.match(redis.call('GET', keys[1]) or '', '^(%-?%d*) (%-?%d*)$')
@@ -244,4 +332,63 @@ redis.register_function('feature_store_touch_VERSION', function(keys, args)
     return (tonumber(a) or -math.huge) > (tonumber(b) or -math.huge) and a or b
   end
   redis.call('SET', keys[1], later(complete_at, args[1]) .. ' ' .. later(newest, args[2]))
+  for _, set in ipairs(sets_of(string.match(keys[1], '^(.*):last_updated$'), keys[2])) do
+    if redis.call('EXISTS', set.name .. ':last_updated') == 1 then
+      summarize(set.name, set.groups, table.concat(set.groups, ' '))
+    end
+  end
+end)
+
+-- KEYS: the registrations. ARGV: a set's name, a new token, the ids of its groups. Gives the token under which the set
+-- is registered, and whether its vectors are complete. One that was registered otherwise is not.
+redis.register_function('feature_store_register_VERSION', function(keys, args)
+  local entry, head = redis.call('HGET', keys[1], args[1]), args[1] .. ':last_updated'
+  if entry then
+    local token, _, ids = groups_in(entry)
+    if token ~= DROPPED and ids == args[3] then return {token, redis.call('EXISTS', head)} end
+  end
+  redis.call('DEL', head)
+  redis.call('HSET', keys[1], args[1], args[2] .. ' ' .. args[3])
+  return {args[2], 0}
+end)
+
+-- KEYS: the registrations. ARGV: a set's name. From now on its vectors are neither kept nor read.
+redis.register_function('feature_store_drop_VERSION', function(keys, args)
+  local entry = redis.call('HGET', keys[1], args[1])
+  redis.call('DEL', args[1] .. ':last_updated')
+  if entry then
+    local _, _, ids = groups_in(entry)
+    redis.call('HSET', keys[1], args[1], DROPPED .. ' ' .. ids)
+  end
+end)
+
+-- KEYS: the registrations. ARGV: a set's name, for how long (milliseconds) vectors that are not kept are left to those
+-- who have just seen that they are; then tags of entities, whose vectors become what is registered.
+redis.register_function('feature_store_join_VERSION', function(keys, args)
+  local entry = redis.call('HGET', keys[1], args[1])
+  local token, groups = DROPPED, {}
+  if entry then token, groups = groups_in(entry) end
+  local set = {name = args[1], groups = groups}
+  for i = 3, #args do
+    if token == DROPPED then
+      redis.call('PEXPIRE', set.name .. ':' .. args[i], args[2], 'LT')
+    else
+      join(set, args[i])
+    end
+  end
+end)
+
+-- KEYS: the registrations. ARGV: a set's name, a token. Notes that all vectors were joined since the set was registered
+-- under the token; of a dropped set that they are gone. Gives 0 if the set was registered anew meanwhile.
+redis.register_function('feature_store_complete_VERSION', function(keys, args)
+  local entry = redis.call('HGET', keys[1], args[1])
+  local token, groups, ids
+  if entry then token, groups, ids = groups_in(entry) end
+  if token ~= args[2] then return 0 end
+  if token == DROPPED then
+    redis.call('HDEL', keys[1], args[1])
+  else
+    summarize(args[1], groups, ids)
+  end
+  return 1
 end)

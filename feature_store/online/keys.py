@@ -3,6 +3,7 @@
     user_orders@1:{u1}          one string or integer key
     interactions@2:{u1|i9}      a composite key
     user_orders@1:last_updated  what belongs to the group, not to an entity
+    ranking@1:user_id:{u1}      the rows of one entity in several groups of a pre-joined view (vector_sets.py)
 
 The braces are a Redis Cluster hash tag: the rows of one entity share a slot, whatever the group. A part is written by
 the type of its column (so 5 and "5" meet only in a column of one type):
@@ -33,6 +34,8 @@ SEPARATOR = "|"
 EMPTY = "%"
 RESERVED = "%{}|"
 """Characters that are escaped in a part of a key."""
+VECTOR_SETS_KEY = "vector_sets"
+"""Key of the hash that says which vectors are kept beside the rows of groups (vector_sets.py)."""
 _ESCAPES = {character: f"%{ord(character):02X}" for character in RESERVED}
 _TRANSLATION = str.maketrans(_ESCAPES)
 _ESCAPED = re.compile(f"[{RESERVED}]")
@@ -116,6 +119,11 @@ def layouts_key(group: GroupSchema) -> str:
 def progress_key(group: GroupSchema) -> str:
     """Key of the hash that says how far the offline table was materialized."""
     return f"{group.id}:progress"
+
+
+def key_part(text: str) -> str:
+    """A text as a part of a key."""
+    return _string(text)
 
 
 def _place(number: int | None) -> str:

@@ -11,7 +11,8 @@ Rules, each checked inside Redis so that any number of batch, stream and backfil
   and readers can tell EXPIRED from NOT_FOUND;
 - Redis deletes a row at feature_timestamp + ttl + grace, one that had expired when it was written not before
   created_timestamp + grace. The grace (as long as the ttl, one day at most) is how long EXPIRED is told; readers decide
-  by the timestamps, to the microsecond, and not by the deletion.
+  by the timestamps, to the microsecond, and not by the deletion;
+- what is written, settled or deleted is so in the vectors of pre-joined views too, in the same call (vector_sets.py).
 """
 
 from __future__ import annotations
@@ -25,8 +26,8 @@ from feature_store.dtypes import Value, to_micros
 from feature_store.duration import DAY
 from feature_store.online.calls import Call, call, call_all, rows_of_calls
 from feature_store.online.codec import Codec, pack_header, pack_instant
-from feature_store.online.connection import redis_errors
-from feature_store.online.keys import last_updated_key
+from feature_store.online.connection import cluster_of, redis_errors
+from feature_store.online.keys import VECTOR_SETS_KEY, last_updated_key
 from feature_store.online.layout import layout_of, register_layout
 from feature_store.plan.schema import GroupSchema
 
@@ -107,6 +108,7 @@ class GuardedWriter:
         self._redis = redis
         ttl = b"" if group.ttl is None else _milliseconds(group.ttl)
         self._kept = (ttl, _milliseconds(grace_of(group)), _milliseconds(TOMBSTONES_KEPT))
+        self._registrations = [VECTOR_SETS_KEY] if keeps_vectors(redis) else []
 
     def encode(self, feature_timestamp: int, created_timestamp: int, values: Sequence[Value], now: int) -> bytes:
         """The stored form of a row (times in microseconds): without its features if it has expired at `now`.
@@ -155,22 +157,30 @@ class GuardedWriter:
             newest: the newest feature timestamp (microseconds) in it.
         """
         with redis_errors(self._redis):
-            key = last_updated_key(self.group)
+            keys = [last_updated_key(self.group), *self._registrations]
             moved = [str(to_micros(complete_at)), "" if newest is None else str(newest)]
-            call(self._redis, Call("touch", [key], moved))
+            call(self._redis, Call("touch", keys, moved))
 
     def _put(
         self, function: str, keys: Sequence[str], arguments: Callable[[Sequence[int]], Sequence[bytes]]
     ) -> Written:
         """Calls a function for all rows; `arguments` are those of some of them."""
-        total = Written()
+        total, kept = Written(), [*self._kept, b"1" if self._registrations else b""]
         with redis_errors(self._redis):
             parts = rows_of_calls(self._redis, keys, ROWS_PER_CALL)
-            calls = (Call(function, [keys[i] for i in rows], [*self._kept, *arguments(rows)]) for rows in parts)
+            calls = (
+                Call(function, [*(keys[i] for i in rows), *self._registrations], [*kept, *arguments(rows)])
+                for rows in parts
+            )
             for rows, counts in zip(parts, call_all(self._redis, calls), strict=True):
                 written, stale, expired, deleted, unsure = counts
                 total += Written(written, stale, expired, deleted, tuple(rows[place - 1] for place in unsure))
         return total
+
+
+def keeps_vectors(redis: Redis) -> bool:
+    """Whether the store has vectors of pre-joined views: a cluster has none, as not all of it is seen at once there."""
+    return cluster_of(redis) is None
 
 
 def _milliseconds(microseconds: int) -> bytes:

@@ -124,7 +124,8 @@ class ViewedSchema:
 class ViewSchema:
     """What one model reads: the stored features of its groups in order, then the on-demand features over them.
 
-    `request` are the values that a caller gives with a request, and that label rows have as columns.
+    `request` are the values that a caller gives with a request, and that label rows have as columns; `prejoin` is
+    whether the online store keeps the rows of an entity together.
     """
 
     name: str
@@ -132,6 +133,7 @@ class ViewSchema:
     groups: tuple[ViewedSchema, ...]
     on_demand: tuple[OnDemandColumn, ...] = ()
     request: tuple[Column, ...] = ()
+    prejoin: bool = False
 
     @cached_property
     def id(self) -> str:
@@ -175,3 +177,15 @@ class ViewSchema:
     def is_plain(self) -> bool:
         """Whether every group is read in one role only, keyed by what a reader gives."""
         return len(self.rounds) == 1 and len({viewed.group.id for viewed in self.groups}) == len(self.groups)
+
+    @cached_property
+    def prejoined(self) -> tuple[tuple[int, ...], ...]:
+        """The places of groups whose rows the online store keeps together: several that are read by the same key.
+
+        Groups in a role with a key of its own are read by themselves.
+        """
+        sets: dict[tuple[str, ...], list[int]] = {}
+        for i, viewed in enumerate(self.groups):
+            if self.prejoin and not viewed.key_names:
+                sets.setdefault(tuple(key.name for key in viewed.keys), []).append(i)
+        return tuple(tuple(places) for places in sets.values() if len({self.groups[i].group.id for i in places}) > 1)

@@ -41,7 +41,7 @@ def plan_view(view: FeatureView, groups: Sequence[GroupSchema], packages: Collec
         raise DefinitionErrors(errors)
     on_demand = plan_on_demand(view, viewed, packages)
     request = tuple(Column(name, dtype) for name, dtype in view.request.items())
-    return ViewSchema(view.name, view.version, tuple(viewed), on_demand, request)
+    return ViewSchema(view.name, view.version, tuple(viewed), on_demand, request, view.prejoin)
 
 
 def _error(view: FeatureView, problem: Problem, part: str = "") -> DefinitionError:
@@ -99,6 +99,9 @@ def _clashes(view: FeatureView, groups: Sequence[ViewedSchema]) -> Iterator[Prob
             yield Problem("reserved-name", f"the feature name {name!r} is reserved", "choose another prefix")
     if not again:
         yield from _key_problems(view, groups)
+    if view.prejoin and not ViewSchema(view.name, view.version, tuple(groups), prejoin=True).prejoined:
+        message = "no two of its groups are read by the same key: there is nothing to join"
+        yield Problem("prejoin", message, "leave prejoin=True out")
 
 
 def _key_problems(view: FeatureView, groups: Sequence[ViewedSchema]) -> Iterator[Problem]:

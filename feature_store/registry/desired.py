@@ -94,7 +94,7 @@ def _status(definition: FeatureGroup | FeatureView) -> Status:
     return Status.ACTIVE if definition.deprecated is None else Status.DEPRECATED
 
 
-_ABOUT = ("owner", "description", "deprecated", "access")
+_ABOUT = ("owner", "description", "deprecated", "access", "prejoin")
 
 
 def _view_fingerprint(definition: dict[str, Any]) -> str:

@@ -42,6 +42,7 @@ def view_facts(view: ViewRecord) -> dict[Fact, str]:
     known = ("name", "version", "groups", "request", "on_demand")
     facts = {Fact("view", "", name): _shown(value) for name, value in view.definition.items() if name not in known}
     facts[Fact("view", "", "access")] = view.access
+    facts[Fact("view", "", "prejoin")] = str(view.definition.get("prejoin", False))
     for reading in view.readings:
         facts[Fact("group", reading.id, "")] = "read"
         facts[Fact("group", reading.id, "features")] = ALL if reading.features is None else ", ".join(reading.features)

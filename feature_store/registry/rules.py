@@ -63,6 +63,7 @@ CHANGED = {
     ("view", "owner"): _DOCS,
     ("view", "description"): _DOCS,
     ("view", "access"): _ACCESS,
+    ("view", "prejoin"): Rule(False, "how values are kept for readers, not what they say"),
     ("view", "deprecated"): Rule(False, "values stay; new training uses the successor"),
     ("request value", ""): _CALLERS,
     ("on-demand feature", "description"): _DOCS,

@@ -6,7 +6,7 @@ Steps talk to no Redis: they yield commands and are sent the answers, so that re
 from __future__ import annotations
 
 from collections.abc import Generator, Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
@@ -19,6 +19,7 @@ from feature_store.online.native.core import NativeCore
 from feature_store.online.progress import parse_last_updated
 from feature_store.online.read.decoding import UNREACHABLE, GroupDecoder, StoredValue, UnknownLayout
 from feature_store.online.read.entities import entity_tags
+from feature_store.online.read.vector_parts import VectorParts
 from feature_store.online.vectors import EntityRows, GroupVectors, OnlineVectors
 from feature_store.plan.schema import Column, ViewSchema
 
@@ -78,6 +79,7 @@ class ViewReading:
         self._rounds = [_round(view, places) for places in view.rounds]
         self._seconds = [(viewed.group.cache or 0) / 1e6 for viewed in view.groups]
         self._is_cached = any(self._seconds)
+        self._vectors = VectorParts(view, self._freshness, self._prefixes) if view.prejoined else None
 
     def steps(
         self,
@@ -102,30 +104,37 @@ class ViewReading:
         answers: dict[str, StoredValue] = {}
         complete_at: list[int | None] = []
         read: dict[int, GroupVectors] = {}
+        freshness: Sequence[StoredValue]
+        stored: list[Sequence[StoredValue]]
         for number, round_ in enumerate(self._rounds):
             keyed = _with_features(rows, round_, read) if round_.lookups else rows
             entities = [entity_tags(columns, keyed) for columns in round_.keys]
-            keys = [entities[of].keys(self._prefixes[i]) for i, of in round_.groups]
-            asked = [key for part in keys for key in part]
-            seconds = self._ages(number, round_, keys) if self._is_cached else ()
-            if number == 0:
-                asked = [*self._freshness, *asked]
+            if number == 0 and self._vectors is not None:
+                ask = _ask if view.is_plain else partial(_values, seconds=(), answers=answers)
+                found = yield from self._vectors.read({i: entities[of] for i, of in round_.groups}, ask)
+                freshness = found.freshness
+                keys = [found.keys[i] for i, _ in round_.groups]
+                stored = [found.values[i] for i, _ in round_.groups]
+            else:
+                start = width if number == 0 else 0
+                keys = [entities[of].keys(self._prefixes[i]) for i, of in round_.groups]
+                asked = [*self._freshness[:start], *(key for part in keys for key in part)]
+                seconds = self._ages(number, round_, keys) if self._is_cached else ()
                 plain = view.is_plain
                 values = (yield GetValues(asked, seconds)) if plain else (yield from _values(asked, seconds, answers))
-                complete_at = [_complete_at(values[i], key) for i, key in enumerate(self._freshness)]
-                start = width
-            else:
-                values = yield from _values(asked, seconds, answers)
-                start = 0
-            for (i, of), part in zip(round_.groups, keys, strict=True):
-                end = start + len(part)
+                freshness, stored = values[:start], []
+                for part in keys:
+                    stored.append(values[start : start + len(part)])
+                    start += len(part)
+            if number == 0:
+                complete_at = [_complete_at(value, key) for value, key in zip(freshness, self._freshness, strict=True)]
+            for (i, of), part, values in zip(round_.groups, keys, stored, strict=True):
                 decoder = self._decoders[i]
                 try:
-                    known = decoder.decode(part, values[start:end], instant, packed=packed)
+                    known = decoder.decode(part, values, instant, packed=packed)
                 except UnknownLayout as met:
-                    known = yield from _learned(decoder, met, part, values[start:end], instant)
+                    known = yield from _learned(decoder, met, part, values, instant)
                 read[i] = GroupVectors(view.groups[i], known, entities[of].places, decoder.absent)
-                start = end
         vectors = [read[i] for i in range(width)]
         if self._on_demand is None:
             return OnlineVectors(view, rows, vectors, complete_at, instant)
@@ -175,6 +184,12 @@ def _learned(
             return decoder.decode(keys, values, instant)
         except UnknownLayout as another:
             met = another
+
+
+def _ask(keys: Sequence[str]) -> Generator[GetValues, Any, Sequence[StoredValue]]:
+    """The values under some keys."""
+    found: Sequence[StoredValue] = yield GetValues(keys)
+    return found
 
 
 def _values(

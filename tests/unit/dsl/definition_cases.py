@@ -164,6 +164,7 @@ views = st.builds(
     owner=texts,
     on_demand=st.lists(on_demand(), max_size=2),
     request=schemas,
+    prejoin=st.booleans(),
     access=accesses,
 )
 definitions = st.one_of(entities, batch_sources(), stream_sources(), groups(), views)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 
 import pytest
@@ -9,10 +10,12 @@ import pytest
 from feature_store import FLOAT, INT, STRING, FeatureGroup, FeatureView, OnDemand
 from feature_store.dsl.collect import Project
 from feature_store.errors import DefinitionErrors
-from feature_store.plan.build import view_schema
+from feature_store.online.vector_sets import vector_sets
+from feature_store.plan.build import build_plan, view_schema
 from feature_store.plan.on_demand import on_demand_lineage
 from feature_store.plan.project import compile_project
-from tests.unit.view_cases import GROUPS, ITEMS, SELLERS, SELLERS_2, USERS, view
+from feature_store.plan.schema import Column, ViewedSchema, ViewSchema
+from tests.unit.view_cases import GROUPS, ITEMS, PAIRS, SELLERS, SELLERS_2, USERS, view
 
 
 def refusals(reads: FeatureView) -> list[tuple[str, str]]:
@@ -59,6 +62,29 @@ def test_features_that_are_keys_are_read_in_rounds() -> None:
     assert [key.name for key in schema.keys] == ["item_id"]
 
 
+def test_groups_of_the_same_key_are_joined_beforehand_and_roles_are_not() -> None:
+    seller_of_item = SELLERS.select("seller_user").keyed_by("item_seller", prefix="i_")
+    buyer = USERS.select("user_count").keyed_by("buyer_id", prefix="buyer_")
+    other = SELLERS_2.select("seller_price")
+    reads = view(USERS, SELLERS.select("seller_count"), ITEMS, other, buyer, PAIRS, prejoin=True)
+    schema = view_schema(reads)
+    assert schema.prejoined == ((1, 3),)
+    assert [(each.name, each.groups) for each in vector_sets([schema])] == [
+        ("ranking@1:seller_id", ("seller_facts@1", "seller_facts@2"))
+    ]
+    assert view_schema(dataclasses.replace(reads, prejoin=False)).prejoined == ()
+    assert view_schema(view(ITEMS, seller_of_item, other, SELLERS_2.select("seller_count").keyed_by("s", prefix="s_"),
+                            SELLERS.select("seller_name"), prejoin=True)).prejoined == ((2, 4),)  # fmt: skip
+
+
+def test_the_order_of_groups_and_odd_columns_leave_vectors_as_they_are() -> None:
+    keys = (Column("a b", STRING), Column("{c|", INT))
+    one, other = (dataclasses.replace(build_plan(PAIRS).schema, name=name, keys=keys) for name in ("y", "x"))
+    for groups in ((one, other), (other, one)):
+        (found,) = vector_sets([ViewSchema("odd", 2, tuple(map(ViewedSchema, groups)), prejoin=True)])
+        assert (found.name, found.groups) == ("odd@2:a b|%7Bc%7C", ("x@1", "y@1"))
+
+
 def test_on_demand_features_read_roles_and_come_from_groups() -> None:
     lead = OnDemand("lead", "user_count - buyer_user_count", dtype=INT)
     far = OnDemand("far", "lead * seller_count", dtype=INT)
@@ -96,6 +122,8 @@ def test_on_demand_features_read_roles_and_come_from_groups() -> None:
         (view(USERS.keyed_by("buyer"), request={"buyer": STRING}), "duplicate-name", "is that of a key of the view"),
         (view(USERS.keyed_by("buyer"), on_demand=[OnDemand("buyer", "user_count", dtype=INT)]), "duplicate-name",
          "is that of a key of the view"),
+        (view(USERS, ITEMS, USERS.keyed_by("b", prefix="b_"), prejoin=True), "prejoin",
+         "no two of its groups are read by the same key"),
         (view(USERS, on_demand=[OnDemand("x", "buyer_user_count", dtype=FLOAT)]), "unknown-column", "no column"),
     ],
 )  # fmt: skip

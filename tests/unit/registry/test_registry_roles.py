@@ -14,7 +14,7 @@ from feature_store.registry.diff import plan_changes
 from feature_store.registry.listing import render_all, render_view
 from feature_store.registry.records import RegistryState
 from tests.unit.registry.test_registry_render import shown
-from tests.unit.view_cases import GROUPS, ITEMS, PAIRS, SELLERS, USERS, view
+from tests.unit.view_cases import GROUPS, ITEMS, PAIRS, SELLERS, SELLERS_2, USERS, view
 
 BUYER = USERS.select("user_count").keyed_by("buyer_id", prefix="buyer_")
 
@@ -57,6 +57,18 @@ def test_the_fingerprint_follows_what_is_read_not_its_order() -> None:
     prints = [state(view(role)).views[0].fingerprint for role in (two, swapped, USERS, USERS.keyed_by("b"))]
     assert prints[0] == prints[1]
     assert len(set(prints)) == 3
+
+
+def test_joining_beforehand_alters_no_value() -> None:
+    plain, joined = (
+        view(SELLERS.select("seller_count"), SELLERS_2.select("seller_price"), prejoin=p) for p in (False, True)
+    )
+    assert said(plain, joined) == (["prejoin: False -> True"], False)
+    assert said(joined, plain) == (["prejoin: True -> False"], False)
+    (was,), (now,) = state(plain).views, state(joined).views
+    assert was.fingerprint == now.fingerprint
+    assert "prejoin" not in was.definition
+    assert now.view({group.id: group for group in GROUPS}).prejoin
 
 
 def test_more_features_are_safe_and_fewer_are_breaking() -> None:

@@ -1,0 +1,189 @@
+"""Reading pre-joined views: vectors in place of the values of groups, where they are complete.
+
+A set's `last_updated` comes with its vectors. Where it is there, vectors say what the values of the groups say, and it
+says what their `last_updated` keys say (vector_sets.py has the reasons). Where it is not, the groups are read, as those
+of any view: at once if that was so at the last read, else in a second round trip.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Mapping, Sequence
+from itertools import chain
+from typing import Any, NamedTuple
+
+import msgspec
+
+from feature_store.errors import StackError
+from feature_store.online.read.decoding import UNREACHABLE, StoredValue
+from feature_store.online.read.entities import EntityTags
+from feature_store.online.vector_sets import vector_set
+from feature_store.plan.schema import ViewSchema
+
+Ask = Callable[[Sequence[str]], Generator[Any, Any, Sequence[StoredValue]]]
+"""Asks for the values under some keys."""
+Part = bytes | None
+
+_ARRAY_32 = b"\xdd"  # MessagePack: an array whose length is a u32
+_decode_one = msgspec.msgpack.Decoder(list[Part]).decode
+_decode = msgspec.msgpack.Decoder(list[list[Part]]).decode
+
+
+class FoundValues(NamedTuple):
+    """What was found of the groups of a round, by their places in the view.
+
+    Attributes:
+        freshness: of every group of the view the value of its `last_updated`.
+        keys: where the values of its entities are.
+        values: of its entities.
+    """
+
+    freshness: list[StoredValue]
+    keys: dict[int, Sequence[str]]
+    values: dict[int, Sequence[StoredValue]]
+
+
+class _Set:
+    """A set of the view; keeps in mind what its `last_updated` said, as it nearly always says the same."""
+
+    def __init__(self, view: ViewSchema, places: Sequence[int]) -> None:
+        kept = vector_set(view, places)
+        self.places = places
+        self.parts = [kept.groups.index(view.groups[i].group.id) for i in places]
+        self.width = len(kept.groups)
+        self.key = kept.last_updated_key
+        self.prefix = kept.prefix
+        self._ids = kept.ids.encode()
+        self._said: tuple[StoredValue, Sequence[StoredValue] | None] = (None, None)
+
+    def freshness(self, value: StoredValue) -> Sequence[StoredValue] | None:
+        """Of each group, in order of the parts, its `last_updated`; None if the vectors are not complete.
+
+        Raises:
+            StackError: if somebody else wrote the key.
+        """
+        if value is UNREACHABLE:
+            return [UNREACHABLE] * self.width
+        known, said = self._said
+        if value != known:
+            ids, *freshness = [None] if value is None else _parts(value, self.key)
+            said = freshness if ids == self._ids else None
+            self._said = value, said
+        return said
+
+
+class VectorParts:
+    """The first round of reads of a pre-joined view; keeps in mind which vectors are complete.
+
+    Args:
+        view: with `prejoin`.
+        freshness: the keys of the `last_updated` of its groups.
+        prefixes: what the keys of the groups' values begin with.
+    """
+
+    def __init__(self, view: ViewSchema, freshness: Sequence[str], prefixes: Sequence[str]) -> None:
+        self._freshness = freshness
+        self._prefixes = prefixes
+        self._sets = tuple(_Set(view, places) for places in view.prejoined)
+        self._state = self._reading([False] * len(self._sets))
+
+    def read(self, tags: Mapping[int, EntityTags], ask: Ask) -> Generator[Any, Any, FoundValues]:
+        """Reads the groups of the round.
+
+        Args:
+            tags: of each group, by its place in the view, the entities that are read.
+
+        Raises:
+            StackError: if a vector cannot be read; it names the key.
+        """
+        joined, alone = self._state
+        found = FoundValues([None] * len(self._freshness), {}, {})
+        asked = [each.key for each in self._sets]
+        keys: list[list[str]] = []
+        for each, is_joined in zip(self._sets, joined, strict=True):
+            keys.append(tags[each.places[0]].keys(each.prefix) if is_joined else [])
+            asked += keys[-1]
+        answer = yield from self._read_groups(alone, tags, ask, found, asked)
+        complete: list[bool] = []
+        lacking: list[int] = []
+        start = len(keys)
+        for each, is_joined, of_set, head in zip(self._sets, joined, keys, answer, strict=False):
+            freshness = each.freshness(head)
+            if is_joined and freshness is None:
+                lacking += each.places
+            elif is_joined and freshness is not None:
+                vectors = answer[start : start + len(of_set)] if head is not UNREACHABLE else [head] * len(of_set)
+                columns = _columns(vectors, of_set, each.width)
+                for place, part in zip(each.places, each.parts, strict=True):
+                    found.freshness[place] = freshness[part]
+                    found.keys[place], found.values[place] = of_set, columns[part]
+            complete.append(is_joined if head is UNREACHABLE else freshness is not None)
+            start += len(of_set)
+        if complete != joined:
+            self._state = self._reading(complete)
+        if lacking:
+            yield from self._read_groups(lacking, tags, ask, found, [])
+        return found
+
+    def _reading(self, joined: Sequence[bool]) -> tuple[Sequence[bool], Sequence[int]]:
+        """Of which sets vectors are read, and the places of the other groups."""
+        places = {i for each, is_joined in zip(self._sets, joined, strict=True) if is_joined for i in each.places}
+        return joined, [i for i in range(len(self._freshness)) if i not in places]
+
+    def _read_groups(
+        self, places: Sequence[int], tags: Mapping[int, EntityTags], ask: Ask, found: FoundValues, more: Sequence[str]
+    ) -> Generator[Any, Any, Sequence[StoredValue]]:
+        """Reads some groups by themselves, and with them the values under more keys, which it gives."""
+        keys = {i: tags[i].keys(self._prefixes[i]) for i in places if i in tags}
+        answer = yield from ask([*more, *(self._freshness[i] for i in places), *chain.from_iterable(keys.values())])
+        start = len(more)
+        for i in places:
+            found.freshness[i] = answer[start]
+            start += 1
+        for i, of_group in keys.items():
+            found.keys[i], found.values[i] = of_group, answer[start : start + len(of_group)]
+            start += len(of_group)
+        return answer
+
+
+def _columns(vectors: Sequence[StoredValue], keys: Sequence[str], width: int) -> Sequence[Sequence[StoredValue]]:
+    """The parts of vectors, those of each group together.
+
+    Raises:
+        StackError: if one is not a vector of so many parts; it names the key.
+    """
+    if len(vectors) == 1 and isinstance(vectors[0], bytes):
+        return [(part,) for part in _parts(vectors[0], keys[0], width)]
+    present = [vector for vector in vectors if isinstance(vector, bytes)]
+    try:
+        rows: list[Any] = _decode(b"".join([_ARRAY_32, len(present).to_bytes(4, "big"), *present]))
+    except ValueError:
+        rows = []
+    if len(rows) < len(present) or any(len(row) != width for row in rows):
+        for key, vector in zip(keys, vectors, strict=True):
+            if isinstance(vector, bytes):
+                _parts(vector, key, width)  # says which one it is
+    if len(present) < len(vectors):
+        found = iter(rows)
+        rows = [next(found) if isinstance(vector, bytes) else [vector] * width for vector in vectors]
+    return [*zip(*rows, strict=True)] if rows else [()] * width
+
+
+def _parts(vector: bytes, key: str, width: int | None = None) -> list[Part]:
+    """The parts of one vector.
+
+    Raises:
+        StackError: if it is none, or has not so many parts.
+    """
+    try:
+        parts = _decode_one(vector)
+        if width is None or len(parts) == width:
+            return parts
+        why = f"it has {len(parts)} parts, not {width}"
+    except ValueError as error:
+        why = str(error)
+    raise StackError(
+        f"the vector cannot be read: {why}",
+        where=f"Redis key {key!r}",
+        remedy="materialize one of its groups again with full=True",
+        code="unreadable-value",
+    )
