@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pyiceberg.catalog.sql import SqlCatalog
 from pyiceberg.exceptions import NoSuchTableError
 from pyiceberg.partitioning import PartitionField, PartitionSpec
 from pyiceberg.schema import Schema
@@ -47,6 +46,7 @@ from sqlalchemy.exc import OperationalError
 
 from demo.shop import DATA_VERSION, SEED, Shop, build_shop
 from feature_store.errors import StackError
+from feature_store.offline.catalog import open_catalog
 
 if TYPE_CHECKING:
     from feature_store.settings import Settings
@@ -203,13 +203,9 @@ def _copy(connection: Connection, table: Table, frame: pl.DataFrame) -> None:
         cursor.copy_expert(f"COPY {table.name} ({columns}) FROM STDIN WITH (FORMAT csv, HEADER)", rows)
 
 
-def _catalog(settings: Settings) -> SqlCatalog:
-    return SqlCatalog("fs", uri=settings.database_url("iceberg"), warehouse=settings.warehouse)
-
-
 def _replace_order_events(settings: Settings, frame: pl.DataFrame) -> None:
     rows = frame.to_arrow(compat_level=pl.CompatLevel.oldest()).cast(_ORDER_SCHEMA.as_arrow())
-    with _catalog(settings) as catalog:
+    with open_catalog(settings) as catalog:
         catalog.create_namespace_if_not_exists(catalog.namespace_from(ORDER_EVENTS))
         try:
             catalog.purge_table(ORDER_EVENTS)
@@ -226,7 +222,7 @@ def _replace_order_events(settings: Settings, frame: pl.DataFrame) -> None:
 
 
 def _count_order_events(settings: Settings) -> int:
-    with _catalog(settings) as catalog:
+    with open_catalog(settings) as catalog:
         try:
             snapshot = catalog.load_table(ORDER_EVENTS).current_snapshot()
         except (NoSuchTableError, FileNotFoundError):

@@ -14,7 +14,10 @@
 | FS_FLINK_PYTHON     | a Python that has apache-flink 2.1, to submit jobs with         | in `<FS_HOME>/flink-venv`    |
 | FS_FLINK_SECRETS    | the folder where Flink's machines have `kafka.properties`       | `<FS_HOME>/secrets`          |
 | FS_FLINK_STATE      | where Flink keeps checkpoints and savepoints, as a URL          | `file://<FS_HOME>/flink`     |
-| FS_WAREHOUSE        | where Iceberg keeps its files, as a URL                         | `file://<FS_HOME>/warehouse` |
+| FS_WAREHOUSE        | where Iceberg keeps its files, as a URL (`s3://bucket/prefix`)  | `file://<FS_HOME>/warehouse` |
+| FS_S3_ENDPOINT      | an S3 server other than AWS: `http://host:port`                 | AWS                          |
+| FS_S3_REGION        | its region                                                      | AWS_REGION; what AWS finds   |
+| FS_S3_PATH_STYLE    | whether requests name the bucket in the path: `true`, `false`   | true with FS_S3_ENDPOINT     |
 | FS_DAGSTER_URL      | a Dagster web server to talk to; the server tells it of groups  | the embedded one             |
 | FS_SERVING_URL      | a server of online vectors to talk to                           | the embedded one             |
 | FS_TOKEN            | the token that a client of that server sends: `fs_…`; its grants | none                        |
@@ -36,6 +39,9 @@
 | FS_SPARK_JARS       | jars for Spark, separated by `:`; empty if the cluster has them | those of `jars.lock`         |
 | FS_SPARK_MEMORY     | memory of the Spark driver                                      | `2g`                         |
 | FS_SPARK_MASTER     | where Spark runs                                                | `local[*]`                   |
+| FS_SPARK_CONF       | more for Spark: a file as `spark-defaults.conf`, or pairs       | nothing                      |
+|                     | `spark.name=value`, separated by commas or newlines             |                              |
+| FS_SPARK_PYTHON     | the Python of Spark's workers, where it lies there              | this one                     |
 | FS_SPARK_PARTITIONS | partitions of a Spark shuffle                                   | 8                            |
 | FS_MATERIALIZE_ROWS | rows that a materialization into Redis has in memory at once    | 1000000                      |
 | FS_DATA_ROOT        | the folder that relative paths of sources start from            | `<FS_HOME>`                  |
@@ -66,6 +72,8 @@ from feature_store import stack_file
 from feature_store.dsl.packages import DEFINITION_PACKAGES
 from feature_store.environment import folder, names, server_address, server_url, whole_number
 from feature_store.errors import StackError
+from feature_store.flink_clusters import flink_clusters
+from feature_store.object_storage import AWS, ObjectStorage, check_warehouse, is_in_bucket
 from feature_store.secret_files import secrets_folder
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -80,8 +88,6 @@ LOCAL_FILES_CLASS = "featurestore.LocalFiles"
 """What `local_files_jar` has for Hadoop's `fs.file.impl`."""
 JOIN_ROWS = 1_000_000
 """How many rows of groups a training join has in memory, unless FS_JOIN_ROWS says otherwise."""
-JOB_PLACE = "{job}"
-"""In FS_FLINK_URL: the place of the name of a job's application cluster."""
 LOADER_READY = "stream-loader.ready"
 """The file in the state folder that the stream loader makes when it has begun."""
 
@@ -95,12 +101,15 @@ class Settings:
         pg_url: the PostgreSQL server, without database (`postgresql://user:password@host:port`).
         redis_url: the Redis server.
         warehouse: the URL under which Iceberg keeps its files.
+        object_storage: how that is reached if it is in an S3 bucket.
         java_home: the Java that Spark runs on.
         spark_jars: the jars for Spark's class path; empty where the cluster has them.
         spark_memory: memory of the Spark driver, as Spark writes it ("2g").
         dagster_url: Dagster's web server; empty if it was not started.
         serving_url: the server of online vectors; likewise.
         spark_master: where Spark runs.
+        spark_conf: what users add to its configuration (`offline.spark_conf`).
+        spark_python: the Python of its workers; empty for this one.
         spark_partitions: partitions of a Spark shuffle.
         materialize_rows: how many rows a materialization into Redis reads, and of how many entities it keeps the newest
             row, at once; its peak is about four times as many rows, or those of one data file if that has more.
@@ -132,6 +141,8 @@ class Settings:
     dagster_url: str = ""
     serving_url: str = ""
     spark_master: str = "local[*]"
+    spark_conf: str = ""
+    spark_python: str = ""
     spark_partitions: str = "8"
     materialize_rows: int = DEFAULT_MATERIALIZE_ROWS
     data_root: Path = Path()
@@ -148,6 +159,7 @@ class Settings:
     alert_webhook: str = ""
     join_rows: int = JOIN_ROWS
     definition_packages: tuple[str, ...] = DEFINITION_PACKAGES
+    object_storage: ObjectStorage = AWS
 
     @classmethod
     def load(cls, environ: Mapping[str, str] = os.environ) -> Settings:
@@ -167,26 +179,30 @@ class Settings:
                 remedy="run ./fs up, or set FS_PG_URL and FS_REDIS_URL",
                 code="no-stack",
             )
-        known_jars = stack.spark_jars if stack else ()
+        place = warehouse(environ)
+        known_jars = (*stack.spark_jars, *(stack.s3_jars if is_in_bucket(place) else ())) if stack else ()
         jars = environ["FS_SPARK_JARS"].split(os.pathsep) if "FS_SPARK_JARS" in environ else known_jars
         return cls(
             home=home,
             pg_url=pg_url or (stack.pg_url if stack else ""),
             redis_url=redis_url or (stack.redis_url if stack else ""),
-            warehouse=warehouse(environ),
+            warehouse=place,
+            object_storage=ObjectStorage.load(environ),
             java_home=Path(environ.get("FS_JAVA_HOME") or (stack.java_home if stack else home / "java")),
             spark_jars=tuple(Path(jar) for jar in jars if jar),
             spark_memory=environ.get("FS_SPARK_MEMORY") or DEFAULT_SPARK_MEMORY,
             dagster_url=environ.get("FS_DAGSTER_URL") or (stack.dagster_url if stack else ""),
             serving_url=serving_url(environ),
             spark_master=environ.get("FS_SPARK_MASTER") or "local[*]",
+            spark_conf=environ.get("FS_SPARK_CONF", ""),
+            spark_python=environ.get("FS_SPARK_PYTHON", ""),
             spark_partitions=environ.get("FS_SPARK_PARTITIONS") or "8",
             materialize_rows=_rows(
                 environ, "FS_MATERIALIZE_ROWS", DEFAULT_MATERIALIZE_ROWS, least=1, code="materialize-rows"
             ),
             data_root=folder(environ.get("FS_DATA_ROOT") or home),
             kafka_servers=environ.get("FS_KAFKA") or (stack.kafka_servers if stack else ""),
-            **_flink_clusters(environ, stack),
+            **flink_clusters(environ, stack),
             flink_secrets=environ.get("FS_FLINK_SECRETS")
             or (stack.flink_secrets if stack else "")
             or str(secrets_folder(home)),
@@ -252,6 +268,7 @@ class StackSettings:
         flink_secrets: where Flink's machines have the password of Kafka; empty: where it lies here.
         flink_python: the Python of an existing Flink environment; None for one of our own.
         flink_state: the URL under which Flink keeps its checkpoints and savepoints.
+        warehouse: the URL under which Iceberg keeps its files.
         jars: the folder of downloaded jars.
         jar_mirror: a repository in Maven layout; empty for the resolver's own.
         workspace: Dagster's workspace file.
@@ -275,6 +292,7 @@ class StackSettings:
     flink_secrets: str = ""
     flink_python: Path | None = None
     flink_state: str = ""
+    warehouse: str = ""
 
     @classmethod
     def load(cls, environ: Mapping[str, str] = os.environ) -> StackSettings:
@@ -299,10 +317,11 @@ class StackSettings:
                 environ, "FS_POOL_SLOTS", 1, least=1, most=LARGEST_POOL, noun="number of slots", code="pool-slots"
             ),
             kafka=environ.get("FS_KAFKA", ""),
-            **_flink_clusters(environ),
+            **flink_clusters(environ),
             flink_secrets=environ.get("FS_FLINK_SECRETS", ""),
             flink_python=Path(flink_python).expanduser().absolute() if flink_python else None,  # a link by purpose
             flink_state=flink_state(environ),
+            warehouse=warehouse(environ),
         )
 
     def to_json(self) -> bytes:
@@ -327,6 +346,7 @@ class StackSettings:
             "FS_FLINK_SECRETS": self.flink_secrets,
             "FS_FLINK_PYTHON": str(self.flink_python or ""),
             "FS_FLINK_STATE": self.flink_state,
+            "FS_WAREHOUSE": self.warehouse,
         }
         for name, url in (("FS_PG_URL", self.pg_url), ("FS_REDIS_URL", self.redis_url)):
             shown[name] = urlsplit(url).netloc.rpartition("@")[2]
@@ -355,28 +375,18 @@ def serving_url(environ: Mapping[str, str]) -> str:
 
 
 def warehouse(environ: Mapping[str, str]) -> str:
-    """The URL under which Iceberg keeps its files."""
-    return environ.get("FS_WAREHOUSE", "").rstrip("/") or f"file://{state_folder(environ)}/warehouse"
+    """The URL under which Iceberg keeps its files.
+
+    Raises:
+        StackError: if it cannot be one.
+    """
+    named = check_warehouse(environ.get("FS_WAREHOUSE", "").strip().rstrip("/"))
+    return named or f"file://{state_folder(environ)}/warehouse"
 
 
 def flink_state(environ: Mapping[str, str]) -> str:
     """The URL under which Flink keeps its checkpoints and savepoints."""
     return environ.get("FS_FLINK_STATE", "").rstrip("/") or f"file://{state_folder(environ)}/flink"
-
-
-def _flink_clusters(environ: Mapping[str, str], stack: stack_file.Connections | None = None) -> dict[str, str]:
-    """The settings of Flink's clusters; where the environment names none, those of a running stack."""
-    url, deploy = server_address(environ, "FS_FLINK_URL"), environ.get("FS_FLINK_DEPLOY", "").strip()
-    if not url and not deploy and stack is not None:
-        return {"flink_url": stack.flink_url, "flink_deploy": stack.flink_deploy, "flink_kernel": stack.flink_kernel}
-    if bool(deploy) != (JOB_PLACE in url):
-        raise StackError(
-            "application clusters need both a command and an address for each job",
-            where="FS_FLINK_DEPLOY, FS_FLINK_URL",
-            remedy=f"set both, with {JOB_PLACE} in the address; or set an address without it for a session cluster",
-            code="service-address",
-        )
-    return {"flink_url": url, "flink_deploy": deploy, "flink_kernel": environ.get("FS_FLINK_KERNEL", "")}
 
 
 def _rows(environ: Mapping[str, str], variable: str, default: int, *, least: int, code: str) -> int:

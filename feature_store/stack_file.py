@@ -36,7 +36,10 @@ class Identity:
 
 @dataclass(frozen=True)
 class Connections:
-    """Where clients find the services: the values of `Settings` that the stack decides; empty for what it lacks."""
+    """Where clients find the services: the values of `Settings` that the stack decides; empty for what it lacks.
+
+    `s3_jars` are what Spark needs beside `spark_jars` for a warehouse in a bucket; `up` fetches them only for one.
+    """
 
     pg_url: str
     redis_url: str
@@ -55,6 +58,7 @@ class Connections:
     flink_secrets: str = ""
     kernel_jar: str = ""
     local_files_jar: str = ""
+    s3_jars: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

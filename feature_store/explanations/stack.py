@@ -181,6 +181,18 @@ STACK = (
         "Check the network, or set FS_JAR_MIRROR to a Maven repository; what has arrived is kept.",
     ),
     Explanation(
+        "warehouse",
+        "FS_WAREHOUSE or a variable of S3 cannot be used",
+        "It names S3 but no bucket, or FS_S3_PATH_STYLE is neither true nor false.",
+        "Write s3://bucket/prefix; for a server other than AWS set FS_S3_ENDPOINT, too.",
+    ),
+    Explanation(
+        "spark-conf",
+        "FS_SPARK_CONF cannot be used",
+        "It is neither a file nor pairs spark.name=value, or sets what rows depend on, where tables are, or a secret.",
+        "Correct or leave out what the message names; secrets belong into the environment of driver and workers.",
+    ),
+    Explanation(
         "jars-lock",
         "The file jars.lock has a line that cannot be read",
         "Each line is 'group:artifact:version sha256 size groups'.",

@@ -64,7 +64,7 @@ def assemble(settings: StackSettings, *, dagster: bool, streams: bool) -> Assemb
         services.append(store.service())
         redis_url = store.url
     lock = jars.read_lock()
-    spark = jars.select(lock, "spark")
+    spark, s3 = jars.select(lock, "spark"), jars.select(lock, "s3")
     (compiler,) = (settings.jars / jar.file_name for jar in jars.select(lock, "java"))
     hadoop = sorted((package_folder("pyspark") / "jars").glob("hadoop-client-*.jar"))
     files = java_build.build_jar(java_home, compiler, hadoop, java_build.LOCAL_FILES, settings.home / "java")
@@ -74,6 +74,7 @@ def assemble(settings: StackSettings, *, dagster: bool, streams: bool) -> Assemb
         java_home=str(java_home),
         spark_jars=tuple(str(settings.jars / jar.file_name) for jar in spark),
         local_files_jar=str(files),
+        s3_jars=tuple(str(settings.jars / jar.file_name) for jar in s3),
     )
     if streams:
         half = streaming.prepare(settings, connections, plan.ports, needs=embedded)

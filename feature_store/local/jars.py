@@ -35,7 +35,10 @@ Progress = Callable[[str, int, int], None]
 
 @dataclass(frozen=True)
 class Jar:
-    """One line of `jars.lock`: Maven coordinates, what the file must be, and the engines that need it."""
+    """One line of `jars.lock`: Maven coordinates, what the file must be, and the engines that need it.
+
+    A `version` may be followed by a classifier, `5.2.0:exec`: another file of the same library.
+    """
 
     group: str
     artifact: str
@@ -46,11 +49,11 @@ class Jar:
 
     @property
     def file_name(self) -> str:
-        return f"{self.artifact}-{self.version}.jar"
+        return f"{self.artifact}-{self.version.replace(':', '-')}.jar"
 
     @property
     def maven_path(self) -> str:
-        return f"{self.group.replace('.', '/')}/{self.artifact}/{self.version}/{self.file_name}"
+        return f"{self.group.replace('.', '/')}/{self.artifact}/{self.version.partition(':')[0]}/{self.file_name}"
 
 
 def read_lock(path: Path = LOCK_FILE) -> tuple[Jar, ...]:
@@ -67,7 +70,7 @@ def read_lock(path: Path = LOCK_FILE) -> tuple[Jar, ...]:
 
 
 def select(jars: Sequence[Jar], group: str) -> tuple[Jar, ...]:
-    """Those that one engine needs ("spark", "flink", "kafka")."""
+    """Those that one engine needs ("spark", "flink", "kafka"), a warehouse in a bucket ("s3"), or tests alone do."""
     return tuple(jar for jar in jars if group in jar.groups)
 
 
@@ -100,7 +103,7 @@ def fetch(jars: Sequence[Jar], folder: Path, mirror: str, progress: Progress) ->
 def _parse(line: str, where: str) -> Jar:
     try:
         coordinates, sha256, size, groups = line.split()
-        group, artifact, version = coordinates.split(":")
+        group, artifact, version = coordinates.split(":", 2)
         return Jar(group, artifact, version, sha256, int(size), frozenset(groups.split(",")))
     except ValueError as error:
         raise StackError(

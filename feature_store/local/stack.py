@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
@@ -18,6 +18,7 @@ from feature_store import stack_file
 from feature_store.errors import StackError
 from feature_store.local import flink_environment, jars, java_build, processes, streaming
 from feature_store.local.supervisor import EXIT_HELD_BY_ANOTHER, running_supervisor
+from feature_store.object_storage import is_in_bucket
 from feature_store.secret_files import without_secrets
 from feature_store.settings import REPOSITORY, StackSettings
 from feature_store.stack_file import Identity, StackRecord
@@ -73,6 +74,7 @@ def up(settings: StackSettings, *, dagster: bool, streams: bool = False, report:
         if supervisor is not None:
             if record is not None:
                 if _serves(record, settings, dagster, streams, report):
+                    _fetch(_always_needed(settings), settings, report)  # the warehouse may be another one now
                     return _watch(settings.home, report)
                 dagster, streams = dagster or record.dagster, streams or record.streams  # nobody loses what ran
             _stop(settings.home, supervisor, report)
@@ -130,12 +132,21 @@ def _only_command(home: Path, report: Reporter) -> Iterator[None]:
 
 def _install(settings: StackSettings, streams: bool, report: Reporter) -> None:
     """Everything that has to be fetched from elsewhere, before anything starts."""
-    lock = jars.read_lock()
-    always = (*jars.select(lock, "spark"), *jars.select(lock, "java"))
-    wanted = dict.fromkeys((*always, *(streaming.needed_jars(settings) if streams else ())))
-    jars.fetch(tuple(wanted), settings.jars, settings.jar_mirror, report.download)
+    wanted = dict.fromkeys((*_always_needed(settings), *(streaming.needed_jars(settings) if streams else ())))
+    _fetch(list(wanted), settings, report)
     if streams and settings.flink_python is None:
         flink_environment.install(settings.home, report.note)
+
+
+def _always_needed(settings: StackSettings) -> list[jars.Jar]:
+    """The jars without which Spark does not run."""
+    groups = ("spark", "java", *(("s3",) if is_in_bucket(settings.warehouse) else ()))
+    lock = jars.read_lock()
+    return [jar for group in groups for jar in jars.select(lock, group)]
+
+
+def _fetch(wanted: Sequence[jars.Jar], settings: StackSettings, report: Reporter) -> None:
+    jars.fetch(wanted, settings.jars, settings.jar_mirror, report.download)
 
 
 def _serves(record: StackRecord, settings: StackSettings, dagster: bool, streams: bool, report: Reporter) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pyiceberg.catalog.sql import IcebergTables, SqlCatalog
 from sqlalchemy import select
 
+from feature_store.object_storage import is_in_bucket
 from feature_store.settings import Settings
 
 CATALOG = "fs"
@@ -12,11 +13,13 @@ CATALOG = "fs"
 
 def open_catalog(settings: Settings) -> SqlCatalog:
     """The catalog of the stack that the settings name; its tables are made on first use."""
+    storage = settings.object_storage.for_python() if is_in_bucket(settings.warehouse) else {}
     return SqlCatalog(
         CATALOG,
         uri=settings.database_url("iceberg"),
         warehouse=settings.warehouse,
         pool_pre_ping="true",  # a restarted server is noticed, instead of failing on its old connections
+        **storage,
     )
 
 

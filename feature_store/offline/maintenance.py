@@ -17,6 +17,7 @@ from pyiceberg.table import Table
 from pyiceberg.table.snapshots import Snapshot, ancestors_of
 
 from feature_store.compile.spark_expressions import literal, quote
+from feature_store.object_storage import is_in_bucket
 from feature_store.offline.catalog import CATALOG
 from feature_store.offline.snapshots import FLINK_JOB, FLINK_OPERATOR, summary_entry
 
@@ -95,7 +96,8 @@ def maintain(
     last_commits = last_flink_commits(table, flink_jobs)
     _expire(spark, table, name, now, expirable(table, now, retention, {*needed, *walked(table, last_commits)}))
     settled = min((_made_at(snapshot) - _CHECKPOINT for snapshot in last_commits), default=now)
-    orphans = _remove_orphans(spark, name, min(now - retention.orphans, settled))
+    in_bucket = is_in_bucket(table.location())
+    orphans = _remove_orphans(spark, name, min(now - retention.orphans, settled), in_bucket=in_bucket)
     return Maintained(name, before, _size(table.refresh()), rewritten, contested, orphans)
 
 
@@ -162,10 +164,15 @@ def walked(table: Table, commits: Sequence[Snapshot]) -> set[int]:
     return found
 
 
-def _remove_orphans(spark: SparkSession, name: str, before: datetime) -> int:
-    """Removes files below the table's folder that no snapshot knows."""
-    instant = f"TIMESTAMP '{before:%Y-%m-%d %H:%M:%S}'"
-    return len(_call(spark, f"remove_orphan_files(table => {_quoted(name)}, older_than => {instant})"))
+def _remove_orphans(spark: SparkSession, table: str, before: datetime, *, in_bucket: bool) -> int:
+    """Removes files below the table's folder that no snapshot knows.
+
+    In a bucket they are listed by Iceberg, too; Hadoop, which lists folders, knows no buckets.
+    """
+    arguments = [f"table => {_quoted(table)}", f"older_than => TIMESTAMP '{before:%Y-%m-%d %H:%M:%S}'"]
+    if in_bucket:
+        arguments.append("prefix_listing => true")
+    return len(_call(spark, f"remove_orphan_files({', '.join(arguments)})"))
 
 
 def _call(spark: SparkSession, procedure: str) -> list[Row]:

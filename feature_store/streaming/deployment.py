@@ -17,8 +17,9 @@ from typing import Any, Literal, Protocol
 
 from feature_store.compile.flink import FlinkJob
 from feature_store.errors import NotFoundError, StackError
+from feature_store.flink_clusters import JOB_PLACE
 from feature_store.secret_files import without_secrets, write_kafka, write_pgpass
-from feature_store.settings import JOB_PLACE, Settings
+from feature_store.settings import Settings
 from feature_store.streaming.cluster import FlinkCluster, RunningJob, rest_options
 from feature_store.streaming.failures import root_cause
 from feature_store.streaming.translator import Translator

@@ -152,6 +152,11 @@ def test_no_network_is_one_line(tmp_path: Path) -> None:
     assert "check the network" in str(failure.value)
 
 
+def test_a_classifier_names_another_file_of_a_library() -> None:
+    jar = replace(JAR, version="1.0:exec")
+    assert (jar.file_name, jar.maven_path) == ("lib-1.0-exec.jar", "org/example/lib/1.0/lib-1.0-exec.jar")
+
+
 def test_the_lock_file_names_each_jar_once_with_its_engines() -> None:
     locked = read_lock()
     assert len({jar.file_name for jar in locked}) == len(locked)
