@@ -180,7 +180,7 @@ def test_what_has_begun_in_both_is_answered_before_they_end(
         valkey.signal(signal.SIGSTOP)
         waiting = [peer for _, *others in peers.values() for peer in others]
         for peer in waiting:
-            peer.send(get(USERS, "X-Model: last-words"))
+            peer.send(get(USERS, "X-Model: workers-words"))
         for pid, (first, *_) in peers.items():
             assert health(first)["pid"] == pid  # it has read what came before this, too
         assert server.process is not None
@@ -189,7 +189,7 @@ def test_what_has_begun_in_both_is_answered_before_they_end(
         answers = [peer.answer() for peer in waiting]
         assert [(head.status, rows_of(body)) for head, body in answers] == [(200, right)] * len(waiting)
         assert server.stop() == 0
-    (used,) = (used for used in serving_registry.usage("user_facts@1", kind="group") if used.model == "last-words")
+    (used,) = (used for used in serving_registry.usage("user_facts@1", kind="group") if used.model == "workers-words")
     assert used.uses == len(waiting)
     assert not any(psutil.pid_exists(pid) for pid in pids)
 
