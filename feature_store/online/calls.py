@@ -221,8 +221,8 @@ class _Node:
             return self._connection.read_response()
         except MovedError:
             raise
-        except AskError:  # the slot is on its way to another node: redis-py asks there
-            return self._cluster.execute_command(*wanted.command)
+        except AskError:
+            return self._answer_elsewhere(wanted)
         except ResponseError as error:
             if _is_missing(error) and not self._has_library:
                 self._client.function_load(_library()[0], replace=True)
@@ -230,4 +230,15 @@ class _Node:
             raise
         except Exception as error:  # the connection has failed, with all answers to come
             self._failure = error
+            raise
+
+    def _answer_elsewhere(self, wanted: Call) -> Any:
+        """The answer of the node that the slot is on its way to: redis-py asks there."""
+        from redis.exceptions import ResponseError
+
+        try:
+            return self._cluster.execute_command(*wanted.command)
+        except ResponseError as error:
+            if _is_missing(error):
+                self._cluster.function_load(_library()[0], replace=True)
             raise

@@ -60,14 +60,17 @@ class ClusterMember:
         command += ["--logfile", str(log), *self.options]
         self.process = subprocess.Popen(command)
 
+    @property
+    def is_running(self) -> bool:
+        return self.process is not None and self.process.poll() is None
+
     def signal(self, number: int) -> None:
         assert self.process is not None
         os.kill(self.process.pid, number)
 
     def kill(self) -> None:
         assert self.process is not None
-        if self.process.poll() is None:
-            self.process.kill()
+        self.process.kill()
         self.process.wait(PATIENCE_SECONDS)
 
 
@@ -95,16 +98,23 @@ class OwnCluster:
         return Redis(port=member.port, password=self.password or None)
 
     def primary_of(self, key: str) -> ClusterMember:
-        """The primary that has a key at the start."""
-        return self.members[key_slot(key.encode()) * 3 // SLOTS]
+        """The primary that has a key, as one that runs says."""
+        slot = key_slot(key.encode())
+        running = next(member for member in self.members if member.is_running)
+        with self.node(running) as node:
+            for first, last, (_, port, *_), *_ in node.execute_command("CLUSTER SLOTS"):
+                if first <= slot <= last:
+                    return next(member for member in self.members if member.port == port)
+        raise AssertionError(key)
 
-    def replica_of(self, primary: ClusterMember) -> ClusterMember:
-        return self.members[self.members.index(primary) + 3]
+    def primaries(self) -> list[ClusterMember]:
+        """Those that have slots, as one that runs says."""
+        return [*{member.id: member for member in map(self.primary_of, ("b", "c", "a"))}.values()]
 
     def restore(self) -> None:
         """Starts those that were killed and waits until all know each other and replicas have what they copy."""
         for member in self.members:
-            if member.process is None or member.process.poll() is not None:
+            if not member.is_running:
                 member.start()
             member.signal(signal.SIGCONT)
         deadline = time.monotonic() + PATIENCE_SECONDS

@@ -30,12 +30,17 @@ class Valkey:
         return f"redis://{secret}127.0.0.1:{self.port}/0"
 
     def start(self) -> None:
-        options = ["--bind", "127.0.0.1", "--save", "", "--dir", str(self.folder), "--appendonly", "yes"]
-        options += ["--enable-debug-command", "yes", *(["--requirepass", self.password] if self.password else [])]
-        command = [get_binary_path(), "--port", str(self.port), *options]
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        self.launch()
+        assert self.process is not None
         assert self.process.stdout is not None
         assert any("Ready to accept connections" in line for line in self.process.stdout)
+
+    def launch(self, *more: str) -> None:
+        """Starts it with more options; returns before it has its data."""
+        options = ["--bind", "127.0.0.1", "--save", "", "--dir", str(self.folder), "--appendonly", "yes"]
+        options += ["--enable-debug-command", "yes", *(["--requirepass", self.password] if self.password else [])]
+        command = [get_binary_path(), "--port", str(self.port), *options, *more]
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
 
     def kill(self) -> None:
         assert self.process is not None

@@ -127,6 +127,41 @@ def test_a_stopped_server_costs_a_deadline_and_is_given_up(valkey: Valkey) -> No
     with_reads(valkey, story, deadline=0.05)
 
 
+def test_a_server_that_loads_its_data_is_unavailable_until_it_has_them(valkey: Valkey) -> None:
+    async def story(reads: Reads) -> None:
+        with valkey.client() as client:
+            client.mset({f"more:{i}": "x" * 100 for i in range(1_000)})
+            client.bgrewriteaof()
+            while (
+                client.info("persistence")["aof_rewrite_in_progress"] or client.info("persistence")["aof_rewrites"] == 0
+            ):
+                pass
+        valkey.kill()
+        valkey.launch("--key-load-delay", "1000", "--loading-process-events-interval-bytes", "1024")
+        while "LOADING" not in reads.node.trouble:
+            assert await reads.statuses("u1") == [Status.UNAVAILABLE]
+            await asyncio.sleep(0.005)
+        await reads.until(Status.PRESENT)
+
+    with_reads(valkey, story)
+
+
+def test_a_slow_server_is_not_asked_before_it_answers_in_time(valkey: Valkey) -> None:
+    async def story(reads: Reads) -> None:
+        assert await reads.statuses("u1") == [Status.PRESENT]
+        slow = asyncio.gather(*(reads.node.ask("DEBUG", "SLEEP", "0.3") for _ in range(4)), return_exceptions=True)
+        await asyncio.gather(*(reads.read("u1") for _ in range(5)))
+        assert "overdue" in reads.node.trouble
+        assert not reads.node.is_up
+        with pytest.raises(NodeError, match="answers in a row were overdue"):
+            reads.node.ask("PING")
+        await reads.until(Status.PRESENT)
+        assert reads.node.is_up
+        assert len({type(each) for each in await slow}) == 1
+
+    with_reads(valkey, story, deadline=0.1)
+
+
 def test_an_answer_that_comes_too_late_is_nobody_elses(valkey: Valkey) -> None:
     async def story(reads: Reads) -> None:
         assert await reads.statuses("u1") == [Status.PRESENT]
