@@ -26,15 +26,17 @@ from feature_store.online.read.node import NodeAddress
 from feature_store.online.read.recognition import RedisStore
 from feature_store.registry.store import Registry
 from serving.auth import Gate
-from serving.cache_metrics import CacheCounts
+from serving.cache_metrics import CacheMetrics
 from serving.calls import OnlineCore, request_id_of, server_failure
 from serving.dagster import DagsterServer
+from serving.freshness_metrics import FreshnessMetrics
 from serving.function_metrics import FunctionMetrics
 from serving.grpc.server import GrpcServer
 from serving.grpc.service import OnlineService
 from serving.metrics import ServingMetrics
 from serving.mirror import RegistryMirror
 from serving.rate import RateLimits
+from serving.redis_metrics import TimedStore
 from serving.rest.catalog import CatalogRoutes
 from serving.rest.online import OnlineRoutes, Receive, Scope, Send, call_of
 from serving.rest.openapi import docs_page, openapi_document
@@ -81,13 +83,15 @@ class ServingApp:
         self._cache = cache = ValueCache(settings.cache) if settings.cache else None
         functions = FunctionThreads(settings.function_limit)
         self._metrics = ServingMetrics(lambda: self._store.is_up, lambda: self._mirror.age)
-        self._metrics.add(FunctionMetrics(functions))
+        timed = TimedStore(self._store)
+        for part in (timed, FunctionMetrics(functions), FreshnessMetrics(lambda: self._mirror.definitions)):
+            self._metrics.add(part)
         if cache is not None:
-            self._metrics.add(CacheCounts(cache))
+            self._metrics.add(CacheMetrics(cache))
         limits = RateLimits(settings.rate, processes=settings.processes)
         self._gate = Gate(lambda: self._mirror.access, required=settings.tokens_required, limits=limits)
         core = OnlineCore(
-            MultiplexedReader(self._store, cache, functions),
+            MultiplexedReader(timed, cache, functions),
             lambda: self._mirror.definitions,
             self._metrics,
             self._usage,
@@ -143,6 +147,7 @@ class ServingApp:
         try:
             token = self._gate.caller(dict(scope["headers"]))
         except (TokenError, StackError) as error:
+            self._metrics.shed.note(error)
             await _problem(Request(scope), error)(scope, receive, send)
             return
         scope.setdefault("state", {})["token"] = token  # asked for once: each time counts for its limit

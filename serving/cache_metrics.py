@@ -1,28 +1,26 @@
-"""What a server remembers, for Prometheus."""
+"""What a server remembers, as metrics."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
-from prometheus_client.registry import Collector
-
 from feature_store.online.read.cache import ValueCache
+from serving.families import Family
 
 
-class CacheCounts(Collector):
+class CacheMetrics:
     """Hits, misses and size of a cache."""
 
     def __init__(self, cache: ValueCache) -> None:
         self._cache = cache
 
-    def collect(self) -> Iterator[Metric]:
-        found = CounterMetricFamily(
+    def families(self) -> Iterator[Family]:
+        """The metrics at the moment."""
+        yield Family(
             "feature_store_cache_values",
             "Values of groups that may be remembered which were asked for, by whether they were remembered",
-            labels=("result",),
+            "counter",
+            ("result",),
+            {("hit",): self._cache.hits, ("miss",): self._cache.misses},
         )
-        found.add_metric(("hit",), self._cache.hits)
-        found.add_metric(("miss",), self._cache.misses)
-        yield found
-        yield GaugeMetricFamily("feature_store_cache_size", "Values that are remembered", len(self._cache))
+        yield Family("feature_store_cache_size", "Values that are remembered", "total", (), {(): len(self._cache)})

@@ -102,6 +102,7 @@ class OnlineCore:
         """Takes an answer into account."""
         served = admission.served
         self.metrics.note_vectors(vectors)
+        self.metrics.coverage.note(served.kind, vectors)
         model = call.model(admission.token, headers)
         if model:
             self.usage.note(served.kind, served.id, model)

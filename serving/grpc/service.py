@@ -54,6 +54,7 @@ class OnlineService:
         request_id = request_id_of(headers)
         if self._is_closed:
             core.metrics.note(route, "", status_of(_ENDING), 0.0)
+            core.metrics.shed.note(_ENDING)
             await _abort(context, _ENDING, request_id)
         target, status, call = "", 200, OnlineCall(route, kind, "")
         try:
@@ -73,6 +74,7 @@ class OnlineService:
             raise
         except Exception as error:
             problem = expected_error(error, request_id, call)
+            core.metrics.shed.note(problem)
             status = status_of(problem)
         finally:
             core.metrics.note(route, target, status, time.perf_counter() - began)

@@ -92,6 +92,7 @@ class OnlineRoutes:
             core.note(call, admission, vectors, headers)
         except Exception as error:
             problem = expected_error(error, request_id, call)
+            core.metrics.shed.note(problem)
             (status, body, extra), content_type = encode_problem(problem, request_id), PROBLEM_JSON
         core.metrics.note(call.route, target, status, time.perf_counter() - began)
         return _answer(status, body, content_type, request_id, extra)

@@ -16,18 +16,19 @@ from pathlib import Path
 
 import msgspec
 
+from serving.families import Family, of_the_past, text_of, together
 from serving.metrics import ServingMetrics
-from serving.workers.counts import Family, counts_of, of_the_past, text_of, total
 
 WRITE_SECONDS = 1.0
+_ALIVE = Family("feature_store_workers", "Processes of the server that are up", "total", (), {(): 1.0})
 
 
 class _Kept(msgspec.Struct, frozen=True):
     """What lies in the file of a place: who wrote it, its counts, and those of the workers that were there before."""
 
     pid: int
-    own: list[Family]
-    before: list[Family]
+    own: tuple[Family, ...]
+    before: tuple[Family, ...]
 
 
 class WorkerPlace:
@@ -46,7 +47,7 @@ class WorkerPlace:
         self._folder = folder
         self._parent = parent
         kept = self._read(number)
-        self._before = [] if kept is None else total([kept.before, of_the_past(kept.own)])
+        self._before = () if kept is None else together([kept.before, of_the_past(kept.own)])
         self._lock = threading.Lock()
 
     def health(self) -> dict[str, int]:
@@ -69,7 +70,7 @@ class WorkerPlace:
         parts = [kept.own, kept.before]
         for kept in self._others():
             parts += [kept.own if _is_alive(kept.pid) else of_the_past(kept.own), kept.before]
-        return text_of(total(parts))
+        return text_of(together(parts))
 
     def leave(self) -> None:
         """Removes the folder if the parent was killed and could not."""
@@ -79,7 +80,7 @@ class WorkerPlace:
     def _keep(self, metrics: ServingMetrics) -> bytes:
         """Writes the counts of the moment into the file, and gives back what it wrote."""
         with self._lock:  # two that write at once could leave the older counts behind
-            written = msgspec.msgpack.encode(_Kept(os.getpid(), counts_of(metrics.collect()), self._before))
+            written = msgspec.msgpack.encode(_Kept(os.getpid(), (*metrics.families(), _ALIVE), self._before))
             half = self._file(self.number).with_suffix(".half")
             with suppress(OSError):  # the folder is gone with the parent
                 half.write_bytes(written)

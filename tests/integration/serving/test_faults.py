@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import threading
 from collections.abc import Iterator
@@ -89,6 +90,9 @@ def test_requests_beyond_the_queue_are_told_to_come_again(
         assert refused
         assert {(answer.json["code"], answer.headers["retry-after"]) for answer in refused} == {("busy", "1")}
         assert {answer.status for answer in answers} <= {200, 503}
+        shed = 'feature_store_shed_requests_total{reason="busy"} '
+        (counted,) = re.findall(f"^{re.escape(shed)}(.*)$", small.get("/metrics").body.decode(), re.MULTILINE)
+        assert float(counted) == len(refused)
     finally:
         small.stop()
 

@@ -21,10 +21,10 @@ from prometheus_client.parser import text_string_to_metric_families
 from feature_store.errors import StackError
 from feature_store.online.vectors import Status
 from feature_store.settings import REPOSITORY
+from serving.families import Family, text_of, together
 from serving.metrics import ServingMetrics
 from serving.rate import RateLimits
 from serving.settings import ServingSettings
-from serving.workers.counts import Family, counts_of, text_of, total
 from serving.workers.place import WorkerPlace
 from serving.workers.ports import ReservedPort, shared_sockets
 
@@ -54,9 +54,8 @@ def test_the_counts_of_processes_are_those_of_one_that_is_asked_everything(proce
     everything: Counter[str] = Counter()
     for asked in processes:
         everything.update(asked)
-    parts = [msgspec.msgpack.encode(counts_of(metrics(asked).collect())) for asked in processes]
-    found = read(text_of(total(msgspec.msgpack.decode(part, type=list[Family]) for part in parts)))
-    assert found.pop(("feature_store_workers", frozenset())) == len(processes)
+    parts = [msgspec.msgpack.encode([*metrics(asked).families()]) for asked in processes]
+    found = read(text_of(together(msgspec.msgpack.decode(part, type=list[Family]) for part in parts)))
     for group, times in everything.items():
         target = frozenset({("route", "/route"), ("target", group)})
         assert found["feature_store_request_seconds_bucket", target | {("le", "0.5")}] == sum(
@@ -71,7 +70,7 @@ def test_the_counts_of_processes_are_those_of_one_that_is_asked_everything(proce
 
 def test_of_gauges_the_worst_counts() -> None:
     processes = metrics({"a": 1}, age=3.0), metrics({"a": 1}, age=2.0, up=False)
-    found = read(text_of(total(counts_of(each.collect()) for each in processes)))
+    found = read(text_of(together(each.families() for each in processes)))
     assert found["feature_store_definitions_age_seconds", frozenset()] == 3.0
     assert found["feature_store_group_age_seconds", frozenset({("group", "a")})] == 3.0
     assert found["feature_store_redis_up", frozenset()] == 0.0

@@ -1,0 +1,53 @@
+"""How long requests wait for Redis."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from time import perf_counter
+from typing import Any
+
+from feature_store.online.read.decoding import StoredValue, Unreachable
+from feature_store.online.read.store import OnlineStore
+from serving.families import Family, Latencies
+
+
+class TimedStore(OnlineStore):
+    """A store whose answers are timed."""
+
+    def __init__(self, store: OnlineStore) -> None:
+        self._store = store
+        self._waits = Latencies()
+
+    async def values(self, keys: Sequence[str]) -> Sequence[StoredValue]:
+        """As `OnlineStore.values`."""
+        began = perf_counter()
+        try:
+            return await self._store.values(keys)
+        finally:
+            self._waits.note(perf_counter() - began)
+
+    async def hash(self, key: str) -> Mapping[bytes, bytes] | Unreachable:
+        """As `OnlineStore.hash`."""
+        return await self._store.hash(key)
+
+    async def command(self, name: str, key: str, *arguments: Any) -> Any:
+        """As `OnlineStore.command`."""
+        return await self._store.command(name, key, *arguments)
+
+    @property
+    def is_up(self) -> bool:
+        return self._store.is_up
+
+    @property
+    def troubles(self) -> Mapping[str, str]:
+        return self._store.troubles
+
+    def families(self) -> Iterator[Family]:
+        """The metric at the moment."""
+        yield Family(
+            "feature_store_redis_seconds",
+            "Time that a request waits for the values of a round; what is remembered waits for none",
+            "histogram",
+            (),
+            latencies={(): self._waits},
+        )
