@@ -227,12 +227,21 @@ class FeatureStore:
         return with_nulls(rows, masked)
 
     def materialize_online(self, group: GroupSchema, *, full: bool = False) -> MaterializeReport:
-        """Brings the newest rows of a group's offline table to Redis; only what changed, unless `full`."""
+        """Brings the newest rows of a group's offline table to Redis; only what changed, unless `full`.
+
+        Vectors of pre-joined views that read the group are filled first if Redis does not keep them yet, and made anew
+        by a full run.
+        """
         from feature_store.online.connection import connect
         from feature_store.online.materialize import materialize
+        from feature_store.registry.recorded_vectors import keep_recorded_sets
 
         with connect(self.settings.redis_url) as redis:
-            return materialize(self.catalog, redis, group, full=full, rows_at_once=self.settings.materialize_rows)
+            keep_recorded_sets(self.registry, redis, [group.id])
+            report = materialize(self.catalog, redis, group, full=full, rows_at_once=self.settings.materialize_rows)
+            if full:
+                keep_recorded_sets(self.registry, redis, [group.id], again=True)
+            return report
 
     @cached_property
     def registry(self) -> Registry:

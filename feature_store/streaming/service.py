@@ -19,6 +19,7 @@ from feature_store.online.writer import GuardedWriter
 from feature_store.plan.build import build_plan
 from feature_store.plan.nodes import GroupPlan
 from feature_store.plan.schema import GroupSchema
+from feature_store.registry.recorded_vectors import keep_recorded_sets
 from feature_store.registry.store import Registry
 from feature_store.registry.streams import StreamJobs
 from feature_store.settings import LOADER_READY, Settings
@@ -28,6 +29,7 @@ from feature_store.streaming.marks import MILLISECOND, Reached
 from feature_store.streaming.refill import refill
 
 LOOK_SECONDS = 2.0
+VECTORS_SECONDS = 10.0
 PAUSE_SECONDS = 1.0
 
 log = logging.getLogger("feature_store.streams")
@@ -61,6 +63,7 @@ class Service:
             for action, seconds in (
                 (lambda: self._look(registry), LOOK_SECONDS),
                 (self._heartbeats.send, EVERY_SECONDS),
+                (lambda: self._keep_vectors(registry), VECTORS_SECONDS),
             )
         ]
         registry.upgrade()
@@ -88,6 +91,10 @@ class Service:
             {plan.stream.topic for plan in plans if plan.stream is not None and plan.stream.heartbeats}
         )
         self._plans = plans
+
+    def _keep_vectors(self, registry: Registry) -> None:
+        """Fills the vectors of pre-joined views that read the groups, where Redis does not keep them (any more)."""
+        keep_recorded_sets(registry, self._redis, [plan.group.id for plan in self._plans])
 
     def _load(self) -> None:
         self._loader.serve([plan.schema for plan in self._plans])
