@@ -23,8 +23,8 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from benchmarks.serving.ours import our_shop
 from benchmarks.serving.server_process import free_port
 from benchmarks.serving.shop import ENTITIES, SEED, user
-from serving.grpc.online_pb2 import Column, Input, ReadRequest
-from serving.grpc.online_pb2_grpc import OnlineStub
+from feature_store.remote.online_pb2 import Column, Input, ReadRequest
+from feature_store.remote.online_pb2_grpc import OnlineStub
 
 SECONDS = 3
 ROUNDS = 3

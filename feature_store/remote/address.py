@@ -12,13 +12,16 @@ from urllib.parse import urlsplit
 from feature_store.errors import StackError, TokenError
 from feature_store.settings import serving_url
 
+_SCHEMES = ("http", "https", "grpc", "grpcs")
+
 
 @dataclass(frozen=True)
 class ServerAddress:
     """A server of vectors, and the token to present to it.
 
     Attributes:
-        path: what comes before the server's own paths, behind a gateway; without a slash at its end.
+        path: what comes before the server's own paths, behind a gateway; without a slash at its end. Not with gRPC.
+        is_grpc: whether it is asked over gRPC.
     """
 
     host: str
@@ -26,13 +29,15 @@ class ServerAddress:
     path: str = ""
     is_encrypted: bool = False
     token: str = field(default="", repr=False)
+    is_grpc: bool = False
 
     @classmethod
     def of(cls, url: str | None, token: str | None, environ: Mapping[str, str] = os.environ) -> ServerAddress:
         """The server at a URL.
 
         Args:
-            url: http[s]://host[:port][/path]; FS_SERVING_URL or the running stack unless given.
+            url: http[s]://host[:port][/path], or grpc[s]://host[:port]; FS_SERVING_URL, or the running stack, unless
+                given.
             token: FS_TOKEN unless given; "" for none.
 
         Raises:
@@ -57,8 +62,10 @@ class ServerAddress:
             )
         try:
             parts = urlsplit(url)
-            port = parts.port or (443 if parts.scheme == "https" else 80)
-            fits = parts.scheme in ("http", "https") and not (parts.query or parts.fragment or parts.username)
+            is_encrypted, is_grpc = parts.scheme in ("https", "grpcs"), parts.scheme in ("grpc", "grpcs")
+            port = parts.port or (443 if is_encrypted else 80)
+            fits = parts.scheme in _SCHEMES and not (parts.query or parts.fragment or parts.username)
+            fits = fits and not (is_grpc and parts.path.strip("/"))
             host = parts.hostname if fits and url.isascii() and url.isprintable() and " " not in url else None
         except ValueError:
             host = None
@@ -66,14 +73,14 @@ class ServerAddress:
             raise StackError(  # without the URL, which may hold a password
                 "is not the address of a server",
                 where="url, FS_SERVING_URL",
-                remedy="write http://host:port or https://host, without user and query; give the token as token=",
+                remedy="write http://host:port, https://host or grpc://host:port; give the token as token=",
                 code="service-address",
             )
-        return cls(host, port, parts.path.rstrip("/"), parts.scheme == "https", token)
+        return cls(host, port, parts.path.rstrip("/"), is_encrypted, token, is_grpc)
 
     def __str__(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{'https' if self.is_encrypted else 'http'}://{host}:{self.port}{self.path}"
+        return f"{'grpc' if self.is_grpc else 'http'}{'s' if self.is_encrypted else ''}://{host}:{self.port}{self.path}"
 
     @cached_property
     def tls(self) -> ssl.SSLContext | None:

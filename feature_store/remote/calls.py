@@ -12,22 +12,16 @@ from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
 from typing import Any, Literal, TypeVar
-from urllib.parse import quote
-
-import msgspec
 
 from feature_store.errors import InputError, StackError
-from feature_store.online.packed import PackedAnswer
 from feature_store.online.vectors import OnlineVectors
 from feature_store.plan.schema import ViewSchema
 from feature_store.remote.address import ServerAddress
-from feature_store.remote.answers import read_answer, vectors_of
-from feature_store.remote.messages import ConnectionFailure, Request, RequestWriter, Response
+from feature_store.remote.messages import ConnectionFailure, Request, Response
 from feature_store.remote.problems import error_of, retry_after, unexpected
-from feature_store.remote.schema import ViewDocument
+from feature_store.remote.protocols import READ_KINDS, Answered, messages_to
+from feature_store.remote.protocols import ReadKind as ReadKind
 
-ReadKind = Literal["view", "group", "model"]
-_ROUTES: dict[ReadKind, str] = {"view": "feature-views", "group": "feature-groups", "model": "models"}
 _PASSING = (502, 503, 504)
 """Statuses of a server that may answer the next time."""
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.02, 1.0
@@ -63,16 +57,6 @@ T = TypeVar("T")
 Steps = Generator[Exchange | Pause, Outcome, T]
 
 
-class _Detail(msgspec.Struct):
-    """What a server shows of a group or a view, as far as readers need it."""
-
-    schema: ViewDocument | None
-
-
-_read_detail = msgspec.json.Decoder(_Detail).decode
-_pack = msgspec.msgpack.Encoder().encode
-
-
 class OnlineCalls:
     """The calls of one client; keeps what it has learnt of views, and is used from any thread.
 
@@ -85,7 +69,7 @@ class OnlineCalls:
         self.server = server
         self.deadline = deadline
         self._hedge_after = hedge_after
-        self._writer = RequestWriter(server)
+        self._messages = messages_to(server, hedge_after)
         self._views: dict[tuple[str, str], ViewSchema] = {}
 
     def online(
@@ -103,41 +87,39 @@ class OnlineCalls:
         Args:
             ends: the time (`time.monotonic`) at which the deadline is, if it has begun before.
         """
-        if kind not in _ROUTES:
+        if kind not in READ_KINDS:
             raise InputError(
                 f"nothing of the kind {kind!r} is read",
                 where="kind",
-                remedy=f"kinds are: {', '.join(_ROUTES)}",
+                remedy=f"kinds are: {', '.join(READ_KINDS)}",
                 code="malformed-request",
             )
         limit = self.deadline if deadline is None else deadline
         ends = time.monotonic() + limit if ends is None else ends
-        asked = self._writer.write(
-            "POST", f"/{_ROUTES[kind]}/{quote(name, '@')}/online", _body(rows, request, features)
-        )
+        asked = self._messages.read_request(kind, name, rows, request or {}, features)
         for _ in range(_MOST_SCHEMAS):
             answer = self._answer((yield from self._answered(asked, ends, limit)))
             if answer.row_count != len(rows):
                 raise unexpected(f"it has {answer.row_count} rows, not {len(rows)}", self.server)
             of: Literal["view", "group"] = "group" if kind == "group" else "view"
             view = self._views.get((of, answer.id))
-            vectors = None if view is None else vectors_of(answer, view, rows, features)
+            vectors = None if view is None else self._messages.vectors_of(answer, view, rows, features)
             if vectors is None:  # not known yet, or changed meanwhile
                 view = self._views[of, answer.id] = yield from self._schema(of, answer.id, ends, limit)
-                vectors = vectors_of(answer, view, rows, features)
+                vectors = self._messages.vectors_of(answer, view, rows, features)
             if vectors is not None:
                 return vectors
         raise unexpected(f"it has not the features that {answer.id} is said to have", self.server)
 
     def _schema(self, kind: Literal["view", "group"], name: str, ends: float, limit: float) -> Steps[ViewSchema]:
         """What the server says of a view, or of a group as a view of itself."""
-        asked = self._writer.write("GET", f"/{_ROUTES[kind]}/{quote(name, '@')}")
+        asked = self._messages.schema_request(kind, name)
         response = yield from self._answered(asked, ends, limit)
         try:
-            document = _read_detail(response.body).schema
+            document = self._messages.read_schema(response.body)
             if document is not None:
                 return document.schema()
-        except (msgspec.DecodeError, UnicodeDecodeError, ValueError) as error:
+        except ValueError as error:
             raise unexpected(f"the schema of {name} cannot be read: {error}", self.server) from None
         raise unexpected(f"{name} is answered, but has no schema", self.server)
 
@@ -176,25 +158,9 @@ class OnlineCalls:
             code="deadline",
         )
 
-    def _answer(self, response: Response) -> PackedAnswer:
+    def _answer(self, response: Response) -> Answered:
         try:
-            return read_answer(response.body)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            answer: Answered = self._messages.read_answer(response.body)
+        except ValueError as error:
             raise unexpected(f"it cannot be read: {error}", self.server) from None
-
-
-def _body(
-    rows: Sequence[Mapping[str, Any]], request: Mapping[str, Any] | None, features: Sequence[str] | None
-) -> bytes:
-    asked = {"rows": [row if type(row) is dict else dict(row) for row in rows], "request": dict(request or {})}
-    if features is not None:
-        asked["features"] = [*features]
-    try:
-        return _pack(asked)
-    except (TypeError, ValueError, OverflowError, RecursionError) as error:
-        raise InputError(
-            f"the rows or request values cannot be sent: {error}",
-            where="rows, request",
-            remedy="give the key columns and request values only, with values of their types",
-            code="malformed-request",
-        ) from None
+        return answer

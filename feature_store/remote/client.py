@@ -12,8 +12,7 @@ from feature_store.online.vectors import OnlineVectors
 from feature_store.remote.address import ServerAddress
 from feature_store.remote.cache import CACHE_ENTRIES, CachedCalls, CachedSteps, CacheStatistics
 from feature_store.remote.calls import Exchange, OnlineCalls, Outcome, Pause, ReadKind
-from feature_store.remote.sockets import SocketTransport
-from feature_store.remote.streams import AsyncTransport
+from feature_store.remote.protocols import event_transport_to, transport_to
 
 DEADLINE_SECONDS = 1.0
 
@@ -25,11 +24,13 @@ class FeatureStoreClient:
     pauses of random length, never sooner than the server says, and not beyond the deadline.
 
     Args:
-        url: http[s]://host[:port]; FS_SERVING_URL, or the server of the running stack, unless given.
+        url: http[s]://host[:port], or grpc[s]://host[:port] (which needs grpcio); FS_SERVING_URL, or the server of the
+            running stack, unless given.
         token: what `./fs token create` has printed; FS_TOKEN unless given.
         deadline: the seconds that a call may take, with all it tries; looking up the server's name is not in them.
         hedge_after: the seconds after which a request that is not answered is sent a second time, on another
-            connection; the answer that comes first counts. None: never. A good value is the server's p95.
+            connection; the answer that comes first counts. None: never. A good value is the server's p95. Over HTTP
+            only.
         cache_seconds: how long rows are remembered, and given again without asking the server; 0: not at all. Rows of
             views all of whose groups allow it (`cache=`), and not for longer than they do; none past its expiry. Views
             with request values or on-demand features are asked for each time.
@@ -56,7 +57,7 @@ class FeatureStoreClient:
     ) -> None:
         self._calls = OnlineCalls(ServerAddress.of(url, token), deadline, hedge_after)
         self._cached = CachedCalls(self._calls, cache_seconds, cache_entries) if cache_seconds > 0 else None
-        self._transport = SocketTransport(self._calls.server)
+        self._transport = transport_to(self._calls.server)
 
     @property
     def cache(self) -> CacheStatistics | None:
@@ -152,7 +153,7 @@ class AsyncFeatureStoreClient:
     ) -> None:
         self._calls = OnlineCalls(ServerAddress.of(url, token), deadline, hedge_after)
         self._cached = CachedCalls(self._calls, cache_seconds, cache_entries) if cache_seconds > 0 else None
-        self._transport = AsyncTransport(self._calls.server)
+        self._transport = event_transport_to(self._calls.server)
 
     @property
     def cache(self) -> CacheStatistics | None:
@@ -170,7 +171,7 @@ class AsyncFeatureStoreClient:
 
     async def close(self) -> None:
         """Ends the connections."""
-        self._transport.close()
+        await self._transport.close()
 
     async def online(
         self,

@@ -37,7 +37,7 @@ class AsyncTransport:
         except TimeoutError:
             return None
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Ends the connections that are kept."""
         while self._idle:
             self._idle.pop().end()

@@ -17,7 +17,7 @@ from feature_store.dtypes import DType
 from feature_store.online.vectors import OnlineVectors, Status, chosen_features
 from feature_store.plan.schema import Column as Definition
 from feature_store.plan.schema import ViewSchema
-from serving.grpc.online_pb2 import Column, Feature, Group, Overflow, ReadResponse
+from feature_store.remote.online_pb2 import Column, Feature, Group, Overflow, ReadResponse
 from serving.writers import in_micros
 
 _ARRAYS = {"FLOAT": "doubles", "INT": "ints", "STRING": "strings", "BOOL": "bools", "TIMESTAMP": "timestamps"}

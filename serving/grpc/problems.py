@@ -5,7 +5,7 @@ from __future__ import annotations
 import grpc
 
 from feature_store.errors import FeatureStoreError
-from serving.rest.problems import status_of
+from serving.rest.problems import headers_of, status_of
 
 _CODES = {
     400: grpc.StatusCode.INVALID_ARGUMENT,
@@ -16,6 +16,7 @@ _CODES = {
     410: grpc.StatusCode.FAILED_PRECONDITION,
     413: grpc.StatusCode.RESOURCE_EXHAUSTED,
     422: grpc.StatusCode.INVALID_ARGUMENT,
+    429: grpc.StatusCode.RESOURCE_EXHAUSTED,
     503: grpc.StatusCode.UNAVAILABLE,
 }
 """By the HTTP status."""
@@ -39,9 +40,12 @@ def details_of(error: FeatureStoreError) -> str:
 
 def trailers_of(error: FeatureStoreError, request_id: str) -> Metadata:
     """What programs are told."""
+    wait = headers_of(error).get("retry-after")
     return (
         ("x-request-id", request_id),
         ("code", error.code),
+        ("http-status", str(status_of(error))),
+        *((("retry-after", wait),) if wait else ()),
         ("where-bin", _cut(error.where, _MOST_WHERE)),
         ("remedy-bin", _cut(error.remedy, _MOST_REMEDY)),
     )

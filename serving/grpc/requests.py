@@ -11,10 +11,11 @@ from feature_store.dtypes import from_micros
 from feature_store.errors import InputError
 from feature_store.online.read.entities import KeyColumns
 from feature_store.plan.schema import ViewSchema
-from serving.grpc.online_pb2 import Column, Input, ReadRequest
+from feature_store.remote.online_pb2 import Column, Input, ReadRequest, SchemaRequest
 from serving.rest.bodies import MOST_BYTES
 from serving.rest.requests import OnlineRequest, check_count
 
+PROTO = "feature_store/remote/online.proto"
 _MOST_COLUMNS = 1_000
 _ARRAYS = {"doubles", "ints", "strings", "bools", "timestamps"}
 """Those that keys and request values may be in: they are scalars."""
@@ -35,7 +36,20 @@ def parse_request(message: bytes) -> ReadRequest:
     try:
         asked: ReadRequest = ReadRequest.FromString(message)
     except DecodeError:
-        raise _malformed("the message is no ReadRequest", "message", "see serving/grpc/online.proto") from None
+        raise _malformed("the message is no ReadRequest", "message", f"see {PROTO}") from None
+    return asked
+
+
+def parse_schema_request(message: bytes) -> SchemaRequest:
+    """A message that asks for the schema of a group or a view.
+
+    Raises:
+        InputError: if it is not of this type.
+    """
+    try:
+        asked: SchemaRequest = SchemaRequest.FromString(message)
+    except DecodeError:
+        raise _malformed("the message is no SchemaRequest", "message", f"see {PROTO}") from None
     return asked
 
 

@@ -8,14 +8,16 @@ from functools import partial
 from typing import Any, NoReturn
 
 import grpc
+import msgspec
 
 from feature_store.errors import FeatureStoreError, StackError
 from feature_store.registry.records import Kind
+from feature_store.remote.online_pb2 import DESCRIPTOR, SchemaRequest, SchemaResponse
+from feature_store.remote.schema import ViewDocument
 from serving.calls import OnlineCall, OnlineCore, expected_error, request_id_of
 from serving.grpc.answers import AnswerWriter
-from serving.grpc.online_pb2 import DESCRIPTOR
 from serving.grpc.problems import code_of, details_of, trailers_of
-from serving.grpc.requests import parse_request, rows_of_request
+from serving.grpc.requests import parse_request, parse_schema_request, rows_of_request
 from serving.rest.problems import status_of
 from serving.writers import AnswerWriters
 
@@ -44,7 +46,30 @@ class OnlineService:
             name: grpc.unary_unary_rpc_method_handler(partial(self._answer, f"/{SERVICE}/{name}", kind))
             for name, kind in _METHODS.items()
         }
+        methods["GetSchema"] = grpc.unary_unary_rpc_method_handler(self._tell_schema)
         return grpc.method_handlers_generic_handler(SERVICE, methods)
+
+    async def _tell_schema(self, message: bytes, context: grpc.aio.ServicerContext[Any, Any]) -> bytes:
+        """What readers of a group or a view have to know of it."""
+        core, began, route = self._core, time.perf_counter(), f"/{SERVICE}/GetSchema"
+        headers = {name.encode(): _bytes(value) for name, value in context.invocation_metadata()}
+        request_id, call = request_id_of(headers), OnlineCall(route, None, "")
+        try:
+            if self._is_closed:
+                raise _ENDING
+            core.gate.caller(headers)
+            asked = parse_schema_request(message)
+            kind: Kind = "group" if asked.kind == SchemaRequest.GROUP else "view"
+            call = OnlineCall(route, kind, asked.id)
+            document = ViewDocument.of(call.target(core.definitions()).view)
+        except Exception as error:
+            problem = expected_error(error, request_id, call)
+            core.metrics.note(route, "", status_of(problem), time.perf_counter() - began)
+            await _abort(context, problem, request_id)
+        core.metrics.note(route, "", 200, time.perf_counter() - began)
+        context.set_trailing_metadata((("x-request-id", request_id),))
+        answer: bytes = SchemaResponse(schema=msgspec.json.encode(document)).SerializeToString()
+        return answer
 
     async def _answer(
         self, route: str, kind: Kind | None, message: bytes, context: grpc.aio.ServicerContext[Any, Any]

@@ -97,7 +97,12 @@ class FaultyBodyError(InputError):
 def encode_problem(error: FeatureStoreError, request_id: str) -> tuple[int, bytes, dict[str, str]]:
     """An error as status and body of an answer, and the headers that only such an answer has."""
     problem = problem_of(error, request_id)
-    return problem.status, msgspec.json.encode(problem), _HEADERS.get(error.code, _BY_STATUS.get(problem.status, {}))
+    return problem.status, msgspec.json.encode(problem), headers_of(error)
+
+
+def headers_of(error: FeatureStoreError) -> dict[str, str]:
+    """The headers that only the answer of this error has."""
+    return _HEADERS.get(error.code, _BY_STATUS.get(status_of(error), {}))
 
 
 def status_of(error: FeatureStoreError) -> int:

@@ -13,8 +13,8 @@ import pytest
 
 from feature_store.dtypes import DType, from_micros, to_micros
 from feature_store.plan.schema import ViewSchema
-from serving.grpc.online_pb2 import Column, Feature, Input, ReadRequest, ReadResponse
-from serving.grpc.online_pb2_grpc import OnlineStub
+from feature_store.remote.online_pb2 import Column, Feature, Input, ReadRequest, ReadResponse
+from feature_store.remote.online_pb2_grpc import OnlineStub
 from tests.integration.serving.server_process import ServerProcess
 
 ARRAYS = {"FLOAT": "doubles", "INT": "ints", "STRING": "strings", "BOOL": "bools", "TIMESTAMP": "timestamps"}

@@ -12,8 +12,8 @@ from feature_store.dsl.collect import Project
 from feature_store.online.connection import connect
 from feature_store.plan.project import compile_project
 from feature_store.registry.store import Registry
+from feature_store.remote.online_pb2 import Column, Input, ReadRequest
 from feature_store.settings import Settings
-from serving.grpc.online_pb2 import Column, Input, ReadRequest
 from tests.conftest import PATIENCE_SECONDS, Eventually
 from tests.integration.serving.conftest import NewRegistry, address_of
 from tests.integration.serving.grpc_client import stub_of

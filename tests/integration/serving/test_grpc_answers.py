@@ -16,9 +16,9 @@ from feature_store.online.vectors import OnlineVectors
 from feature_store.registry.access.store import AccessControl
 from feature_store.registry.access.tokens import Principal
 from feature_store.registry.store import Registry
+from feature_store.remote.online_pb2 import Column, Feature, Group, Input, ReadRequest, ReadResponse
+from feature_store.remote.online_pb2_grpc import OnlineStub
 from feature_store.settings import Settings
-from serving.grpc.online_pb2 import Column, Feature, Group, Input, ReadRequest, ReadResponse
-from serving.grpc.online_pb2_grpc import OnlineStub
 from tests.conftest import Eventually
 from tests.integration.serving.conftest import NewRegistry, address_of
 from tests.integration.serving.grpc_client import SECONDS, bearer, columns_of, refused, request_of, stub_of

@@ -13,8 +13,8 @@ import pytest
 from feature_store.explanations.catalogue import explanation_of
 from feature_store.plan import schema
 from feature_store.plan.schema import ViewSchema
-from serving.grpc.online_pb2 import Column, Input, ReadRequest
-from serving.grpc.online_pb2_grpc import OnlineStub
+from feature_store.remote.online_pb2 import Column, Input, ReadRequest
+from feature_store.remote.online_pb2_grpc import OnlineStub
 from tests.integration.serving.grpc_client import ARRAYS, SECONDS, channel_to, refused, stub_of
 from tests.integration.serving.server_process import ServerProcess
 from tests.integration.serving.shop import Shop

@@ -17,8 +17,8 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoRe
 
 from feature_store.errors import StackError
 from feature_store.registry.store import Registry
+from feature_store.remote.online_pb2 import Column, Group, Input, ReadRequest
 from feature_store.settings import REPOSITORY, Settings
-from serving.grpc.online_pb2 import Column, Group, Input, ReadRequest
 from serving.settings import ServingSettings
 from tests.conftest import Eventually
 from tests.integration.own_valkey import Valkey, running_valkey
@@ -42,12 +42,12 @@ def valkey(tmp_path: Path) -> Iterator[Valkey]:
 
 def test_the_generated_code_is_that_of_the_proto_file(tmp_path: Path) -> None:
     out = [f"--{kind}_out={tmp_path}" for kind in ("python", "pyi", "grpc_python")]
-    command = [sys.executable, "-m", "grpc_tools.protoc", f"-I{REPOSITORY}", *out, "serving/grpc/online.proto"]
+    command = [sys.executable, "-m", "grpc_tools.protoc", f"-I{REPOSITORY}", *out, "feature_store/remote/online.proto"]
     subprocess.run(command, check=True, cwd=REPOSITORY)
-    made = sorted((tmp_path / "serving" / "grpc").iterdir())
+    made = sorted((tmp_path / "feature_store" / "remote").iterdir())
     assert [file.name for file in made] == ["online_pb2.py", "online_pb2.pyi", "online_pb2_grpc.py"]
     for file in made:
-        assert file.read_text() == (REPOSITORY / "serving" / "grpc" / file.name).read_text()
+        assert file.read_text() == (REPOSITORY / "feature_store" / "remote" / file.name).read_text()
 
 
 def test_reflection_lists_the_service(server: ServerProcess) -> None:
@@ -55,7 +55,7 @@ def test_reflection_lists_the_service(server: ServerProcess) -> None:
         database = ProtoReflectionDescriptorDatabase(channel)
         assert {SERVICE, "grpc.health.v1.Health"} <= set(database.get_services())
         file = database.FindFileContainingSymbol(SERVICE)
-        assert [method.name for method in file.service[0].method] == ["ReadGroup", "ReadView", "ReadModel"]
+        assert [method.name for method in file.service[0].method] == ["ReadGroup", "ReadView", "ReadModel", "GetSchema"]
 
 
 def test_health_is_that_of_ready(server: ServerProcess) -> None:

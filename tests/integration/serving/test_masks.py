@@ -26,8 +26,8 @@ from feature_store.registry.access import reader
 from feature_store.registry.access.decision import Scope
 from feature_store.registry.access.store import AccessControl
 from feature_store.registry.access.tokens import Principal
+from feature_store.remote.online_pb2 import Column, Input, ReadRequest
 from feature_store.settings import Settings
-from serving.grpc.online_pb2 import Column, Input, ReadRequest
 from tests.conftest import PATIENCE_SECONDS, Eventually
 from tests.integration.serving.grpc_client import SECONDS, bearer, columns_of, stub_of
 from tests.integration.serving.server_process import ServerProcess
@@ -151,8 +151,16 @@ def over_grpc(setting: Setting, secret: str, read: FeatureGroup | FeatureView) -
 
 
 def by_client(setting: Setting, secret: str, read: FeatureGroup | FeatureView) -> Outcome:
+    return _by_client(f"http://127.0.0.1:{setting.server.port}", secret, read)
+
+
+def by_client_over_grpc(setting: Setting, secret: str, read: FeatureGroup | FeatureView) -> Outcome:
+    return _by_client(f"grpc://127.0.0.1:{setting.server.grpc_port}", secret, read)
+
+
+def _by_client(url: str, secret: str, read: FeatureGroup | FeatureView) -> Outcome:
     kind: Any = "group" if isinstance(read, FeatureGroup) else "view"
-    with FeatureStoreClient(f"http://127.0.0.1:{setting.server.port}", secret, deadline=PATIENCE_SECONDS) as client:
+    with FeatureStoreClient(url, secret, deadline=PATIENCE_SECONDS) as client:
         try:
             vectors = client.online(read.id, [keys_of(read)], kind=kind)
         except AccessError:
@@ -191,7 +199,7 @@ def checked(masked: frozenset[str], values: Mapping[str, Any]) -> frozenset[str]
     return masked
 
 
-WAYS: list[Callable[[Setting, str, Any], Outcome]] = [over_rest, over_grpc, by_client, in_process]
+WAYS: list[Callable[[Setting, str, Any], Outcome]] = [over_rest, over_grpc, by_client, by_client_over_grpc, in_process]
 
 
 def test_the_masked_columns_are_the_same_everywhere(

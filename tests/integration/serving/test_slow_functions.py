@@ -11,8 +11,8 @@ from feature_store import INT, STRING, FeatureView, OnDemand
 from feature_store.dsl.collect import Project
 from feature_store.online.connection import connect
 from feature_store.plan.project import compile_project
+from feature_store.remote.online_pb2 import Column, Input, ReadRequest
 from feature_store.settings import Settings
-from serving.grpc.online_pb2 import Column, Input, ReadRequest
 from tests.conftest import Eventually
 from tests.integration.serving.conftest import NewRegistry, address_of
 from tests.integration.serving.grpc_client import SECONDS, stub_of

@@ -17,9 +17,9 @@ import pytest
 from feature_store.errors import StackError
 from feature_store.online.connection import connect
 from feature_store.registry.store import Registry
+from feature_store.remote.online_pb2 import Column, Input, ReadRequest
+from feature_store.remote.online_pb2_grpc import OnlineStub
 from feature_store.settings import Settings
-from serving.grpc.online_pb2 import Column, Input, ReadRequest
-from serving.grpc.online_pb2_grpc import OnlineStub
 from serving.settings import ServingSettings
 from serving.tls import ServingTls
 from tests.integration.certificates import Authority, CertificateFiles

@@ -8,7 +8,8 @@ import sys
 from feature_store.settings import REPOSITORY
 
 HEAVY = ("pyspark", "dagster", "pyiceberg", "polars", "duckdb", "sqlalchemy", "redis", "hiredis", "pyarrow", "pandas",
-         "great_expectations", "confluent_kafka", "pydantic", "sqlglot", "torch", "uvicorn")  # fmt: skip
+         "great_expectations", "grpc", "google.protobuf", "confluent_kafka", "pydantic", "sqlglot", "torch",
+         "uvicorn")  # fmt: skip
 PROGRAM = f"""
 import sys
 for name in {HEAVY!r}:

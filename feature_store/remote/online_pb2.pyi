@@ -7,6 +7,26 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class SchemaRequest(_message.Message):
+    __slots__ = ("kind", "id")
+    class Kind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+        __slots__ = ()
+        VIEW: _ClassVar[SchemaRequest.Kind]
+        GROUP: _ClassVar[SchemaRequest.Kind]
+    VIEW: SchemaRequest.Kind
+    GROUP: SchemaRequest.Kind
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    ID_FIELD_NUMBER: _ClassVar[int]
+    kind: SchemaRequest.Kind
+    id: str
+    def __init__(self, kind: _Optional[_Union[SchemaRequest.Kind, str]] = ..., id: _Optional[str] = ...) -> None: ...
+
+class SchemaResponse(_message.Message):
+    __slots__ = ("schema",)
+    SCHEMA_FIELD_NUMBER: _ClassVar[int]
+    schema: bytes
+    def __init__(self, schema: _Optional[bytes] = ...) -> None: ...
+
 class ReadRequest(_message.Message):
     __slots__ = ("id", "keys", "request", "features")
     ID_FIELD_NUMBER: _ClassVar[int]

@@ -3,7 +3,7 @@
 import grpc
 import warnings
 
-from serving.grpc import online_pb2 as serving_dot_grpc_dot_online__pb2
+from feature_store.remote import online_pb2 as feature__store_dot_remote_dot_online__pb2
 
 GRPC_GENERATED_VERSION = '1.81.1'
 GRPC_VERSION = grpc.__version__
@@ -18,7 +18,7 @@ except ImportError:
 if _version_not_supported:
     raise RuntimeError(
         f'The grpc package installed is at version {GRPC_VERSION},'
-        + ' but the generated code in serving/grpc/online_pb2_grpc.py depends on'
+        + ' but the generated code in feature_store/remote/online_pb2_grpc.py depends on'
         + f' grpcio>={GRPC_GENERATED_VERSION}.'
         + f' Please upgrade your grpc module to grpcio>={GRPC_GENERATED_VERSION}'
         + f' or downgrade your generated code using grpcio-tools<={GRPC_VERSION}.'
@@ -36,18 +36,23 @@ class OnlineStub:
         """
         self.ReadGroup = channel.unary_unary(
                 '/feature_store.v1.Online/ReadGroup',
-                request_serializer=serving_dot_grpc_dot_online__pb2.ReadRequest.SerializeToString,
-                response_deserializer=serving_dot_grpc_dot_online__pb2.ReadResponse.FromString,
+                request_serializer=feature__store_dot_remote_dot_online__pb2.ReadRequest.SerializeToString,
+                response_deserializer=feature__store_dot_remote_dot_online__pb2.ReadResponse.FromString,
                 _registered_method=True)
         self.ReadView = channel.unary_unary(
                 '/feature_store.v1.Online/ReadView',
-                request_serializer=serving_dot_grpc_dot_online__pb2.ReadRequest.SerializeToString,
-                response_deserializer=serving_dot_grpc_dot_online__pb2.ReadResponse.FromString,
+                request_serializer=feature__store_dot_remote_dot_online__pb2.ReadRequest.SerializeToString,
+                response_deserializer=feature__store_dot_remote_dot_online__pb2.ReadResponse.FromString,
                 _registered_method=True)
         self.ReadModel = channel.unary_unary(
                 '/feature_store.v1.Online/ReadModel',
-                request_serializer=serving_dot_grpc_dot_online__pb2.ReadRequest.SerializeToString,
-                response_deserializer=serving_dot_grpc_dot_online__pb2.ReadResponse.FromString,
+                request_serializer=feature__store_dot_remote_dot_online__pb2.ReadRequest.SerializeToString,
+                response_deserializer=feature__store_dot_remote_dot_online__pb2.ReadResponse.FromString,
+                _registered_method=True)
+        self.GetSchema = channel.unary_unary(
+                '/feature_store.v1.Online/GetSchema',
+                request_serializer=feature__store_dot_remote_dot_online__pb2.SchemaRequest.SerializeToString,
+                response_deserializer=feature__store_dot_remote_dot_online__pb2.SchemaResponse.FromString,
                 _registered_method=True)
 
 
@@ -75,23 +80,35 @@ class OnlineServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetSchema(self, request, context):
+        """What readers of a group or a view have to know: key columns, request values, ttl and types.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_OnlineServicer_to_server(servicer, server):
     rpc_method_handlers = {
             'ReadGroup': grpc.unary_unary_rpc_method_handler(
                     servicer.ReadGroup,
-                    request_deserializer=serving_dot_grpc_dot_online__pb2.ReadRequest.FromString,
-                    response_serializer=serving_dot_grpc_dot_online__pb2.ReadResponse.SerializeToString,
+                    request_deserializer=feature__store_dot_remote_dot_online__pb2.ReadRequest.FromString,
+                    response_serializer=feature__store_dot_remote_dot_online__pb2.ReadResponse.SerializeToString,
             ),
             'ReadView': grpc.unary_unary_rpc_method_handler(
                     servicer.ReadView,
-                    request_deserializer=serving_dot_grpc_dot_online__pb2.ReadRequest.FromString,
-                    response_serializer=serving_dot_grpc_dot_online__pb2.ReadResponse.SerializeToString,
+                    request_deserializer=feature__store_dot_remote_dot_online__pb2.ReadRequest.FromString,
+                    response_serializer=feature__store_dot_remote_dot_online__pb2.ReadResponse.SerializeToString,
             ),
             'ReadModel': grpc.unary_unary_rpc_method_handler(
                     servicer.ReadModel,
-                    request_deserializer=serving_dot_grpc_dot_online__pb2.ReadRequest.FromString,
-                    response_serializer=serving_dot_grpc_dot_online__pb2.ReadResponse.SerializeToString,
+                    request_deserializer=feature__store_dot_remote_dot_online__pb2.ReadRequest.FromString,
+                    response_serializer=feature__store_dot_remote_dot_online__pb2.ReadResponse.SerializeToString,
+            ),
+            'GetSchema': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetSchema,
+                    request_deserializer=feature__store_dot_remote_dot_online__pb2.SchemaRequest.FromString,
+                    response_serializer=feature__store_dot_remote_dot_online__pb2.SchemaResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -119,8 +136,8 @@ class Online:
             request,
             target,
             '/feature_store.v1.Online/ReadGroup',
-            serving_dot_grpc_dot_online__pb2.ReadRequest.SerializeToString,
-            serving_dot_grpc_dot_online__pb2.ReadResponse.FromString,
+            feature__store_dot_remote_dot_online__pb2.ReadRequest.SerializeToString,
+            feature__store_dot_remote_dot_online__pb2.ReadResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -146,8 +163,8 @@ class Online:
             request,
             target,
             '/feature_store.v1.Online/ReadView',
-            serving_dot_grpc_dot_online__pb2.ReadRequest.SerializeToString,
-            serving_dot_grpc_dot_online__pb2.ReadResponse.FromString,
+            feature__store_dot_remote_dot_online__pb2.ReadRequest.SerializeToString,
+            feature__store_dot_remote_dot_online__pb2.ReadResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -173,8 +190,35 @@ class Online:
             request,
             target,
             '/feature_store.v1.Online/ReadModel',
-            serving_dot_grpc_dot_online__pb2.ReadRequest.SerializeToString,
-            serving_dot_grpc_dot_online__pb2.ReadResponse.FromString,
+            feature__store_dot_remote_dot_online__pb2.ReadRequest.SerializeToString,
+            feature__store_dot_remote_dot_online__pb2.ReadResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetSchema(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/feature_store.v1.Online/GetSchema',
+            feature__store_dot_remote_dot_online__pb2.SchemaRequest.SerializeToString,
+            feature__store_dot_remote_dot_online__pb2.SchemaResponse.FromString,
             options,
             channel_credentials,
             insecure,
