@@ -11,6 +11,7 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -139,7 +140,8 @@ def _stage(table: Table, plan: GroupPlan, span: Span, rows: DataFrame, branch: s
         else:  # the usual case: nothing to compare with
             first_rows(plan.schema, rows, columns).writeTo(name).append()
     except Exception:
-        commit(table.refresh(), lambda transaction: _drop_branch(transaction, branch))
+        with suppress(Exception):  # the warehouse may be what failed; the branch expires
+            commit(table.refresh(), lambda transaction: _drop_branch(transaction, branch))
         raise
     table.refresh()
     return Staged(branch, table.metadata.refs[branch].snapshot_id, base, found)

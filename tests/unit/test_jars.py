@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 
 from feature_store.errors import StackError
-from feature_store.local import jars
+from feature_store.local import jars, stack
 from feature_store.local.jars import Jar, fetch, read_lock, select
+from feature_store.settings import StackSettings
 
 CONTENT = bytes(range(256)) * 4_000
 PATH = "/org/example/lib/1.0/lib-1.0.jar"
@@ -166,6 +167,13 @@ def test_the_lock_file_names_each_jar_once_with_its_engines() -> None:
     assert [jar.artifact for jar in select(locked, "java")] == ["ecj"]
     clients = {group: {j.version for j in select(locked, group) if j.artifact == "kafka-clients"} for group in GROUPS}
     assert clients == {"kafka": {"4.2.1"}, "flink": {"4.2.1"}}, "the broker and Flink share one"
+
+
+def test_only_a_warehouse_in_a_bucket_needs_the_client_of_aws() -> None:
+    asked = [StackSettings.load({"FS_WAREHOUSE": place}) for place in ("file:///warehouse", "s3://bucket/warehouse")]
+    plain, in_bucket = ({jar.artifact for jar in stack._always_needed(settings)} for settings in asked)
+    assert in_bucket - plain == {"iceberg-aws-bundle"}
+    assert plain >= {"iceberg-spark-runtime-4.1_2.13", "ecj"}
 
 
 @pytest.mark.parametrize("line", ["a:b:1 00 12", "a:b 00 12 spark", "a:b:1 00 twelve spark"])

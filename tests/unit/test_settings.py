@@ -26,6 +26,7 @@ CONNECTIONS = Connections(
     flink_home="/state/flink",
     flink_state="file:///state/flink",
     kernel_jar="/state/flink/kernel-1.jar",
+    s3_jars=("/state/jars/s3.jar",),
 )
 
 
@@ -112,6 +113,20 @@ def test_application_clusters_need_a_command_and_an_address_for_each_job(tmp_pat
             Settings.load(environ | half)
     with pytest.raises(StackError, match="need both"):
         StackSettings.load({"FS_FLINK_DEPLOY": "deploy"})
+
+
+def test_a_warehouse_in_a_bucket_adds_the_jars_that_it_needs(tmp_path: Path) -> None:
+    in_bucket = {"FS_WAREHOUSE": "s3://bucket/features", "FS_S3_ENDPOINT": "http://s3.example:9000"}
+    settings = Settings.load(running_stack(tmp_path) | in_bucket)
+    assert settings.spark_jars == tuple(map(Path, (*CONNECTIONS.spark_jars, *CONNECTIONS.s3_jars)))
+    assert settings.object_storage.endpoint == "http://s3.example:9000"
+    chosen = Settings.load(running_stack(tmp_path) | in_bucket | {"FS_SPARK_JARS": "/x/one.jar"})
+    assert chosen.spark_jars == (Path("/x/one.jar"),)
+    asked = StackSettings.load(in_bucket)
+    assert StackSettings.from_json(asked.to_json()) == asked
+    assert asked.as_text()["FS_WAREHOUSE"] == "s3://bucket/features"
+    with pytest.raises(StackError, match="names no bucket"):
+        Settings.load(running_stack(tmp_path) | {"FS_WAREHOUSE": "s3:///features"})
 
 
 def test_existing_services_need_no_stack(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from feature_store.errors import StackError
 from feature_store.offline.package_archive import package_archive
 from feature_store.offline.session import configuration
 from feature_store.offline.spark_conf import merged, read_conf
-from feature_store.settings import REPOSITORY, Settings
+from feature_store.settings import Settings
 
 OWN = {
     "spark.executor.memory": "1g",
@@ -143,4 +143,3 @@ def test_the_archive_of_the_package_can_be_imported_and_is_made_once(tmp_path: P
         [sys.executable, "-P", "-c", look], env={"PYTHONPATH": str(archive)}, capture_output=True, text=True
     )
     assert done.stdout.startswith(str(archive)), done.stderr
-    assert str(REPOSITORY) not in done.stdout
