@@ -7,7 +7,7 @@ from time import perf_counter
 from typing import Any
 
 from feature_store.online.read.decoding import StoredValue, Unreachable
-from feature_store.online.read.store import OnlineStore
+from feature_store.online.read.store import Keys, OnlineStore
 from serving.families import Family, Latencies
 
 
@@ -18,11 +18,11 @@ class TimedStore(OnlineStore):
         self._store = store
         self._waits = Latencies()
 
-    async def values(self, keys: Sequence[str]) -> Sequence[StoredValue]:
+    async def values(self, keys: Keys, packed: bytes | None = None) -> Sequence[StoredValue]:
         """As `OnlineStore.values`."""
         began = perf_counter()
         try:
-            return await self._store.values(keys)
+            return await self._store.values(keys, packed)
         finally:
             self._waits.note(perf_counter() - began)
 

@@ -13,6 +13,9 @@ import pytest
 
 from feature_store.local import flink_environment
 from feature_store.local import stack as local_stack
+from feature_store.online.native.build import built_core
+from feature_store.online.native.core import NativeCore
+from feature_store.online.native.loader import load_core
 from feature_store.settings import Settings, StackSettings, state_folder
 from feature_store.stack_file import StackRecord
 
@@ -71,6 +74,12 @@ class RecordingReporter:
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--sequences", type=int, default=50, help="how many sequences of each life to simulate")
     parser.addoption("--seed", type=int, default=0, help="of the simulated sequences")
+
+
+@pytest.fixture(scope="session")
+def core() -> NativeCore:
+    """The native core, compiled from its sources if that was not done yet."""
+    return load_core(built_core(OWN_STATE / "native"))
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ from feature_store import INT
 from feature_store.dtypes import from_micros
 from feature_store.duration import HOUR
 from feature_store.errors import StackError
+from feature_store.online.native.core import NativeCore
 from feature_store.online.read.connection import NodeBusyError, NodeError
 from feature_store.online.read.multiplexed import MultiplexedReader
 from feature_store.online.read.node import NodeAddress, RedisNode
@@ -44,9 +45,10 @@ class Reads:
     view: ViewSchema
     group: GroupSchema
     node: RedisNode
+    core: NativeCore | None = None
 
     def __post_init__(self) -> None:
-        self.reader, self.reading = MultiplexedReader(self.node), ViewReading(self.view)
+        self.reader, self.reading = MultiplexedReader(self.node), ViewReading(self.view, core=self.core)
 
     async def read(self, *names: Any) -> OnlineVectors:
         return await self.reader.read(self.reading, [{"user_id": name} for name in names], {}, NOW)
@@ -69,18 +71,25 @@ def fill(server: Valkey, group: GroupSchema, count: int = 50) -> None:
             put(client, group, f"u{i}", NOW, i)
 
 
-def with_reads(server: Valkey, story: Callable[[Reads], Any], **options: Any) -> None:
+@pytest.fixture(params=["python", "native"])
+def either(request: pytest.FixtureRequest) -> NativeCore | None:
+    """The native core, or none."""
+    found: NativeCore | None = request.getfixturevalue("core") if request.param == "native" else None
+    return found
+
+
+def with_reads(server: Valkey, story: Callable[[Reads], Any], core: NativeCore | None = None, **options: Any) -> None:
     group = new_group(features=FEATURES, ttl=HOUR)
     fill(server, group)
 
     async def tell() -> None:
         async with RedisNode(NodeAddress.parse(server.url), **options) as node:
-            await story(Reads(view_of(group), group, node))
+            await story(Reads(view_of(group), group, node, core))
 
     uvloop.run(tell())  # as the server does
 
 
-def test_many_reads_at_once_are_what_each_alone_is(valkey: Valkey) -> None:
+def test_many_reads_at_once_are_what_each_alone_is(valkey: Valkey, either: NativeCore | None) -> None:
     async def story(reads: Reads) -> None:
         asked = [[f"u{(i * 7 + j) % 60}" for j in range(i % 9)] for i in range(300)]
         found = await asyncio.gather(*(reads.read(*names) for names in asked))
@@ -94,10 +103,10 @@ def test_many_reads_at_once_are_what_each_alone_is(valkey: Valkey) -> None:
             assert client.info("commandstats")["cmdstat_mget"]["calls"] >= 300
             assert len(client.client_list()) == 2, "one connection for all reads, and this one"
 
-    with_reads(valkey, story, deadline=PATIENCE_SECONDS)
+    with_reads(valkey, story, either, deadline=PATIENCE_SECONDS)
 
 
-def test_a_killed_server_is_unavailable_and_back_when_it_is(valkey: Valkey) -> None:
+def test_a_killed_server_is_unavailable_and_back_when_it_is(valkey: Valkey, either: NativeCore | None) -> None:
     async def story(reads: Reads) -> None:
         assert await reads.statuses("u1", "nobody") == [Status.PRESENT, Status.NOT_FOUND]
         valkey.kill()
@@ -110,7 +119,7 @@ def test_a_killed_server_is_unavailable_and_back_when_it_is(valkey: Valkey) -> N
         valkey.start()
         await reads.until(Status.PRESENT)
 
-    with_reads(valkey, story)
+    with_reads(valkey, story, either)
 
 
 def test_a_stopped_server_costs_a_deadline_and_is_given_up(valkey: Valkey) -> None:

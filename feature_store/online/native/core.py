@@ -70,6 +70,35 @@ class NativeForm(Protocol):
         """A MessagePack answer; `more` are `count` members."""
 
 
+class NativeCommand(Protocol):
+    """The keys of a round, in the order of the command, made when they are asked for.
+
+    Attributes:
+        packed: the MGET of them as Redis takes it.
+    """
+
+    packed: bytes
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, place: int) -> str: ...
+
+    def __iter__(self) -> Iterator[str]: ...
+
+    def count(self, keys: int, /) -> int:
+        """How many entities there are of one set of key columns."""
+
+    def places(self, keys: int, /) -> list[int] | None:
+        """Of each row the place of its entity among them, -1 if it has none; None if row i has entity i."""
+
+
+class NativeCommandForm(Protocol):
+    """Makes the commands of one view."""
+
+    def command(self, columns: Sequence[Sequence[Sequence[Any]]], size: int, /) -> NativeCommand | None:
+        """The command for so many rows: of each set of key columns the values of each column."""
+
+
 class NativeCore(Protocol):
     """The extension module."""
 
@@ -86,6 +115,11 @@ class NativeCore(Protocol):
         /,
     ) -> NativeGroup:
         """For features: type, default as MessagePack, default, whether NULL may mean that it does not fit 64 bits."""
+
+    def CommandForm(  # noqa: N802 - a type
+        self, first: Sequence[bytes], keys: Sequence[Sequence[TypeNumbers]], groups: Sequence[tuple[bytes, int]], /
+    ) -> NativeCommandForm:
+        """Keys to read first; the types of each set of key columns; of each group its keys' prefix and set."""
 
     def Form(  # noqa: N802 - a type
         self,

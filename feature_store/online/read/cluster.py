@@ -21,6 +21,7 @@ from redis.crc import key_slot
 from feature_store.online.read.connection import GIVE_UP_SECONDS, NodeError
 from feature_store.online.read.decoding import UNREACHABLE, StoredValue, Unreachable
 from feature_store.online.read.node import DEADLINE_SECONDS, MOST_WAITING, NodeAddress, RedisNode
+from feature_store.online.read.store import Keys
 from feature_store.online.read.topology import SLOTS, Place, SlotRange, parse_place, parse_slots
 
 _log = logging.getLogger(__name__)
@@ -124,7 +125,7 @@ class RedisCluster:
             found["cluster"] = f"nobody is known to have {self._missing} of the {SLOTS} slots"
         return found
 
-    async def values(self, keys: Sequence[str]) -> Sequence[StoredValue]:
+    async def values(self, keys: Keys, packed: bytes | None = None) -> Sequence[StoredValue]:  # noqa: ARG002
         """As `OnlineStore.values`."""
         slots: dict[int, list[int]] = {}
         for i, key in enumerate(keys):

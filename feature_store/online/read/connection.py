@@ -99,13 +99,17 @@ class PipelinedConnection(asyncio.Protocol):
         Raises:
             NodeError: if the connection was lost, and its node does not know it yet: nobody would answer.
         """
+        return self.ask_packed(hiredis.pack_command(tuple(command)), deadline)
+
+    def ask_packed(self, command: bytes, deadline: float) -> asyncio.Future[Any]:
+        """As `ask`, a command as Redis takes it."""
         if self.lost.done():
             raise NodeError("the connection was lost")
         future = self.loop.create_future()
         self._waiting.append((deadline, future))
         if not self._unsent:
             self.loop.call_soon(self._send)
-        self._unsent.append(hiredis.pack_command(tuple(command)))
+        self._unsent.append(command)
         return future
 
     def ask_all(self, commands: Sequence[tuple[Any, ...]], deadline: float) -> asyncio.Future[list[Any]]:

@@ -22,7 +22,7 @@ from feature_store.dtypes import Value
 from feature_store.errors import StackError
 from feature_store.online.codec import OFFSET, OLDEST, Codec, StoredRow, stored_form, unpack_header
 from feature_store.online.layout import Layout, check_types, layout_of
-from feature_store.online.native.core import NativeCore, NativeGroup, NativeRows, TypeNumbers, type_numbers
+from feature_store.online.native.core import NativeCore, NativeGroup, TypeNumbers, type_numbers
 from feature_store.online.vectors import EntityRows, Status
 from feature_store.online.writer import is_expired, is_forgotten
 from feature_store.plan.schema import GroupSchema, ViewedSchema
@@ -182,9 +182,9 @@ class GroupDecoder:
             StackError: if a value cannot be read; it names the key.
         """
         if self._native is not None:
-            native = self._native.decode(values, now)
+            native = self.decode_natively(values, now, packed=packed)
             if native is not None:
-                return self._native_rows(native, keys, values, packed)
+                return native
             packed = False  # the row that the native core cannot read is looked at
         batches = _batches(keys, values)
         if len(batches) == 1 and len(batches[0].places) == len(values):
@@ -199,12 +199,14 @@ class GroupDecoder:
                 self._put(usable, found, packed)
         return found
 
-    def _native_rows(
-        self, native: NativeRows, keys: Sequence[str], values: Sequence[StoredValue], packed: bool
-    ) -> EntityRows:
+    def decode_natively(self, values: Sequence[StoredValue], now: int, *, packed: bool) -> EntityRows | None:
+        """The same by the native core; None if there is none, or it cannot read all of them."""
+        native = None if self._native is None else self._native.decode(values, now)
+        if native is None:
+            return None
         overflows: dict[str, list[int]] = {}
         for place in native.suspects():
-            batch = _Batch.of((place,), (keys[place],), (cast("bytes", values[place]),), ())
+            batch = _Batch.of((place,), ("",), (cast("bytes", values[place]),), ())  # it was read: no error names a key
             known = self._layouts[batch.layout]
             noted: dict[str, list[int]] = {}
             self._note_overflows(known, batch, 0, known.rows(batch)[0], noted)

@@ -60,9 +60,9 @@ class MultiplexedReader:
             while True:
                 if isinstance(command, GetValues):
                     if cache is not None and command.seconds:
-                        values = await cache.values(command.keys, command.seconds, store.values)
+                        values = await cache.values([*command.keys], command.seconds, store.values)
                     else:
-                        values = await store.values(command.keys)
+                        values = await store.values(command.keys, command.packed)
                     command = steps.send(values)
                 elif isinstance(command, FunctionCalls):
                     command = steps.send(await self._functions.run(command.calls))

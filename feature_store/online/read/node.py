@@ -20,9 +20,12 @@ from dataclasses import dataclass, field
 from typing import Any, cast
 from urllib.parse import parse_qsl, unquote, urlsplit
 
+import hiredis
+
 from feature_store.online.connection import address_error
 from feature_store.online.read.connection import GIVE_UP_SECONDS, NodeBusyError, NodeError, PipelinedConnection
 from feature_store.online.read.decoding import UNREACHABLE, StoredValue, Unreachable
+from feature_store.online.read.store import Keys
 
 DEADLINE_SECONDS = 0.25
 MOST_WAITING = 4_096
@@ -165,12 +168,18 @@ class RedisNode:
             NodeError: if the node is down.
             NodeBusyError: if too many commands wait.
         """
+        return self.ask_packed(hiredis.pack_command(command))
+
+    def ask_packed(self, command: bytes) -> asyncio.Future[Any]:
+        """The same of a command as Redis takes it."""
         connection = self._connection
         if connection is None:
             raise NodeError(f"Redis {self.address} is down: {self.trouble}")
         if len(connection) >= self._most_waiting:
             raise self.busy_error()
-        return connection.ask(command, connection.loop.time() + self._deadline)  # get_running_loop asks for the pid
+        return connection.ask_packed(
+            command, connection.loop.time() + self._deadline
+        )  # get_running_loop asks for the pid
 
     def ask_all(self, commands: Sequence[tuple[Any, ...]], deadline: float) -> asyncio.Future[list[Any]]:
         """The answers to several commands that leave together, a NodeError in the place of each that is refused.
@@ -189,9 +198,11 @@ class RedisNode:
         """What is said of a node for which too many commands wait."""
         return NodeBusyError(f"Redis {self.address} is behind: {self._most_waiting} commands wait")
 
-    async def values(self, keys: Sequence[str]) -> Sequence[StoredValue]:
+    async def values(self, keys: Keys, packed: bytes | None = None) -> Sequence[StoredValue]:
         """As `OnlineStore.values`."""
         try:
+            if packed is not None:
+                return cast("Sequence[StoredValue]", await self.ask_packed(packed))
             return cast("Sequence[StoredValue]", await self.ask("MGET", *keys)) if keys else []
         except NodeBusyError:
             raise

@@ -12,7 +12,7 @@ from feature_store.online.read.cluster import RedisCluster, Replicas
 from feature_store.online.read.connection import NodeError
 from feature_store.online.read.decoding import UNREACHABLE, StoredValue, Unreachable
 from feature_store.online.read.node import DEADLINE_SECONDS, MOST_WAITING, NodeAddress, RedisNode
-from feature_store.online.read.store import OnlineStore
+from feature_store.online.read.store import Keys, OnlineStore
 
 _PAUSE_SECONDS = 0.1
 
@@ -65,9 +65,9 @@ class RedisStore:
         """As `OnlineStore.troubles`."""
         return self._store.troubles
 
-    def values(self, keys: Sequence[str]) -> Coroutine[Any, Any, Sequence[StoredValue]]:
+    def values(self, keys: Keys, packed: bytes | None = None) -> Coroutine[Any, Any, Sequence[StoredValue]]:
         """As `OnlineStore.values`."""
-        return self._store.values(keys)
+        return self._store.values(keys, packed)
 
     def hash(self, key: str) -> Coroutine[Any, Any, Mapping[bytes, bytes] | Unreachable]:
         """As `OnlineStore.hash`."""
@@ -111,7 +111,7 @@ class _Unknown:
     def troubles(self) -> Mapping[str, str]:
         return {str(node.address): node.trouble for node in self._nodes}
 
-    async def values(self, keys: Sequence[str]) -> Sequence[StoredValue]:
+    async def values(self, keys: Keys, packed: bytes | None = None) -> Sequence[StoredValue]:  # noqa: ARG002
         return [UNREACHABLE] * len(keys)
 
     async def hash(self, _: str) -> Mapping[bytes, bytes] | Unreachable:

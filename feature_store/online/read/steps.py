@@ -15,10 +15,11 @@ from feature_store.compile.function_calls import FunctionCalls
 from feature_store.dtypes import Value
 from feature_store.online.keys import last_updated_key, layouts_key
 from feature_store.online.layout import parse_layouts
-from feature_store.online.native.core import NativeCore
+from feature_store.online.native.core import NativeCommand, NativeCore
 from feature_store.online.progress import parse_last_updated
 from feature_store.online.read.decoding import UNREACHABLE, GroupDecoder, StoredValue, UnknownLayout
 from feature_store.online.read.entities import entity_tags
+from feature_store.online.read.native_round import NativeRound
 from feature_store.online.read.vector_parts import VectorParts
 from feature_store.online.vectors import EntityRows, GroupVectors, OnlineVectors
 from feature_store.plan.schema import Column, ViewSchema
@@ -32,10 +33,12 @@ class GetValues(msgspec.Struct, frozen=True):
 
     Attributes:
         seconds: for each key how old its value may be; empty: all are asked for.
+        packed: the MGET of these keys as Redis takes it, if it is made already.
     """
 
-    keys: Sequence[str]
+    keys: Sequence[str] | NativeCommand
     seconds: Sequence[float] = ()
+    packed: bytes | None = None
 
 
 class GetLayouts(msgspec.Struct, frozen=True):
@@ -45,6 +48,7 @@ class GetLayouts(msgspec.Struct, frozen=True):
 
 
 Steps = Generator[GetValues | GetLayouts | FunctionCalls, Any, OnlineVectors]
+_Parts = Generator[GetValues | GetLayouts, Any, tuple[list[int | None], list[GroupVectors]]]
 
 
 class _Round(NamedTuple):
@@ -80,6 +84,11 @@ class ViewReading:
         self._seconds = [(viewed.group.cache or 0) / 1e6 for viewed in view.groups]
         self._is_cached = any(self._seconds)
         self._vectors = VectorParts(view, self._freshness, self._prefixes) if view.prejoined else None
+        self._native = None
+        if core is not None and view.is_plain and not self._is_cached and self._vectors is None:
+            (round_,) = self._rounds
+            prefixes = [(self._prefixes[i], of) for i, of in round_.groups]
+            self._native = NativeRound(core, self._freshness, round_.keys, prefixes)
 
     def steps(
         self,
@@ -99,8 +108,22 @@ class ViewReading:
         Raises:
             InputError, StackError, ConflictError: as `OnlineReader.read`.
         """
-        view, width = self.view, len(self._freshness)
         given = self._request_values(rows, request)
+        command = None if self._native is None else self._native.command(rows)
+        if command is not None:
+            complete_at, vectors = yield from self._read_natively(command, instant, packed)
+        else:
+            complete_at, vectors = yield from self._read(rows, instant, packed)
+        if self._on_demand is None:
+            return OnlineVectors(self.view, rows, vectors, complete_at, instant)
+        computed = yield from self._on_demand.steps(rows, vectors, given, instant, apart=self._partial)
+        return OnlineVectors(
+            self.view, rows, vectors, complete_at, instant, computed.values, computed.overflows, computed.failures
+        )
+
+    def _read(self, rows: Sequence[Mapping[str, Any]], instant: int, packed: bool) -> _Parts:
+        """Reads round after round: up to when each group is complete, and what it has for the rows."""
+        view, width = self.view, len(self._freshness)
         answers: dict[str, StoredValue] = {}
         complete_at: list[int | None] = []
         read: dict[int, GroupVectors] = {}
@@ -127,21 +150,33 @@ class ViewReading:
                     stored.append(values[start : start + len(part)])
                     start += len(part)
             if number == 0:
-                complete_at = [_complete_at(value, key) for value, key in zip(freshness, self._freshness, strict=True)]
+                complete_at = self._complete_at(freshness)
             for (i, of), part, values in zip(round_.groups, keys, stored, strict=True):
                 decoder = self._decoders[i]
-                try:
-                    known = decoder.decode(part, values, instant, packed=packed)
-                except UnknownLayout as met:
-                    known = yield from _learned(decoder, met, part, values, instant)
+                known = yield from _decoded(decoder, part, values, instant, packed)
                 read[i] = GroupVectors(view.groups[i], known, entities[of].places, decoder.absent)
-        vectors = [read[i] for i in range(width)]
-        if self._on_demand is None:
-            return OnlineVectors(view, rows, vectors, complete_at, instant)
-        computed = yield from self._on_demand.steps(rows, vectors, given, instant, apart=self._partial)
-        return OnlineVectors(
-            view, rows, vectors, complete_at, instant, computed.values, computed.overflows, computed.failures
-        )
+        return complete_at, [read[i] for i in range(width)]
+
+    def _read_natively(self, command: NativeCommand, instant: int, packed: bool) -> _Parts:
+        """The same in one round, of keys that the native core has made."""
+        (round_,) = self._rounds
+        values = yield GetValues(command, packed=command.packed)
+        places = [command.places(of) for of in range(len(round_.keys))]
+        vectors = []
+        start = len(self._freshness)
+        for i, of in round_.groups:
+            end = start + command.count(of)
+            decoder, part = self._decoders[i], values[start:end]
+            known = decoder.decode_natively(part, instant, packed=packed)
+            if known is None:
+                keys = [command[place] for place in range(start, end)]
+                known = yield from _decoded(decoder, keys, part, instant, packed)
+            vectors.append(GroupVectors(self.view.groups[i], known, places[of], decoder.absent))
+            start = end
+        return self._complete_at(values[: len(self._freshness)]), vectors
+
+    def _complete_at(self, values: Sequence[StoredValue]) -> list[int | None]:
+        return [_complete_at(value, key) for value, key in zip(values, self._freshness, strict=True)]
 
     def _ages(self, number: int, round_: _Round, keys: Sequence[Sequence[str]]) -> list[float]:
         """For each key that a round asks for how old its value may be, in seconds."""
@@ -169,6 +204,16 @@ class ViewReading:
         from feature_store.online.on_demand import OnlineOnDemand  # Polars: only for views that need it
 
         return OnlineOnDemand(self.view)
+
+
+def _decoded(
+    decoder: GroupDecoder, keys: Sequence[str], values: Sequence[StoredValue], instant: int, packed: bool
+) -> Generator[GetLayouts, Any, EntityRows]:
+    """What is stored of entities; looks up layouts that were not met before."""
+    try:
+        return decoder.decode(keys, values, instant, packed=packed)
+    except UnknownLayout as met:
+        return (yield from _learned(decoder, met, keys, values, instant))
 
 
 def _learned(

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
+from feature_store.online.native.core import NativeCommand
 from feature_store.online.read.decoding import StoredValue, Unreachable
+
+Keys = Sequence[str] | NativeCommand
 
 
 class OnlineStore(Protocol):
@@ -14,8 +17,12 @@ class OnlineStore(Protocol):
     Every method raises NodeBusyError if too many commands wait for a node that it would ask.
     """
 
-    async def values(self, keys: Sequence[str]) -> Sequence[StoredValue]:
-        """The values under some keys: None where there is none, UNREACHABLE where nobody can be asked in time."""
+    async def values(self, keys: Keys, packed: bytes | None = None) -> Sequence[StoredValue]:
+        """The values under some keys: None where there is none, UNREACHABLE where nobody can be asked in time.
+
+        Args:
+            packed: the MGET of these keys as Redis takes it, if it is made already: it saves a single node the work.
+        """
 
     async def hash(self, key: str) -> Mapping[bytes, bytes] | Unreachable:
         """The hash under a key; empty if there is none, UNREACHABLE if nobody can be asked in time."""
