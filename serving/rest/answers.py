@@ -267,9 +267,13 @@ class AnswerWriter:
         return {name: vectors.failures[name] for name in shown if name in vectors.failures}
 
     def _overflows(self, vectors: OnlineVectors) -> dict[str, Sequence[int]]:
+        for part in vectors.groups:
+            if part.entities.overflows:
+                break
+        else:
+            if not vectors.on_demand_overflows:
+                return {}
         found = vectors.overflows
-        if not found:
-            return {}
         return {name: found[name] for name in self._names if name in found and name not in self._masked}
 
 
@@ -326,7 +330,9 @@ def _decoded_vectors(vectors: OnlineVectors) -> OnlineVectors:
 
 def _decoded_rows(entities: EntityRows) -> EntityRows:
     rows: Any = entities.rows
-    return entities if isinstance(rows, list) else replace(entities, rows=rows.decoded())
+    if isinstance(rows, list):
+        return entities
+    return EntityRows(rows.decoded(), entities.statuses, entities.timestamps, entities.overflows)
 
 
 def _decoded(row: StoredRow, decoders: Sequence[tuple[int, Callable[[Any], Any]]]) -> StoredRow:

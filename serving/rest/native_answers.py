@@ -38,7 +38,8 @@ class NativeAnswers:
             parts.append((_json(viewed.id), _msgpack(viewed.id), _msgpack(chosen), is_whole, picks))
         features = _json([name for chosen in names for name in chosen])
         self._form = core.Form(_json(view.id), features, _msgpack(view.id), [*map(_json, self._keys)], parts)
-        self._more = {"masked": [*masked]} if masked else {}
+        self._masked = [*masked]
+        self._more = self._json_members({})
 
     def write(self, vectors: OnlineVectors, shape: str, overflows: Members) -> bytes | None:
         """An answer's body; None if the core cannot write it."""
@@ -53,28 +54,36 @@ class NativeAnswers:
                 return None
 
     def _columns(self, vectors: OnlineVectors, overflows: Members) -> bytes | None:
-        more = b"".join(b',"%b":%b' % (name.encode(), _json(value)) for name, value in self._members(overflows))
+        more = self._json_members(overflows) if overflows else self._more
         return self._form.columns(vectors.instant, len(vectors), _parts(vectors), more)
 
     def _records(self, vectors: OnlineVectors, overflows: Members) -> bytes | None:
         if overflows:
             return None  # each record has its own
-        more = b"".join(b',"%b":%b' % (name.encode(), _json(value)) for name, value in self._members({}))
         rows = vectors.rows
         if isinstance(rows, KeyColumns):
             keys = [rows.columns[key] for key in self._keys]
         else:
             keys = [[row[key] for row in rows] for key in self._keys]
-        return self._form.records(vectors.instant, len(vectors), _parts(vectors), more, keys)
+        return self._form.records(vectors.instant, len(vectors), _parts(vectors), self._more, keys)
 
     def _packed(self, vectors: OnlineVectors, overflows: Members) -> bytes | None:
         members = self._members(overflows)
-        more = b"".join(_msgpack(name) + _msgpack(value) for name, value in members)
+        more = b"".join(_msgpack(name) + _msgpack(value) for name, value in members.items())
         return self._form.packed(vectors.instant, len(vectors), _parts(vectors), more, len(members))
 
-    def _members(self, overflows: Members) -> Sequence[tuple[str, Any]]:
+    def _json_members(self, overflows: Members) -> bytes:
+        members = self._members(overflows)
+        return b"".join(b',"%b":%b' % (name.encode(), _json(value)) for name, value in members.items())
+
+    def _members(self, overflows: Members) -> Members:
         """The members that most answers do not have."""
-        return [*({"overflowed": overflows} if overflows else {}).items(), *self._more.items()]
+        found: dict[str, Any] = {}
+        if overflows:
+            found["overflowed"] = overflows
+        if self._masked:
+            found["masked"] = self._masked
+        return found
 
 
 def _parts(vectors: OnlineVectors) -> list[tuple[Any, Sequence[int] | None, bool, int | None]]:

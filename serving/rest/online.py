@@ -38,11 +38,20 @@ def call_of(path: str) -> OnlineCall | None:
 
 
 class Answer(NamedTuple):
-    """An answer, ready to be sent; its headers are complete."""
+    """An answer, ready to be sent.
+
+    Attributes:
+        lines: its headers as they are sent, all of them.
+    """
 
     status: int
-    headers: Sequence[tuple[bytes, bytes]]
+    lines: bytes
     body: bytes
+
+    @property
+    def headers(self) -> Sequence[tuple[bytes, bytes]]:
+        """The headers, as ASGI has them."""
+        return [(name, value) for name, _, value in (line.partition(b": ") for line in self.lines.splitlines())]
 
 
 class OnlineRoutes:
@@ -123,13 +132,9 @@ def problem_answer(error: FeatureStoreError, request_id: str) -> Answer:
 
 
 def _answer(status: int, body: bytes, content_type: str, request_id: str, extra: Mapping[str, str]) -> Answer:
-    headers = [
-        (b"content-type", content_type.encode()),
-        (b"x-request-id", request_id.encode()),
-        (b"content-length", b"%d" % len(body)),
-    ]
-    headers += [(name.encode(), value.encode("latin-1")) for name, value in extra.items()]
-    return Answer(status, headers, body)
+    lines = f"content-type: {content_type}\r\nx-request-id: {request_id}\r\ncontent-length: {len(body)}\r\n"
+    lines += "".join([f"{name}: {value}\r\n" for name, value in extra.items()]) if extra else ""
+    return Answer(status, lines.encode("latin-1"), body)
 
 
 def _shape(query: Query, headers: Mapping[bytes, bytes]) -> Shape:

@@ -8,7 +8,9 @@ A head that is too large, or takes too long, ends its connection: neither uvicor
 
 from __future__ import annotations
 
-from asyncio import TimerHandle, Transport
+import asyncio
+import math
+from collections.abc import Sequence
 from functools import lru_cache
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -34,11 +36,22 @@ class DirectProtocol(HttpToolsProtocol):
     """How long the head of a request may take to arrive."""
     _head_bytes: int | None = 0
     """How much of a head has arrived; None after its end."""
-    _head_timer: TimerHandle | None = None
+    _head_timer: asyncio.TimerHandle | None = None
     _begun: RequestResponseCycle | None = None
     """What ASGI answers, or has answered last."""
+    _idle_since = math.inf
+    """When the last direct answer was sent (seconds of the loop); infinite while a request comes."""
+    _idle_check: asyncio.TimerHandle | None = None
+    _default_lines: tuple[Sequence[tuple[bytes, bytes]], bytes] = ((), b"")
+    """The headers that all answers have, and the same as they are sent: they change with the clock's second."""
 
-    def connection_made(self, transport: Transport) -> None:  # type: ignore[override] # as uvicorn's
+    def on_message_begin(self) -> None:
+        """Leaves the scope out, which only ASGI needs."""
+        self.url, self.headers, self.expect_100_continue = b"", [], False
+        self._idle_since = math.inf
+        self._head_bytes = 0
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn's
         super().connection_made(transport)
         self._head_timer = self.loop.call_later(self.seconds, self._end_slow_head)
 
@@ -52,10 +65,6 @@ class DirectProtocol(HttpToolsProtocol):
         elif self._head_timer is None:
             self._head_timer = self.loop.call_later(self.seconds, self._end_slow_head)
 
-    def on_message_begin(self) -> None:
-        super().on_message_begin()
-        self._head_bytes = 0
-
     def on_headers_complete(self) -> None:
         self._head_bytes = None
         if self._head_timer is not None:
@@ -63,6 +72,10 @@ class DirectProtocol(HttpToolsProtocol):
             self._head_timer = None
         call, query = self._direct_call()
         if call is None:
+            begun = self.url, self.headers, self.expect_100_continue
+            super().on_message_begin()
+            self.url, self.headers, self.expect_100_continue = begun
+            self.scope["headers"] = self.headers
             super().on_headers_complete()
         else:
             self.cycle = _DirectCycle(call, query)  # type: ignore[assignment] # what uvicorn does with it, it can
@@ -76,7 +89,7 @@ class DirectProtocol(HttpToolsProtocol):
         if isinstance(cycle, _DirectCycle):
             task = self.loop.create_task(self._answer(cycle, dict(self.headers)))
             self.tasks.add(task)
-            task.add_done_callback(self.tasks.discard)
+            cycle.task = task
         else:
             super().on_message_complete()
 
@@ -85,8 +98,9 @@ class DirectProtocol(HttpToolsProtocol):
         for cycle in (self._begun, *(waiting for waiting, _ in self.pipeline)):
             if cycle is not None:
                 cycle.disconnected = True
-        if self._head_timer is not None:
-            self._head_timer.cancel()
+        for timer in (self._head_timer, self._idle_check):
+            if timer is not None:
+                timer.cancel()
         super().connection_lost(exc)
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
@@ -110,15 +124,18 @@ class DirectProtocol(HttpToolsProtocol):
         return call, query
 
     async def _answer(self, cycle: _DirectCycle, headers: dict[bytes, bytes]) -> None:
-        answer = await self.routes.answer(cycle.call, "GET", cycle.query, headers)
-        if self.flow.write_paused:
-            await self.flow.drain()
-        if not self.transport.is_closing():
-            self.transport.write(self._head(answer, cycle.keep_alive) + answer.body)
-        cycle.response_complete = True
-        if not cycle.keep_alive:
-            self.transport.close()
-        self.on_response_complete()
+        try:
+            answer = await self.routes.answer(cycle.call, "GET", cycle.query, headers)
+            if self.flow.write_paused:
+                await self.flow.drain()
+            if not self.transport.is_closing():
+                self.transport.write(self._sent(answer, b"" if cycle.keep_alive else b"connection: close\r\n"))
+            cycle.response_complete = True
+            if not cycle.keep_alive:
+                self.transport.close()
+            self._has_answered()
+        finally:
+            self.tasks.discard(cycle.task)
 
     def _end_slow_head(self) -> None:
         self._end(slow_request("head", self.seconds))
@@ -128,16 +145,39 @@ class DirectProtocol(HttpToolsProtocol):
         if self.transport.is_closing():
             return
         if self._head_bytes and (self.cycle is None or self.cycle.response_complete):
-            answer = problem_answer(error, request_id_of({}))
-            self.transport.write(self._head(answer, keep_alive=False) + answer.body)
+            self.transport.write(self._sent(problem_answer(error, request_id_of({})), b""))
         self.transport.close()
 
-    def _head(self, answer: Answer, keep_alive: bool) -> bytes:
-        lines = [_STATUS_LINES[answer.status]]
-        lines += [b"%b: %b\r\n" % header for header in self.server_state.default_headers]
-        lines += [b"%b: %b\r\n" % header for header in answer.headers]
-        lines.append(b"\r\n" if keep_alive else b"connection: close\r\n\r\n")
+    def _sent(self, answer: Answer, end: bytes) -> bytes:
+        """An answer as it is sent; `end` are further headers."""
+        lines = (_STATUS_LINES[answer.status], self._defaults(), answer.lines, end, b"\r\n", answer.body)
         return b"".join(lines)
+
+    def _defaults(self) -> bytes:
+        headers, lines = self._default_lines
+        if headers is not self.server_state.default_headers:
+            headers = self.server_state.default_headers
+            lines = b"".join([b"%b: %b\r\n" % header for header in headers])
+            self._default_lines = (headers, lines)
+        return lines
+
+    def _has_answered(self) -> None:
+        """As uvicorn's `on_response_complete`, but with a timer that is not made anew for each answer."""
+        if self.pipeline or self.timeout_keep_alive_task is not None or self.flow.read_paused:
+            self.on_response_complete()
+            return
+        self.server_state.total_requests += 1
+        self._idle_since = self.loop.time()
+        if self._idle_check is None and not self.transport.is_closing():
+            self._idle_check = self.loop.call_later(self.timeout_keep_alive, self._end_if_idle)
+
+    def _end_if_idle(self) -> None:
+        self._idle_check = None
+        left = self._idle_since + self.timeout_keep_alive - self.loop.time()
+        if left <= 0:
+            self.timeout_keep_alive_handler()
+        elif left < math.inf:
+            self._idle_check = self.loop.call_later(left, self._end_if_idle)
 
 
 def direct_protocol(routes: OnlineRoutes, seconds: float) -> type[HttpToolsProtocol]:
@@ -151,6 +191,7 @@ class _DirectCycle:
     def __init__(self, call: OnlineCall, query: bytes) -> None:
         self.call = call
         self.query = query
+        self.task: asyncio.Task[None] | None = None
         self.response_complete = False
         self.disconnected = False
         self.keep_alive = True

@@ -56,31 +56,37 @@ class Query:
 
     def __init__(self, text: bytes) -> None:
         try:
-            self._pairs = _pairs(text.decode("ascii"))
+            pairs = _pairs(text.decode("ascii"))
         except ValueError as error:
             raise InputError(
                 f"the query cannot be read: {error}",
                 remedy="encode it as UTF-8 with percent signs",
                 code="malformed-request",
             ) from None
+        self._values: dict[str, list[str]] = {}
+        for name, value in pairs:
+            self._values.setdefault(name, []).append(value)
 
     def get(self, name: str) -> str | None:
         """The value of a parameter; the first if there are several, None if there is none."""
-        return next((value for key, value in self._pairs if key == name), None)
+        values = self._values.get(name)
+        return None if values is None else values[0]
 
-    def all(self, name: str) -> list[str]:
+    def all(self, name: str) -> Sequence[str]:
         """All values of a parameter."""
-        return [value for key, value in self._pairs if key == name]
+        return self._values.get(name, ())
 
     def words(self, name: str) -> list[str] | None:
         """The words of a parameter, which commas separate; None if it is not there."""
-        values = self.all(name)
-        return [word for value in values for word in value.split(",")] if values else None
+        values = self._values.get(name)
+        if values is None:
+            return None
+        return values[0].split(",") if len(values) == 1 else [word for value in values for word in value.split(",")]
 
     @property
     def names(self) -> list[str]:
         """The names of all parameters, each once."""
-        return [*dict.fromkeys(name for name, _ in self._pairs)]
+        return [*self._values]
 
 
 def _pairs(text: str) -> Sequence[tuple[str, str]]:
@@ -98,7 +104,8 @@ def request_by_ids(view: ViewSchema, query: Query) -> OnlineRequest:
     Raises:
         InputError: if there is no id or more than `MOST_ROWS`, or one is not of the type of the key.
     """
-    ids = [*(query.words("entity_ids") or ()), *query.all("entity_id")]
+    ids = query.words("entity_ids") or []
+    ids += query.all("entity_id")
     if not ids:
         raise InputError(
             "no entity is asked for",

@@ -19,7 +19,7 @@ MODULE = "feature_store_core"
 COMPILER = "CXX"
 """The variable of the environment that names another compiler than g++ or c++."""
 OPTIONS = ("-O2", "-std=c++17", "-shared", "-fPIC", "-fvisibility=hidden", "-fno-strict-aliasing")
-_BUILD_SECONDS = 120
+_BUILD_SECONDS = 300
 _REMEDY = "apt-get install g++ python3-dev (Debian, Ubuntu), and start the server again"
 
 

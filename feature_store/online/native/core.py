@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, overload
 
 from feature_store.dtypes import DType
 
@@ -19,19 +19,27 @@ def type_numbers(dtype: DType) -> TypeNumbers:
 
 
 class NativeRows(Protocol):
-    """The checked rows of some entities; an item is the row as it is stored, as `msgspec.Raw`, defaults filled in."""
+    """The checked rows of some entities, in the place of `EntityRows`.
+
+    An item is a row as it is stored, as `msgspec.Raw`, defaults filled in.
+
+    Attributes:
+        rows: itself.
+        statuses: of each entity its status.
+        timestamps: of each entity its feature_timestamp (microseconds).
+        overflows: the places of entities on which a feature does not fit 64 bits, as they were set.
+    """
+
+    rows: Any
+    statuses: list[Any]
+    timestamps: list[int | None]
+    overflows: dict[str, list[int]]
 
     def __len__(self) -> int: ...
 
     def __getitem__(self, place: int) -> Any: ...
 
     def __iter__(self) -> Iterator[Any]: ...
-
-    def statuses(self) -> list[Any]:
-        """Of each entity its status."""
-
-    def timestamps(self) -> list[int | None]:
-        """Of each entity its feature_timestamp (microseconds)."""
 
     def decoded(self) -> list[tuple[Any, ...]]:
         """The rows as Python's values, as they are stored."""
@@ -81,7 +89,11 @@ class NativeCommand(Protocol):
 
     def __len__(self) -> int: ...
 
+    @overload
     def __getitem__(self, place: int) -> str: ...
+
+    @overload
+    def __getitem__(self, place: slice) -> list[str]: ...
 
     def __iter__(self) -> Iterator[str]: ...
 

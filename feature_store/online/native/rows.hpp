@@ -56,6 +56,7 @@ struct Rows {
     std::vector<Entity> entities;
     std::vector<uint32_t> cells;  // of each entity and feature where it is in the value; 0: what is absent
     std::vector<int> suspects;    // entities on which a limited feature is NULL
+    Owned overflows;              // a dict that Python has made of them
 
     size_t width() const { return group->features.size(); }
 

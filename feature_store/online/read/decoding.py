@@ -212,8 +212,11 @@ class GroupDecoder:
             self._note_overflows(known, batch, 0, known.rows(batch)[0], noted)
             for name in noted:
                 overflows.setdefault(name, []).append(place)
-        rows = cast("list[StoredRow]", native if packed else native.decoded())
-        return EntityRows(rows, native.statuses(), native.timestamps(), overflows)
+        if not packed:
+            return EntityRows([*native.decoded()], native.statuses, native.timestamps, overflows)
+        if overflows:
+            native.overflows = overflows
+        return cast("EntityRows", native)  # it has the same attributes
 
     def _usable(self, batch: _Batch, now: int, found: EntityRows) -> _Batch:
         """The values with a usable row; notes the status of the others."""

