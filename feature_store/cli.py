@@ -169,19 +169,20 @@ def bench() -> None:
 def serving(views: tuple[str, ...], seconds: int, callers: int) -> None:
     """Ask the server for VIEWS ("ranking@1"; all active ones unless given): latencies, and what it finds in Redis."""
     import asyncio
+    from contextlib import closing
 
     from feature_store.client import FeatureStore
     from feature_store.local.serving_load import SIZES, entity_pools, load, load_table, requests_for
-    from feature_store.online.connection import connect
+    from feature_store.online.connection import OnlineClients
     from feature_store.registry.tables import Status
 
     store = FeatureStore()
     names = views or [view.id for view in store.registry.snapshot().views if view.status is Status.ACTIVE]
     found = []
-    with connect(store.settings.redis_url) as redis:
+    with closing(OnlineClients(store.settings.online_store_url)) as clients:
         for name in names:
             view = store.view(name)
-            pools = entity_pools(redis, view)
+            pools = entity_pools(clients, view)
             for size in SIZES:
                 requests = requests_for(pools, view, size)
                 asking = load(store.settings.serving_url, None, view, requests, seconds=seconds, callers=callers)

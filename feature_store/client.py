@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from feature_store.dsl.collect import Project, load_project
 from feature_store.dsl.view import FeatureView
 from feature_store.plan.build import build_plan, view_schema
+from feature_store.plan.online_stores import check_online_stores
 from feature_store.plan.project import compile_project
 from feature_store.plan.schema import GroupSchema, ViewSchema
 from feature_store.settings import Settings
@@ -85,6 +86,7 @@ class FeatureStore:
 
         compiled = compile_project(with_posted(project, self.registry.posted()))
         check_queries(compiled.groups.values())
+        check_online_stores(compiled.project.groups, self.settings.online_stores)
         return self.registry.plan(compiled)
 
     def apply(
@@ -236,7 +238,7 @@ class FeatureStore:
         from feature_store.online.materialize import materialize
         from feature_store.registry.recorded_vectors import keep_recorded_sets
 
-        with connect(self.settings.redis_url) as redis:
+        with connect(self.settings.online_store_url(group.online_store)) as redis:
             keep_recorded_sets(self.registry, redis, [group.id])
             report = materialize(self.catalog, redis, group, full=full, rows_at_once=self.settings.materialize_rows)
             if full:
@@ -268,9 +270,10 @@ class FeatureStore:
 
     @cached_property
     def _reader(self) -> OnlineReader:
+        from feature_store.online.connection import OnlineClients
         from feature_store.online.reader import OnlineReader
 
-        return OnlineReader(self.settings.redis_url)
+        return OnlineReader(OnlineClients(self.settings.online_store_url))
 
     def _recorded_view(self, view_id: str) -> FeatureView:
         """The definition of a view, put together from the records of the view, its groups and their entities."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -58,6 +59,24 @@ def server_url(environ: Mapping[str, str], variable: str) -> str:
 def names(environ: Mapping[str, str], variable: str) -> tuple[str, ...]:
     """The names in a variable, which `:` separates."""
     return tuple(name for name in environ.get(variable, "").split(":") if name)
+
+
+def store_urls(environ: Mapping[str, str], variable: str) -> dict[str, str]:
+    """The URLs of online stores in a variable, by their names: "hot=redis://a:6379,cold=redis://b:6379,c:6379".
+
+    Raises:
+        StackError: if it is written in another way, or two have one name.
+    """
+    parts = re.split(r",(?=[^,=]*=)", environ.get(variable, "").strip())
+    found = dict(re.findall(r"^\s*([a-z][a-z0-9_]*)=(rediss?://\S+)\s*$", "\n".join(parts), re.MULTILINE))
+    if parts != [""] and len(found) != len(parts):
+        raise StackError(
+            "does not give each online store a name of its own and a URL",
+            where=variable,
+            remedy="write hot=redis://host:port/0,cold=redis://host:port/0, with names in lower case",
+            code="online-stores",
+        )
+    return found
 
 
 def folder(path: str | Path) -> Path:

@@ -13,7 +13,7 @@ from urllib.parse import SplitResult, unquote, urlencode, urlsplit
 from feature_store.kafka_address import JAAS, KafkaAddress
 from feature_store.stack_file import replace_private_file
 
-SECRET_VARIABLES = ("FS_PG_URL", "FS_REDIS_URL", "FS_KAFKA")
+SECRET_VARIABLES = ("FS_PG_URL", "FS_REDIS_URL", "FS_ONLINE_STORES", "FS_KAFKA")
 """The environment variables that may hold passwords."""
 
 KAFKA_FILE = "kafka.properties"

@@ -5,6 +5,9 @@
 | FS_HOME             | the state folder: all that is made at run time                  | `.fs` in the repository      |
 | FS_PG_URL           | a PostgreSQL server: `postgresql://user:password@host:port`     | the embedded one             |
 | FS_REDIS_URL        | a Redis or Valkey server: `redis://:password@host:port/0`       | the embedded one             |
+|                     | or some nodes of a cluster: `redis://host:port,host:port`       |                              |
+| FS_ONLINE_STORES    | more of them, for groups that name one: `hot=redis://host:port` | none                         |
+|                     | separated by commas                                             |                              |
 | FS_JAVA_HOME        | a Java 17 or 21 to run Spark, Kafka and Flink on                | the embedded one             |
 | FS_KAFKA            | a Kafka: `host:port,host:port`, or see `kafka_address.py`       | the embedded one             |
 | FS_FLINK_URL        | the REST address of a Flink 2.1 session cluster                 | the embedded one             |
@@ -29,6 +32,8 @@
 | FS_SERVING_REQUEST_SECONDS | how long a request's head may take to arrive, and its body | 10                       |
 | FS_SERVING_ON_DEMAND_DEADLINE | milliseconds that the function of an on-demand feature | 50                 |
 |                     | has before the feature fails                                    |                              |
+| FS_SERVING_REPLICAS | whether replicas of a Redis Cluster answer: never, fallback     | never                        |
+|                     | (where their primary does not) or prefer                        |                              |
 | FS_SERVING_RATE     | requests per second that each token may make; 0: any number     | 0                            |
 | FS_SERVING_CERT     | the server's certificate (PEM), with FS_SERVING_KEY             | no encryption                |
 | FS_SERVING_CLIENT_CA | the authority of certificates that callers have to show        | they need none               |
@@ -62,7 +67,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import SplitResult, quote, unquote, urlsplit
 
@@ -70,7 +75,7 @@ import msgspec
 
 from feature_store import stack_file
 from feature_store.dsl.packages import DEFINITION_PACKAGES
-from feature_store.environment import folder, names, server_address, server_url, whole_number
+from feature_store.environment import folder, names, server_address, server_url, store_urls, whole_number
 from feature_store.errors import StackError
 from feature_store.flink_clusters import flink_clusters
 from feature_store.object_storage import AWS, ObjectStorage, check_warehouse, is_in_bucket
@@ -99,7 +104,8 @@ class Settings:
     Attributes:
         home: the state folder.
         pg_url: the PostgreSQL server, without database (`postgresql://user:password@host:port`).
-        redis_url: the Redis server.
+        redis_url: the Redis server; the online store of groups that name none.
+        online_stores: the URLs of the other ones, by name.
         warehouse: the URL under which Iceberg keeps its files.
         object_storage: how that is reached if it is in an S3 bucket.
         java_home: the Java that Spark runs on.
@@ -160,6 +166,7 @@ class Settings:
     join_rows: int = JOIN_ROWS
     definition_packages: tuple[str, ...] = DEFINITION_PACKAGES
     object_storage: ObjectStorage = AWS
+    online_stores: Mapping[str, str] = field(default_factory=dict, hash=False)
 
     @classmethod
     def load(cls, environ: Mapping[str, str] = os.environ) -> Settings:
@@ -214,6 +221,7 @@ class Settings:
             alert_webhook=server_address(environ, "FS_ALERT_WEBHOOK"),
             join_rows=_rows(environ, "FS_JOIN_ROWS", JOIN_ROWS, least=1000, code="join-rows"),
             definition_packages=names(environ, "FS_DEFINITION_PACKAGES") or DEFINITION_PACKAGES,
+            online_stores=store_urls(environ, "FS_ONLINE_STORES") or (stack.online_stores if stack else {}),
         )
 
     def require_streams(self) -> None:
@@ -229,6 +237,23 @@ class Settings:
                 remedy="run ./fs up --streams",
                 code="no-streams",
             )
+
+    def online_store_url(self, name: str) -> str:
+        """The URL of the online store of this name; of the default one if it is empty.
+
+        Raises:
+            StackError: if there is none.
+        """
+        if not name:
+            return self.redis_url
+        if name not in self.online_stores:
+            raise StackError(
+                f"no online store has the name {name!r}",
+                where="FS_ONLINE_STORES",
+                remedy=f"add {name}=redis://host:port to it",
+                code="unknown-online-store",
+            )
+        return self.online_stores[name]
 
     def database_url(self, name: str, driver: str = "postgresql+psycopg2") -> str:
         """The SQLAlchemy URL of one database, with the driver spelled out: its default changes with SQLAlchemy."""
@@ -262,6 +287,7 @@ class StackSettings:
         port: the first port of the embedded services.
         port_is_chosen: whether the user named that port, so that no other one will do.
         pg_url, redis_url: existing servers; empty for the embedded ones.
+        online_stores: existing servers that groups may name.
         java_home: an existing Java; None for the embedded one.
         kafka, flink_url: an existing Kafka and Flink cluster; empty for the embedded ones.
         flink_deploy, flink_kernel: what application clusters are started with, and where they find the kernel's jar.
@@ -293,6 +319,7 @@ class StackSettings:
     flink_python: Path | None = None
     flink_state: str = ""
     warehouse: str = ""
+    online_stores: dict[str, str] = field(default_factory=dict, hash=False)
 
     @classmethod
     def load(cls, environ: Mapping[str, str] = os.environ) -> StackSettings:
@@ -322,6 +349,7 @@ class StackSettings:
             flink_python=Path(flink_python).expanduser().absolute() if flink_python else None,  # a link by purpose
             flink_state=flink_state(environ),
             warehouse=warehouse(environ),
+            online_stores=store_urls(environ, "FS_ONLINE_STORES"),
         )
 
     def to_json(self) -> bytes:
@@ -350,6 +378,8 @@ class StackSettings:
         }
         for name, url in (("FS_PG_URL", self.pg_url), ("FS_REDIS_URL", self.redis_url)):
             shown[name] = urlsplit(url).netloc.rpartition("@")[2]
+        for name, url in self.online_stores.items():
+            shown[f"FS_ONLINE_STORES {name}"] = urlsplit(url).netloc.rpartition("@")[2]
         return shown
 
 

@@ -59,6 +59,7 @@ class Connections:
     kernel_jar: str = ""
     local_files_jar: str = ""
     s3_jars: tuple[str, ...] = ()
+    online_stores: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
@@ -97,11 +98,11 @@ class FeatureStoreResource(dg.ConfigurableResource):  # type: ignore[type-arg]
         Raises:
             StackError: if Redis does not answer.
         """
-        from feature_store.online.connection import connect
+        from feature_store.online.connection import OnlineClients
         from feature_store.streaming.freshness import freshness
 
-        with connect(self.settings.redis_url) as redis:
-            return [freshness(redis, plan, datetime.now(UTC)) for plan in plans]
+        with closing(OnlineClients(self.settings.online_store_url)) as clients:
+            return [freshness(clients.of(plan.schema.online_store), plan, datetime.now(UTC)) for plan in plans]
 
     def dead_letters(self, stream: StreamSource) -> LetterCounts:
         """How many dead letters of a stream there are of the last hour.
@@ -145,7 +146,7 @@ class FeatureStoreResource(dg.ConfigurableResource):  # type: ignore[type-arg]
         from feature_store.online.connection import connect
         from feature_store.online.progress import load_progress
 
-        with connect(self.settings.redis_url) as redis:
+        with connect(self.settings.online_store_url(group.online_store)) as redis:
             progress = load_progress(redis, group)
         return set() if progress is None else {progress.snapshot}
 

@@ -6,7 +6,7 @@ import asyncio
 import gc
 import logging
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import Any
 
 import msgspec
@@ -36,7 +36,7 @@ from serving.grpc.service import OnlineService
 from serving.metrics import ServingMetrics
 from serving.mirror import RegistryMirror
 from serving.rate import RateLimits
-from serving.redis_metrics import TimedStore
+from serving.redis_metrics import RedisWaits, TimedStore
 from serving.rest.catalog import CatalogRoutes
 from serving.rest.online import OnlineRoutes, Receive, Scope, Send, call_of
 from serving.rest.openapi import docs_page, openapi_document
@@ -73,25 +73,23 @@ class ServingApp:
         self._core = CoreState() if settings.native is None else use_native_core(settings.native)
         registry = Registry(settings.registry_url)
         self._mirror = RegistryMirror(registry, settings.snapshot, settings.packages)
-        self._store = RedisStore(
-            [NodeAddress.parse(url) for url in node_urls(settings.redis_url)],
-            deadline=settings.deadline,
-            most_waiting=settings.most_waiting,
-        )
+        self._store = _store_at(settings.redis_url, settings)
+        self._named = {name: _store_at(url, settings) for name, url in settings.online_stores.items()}
         self._usage = UsageCounts(registry)
         self._samples = ServedSamples(self._store)
         self._cache = cache = ValueCache(settings.cache) if settings.cache else None
         functions = FunctionThreads(settings.function_limit)
-        self._metrics = ServingMetrics(lambda: self._store.is_up, lambda: self._mirror.age)
-        timed = TimedStore(self._store)
-        for part in (timed, FunctionMetrics(functions), FreshnessMetrics(lambda: self._mirror.definitions)):
+        self._metrics = ServingMetrics(lambda: all(store.is_up for store in self._stores), lambda: self._mirror.age)
+        waits = RedisWaits()
+        for part in (waits, FunctionMetrics(functions), FreshnessMetrics(lambda: self._mirror.definitions)):
             self._metrics.add(part)
         if cache is not None:
             self._metrics.add(CacheMetrics(cache))
         limits = RateLimits(settings.rate, processes=settings.processes)
         self._gate = Gate(lambda: self._mirror.access, required=settings.tokens_required, limits=limits)
+        timed = {name: TimedStore(store, waits) for name, store in self._named.items()}
         core = OnlineCore(
-            MultiplexedReader(timed, cache, functions),
+            MultiplexedReader(TimedStore(self._store, waits), timed, cache, functions),
             lambda: self._mirror.definitions,
             self._metrics,
             self._usage,
@@ -110,7 +108,12 @@ class ServingApp:
         self._is_draining = False
         catalog = CatalogRoutes(lambda: self._mirror.definitions, registry)
         registration = RegistrationRoutes(
-            registry, self._mirror, self._gate, DagsterServer(settings.dagster_url), settings.request_seconds
+            registry,
+            self._mirror,
+            self._gate,
+            DagsterServer(settings.dagster_url),
+            settings.request_seconds,
+            self._named,
         )
         own = [Route("/health", self._health), Route("/ready", self._ready), Route("/metrics", self._show_metrics)]
         own += [Route("/openapi.json", _openapi), Route("/docs", _docs)]
@@ -139,6 +142,10 @@ class ServingApp:
         self._grpc.drain(DRAIN_SECONDS)
 
     @property
+    def _stores(self) -> tuple[RedisStore, ...]:
+        return (self._store, *self._named.values())
+
+    @property
     def _is_ready(self) -> bool:
         return self._mirror.is_loaded and not self._is_draining
 
@@ -155,7 +162,8 @@ class ServingApp:
 
     @asynccontextmanager
     async def _lifespan(self, _: Starlette) -> AsyncIterator[None]:
-        async with self._store:
+        async with AsyncExitStack() as held:
+            await asyncio.gather(*map(held.enter_async_context, self._stores))
             await asyncio.to_thread(self._mirror.refresh)
             await self._grpc.start()
             gc.collect()
@@ -177,11 +185,12 @@ class ServingApp:
 
     async def _health(self, _: Request) -> Response:
         """Whether the process works, and what it misses; always 200 while it can answer."""
-        mirror, store = self._mirror, self._store
+        mirror, are_up = self._mirror, all(store.is_up for store in self._stores)
         return _json(
             {
-                "status": "ok" if store.is_up and not mirror.trouble else "degraded",
-                "redis": {"up": store.is_up, "trouble": "; ".join(store.troubles.values()), "down": store.troubles},
+                "status": "ok" if are_up and not mirror.trouble else "degraded",
+                "redis": _health_of(self._store),
+                "online_stores": {name: _health_of(store) for name, store in self._named.items()},
                 "native": {"used": self._core.core is not None, "trouble": self._core.trouble},
                 "registry": {"up": not mirror.trouble, "trouble": mirror.trouble, "age": mirror.age},
                 "cache": None if self._cache is None else self._cache.summary,
@@ -210,6 +219,20 @@ class ServingApp:
         else:
             text = self._metrics.text()
         return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")
+
+
+def _store_at(url: str, settings: ServingSettings) -> RedisStore:
+    return RedisStore(
+        [NodeAddress.parse(each) for each in node_urls(url)],
+        deadline=settings.deadline,
+        most_waiting=settings.most_waiting,
+        replicas=settings.replicas,
+    )
+
+
+def _health_of(store: RedisStore) -> dict[str, Any]:
+    troubles = store.troubles
+    return {"up": store.is_up, "trouble": "; ".join(troubles.values()), "down": troubles}
 
 
 async def _openapi(_: Request) -> Response:

@@ -11,12 +11,29 @@ from feature_store.online.read.store import Keys, OnlineStore
 from serving.families import Family, Latencies
 
 
+class RedisWaits:
+    """The times of all stores of a server."""
+
+    def __init__(self) -> None:
+        self.latencies = Latencies()
+
+    def families(self) -> Iterator[Family]:
+        """The metric at the moment."""
+        yield Family(
+            "feature_store_redis_seconds",
+            "Time that a request waits for the values of a round; what is remembered waits for none",
+            "histogram",
+            (),
+            latencies={(): self.latencies},
+        )
+
+
 class TimedStore(OnlineStore):
     """A store whose answers are timed."""
 
-    def __init__(self, store: OnlineStore) -> None:
+    def __init__(self, store: OnlineStore, waits: RedisWaits) -> None:
         self._store = store
-        self._waits = Latencies()
+        self._note = waits.latencies.note
 
     async def values(self, keys: Keys, packed: bytes | None = None) -> Sequence[StoredValue]:
         """As `OnlineStore.values`."""
@@ -24,7 +41,7 @@ class TimedStore(OnlineStore):
         try:
             return await self._store.values(keys, packed)
         finally:
-            self._waits.note(perf_counter() - began)
+            self._note(perf_counter() - began)
 
     async def hash(self, key: str) -> Mapping[bytes, bytes] | Unreachable:
         """As `OnlineStore.hash`."""
@@ -41,13 +58,3 @@ class TimedStore(OnlineStore):
     @property
     def troubles(self) -> Mapping[str, str]:
         return self._store.troubles
-
-    def families(self) -> Iterator[Family]:
-        """The metric at the moment."""
-        yield Family(
-            "feature_store_redis_seconds",
-            "Time that a request waits for the values of a round; what is remembered waits for none",
-            "histogram",
-            (),
-            latencies={(): self._waits},
-        )

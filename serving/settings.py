@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import ip_address
 from pathlib import Path
+from typing import cast, get_args
 
 from feature_store.environment import whole_number
 from feature_store.errors import StackError
 from feature_store.online.read.cache import CACHE_ENTRIES
+from feature_store.online.read.cluster import Replicas
 from feature_store.online.read.functions import LIMIT_SECONDS
 from feature_store.online.read.node import DEADLINE_SECONDS, MOST_WAITING
 from feature_store.settings import Settings
@@ -30,7 +32,9 @@ class ServingSettings:
     """Where the server listens and what it reads.
 
     Attributes:
-        redis_url: the online store.
+        redis_url: the default online store.
+        online_stores: the other ones, by name.
+        replicas: whether replicas of a Redis Cluster answer.
         registry_url: SQLAlchemy URL of the registry.
         snapshot: the file that keeps the last definitions for a start without the registry.
         packages: those that functions of on-demand features may be imported from.
@@ -66,6 +70,8 @@ class ServingSettings:
     tls: ServingTls | None = None
     processes: int = 1
     native: Path | None = None
+    online_stores: Mapping[str, str] = field(default_factory=dict, hash=False)
+    replicas: Replicas = "never"
 
     @classmethod
     def load(cls, environ: Mapping[str, str] = os.environ) -> ServingSettings:
@@ -146,7 +152,22 @@ class ServingSettings:
             tls=ServingTls.load(environ),
             processes=_processes(environ),
             native=settings.home / "native" if _is_native(environ) else None,
+            online_stores=settings.online_stores,
+            replicas=_replicas(environ),
         )
+
+
+def _replicas(environ: Mapping[str, str]) -> Replicas:
+    said = environ.get("FS_SERVING_REPLICAS") or "never"
+    for known in get_args(Replicas):
+        if said == known:
+            return cast("Replicas", known)
+    raise StackError(
+        f"{said!r} does not say whether replicas answer",
+        where="FS_SERVING_REPLICAS",
+        remedy="write never, fallback or prefer, or leave it out",
+        code="serving-replicas",
+    )
 
 
 def _port(environ: Mapping[str, str], name: str, default: int) -> int:

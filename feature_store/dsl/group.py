@@ -60,6 +60,8 @@ class FeatureGroup(Definition):
         max_overflow: how much may be lost because an INT does not fit 64 bits, as a share of a feature's values and of
             the rows that a run reads; more fails the run. Nothing unless given; of a stream 0.01.
         deprecated: what to use instead of this version, and when it may go.
+        online_store: the name of the Redis that its rows are served from, of those that FS_ONLINE_STORES has; the one
+            of FS_REDIS_URL unless given.
         access: "public" (every token with the scope read may read it) or "private" (its owner, and who has a grant).
     """
 
@@ -92,6 +94,7 @@ class FeatureGroup(Definition):
     max_overflow: float | None = Field(default=None, ge=0, le=1)
     tags: dict[str, str] = Field(default_factory=dict)
     deprecated: Deprecated | None = None
+    online_store: str = ""
     access: Access = "public"
 
     def _check(self) -> None:

@@ -45,6 +45,14 @@ GROUPS = (
         '             owner="team:shop", features=[order_count])',
     ),
     Explanation(
+        "online-store-name",
+        "The name of an online store is not snake_case",
+        "A group names the Redis that has its rows as FS_ONLINE_STORES does.",
+        "Use lower case letters, digits and _, beginning with a letter; leave it out for the Redis of FS_REDIS_URL.",
+        'FeatureGroup("user_orders", entity=user, source=orders,  # <-\n'
+        '             owner="team:shop", features=[order_count], online_store="Hot!")',
+    ),
+    Explanation(
         "duplicate-name",
         "One name stands for two different things",
         "Two definitions have one identity, two features or columns of a group have one name, two entities or streams "

@@ -96,6 +96,18 @@ ONLINE = (
         "Write redis://host:port/0, or rediss:// for TLS.",
     ),
     Explanation(
+        "unknown-online-store",
+        "A group is in an online store that nobody knows",
+        "online_store= of the group is not among the names in FS_ONLINE_STORES, as this process was started with.",
+        "Add name=redis://host:port to FS_ONLINE_STORES wherever groups are planned, written and served.",
+    ),
+    Explanation(
+        "online-stores",
+        "FS_ONLINE_STORES cannot be understood",
+        "It gives each online store a name and a URL of Redis.",
+        "Write hot=redis://host:port/0,cold=rediss://host:port/0.",
+    ),
+    Explanation(
         "redis-down",
         "Redis does not answer",
         "It is not running, or cannot be reached from here.",

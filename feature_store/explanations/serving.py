@@ -66,6 +66,12 @@ SERVING = (
         "Write a whole number from 1 to 60000, or leave it out.",
     ),
     Explanation(
+        "serving-replicas",
+        "FS_SERVING_REPLICAS does not say whether replicas answer",
+        "Replicas of a Redis Cluster have rows that may be older than those of their primary.",
+        "Write never, fallback (where their primary does not answer) or prefer.",
+    ),
+    Explanation(
         "serving-rate",
         "FS_SERVING_RATE is not a number of requests",
         "Each token may make so many requests in a second; those beyond them get a 429.",

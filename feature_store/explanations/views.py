@@ -46,9 +46,9 @@ VIEWS = (
     ),
     Explanation(
         "prejoin",
-        "A view is to be pre-joined, and no two of its groups are read by the same key",
+        "A view is to be pre-joined, and its groups cannot be kept together",
         "prejoin=True keeps the rows that an entity has in several groups under one key. Groups in a role (keyed_by) "
-        "are read by themselves.",
+        "are read by themselves, and so are those in different online stores (online_store=).",
         "Leave prejoin=True out.",
         f'{_GROUP}churn = FeatureView("churn", owner="team:shop",  # <-\n'
         "                    groups=[user_orders], prejoin=True)",

@@ -75,6 +75,7 @@ def assemble(settings: StackSettings, *, dagster: bool, streams: bool) -> Assemb
         spark_jars=tuple(str(settings.jars / jar.file_name) for jar in spark),
         local_files_jar=str(files),
         s3_jars=tuple(str(settings.jars / jar.file_name) for jar in s3),
+        online_stores=dict(settings.online_stores),
     )
     if streams:
         half = streaming.prepare(settings, connections, plan.ports, needs=embedded)
@@ -103,4 +104,7 @@ def _existing(settings: StackSettings) -> Sequence[ServiceRecord]:
     if settings.redis_url:
         valkey.check_server(settings.redis_url)
         records.append(ServiceRecord("valkey", "external", message="FS_REDIS_URL"))
+    for name, url in settings.online_stores.items():
+        valkey.check_server(url, where=f"FS_ONLINE_STORES, {name}")
+        records.append(ServiceRecord(f"online store {name}", "external", message="FS_ONLINE_STORES"))
     return records

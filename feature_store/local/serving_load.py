@@ -12,7 +12,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from feature_store.errors import FeatureStoreError, StackError
-from feature_store.online.connection import redis_errors
+from feature_store.online.connection import OnlineClients, redis_errors
 from feature_store.online.keys import tag_values
 from feature_store.plan.schema import GroupSchema, ViewSchema
 from feature_store.remote.client import AsyncFeatureStoreClient
@@ -61,13 +61,13 @@ Pools = Sequence[Sequence[dict[str, Any]]]
 """For each group whose keys a caller gives the key columns of some of its entities, as the view calls them."""
 
 
-def entity_pools(redis: Redis, view: ViewSchema) -> Pools:
+def entity_pools(clients: OnlineClients, view: ViewSchema) -> Pools:
     """Entities that Redis has.
 
     Raises:
         StackError: if Redis does not answer, or has no entity of a group.
     """
-    return [_entities(redis, view, place) for place in view.rounds[0]]
+    return [_entities(clients.of(view.groups[place].group.online_store), view, place) for place in view.rounds[0]]
 
 
 def requests_for(pools: Pools, view: ViewSchema, size: int) -> list[Rows]:

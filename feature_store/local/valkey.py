@@ -11,6 +11,7 @@ from feature_store.errors import StackError
 from feature_store.local.ports import LOOPBACK
 from feature_store.local.programs import check_runs, package_folder
 from feature_store.local.service import Service
+from feature_store.online.connection import node_urls
 from feature_store.stack_file import replace_private_file
 
 _CONFIGURATION = """\
@@ -77,8 +78,11 @@ class EmbeddedValkey:
         return b"+PONG" in answer
 
 
-def check_server(url: str) -> None:
-    """Makes sure that an existing Redis answers.
+def check_server(url: str, where: str = "FS_REDIS_URL") -> None:
+    """Makes sure that an existing Redis answers: the first node that the URL names.
+
+    Args:
+        where: the variable that names it.
 
     Raises:
         StackError: if it does not.
@@ -89,12 +93,12 @@ def check_server(url: str) -> None:
 
     once = Retry(NoBackoff(), 0)
     try:
-        with redis.Redis.from_url(url, socket_timeout=5, socket_connect_timeout=5, retry=once) as client:
+        with redis.Redis.from_url(node_urls(url)[0], socket_timeout=5, socket_connect_timeout=5, retry=once) as client:
             client.ping()
     except (redis.RedisError, ValueError, OSError) as error:
         raise StackError(
             f"the Redis server cannot be used ({' '.join(str(error).split())})",
-            where="FS_REDIS_URL",
+            where=where,
             remedy="start it or correct the URL, or unset the variable to use the embedded server",
             code="redis-down",
         ) from error

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, cast
 from urllib.parse import urlsplit
 
 from feature_store.errors import StackError
+from feature_store.plan.schema import GroupSchema
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -43,6 +44,47 @@ def connect(redis_url: str) -> Redis:
     return _client(last)
 
 
+class OnlineClients:
+    """Clients of online stores by their names; each connects on first use.
+
+    Args:
+        url_of: gives the URL of a name; the empty one is that of the default store.
+    """
+
+    def __init__(self, url_of: Callable[[str], str]) -> None:
+        self._url_of = url_of
+        self._known: dict[str, Redis] = {}
+
+    @classmethod
+    def of_one(cls, redis: str | Redis) -> OnlineClients:
+        """The default store alone: its URL or its client."""
+
+        def url_of(name: str) -> str:
+            if name or not isinstance(redis, str):
+                raise StackError(f"no online store has the name {name!r}", code="unknown-online-store")
+            return redis
+
+        clients = cls(url_of)
+        if not isinstance(redis, str):
+            clients._known[""] = redis
+        return clients
+
+    def of(self, name: str) -> Redis:
+        """The client of a store.
+
+        Raises:
+            StackError: if no store has this name, or as `connect`.
+        """
+        if name not in self._known:
+            self._known[name] = connect(self._url_of(name))
+        return self._known[name]
+
+    def close(self) -> None:
+        """Ends the connections."""
+        for client in self._known.values():
+            client.close()
+
+
 def cluster_of(redis: Redis) -> RedisCluster | None:
     """The same client, if it is one of a cluster."""
     from redis.cluster import RedisCluster
@@ -71,6 +113,16 @@ def node_urls(redis_url: str) -> list[str]:
     parts = urlsplit(redis_url)
     user, at, hosts = parts.netloc.rpartition("@")
     return [parts._replace(netloc=f"{user}{at}{host}").geturl() for host in hosts.split(",")]
+
+
+def unknown_store_error(group: GroupSchema) -> StackError:
+    """What is said of a group in an online store that this process has no address of."""
+    return StackError(
+        f"no online store has the name {group.online_store!r}",
+        where=f"group {group.id}",
+        remedy=f"add {group.online_store}=redis://host:port to FS_ONLINE_STORES and start this process again",
+        code="unknown-online-store",
+    )
 
 
 def address_error(error: Exception) -> StackError:

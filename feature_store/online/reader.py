@@ -24,13 +24,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self, cast
 
 from feature_store.compile.function_calls import FunctionCalls
 from feature_store.dtypes import to_micros
 from feature_store.errors import InputError
-from feature_store.online.connection import connect, redis_errors
+from feature_store.online.connection import OnlineClients, redis_errors
+from feature_store.online.read.routing import by_store
 from feature_store.online.read.steps import GetLayouts, GetValues, ViewReading
 from feature_store.online.vectors import OnlineVectors
 from feature_store.plan.schema import ViewSchema
@@ -43,11 +43,11 @@ class OnlineReader:
     """Reads views; keeps the layouts it has met, so it is made once and used from any thread.
 
     Args:
-        redis: URL, which is connected to by the first read; or a client from `connect`.
+        redis: URL, which is connected to by the first read; a client from `connect`; or those of stores with names.
     """
 
-    def __init__(self, redis: str | Redis) -> None:
-        self._address = redis
+    def __init__(self, redis: str | Redis | OnlineClients) -> None:
+        self._clients = redis if isinstance(redis, OnlineClients) else OnlineClients.of_one(redis)
         self._views: dict[str, ViewReading] = {}
 
     def __enter__(self) -> Self:
@@ -58,8 +58,7 @@ class OnlineReader:
 
     def close(self) -> None:
         """Ends the connections."""
-        if "_redis" in self.__dict__:
-            self._redis.close()
+        self._clients.close()
 
     def read(
         self,
@@ -95,13 +94,9 @@ class OnlineReader:
         command = next(steps)
         try:
             while True:
-                command = steps.send(self._answer(command))
+                command = steps.send(self._answer(view, command))
         except StopIteration as done:
             return cast("OnlineVectors", done.value)
-
-    @cached_property
-    def _redis(self) -> Redis:
-        return connect(self._address) if isinstance(self._address, str) else self._address
 
     def _reading(self, view: ViewSchema) -> ViewReading:
         known = self._views.get(view.id)
@@ -109,12 +104,27 @@ class OnlineReader:
             known = self._views[view.id] = ViewReading(view)
         return known
 
-    def _answer(self, command: GetValues | GetLayouts | FunctionCalls) -> Any:
+    def _answer(self, view: ViewSchema, command: GetValues | GetLayouts | FunctionCalls) -> Any:
         if isinstance(command, FunctionCalls):
             return command.run()
-        with redis_errors(self._redis):
-            if isinstance(command, GetLayouts):
-                return self._redis.hgetall(command.key)
-            # A cluster has no MGET over slots; its client asks every node once instead.
-            fetch = getattr(self._redis, "mget_nonatomic", self._redis.mget)
-            return fetch(command.keys) if command.keys else []
+        names = view.named_stores
+        if len(names) <= 1:
+            return _answer(self._clients.of(next(iter(names), "")), command)
+        stores = {viewed.group.id: self._clients.of(viewed.group.online_store) for viewed in view.groups}
+        if isinstance(command, GetLayouts):
+            return _answer(stores[command.key[: command.key.index(":")]], command)
+        keys = [*command.keys]
+        found: list[Any] = [None] * len(keys)
+        for redis, places in by_store(keys, stores):
+            for place, value in zip(places, _answer(redis, GetValues([keys[i] for i in places])), strict=True):
+                found[place] = value
+        return found
+
+
+def _answer(redis: Redis, command: GetValues | GetLayouts) -> Any:
+    with redis_errors(redis):
+        if isinstance(command, GetLayouts):
+            return redis.hgetall(command.key)
+        # A cluster has no MGET over slots; its client asks every node once instead.
+        fetch = getattr(redis, "mget_nonatomic", redis.mget)
+        return fetch(command.keys) if command.keys else []

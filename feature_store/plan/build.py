@@ -225,6 +225,7 @@ class _Builder:
             freshness=group.freshness_size,
             buckets=group.buckets,
             cache=group.cache_size,
+            online_store=group.online_store,
         )
 
 

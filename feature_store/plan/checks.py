@@ -34,6 +34,9 @@ def group_problems(group: FeatureGroup) -> Iterator[Problem]:
     yield from _identity(group)
     yield from _schedule(group)
     yield from _ttl(group)
+    if group.online_store and not is_snake_case(group.online_store):
+        yield Problem("online-store-name", f"online_store {group.online_store!r} is not snake_case",
+                      "use lower case letters, digits and _, as in FS_ONLINE_STORES")  # fmt: skip
     for source in group.all_sources:
         if not is_snake_case(source.name) or source.name in TAKEN_SOURCES:
             yield Problem("source-name", f"source {source.name!r} cannot have this name", "use another snake_case name")

@@ -41,7 +41,8 @@ class GroupSchema:
     """The shape of a group's rows and how long they hold (durations in microseconds).
 
     The offline table has the columns: keys, feature_timestamp, created_timestamp, retracted, features. `cache` is for
-    how long servers, and clients after them, may remember values; None: not at all.
+    how long servers, and clients after them, may remember values; None: not at all. `online_store` is the name of the
+    Redis that has its rows; empty for the default one.
     """
 
     name: str
@@ -53,6 +54,7 @@ class GroupSchema:
     freshness: int
     buckets: int
     cache: int | None = None
+    online_store: str = ""
 
     @cached_property
     def id(self) -> str:
@@ -174,6 +176,13 @@ class ViewSchema:
         return tuple(rounds)
 
     @cached_property
+    def named_stores(self) -> frozenset[str]:
+        """The names of the online stores that groups are read from, the empty one of the default store among them;
+        nothing if all are in the default store."""
+        names = frozenset(viewed.group.online_store for viewed in self.groups)
+        return frozenset() if names == {""} else names
+
+    @cached_property
     def is_plain(self) -> bool:
         """Whether every group is read in one role only, keyed by what a reader gives."""
         return len(self.rounds) == 1 and len({viewed.group.id for viewed in self.groups}) == len(self.groups)
@@ -182,8 +191,11 @@ class ViewSchema:
     def prejoined(self) -> tuple[tuple[int, ...], ...]:
         """The places of groups whose rows the online store keeps together: several that are read by the same key.
 
-        Groups in a role with a key of its own are read by themselves.
+        Groups in a role with a key of its own are read by themselves; so are all groups of a view that reads several
+        online stores.
         """
+        if len(self.named_stores) > 1:
+            return ()
         sets: dict[tuple[str, ...], list[int]] = {}
         for i, viewed in enumerate(self.groups):
             if self.prejoin and not viewed.key_names:

@@ -99,8 +99,11 @@ def _clashes(view: FeatureView, groups: Sequence[ViewedSchema]) -> Iterator[Prob
             yield Problem("reserved-name", f"the feature name {name!r} is reserved", "choose another prefix")
     if not again:
         yield from _key_problems(view, groups)
-    if view.prejoin and not ViewSchema(view.name, view.version, tuple(groups), prejoin=True).prejoined:
+    schema = ViewSchema(view.name, view.version, tuple(groups), prejoin=view.prejoin)
+    if view.prejoin and not schema.prejoined:
         message = "no two of its groups are read by the same key: there is nothing to join"
+        if len(schema.named_stores) > 1:
+            message = "its groups are in several online stores: their rows cannot be kept together"
         yield Problem("prejoin", message, "leave prejoin=True out")
 
 

@@ -15,6 +15,7 @@ from feature_store.registry.records import EntityRecord, ViewRecord
 
 NONE = "none"
 ALL = "all"
+DEFAULT_STORE = "the default one"
 OWN_KEY = "the entity's"
 _PARTS = ("name", "version", "entity", "source", "sources", "features", "derived", "columns", "tags")
 
@@ -113,6 +114,7 @@ def _in_force(group: FeatureGroup) -> dict[str, str]:
         "start": group.start,
         "buckets": str(group.buckets),
         "access": group.access,
+        "online_store": group.online_store or DEFAULT_STORE,
     }
 
 

@@ -40,6 +40,7 @@ CHANGED = {
     ("group", "description"): _DOCS,
     ("group", "deprecated"): _STATUS,
     ("group", "access"): _ACCESS,
+    ("group", "online_store"): Rule(True, "readers would look where no rows of this version are yet"),
     ("group", "freshness"): Rule(False, "a service level, not a value"),
     ("group", "cache"): Rule(False, "for how long readers remember values, not what they are"),
     ("group", "entity"): Rule(True, "values would describe another entity"),

@@ -45,6 +45,8 @@ log = logging.getLogger("feature_store.loader")
 GAP_SECONDS = 60.0
 """How often the table is looked at for updates that Kafka has deleted."""
 
+RedisOf = Callable[[GroupSchema], "Redis"]
+"""Gives the client of a group's online store."""
 Refill = Callable[[GroupSchema, bool], int | None]
 """Fills Redis from a group's table, the whole of it or what is new in it; the instant (microseconds) from which on
 updates have to be read, None for all."""
@@ -74,15 +76,15 @@ class Loader:
 
     Args:
         kafka_servers: the address of Kafka.
-        redis: from `connect`.
+        redis_of: gives the client of a group's online store.
         refill: called for a group of which Redis knows nothing, or of which Kafka has deleted updates.
         tell: called when a group has come further.
     """
 
-    def __init__(self, kafka_servers: str, redis: Redis, refill: Refill, tell: Tell) -> None:
+    def __init__(self, kafka_servers: str, redis_of: RedisOf, refill: Refill, tell: Tell) -> None:
         from confluent_kafka import Consumer
 
-        self._redis = redis
+        self._redis_of = redis_of
         self._refill = refill
         self._tell = tell
         self._groups: dict[str, GroupSchema] = {}
@@ -170,7 +172,7 @@ class Loader:
             if schema is None:
                 continue
             try:
-                known = LoadedPlaces(self._redis, schema).read(partitions)
+                known = LoadedPlaces(self._redis_of(schema), schema).read(partitions)
                 if reading is None or known != reading.places:
                     self._reading[topic] = self._place(topic, schema, partitions, known)
                     changed = True
@@ -184,7 +186,7 @@ class Loader:
 
     def _place(self, topic: str, schema: GroupSchema, partitions: Sequence[int], known: dict[int, int]) -> Reading:
         """From where on to read a group's partitions; Redis knows these places then."""
-        places = LoadedPlaces(self._redis, schema)
+        places = LoadedPlaces(self._redis_of(schema), schema)
         self._writers.pop(topic, None)  # an emptied Redis has forgotten the layout, too
         lost = self._lost(topic, known)
         unknown = [number for number in partitions if number not in known or number in lost]
@@ -289,7 +291,7 @@ class Loader:
         after = dict(reading.passed)
         before = {number: reading.places[number] for number in after}
         marks = {number: reading.marks[number] for number in after}
-        with LoadedPlaces(self._redis, schema).moving(before, after, marks):
+        with LoadedPlaces(self._redis_of(schema), schema).moving(before, after, marks):
             if rows:
                 self._writer(schema, topic).write(rows)
         reading.places.update(after)
@@ -299,7 +301,7 @@ class Loader:
 
     def _writer(self, schema: GroupSchema, topic: str) -> UpdateWriter:
         if topic not in self._writers:
-            self._writers[topic] = UpdateWriter(self._redis, schema)
+            self._writers[topic] = UpdateWriter(self._redis_of(schema), schema)
         return self._writers[topic]
 
     def _tell_progress(self, schema: GroupSchema, topic: str, reading: Reading) -> None:
@@ -308,7 +310,7 @@ class Loader:
             self._move(schema, topic, reading, ())
         known = [mark for marks in reading.marks.values() for mark in marks.marks()]
         partitions = range(max((mark.partitions for mark in known), default=0))
-        everywhere = LoadedPlaces(self._redis, schema).marks(partitions)
+        everywhere = LoadedPlaces(self._redis_of(schema), schema).marks(partitions)
         found = reached({number: marks.marks() for number, marks in everywhere.items()})
         if found is not None and found.watermark > 0 and found != reading.told:
             self._tell(schema, found)

@@ -10,11 +10,12 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from feature_store.dtypes import from_micros
 from feature_store.errors import FeatureStoreError
 from feature_store.offline.catalog import open_catalog
-from feature_store.online.connection import connect
+from feature_store.online.connection import OnlineClients
 from feature_store.online.writer import GuardedWriter
 from feature_store.plan.build import build_plan
 from feature_store.plan.nodes import GroupPlan
@@ -27,6 +28,9 @@ from feature_store.streaming.heartbeats import EVERY_SECONDS, Heartbeats
 from feature_store.streaming.loader import Loader
 from feature_store.streaming.marks import MILLISECOND, Reached
 from feature_store.streaming.refill import refill
+
+if TYPE_CHECKING:
+    from redis import Redis
 
 LOOK_SECONDS = 2.0
 VECTORS_SECONDS = 10.0
@@ -50,9 +54,9 @@ class Service:
         self.settings = settings
         self.stopped = threading.Event()
         self._plans: tuple[GroupPlan, ...] = ()
-        self._redis = connect(settings.redis_url)
+        self._clients = OnlineClients(settings.online_store_url)
         self._catalog = open_catalog(settings)
-        self._loader = Loader(settings.kafka_servers, self._redis, self._refill, self._note_progress)
+        self._loader = Loader(settings.kafka_servers, self._redis_of, self._refill, self._note_progress)
         self._heartbeats = Heartbeats(settings.kafka_servers)
 
     def run(self) -> None:
@@ -94,7 +98,9 @@ class Service:
 
     def _keep_vectors(self, registry: Registry) -> None:
         """Fills the vectors of pre-joined views that read the groups, where Redis does not keep them (any more)."""
-        keep_recorded_sets(registry, self._redis, [plan.group.id for plan in self._plans])
+        for store in {plan.schema.online_store for plan in self._plans}:
+            groups = [plan.group.id for plan in self._plans if plan.schema.online_store == store]
+            keep_recorded_sets(registry, self._clients.of(store), groups)
 
     def _load(self) -> None:
         self._loader.serve([plan.schema for plan in self._plans])
@@ -102,7 +108,7 @@ class Service:
 
     def _refill(self, schema: GroupSchema, full: bool) -> int | None:
         interval, rows = self._plan_of(schema).group.commit_size, self.settings.materialize_rows
-        return refill(self._catalog, self._redis, schema, interval, full=full, rows_at_once=rows)
+        return refill(self._catalog, self._redis_of(schema), schema, interval, full=full, rows_at_once=rows)
 
     def _note_progress(self, schema: GroupSchema, reached: Reached) -> None:
         """Says in Redis up to when a group's rows are there.
@@ -113,7 +119,10 @@ class Service:
         assert plan.stream is not None
         beats, disorder = plan.stream.heartbeats, plan.stream.out_of_orderness_size
         complete_at = reached.complete_at(disorder) if beats else reached.written * MILLISECOND
-        GuardedWriter(self._redis, schema).touch(from_micros(complete_at), reached.newest(plan.slide))
+        GuardedWriter(self._redis_of(schema), schema).touch(from_micros(complete_at), reached.newest(plan.slide))
+
+    def _redis_of(self, schema: GroupSchema) -> Redis:
+        return self._clients.of(schema.online_store)
 
     def _plan_of(self, schema: GroupSchema) -> GroupPlan:
         return next(plan for plan in self._plans if plan.schema == schema)

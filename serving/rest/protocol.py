@@ -19,7 +19,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 
 from feature_store.errors import FeatureStoreError
 from serving.calls import OnlineCall, request_id_of
-from serving.rest.bodies import MOST_BYTES, large_request, slow_request
+from serving.rest.bodies import MOST_BYTES, SECONDS, large_request, slow_request
 from serving.rest.online import Answer, OnlineRoutes, call_of, problem_answer
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ class DirectProtocol(HttpToolsProtocol):
     """The protocol of one connection; `direct_protocol` makes the class for some routes."""
 
     routes: ClassVar[OnlineRoutes]
-    seconds: ClassVar[float]
+    seconds: ClassVar[float] = SECONDS
     """How long the head of a request may take to arrive."""
     _head_bytes: int | None = 0
     """How much of a head has arrived; None after its end."""

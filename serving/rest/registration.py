@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 import msgspec
@@ -12,6 +12,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from feature_store.errors import DefinitionError, DefinitionErrors, InputError
+from feature_store.plan.online_stores import unknown_store
 from feature_store.registry.access.decision import Decision, Guarded
 from feature_store.registry.access.tokens import Action, Token
 from feature_store.registry.registration import Registration, register_group
@@ -33,13 +34,21 @@ class RegistrationRoutes:
 
     Args:
         seconds: how long a body may take to arrive.
+        online_stores: the names of online stores that groups may name.
     """
 
     def __init__(
-        self, registry: Registry, mirror: RegistryMirror, gate: Gate, dagster: DagsterServer, seconds: float
+        self,
+        registry: Registry,
+        mirror: RegistryMirror,
+        gate: Gate,
+        dagster: DagsterServer,
+        seconds: float,
+        online_stores: Collection[str] = (),
     ) -> None:
         self._seconds = seconds
         self._registry = registry
+        self._online_stores = online_stores
         self._mirror = mirror
         self._gate = gate
         self._dagster = dagster
@@ -65,6 +74,7 @@ class RegistrationRoutes:
 
         by = _ANONYMOUS if token is None else f"{token.principal} (token {token.name})"
         try:
+            self._check_store(given)
             return register_group(self._registry, given, by, decide, only_plan=only_plan)
         except DefinitionErrors as error:
             faults = [*_faults(error.errors, given)]
@@ -79,6 +89,11 @@ class RegistrationRoutes:
             raise InputError(
                 "the definition is nested too deeply", where="body", remedy="simplify it", code="malformed-request"
             ) from None
+
+    def _check_store(self, given: Any) -> None:
+        name = given.get("online_store") if isinstance(given, dict) else None
+        if isinstance(name, str) and name and name not in self._online_stores:
+            raise DefinitionErrors([unknown_store(name, "/online_store")])
 
     async def _answer(self, done: Registration, only_plan: bool) -> Response:
         group, change = done.group, done.change

@@ -228,3 +228,27 @@ def test_what_a_stack_is_started_with(tmp_path: Path) -> None:
     assert StackSettings.from_json(named.to_json()) == named
     assert named.flink_python == Path("/v/bin/python")
     assert set(settings.as_text()) == set(named.as_text())
+
+
+def test_online_stores_have_names(tmp_path: Path) -> None:
+    text = "hot=redis://:p,w@a:1,b:2/0, cold_2=rediss://c?ssl_ca_certs=/ca.pem"
+    stores = {"hot": "redis://:p,w@a:1,b:2/0", "cold_2": "rediss://c?ssl_ca_certs=/ca.pem"}
+    named = {"FS_HOME": str(tmp_path), "FS_PG_URL": SERVER, "FS_REDIS_URL": "redis://a", "FS_ONLINE_STORES": text}
+    settings = Settings.load(named)
+    assert settings.online_stores == stores
+    assert [settings.online_store_url(name) for name in ("", "hot")] == ["redis://a", stores["hot"]]
+    with pytest.raises(StackError, match="add warm=redis://host:port"):
+        settings.online_store_url("warm")
+    asked = StackSettings.load(named)
+    assert StackSettings.from_json(asked.to_json()).online_stores == stores
+    assert asked.as_text()["FS_ONLINE_STORES hot"] == "a:1,b:2"
+    assert Settings.load(running_stack(tmp_path)).online_stores == {}
+
+
+@pytest.mark.parametrize(
+    "text", ["redis://a", "hot=http://a", "Hot=redis://a", "hot=redis://a,hot=redis://b", "hot=", "hot=redis://a,cold="]
+)
+def test_online_stores_that_make_no_sense_are_refused(text: str) -> None:
+    with pytest.raises(StackError, match="FS_ONLINE_STORES") as error:
+        StackSettings.load({"FS_ONLINE_STORES": text})
+    assert error.value.code == "online-stores"

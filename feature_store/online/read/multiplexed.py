@@ -9,26 +9,35 @@ from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 from feature_store.compile.function_calls import FunctionCalls
+from feature_store.online.connection import unknown_store_error
 from feature_store.online.read.cache import ValueCache
 from feature_store.online.read.functions import FunctionThreads
+from feature_store.online.read.routing import RoutedStore
 from feature_store.online.read.steps import GetValues, ViewReading
 from feature_store.online.read.store import OnlineStore
 from feature_store.online.vectors import OnlineVectors
+from feature_store.plan.schema import ViewSchema
 
 
 class MultiplexedReader:
     """Reads views.
 
     Args:
-        store: that is being kept connected.
+        store: the default one, that is being kept connected.
+        named: likewise the other ones, by the names that groups have for them.
         cache: what is remembered of groups that allow it; None: nothing is.
         functions: runs the functions of on-demand features.
     """
 
     def __init__(
-        self, store: OnlineStore, cache: ValueCache | None = None, functions: FunctionThreads | None = None
+        self,
+        store: OnlineStore,
+        named: Mapping[str, OnlineStore] | None = None,
+        cache: ValueCache | None = None,
+        functions: FunctionThreads | None = None,
     ) -> None:
         self._store = store
+        self._named = {"": store, **(named or {})}
         self._cache = cache
         self._functions = functions or FunctionThreads()
 
@@ -51,9 +60,11 @@ class MultiplexedReader:
 
         Raises:
             NodeBusyError: if too many commands wait for Redis.
-            InputError, StackError, ConflictError: as there, but for a Redis that does not answer.
+            InputError, StackError, ConflictError: as there, but for a Redis that does not answer; StackError if a group
+                is in an online store that is not among those of this reader.
         """
-        store, cache = self._store, self._cache
+        cache, view = self._cache, reading.view
+        store = self._store if not view.named_stores else self._store_of(view)
         steps = reading.steps(rows, request, instant, packed=packed)
         command = next(steps)
         try:
@@ -70,3 +81,10 @@ class MultiplexedReader:
                     command = steps.send(await store.hash(command.key))
         except StopIteration as done:
             return cast("OnlineVectors", done.value)
+
+    def _store_of(self, view: ViewSchema) -> OnlineStore:
+        for viewed in view.groups:
+            if viewed.group.online_store not in self._named:
+                raise unknown_store_error(viewed.group)
+        stores = {viewed.group.id: self._named[viewed.group.online_store] for viewed in view.groups}
+        return RoutedStore(stores) if len(view.named_stores) > 1 else next(iter(stores.values()))

@@ -92,7 +92,7 @@ def test_a_gap_is_named_and_filled_from_the_table(
     fill = partial(refill, catalog, redis)
 
     def start() -> Loader:
-        loader = Loader(servers, redis, lambda schema, full: fill(schema, 0, full=full), lambda *_: None)
+        loader = Loader(servers, lambda _: redis, lambda schema, full: fill(schema, 0, full=full), lambda *_: None)
         loader.serve([group])
         return loader
 
@@ -152,7 +152,7 @@ def test_the_table_is_looked_at_until_it_has_what_was_lost(
     updates.send([Row(0, START, START, 0)] * 3)
     updates.delete(before=2)
     redis.set(f"{group.id}:loaded:0", 1)
-    loader = Loader(servers, redis, fill, lambda *_: None)
+    loader = Loader(servers, lambda _: redis, fill, lambda *_: None)
     loader.serve([group])
 
     def is_filled() -> bool:

@@ -128,7 +128,7 @@ def test_loaders_that_share_the_partitions_know_more_together(
     told = list[Reached]()
     second = Loader(
         streams.settings.kafka_servers,
-        redis,
+        lambda _: redis,
         lambda schema, full: refill(store.catalog, redis, schema, GROUP.commit_size, full),
         lambda _, found: told.append(found),
     )

@@ -131,6 +131,10 @@ SAFE = {
 }
 
 BREAKING = {
+    "another online store": (
+        {"online_store": "hot"},
+        ["online_store: the default one -> hot"],
+    ),
     "feature without default": (
         {"features": [COUNT, MEAN, LAST, SUM]},
         ["feature user_spent_sum_7d added: FLOAT, sum(amount), window 7d"],
