@@ -13,7 +13,7 @@ import logging
 import random
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from redis.crc import key_slot
@@ -47,7 +47,7 @@ class _Shard:
     replicas: tuple[RedisNode, ...] = ()
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class _Part:
     """Commands for one node.
 
@@ -58,8 +58,8 @@ class _Part:
     """
 
     nodes: tuple[RedisNode, ...]
-    commands: list[tuple[Any, ...]] = field(default_factory=list)
-    places: list[Sequence[int]] = field(default_factory=list)
+    commands: list[tuple[Any, ...]]
+    places: list[Sequence[int]]
     asking: bool = False
 
     def sent(self) -> list[tuple[Any, ...]]:
@@ -102,6 +102,7 @@ class RedisCluster:
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> RedisCluster:
+        self._loop = asyncio.get_running_loop()  # to ask for it costs a request more than to keep it
         await self._look()
         self._tasks.add(asyncio.create_task(self._keep_looking()))
         return self
@@ -138,7 +139,7 @@ class RedisCluster:
                 continue
             part = parts.get(shard.primary)
             if part is None:
-                part = parts[shard.primary] = _Part(self._readers(shard))
+                part = parts[shard.primary] = _Part(self._readers(shard), [], [])
             part.places.append(places)
             if len(places) == 1:
                 part.commands.append(("GET", keys[places[0]]))
@@ -188,29 +189,45 @@ class RedisCluster:
 
     async def _ask(self, parts: list[_Part], found: list[Any]) -> None:
         """Puts the replies to commands into their places; where nobody gives one in time, it leaves what is there."""
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + self._deadline
+        loop = self._loop
+        now = loop.time()
+        deadline = now + self._deadline
         for part in parts:
             if part.nodes[0].is_full:
                 raise part.nodes[0].busy_error()
         for _ in range(_MOST_ROUNDS):
-            futures = [self._sent(part, loop.time(), deadline) for part in parts]
-            waiting = [future for future in futures if future is not None]
-            if len(waiting) == 1:
-                with suppress(NodeError):
-                    await waiting[0]
-            else:
-                await asyncio.gather(*waiting, return_exceptions=True)
-            again: list[_Part] = []
-            for part, future in zip(parts, futures, strict=True):
-                if future is None or future.exception() is not None:
-                    self._look_wanted.set()
-                    again += part.elsewhere()
-                else:
-                    again += await self._take(part, future.result(), found, deadline)
-            if not again or loop.time() >= deadline:
+            futures = [self._sent(part, now, deadline) for part in parts]
+            try:
+                parts = await self._collected(parts, futures, found, deadline)
+            except asyncio.CancelledError:
+                for future in filter(None, futures):
+                    future.cancel()
+                raise
+            now = loop.time()
+            if not parts or now >= deadline:
                 return
-            parts = again
+
+    async def _collected(
+        self,
+        parts: list[_Part],
+        futures: list[asyncio.Future[list[Any]] | None],
+        found: list[Any],
+        deadline: float,
+    ) -> list[_Part]:
+        """Puts the replies that come into their places; gives what has to be asked elsewhere."""
+        again: list[_Part] = []
+        for part, future in zip(parts, futures, strict=True):
+            try:
+                replies = None if future is None else await future
+            except NodeError:
+                replies = None
+            if replies is None:
+                self._look_wanted.set()
+                again += part.elsewhere()
+            else:
+                for refused, error in _taken(part, replies, found):
+                    again += await self._redirected(refused, error, deadline)
+        return again
 
     def _sent(self, part: _Part, now: float, deadline: float) -> asyncio.Future[list[Any]] | None:
         """The replies to come; None if the node cannot be asked. The next node is left half of the time."""
@@ -219,21 +236,6 @@ class RedisCluster:
             return part.nodes[0].ask_all(part.sent(), until)
         except NodeError:
             return None
-
-    async def _take(self, part: _Part, replies: list[Any], found: list[Any], deadline: float) -> list[_Part]:
-        """Puts replies into their places; gives the commands that have to be sent elsewhere."""
-        if part.asking:
-            replies = replies[1::2]
-        again: list[_Part] = []
-        for command, places, reply in zip(part.commands, part.places, replies, strict=True):
-            if type(reply) is NodeError:
-                again += await self._redirected(_Part(part.nodes, [command], [places], part.asking), reply, deadline)
-            elif len(places) == 1:
-                found[places[0]] = reply
-            else:
-                for place, value in zip(places, reply, strict=True):
-                    found[place] = value
-        return again
 
     async def _redirected(self, part: _Part, error: NodeError, deadline: float) -> list[_Part]:
         """Where a command that was refused has to be sent."""
@@ -296,14 +298,14 @@ class RedisCluster:
         nodes = [node for node in self._nodes.values() if node.is_up]
         if not nodes:
             seeds = [(seed.host, seed.port) for seed in self._seeds]
-            until = asyncio.get_running_loop().time() + GIVE_UP_SECONDS
+            until = self._loop.time() + GIVE_UP_SECONDS
             nodes = [await self._node_at(place, until) for place in seeds]
         random.shuffle(nodes)
         found: list[SlotRange] = []
         for node in nodes[:_MOST_ASKED]:
             with suppress(NodeError):
                 info, slots = await node.ask_all(
-                    [("CLUSTER", "INFO"), ("CLUSTER", "SLOTS")], asyncio.get_running_loop().time() + self._deadline
+                    [("CLUSTER", "INFO"), ("CLUSTER", "SLOTS")], self._loop.time() + self._deadline
                 )
                 if isinstance(slots, list) and slots:
                     found = parse_slots(slots, (node.address.host, node.address.port))
@@ -314,7 +316,7 @@ class RedisCluster:
 
     async def _adopt(self, ranges: Sequence[SlotRange]) -> None:
         """Connects to the nodes, then sends requests to them, then leaves those that are none any more."""
-        until = asyncio.get_running_loop().time() + GIVE_UP_SECONDS
+        until = self._loop.time() + GIVE_UP_SECONDS
         reads_replicas = self._replicas != "never"
         wanted = {each.primary for each in ranges}
         if reads_replicas:
@@ -345,3 +347,19 @@ def _one_by_one(part: _Part) -> _Part:
         return part
     keys = [key for command in part.commands for key in command[1:]]
     return replace(part, commands=[("GET", key) for key in keys], places=[(place,) for place in places])
+
+
+def _taken(part: _Part, replies: list[Any], found: list[Any]) -> list[tuple[_Part, NodeError]]:
+    """Puts replies into their places; gives the commands that were refused."""
+    if part.asking:
+        replies = replies[1::2]
+    refused: list[tuple[_Part, NodeError]] = []
+    for command, places, reply in zip(part.commands, part.places, replies, strict=True):
+        if type(reply) is NodeError:
+            refused.append((_Part(part.nodes, [command], [places], part.asking), reply))
+        elif len(places) == 1:
+            found[places[0]] = reply
+        else:
+            for place, value in zip(places, reply, strict=True):
+                found[place] = value
+    return refused
