@@ -27,18 +27,18 @@ from feature_store.online.read.recognition import RedisStore
 from feature_store.registry.store import Registry
 from serving.auth import Gate
 from serving.cache_metrics import CacheMetrics
-from serving.calls import OnlineCore, request_id_of, server_failure
+from serving.calls import request_id_of, server_failure
 from serving.dagster import DagsterServer
 from serving.freshness_metrics import FreshnessMetrics
 from serving.function_metrics import FunctionMetrics
 from serving.grpc.server import GrpcServer
-from serving.grpc.service import OnlineService
 from serving.metrics import ServingMetrics
 from serving.mirror import RegistryMirror
+from serving.parts import parts_of
 from serving.rate import RateLimits
-from serving.redis_metrics import RedisWaits, TimedStore
+from serving.redis_metrics import RedisWaits
 from serving.rest.catalog import CatalogRoutes
-from serving.rest.online import OnlineRoutes, Receive, Scope, Send, call_of
+from serving.rest.online import Receive, Scope, Send, call_of
 from serving.rest.openapi import docs_page, openapi_document
 from serving.rest.problems import PROBLEM_JSON, encode_problem
 from serving.rest.registration import RegistrationRoutes
@@ -80,6 +80,7 @@ class ServingApp:
         self._cache = cache = ValueCache(settings.cache) if settings.cache else None
         functions = FunctionThreads(settings.function_limit)
         self._metrics = ServingMetrics(lambda: all(store.is_up for store in self._stores), lambda: self._mirror.age)
+        self._parts = parts = parts_of(settings)
         waits = RedisWaits()
         for part in (waits, FunctionMetrics(functions), FreshnessMetrics(lambda: self._mirror.definitions)):
             self._metrics.add(part)
@@ -87,18 +88,18 @@ class ServingApp:
             self._metrics.add(CacheMetrics(cache))
         limits = RateLimits(settings.rate, processes=settings.processes)
         self._gate = Gate(lambda: self._mirror.access, required=settings.tokens_required, limits=limits)
-        timed = {name: TimedStore(store, waits) for name, store in self._named.items()}
-        core = OnlineCore(
-            MultiplexedReader(TimedStore(self._store, waits), timed, cache, functions),
+        timed = {name: parts.store(store, waits) for name, store in self._named.items()}
+        core = parts.core(
+            MultiplexedReader(parts.store(self._store, waits), timed, cache, functions),
             lambda: self._mirror.definitions,
             self._metrics,
             self._usage,
             self._samples,
             self._gate,
         )
-        self.online = OnlineRoutes(core, settings.request_seconds)
+        self.online = parts.routes(core, settings.request_seconds)
         self._grpc = GrpcServer(
-            OnlineService(core),
+            parts.service(core),
             settings.serving_host,
             settings.serving_grpc_port,
             settings.tls,
@@ -118,10 +119,12 @@ class ServingApp:
         own = [Route("/health", self._health), Route("/ready", self._ready), Route("/metrics", self._show_metrics)]
         own += [Route("/openapi.json", _openapi), Route("/docs", _docs)]
         later = [Route(path, _not_built, methods=[method]) for path, (method, _) in _NOT_BUILT.items()]
-        self._rest = Starlette(
-            routes=[*own, *later, *registration.routes, *catalog.routes],
-            lifespan=self._lifespan,
-            exception_handlers={FeatureStoreError: _problem, HTTPException: _problem, Exception: _problem},
+        self._rest = parts.rest(
+            Starlette(
+                routes=[*own, *later, *registration.routes, *catalog.routes],
+                lifespan=self._lifespan,
+                exception_handlers={FeatureStoreError: _problem, HTTPException: _problem, Exception: _problem},
+            )
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -182,6 +185,7 @@ class ServingApp:
                 await self._grpc.stop()
                 await self._usage.flush()
                 await self._samples.flush()
+                await asyncio.to_thread(self._parts.close)
 
     async def _health(self, _: Request) -> Response:
         """Whether the process works, and what it misses; always 200 while it can answer."""

@@ -19,6 +19,7 @@ from feature_store.online.read.node import DEADLINE_SECONDS, MOST_WAITING
 from feature_store.settings import Settings
 from serving.rest.bodies import SECONDS
 from serving.tls import ServingTls
+from serving.traces.settings import traces_wanted
 
 DEFAULT_PORT = 14090
 DEFAULT_GRPC_PORT = 14091
@@ -49,6 +50,7 @@ class ServingSettings:
         rate: requests per second that each token may make; 0: any number.
         tls: the certificates; None: connections are not encrypted.
         processes: how many serve, on the same ports.
+        traces: whether requests are traced; OpenTelemetry's own variables say the rest.
         native: the folder of the native core, which is compiled into it if it is not there; None: Python answers.
     """
 
@@ -72,6 +74,7 @@ class ServingSettings:
     native: Path | None = None
     online_stores: Mapping[str, str] = field(default_factory=dict, hash=False)
     replicas: Replicas = "never"
+    traces: bool = False
 
     @classmethod
     def load(cls, environ: Mapping[str, str] = os.environ) -> ServingSettings:
@@ -154,6 +157,7 @@ class ServingSettings:
             native=settings.home / "native" if _is_native(environ) else None,
             online_stores=settings.online_stores,
             replicas=_replicas(environ),
+            traces=traces_wanted(environ),
         )
 
 

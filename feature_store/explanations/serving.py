@@ -48,6 +48,12 @@ SERVING = (
         "Write a whole number, or leave it out.",
     ),
     Explanation(
+        "traces-exporter",
+        "Traces are to be sent in a way that the server does not know",
+        "It sends them by OTLP over HTTP to a collector, which OTEL_EXPORTER_OTLP_ENDPOINT names.",
+        "Write otlp or none, and http/protobuf for the protocol; a collector listens for that on its port 4318.",
+    ),
+    Explanation(
         "serving-deadline",
         "FS_SERVING_DEADLINE is not a time",
         "Redis has so many milliseconds for an answer; after that the entities of a request are UNAVAILABLE.",

@@ -20,6 +20,7 @@ from feature_store.online.progress import parse_last_updated
 from feature_store.online.read.decoding import UNREACHABLE, GroupDecoder, StoredValue, UnknownLayout
 from feature_store.online.read.entities import entity_tags
 from feature_store.online.read.native_round import NativeRound
+from feature_store.online.read.observation import computation
 from feature_store.online.read.vector_parts import VectorParts
 from feature_store.online.vectors import EntityRows, GroupVectors, OnlineVectors
 from feature_store.plan.schema import Column, ViewSchema
@@ -116,7 +117,8 @@ class ViewReading:
             complete_at, vectors = yield from self._read(rows, instant, packed)
         if self._on_demand is None:
             return OnlineVectors(self.view, rows, vectors, complete_at, instant)
-        computed = yield from self._on_demand.steps(rows, vectors, given, instant, apart=self._partial)
+        with computation(self.view, len(rows)):
+            computed = yield from self._on_demand.steps(rows, vectors, given, instant, apart=self._partial)
         return OnlineVectors(
             self.view, rows, vectors, complete_at, instant, computed.values, computed.overflows, computed.failures
         )

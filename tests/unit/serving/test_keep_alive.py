@@ -63,6 +63,7 @@ def protocol(clock: Clock) -> DirectProtocol:
     config = uvicorn.Config(_never_asked, timeout_keep_alive=KEPT, log_config=None, ws="none")
     made = DirectProtocol(config, ServerState(), {}, _loop=cast("asyncio.AbstractEventLoop", clock))
     made.connection_made(Connection())
+    clock.timers.clear()  # the head of the first request is there
     return made
 
 

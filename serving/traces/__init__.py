@@ -1,0 +1,1 @@
+"""OpenTelemetry traces of requests; imported where the environment asks for them, but for `settings`."""
