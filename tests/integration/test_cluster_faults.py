@@ -31,6 +31,7 @@ from feature_store.online.read.recognition import RedisStore
 from feature_store.online.read.steps import ViewReading
 from feature_store.online.reader import OnlineReader
 from feature_store.online.vectors import Status
+from feature_store.online.writer import GuardedWriter
 from feature_store.plan.schema import Column, GroupSchema, ViewedSchema, ViewSchema
 from feature_store.streaming.loaded import LoadedPlaces
 from tests.conftest import PATIENCE_SECONDS
@@ -145,16 +146,46 @@ def test_a_killed_primary_is_replaced(quick: OwnCluster, replicas: str) -> None:
             victim.kill()
             killed = time.monotonic()
             await reads.until(lambda _: not reads.store.is_up)
-            if replicas == "never":
-                await reads.until(all_are(Status.UNAVAILABLE, *lost))
-                assert set(reads.store.troubles) == {victim.address}
+            assert set(reads.store.troubles) == {victim.address}
             await reads.until(lambda found: reads.store.is_up and all_are(Status.PRESENT)(found))
             seconds = time.monotonic() - killed
             missed = {name for name, status in reads.seen if status is Status.UNAVAILABLE}
             assert missed == (set(lost) if replicas == "never" else set())
+            assert reads.expected == await asyncio.to_thread(written_again, quick, group, reads.expected)
         sys.stdout.write(f"replicas={replicas}: all keys again {seconds:.2f} s after the kill, {reads.count} reads\n")
 
     uvloop.run(story())
+
+
+def written_again(cluster: OwnCluster, group: GroupSchema, expected: dict[str, int]) -> dict[str, int]:
+    """What a reader in process finds once all rows are written anew."""
+    with connect(cluster.url_of(*cluster.members)) as client, OnlineReader(client) as reader:
+        fill(client, group)
+        rows = reader.read(view_of(group), [{"user_id": name} for name in expected], from_micros(NOW)).to_dicts()
+    return {row["user_id"]: row["n"] for row in rows}
+
+
+def test_a_writer_waits_for_the_place_of_a_killed_primary(quick: OwnCluster) -> None:
+    group = new_group(features=NUMBERS)
+    quick.restore()
+    victim = quick.primary_of("u1")
+    with connect(quick.url_of(*quick.members)) as client:
+        writer = GuardedWriter(client, group)
+        keys = [entity_key(group, {"user_id": name}) or "" for name in USERS]
+        for number in range(6):
+            at = NOW + number
+            if number == 2:
+                victim.kill()
+            began = time.monotonic()
+            written = writer.write(keys, [writer.encode(at, at, [number], at) for _ in keys])
+            assert written.written + written.stale == len(keys)
+            if number == 2:
+                sys.stdout.write(f"a write was done {time.monotonic() - began:.2f} s after its primary was killed\n")
+        writer.touch(from_micros(NOW), NOW)
+        with OnlineReader(client) as reader:
+            found = reader.read(view_of(group), [{"user_id": name} for name in USERS], from_micros(NOW + 5))
+        assert [row["n"] for row in found.to_dicts()] == [5] * len(USERS)
+        assert quick.primary_of("u1") is not victim
 
 
 def test_a_stopped_primary_is_not_waited_for(cluster: OwnCluster) -> None:
