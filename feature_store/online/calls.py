@@ -18,6 +18,8 @@ from importlib.resources import files
 from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import hiredis
+
 from feature_store.errors import StackError
 from feature_store.online.connection import cluster_of
 
@@ -204,12 +206,14 @@ class _Node:
         self._cluster = cluster
         self._client = cluster.get_redis_connection(cluster.get_node(node_name=name))
         self._connection: Any = self._client.connection_pool.get_connection()
-        stack.callback(self._client.connection_pool.release, self._connection)
+        stack.callback(self._release)
+        self._waiting = 0
         self._failure: Exception | None = None
         self._has_library = False
 
     def send(self, calls: Sequence[Call]) -> None:
-        self._connection.send_packed_command(self._connection.pack_commands([each.command for each in calls]))
+        self._waiting = len(calls)
+        self._connection.send_packed_command([b"".join(hiredis.pack_command(each.command) for each in calls)])
 
     def answer(self, wanted: Call) -> Any:
         """The answer to the next call that was sent."""
@@ -217,6 +221,7 @@ class _Node:
 
         if self._failure is not None:
             raise self._failure
+        self._waiting -= 1
         try:
             return self._connection.read_response()
         except MovedError:
@@ -231,6 +236,12 @@ class _Node:
         except Exception as error:  # the connection has failed, with all answers to come
             self._failure = error
             raise
+
+    def _release(self) -> None:
+        """Gives the connection back: not with answers under way, which would be taken for those to other commands."""
+        if self._waiting or self._failure is not None:
+            self._connection.disconnect()
+        self._client.connection_pool.release(self._connection)
 
     def _answer_elsewhere(self, wanted: Call) -> Any:
         """The answer of the node that the slot is on its way to: redis-py asks there."""

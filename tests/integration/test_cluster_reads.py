@@ -17,7 +17,7 @@ from feature_store import FeatureView
 from feature_store.dtypes import DType, from_micros
 from feature_store.errors import StackError
 from feature_store.online.connection import connect, node_urls
-from feature_store.online.read.connection import NodeError
+from feature_store.online.read.connection import NodeBusyError, NodeError
 from feature_store.online.read.multiplexed import MultiplexedReader
 from feature_store.online.read.node import NodeAddress
 from feature_store.online.read.recognition import RedisStore
@@ -141,6 +141,26 @@ def test_a_cluster_with_passwords_and_encryption_is_read(tmp_path: Path) -> None
         with pytest.raises(StackError, match=r"refused|does not answer") as error:
             connect("rediss://" + address.format(user=":it%27s@"))
         assert "it's" not in str(error.value)
+
+
+def test_no_more_wait_for_a_node_than_may(cluster: OwnCluster) -> None:
+    group = new_group()
+    with connect(cluster.url) as client:
+        put(client, group, "u1", NOW, 5, 0.5, "x")
+
+    async def story() -> list[Any]:
+        (store,) = stores_at(cluster.url, deadline=PATIENCE_SECONDS, most_waiting=20)
+        async with store:
+            reader, reading = MultiplexedReader(store), ViewReading(view_of(group))
+            asked = [reader.read(reading, [{"user_id": "u1"}], {}, NOW) for _ in range(1, 50)]
+            await asked.pop()
+            return await asyncio.gather(*asked, return_exceptions=True)
+
+    found = uvloop.run(story())
+    refused = [each for each in found if isinstance(each, NodeBusyError)]
+    assert len(refused) == 28
+    assert all("20 commands wait" in str(each) for each in refused)
+    assert {each.to_dicts()[0]["user_order_count"] for each in found if each not in refused} == {5}
 
 
 def test_one_address_that_answers_is_enough(cluster: OwnCluster) -> None:

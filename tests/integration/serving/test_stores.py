@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -28,13 +27,13 @@ MATCHING = FeatureView("matching", groups=[USERS, HOT_ITEMS, PAIRS], owner="team
 GROUPS = (USERS, HOT_ITEMS, PAIRS, SELLERS)
 
 
-@pytest.fixture
-def hot(tmp_path: Path) -> Iterator[Valkey]:
-    with running_valkey(tmp_path) as server:
+@pytest.fixture(scope="module")
+def hot(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Valkey]:
+    with running_valkey(tmp_path_factory.mktemp("hot")) as server:
         yield server
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def clients(cluster: OwnCluster, hot: Valkey) -> Iterator[OnlineClients]:
     found = OnlineClients({"": cluster.url, "hot": hot.url}.__getitem__)
     yield found
@@ -49,13 +48,17 @@ def registry(new_registry: NewRegistry, cluster: OwnCluster) -> Registry:
     return made
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def server(
-    registry: Registry, cluster: OwnCluster, hot: Valkey, clients: OnlineClients, tmp_path: Path
+    registry: Registry,
+    cluster: OwnCluster,
+    hot: Valkey,
+    clients: OnlineClients,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[ServerProcess]:
     Shop.write(clients.of("hot"), [HOT_ITEMS])
     changes = {"redis_url": cluster.url, "online_stores": {"hot": hot.url}, "replicas": "fallback"}
-    process = ServerProcess(tmp_path, address_of(registry), changes)
+    process = ServerProcess(tmp_path_factory.mktemp("stores"), address_of(registry), changes)
     process.start()
     yield process
     process.stop()
@@ -92,6 +95,33 @@ def test_answers_of_a_cluster_and_of_a_store_that_dies(
     assert set(health["online_stores"]["hot"]["down"]) == {f"127.0.0.1:{hot.port}"}
     hot.start()
     eventually(lambda: statuses(HOT_ITEMS.id) == [row[HOT_ITEMS.id] for row in expected.statuses])
+
+
+def test_replicas_answer_while_their_primary_is_gone(
+    server: ServerProcess, cluster: OwnCluster, clients: OnlineClients, eventually: Eventually
+) -> None:
+    def answers() -> list[Any]:
+        found = [server.get("/feature-groups/user_facts/online", entity_ids=name) for name in NAMES]
+        assert {answer.status for answer in found} == {200}
+        return [(answer.json["rows"], answer.json["groups"][0]["statuses"]) for answer in found]
+
+    def down() -> set[str]:
+        return set(server.get("/health").json["redis"]["down"])
+
+    before, victim = answers(), cluster.primary_of("a")
+    successor = cluster.members[cluster.members.index(victim) + 3]
+    try:
+        victim.kill()
+        eventually(lambda: down() == {victim.address})
+        assert answers() == before
+        with cluster.node(successor) as node:
+            node.execute_command("CLUSTER FAILOVER TAKEOVER")
+        eventually(lambda: not down())
+        assert answers() == before
+    finally:
+        cluster.restore()
+    eventually(lambda: server.get("/health").json["status"] == "ok")
+    assert answers() == before
 
 
 def test_a_group_of_an_unknown_store_is_not_registered(server: ServerProcess) -> None:
