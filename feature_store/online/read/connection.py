@@ -125,10 +125,8 @@ class PipelinedConnection(asyncio.Protocol):
 
     def fail_overdue(self, now: float) -> None:
         """Fails the commands whose deadline has passed; ends the connection where the oldest is overdue for long."""
-        for deadline, future in self._waiting:
-            if deadline > now:
-                break
-            if not future.done():
+        for deadline, future in self._waiting:  # not in the order of their deadlines
+            if deadline <= now and not future.done():
                 future.set_exception(NodeError("it does not answer in time"))
                 self.overdue += 1
         if self.overdue >= MOST_OVERDUE:
