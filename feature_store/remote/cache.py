@@ -23,6 +23,8 @@ from feature_store.remote.rows import Row, Target, rows_of, together
 
 CACHE_ENTRIES = 10_000
 """Rows that a client remembers unless it is told otherwise."""
+_MOST_TARGETS = 1_000
+"""Names with choices of features, whose rows are remembered."""
 Flight = Future[Mapping[Any, Row] | None]
 """Rows that a call asks for, by their keys, once it has them; None if it has failed."""
 
@@ -104,6 +106,10 @@ class CachedCalls:
             self._state = self._new_state()
         limit = self.calls.deadline if deadline is None else deadline
         call = _Call(self._state, self.calls, name, kind, features, limit, self._seconds)
+        try:
+            hash(call.place)
+        except TypeError:  # a server says what is wrong with it
+            return (yield from self.calls.online(name, rows, kind, request, features, deadline))
         target = self._state.targets.get(call.place)
         keys = target.keys(rows) if target is not None and target.seconds and not request else None
         if target is None or keys is None:
@@ -232,7 +238,7 @@ class _Call:
         target = state.targets.get(self.place)
         if target is None or not target.has(vectors):
             target = Target.of(vectors, self._seconds)
-            if len(state.targets) < CACHE_ENTRIES:
+            if self.place in state.targets or len(state.targets) < _MOST_TARGETS:
                 state.targets[self.place] = target
         keys = target.keys(rows) if target.seconds and not request else None
         read = {} if keys is None else dict(zip(keys, rows_of(vectors, began), strict=True))

@@ -99,7 +99,7 @@ class Target:
         except (KeyError, TypeError):
             return None
         if len(self.view.keys) == 1:
-            kinds: list[Any] = [*map(type, found)]  # 1 is no True
+            kinds: list[Any] = [*map(type, found)]  # 1 equals True, but a server refuses one of them
             used = {*kinds}
         else:
             kinds = [tuple(map(type, key)) for key in found]

@@ -224,3 +224,5 @@ def test_names_and_choices_of_features_are_remembered_apart() -> None:
     assert isinstance(calls.online("w", [{"k": 1}], "view", None, None, None).send(None), Exchange)
     assert isinstance(calls.online("v", [{"k": 1}], "group", None, None, None).send(None), Exchange)
     assert isinstance(call(calls, 1, request={"x": 1}).send(None), Exchange)
+    for wrong in ([["n"]], ["n", {}]):
+        assert isinstance(call(calls, 1, features=wrong).send(None), Exchange)
