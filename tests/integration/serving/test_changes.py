@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import pytest
 
-from feature_store import INT, STRING, FeatureGroup, FeatureView, OnDemand
+from feature_store import INT, STRING, Entity, FeatureGroup, FeatureView, OnDemand
 from feature_store.dsl.collect import Project
 from feature_store.online.connection import connect
+from feature_store.online.vector_sets import keep_sets
+from feature_store.plan.build import build_plan
 from feature_store.plan.project import compile_project
+from feature_store.registry.recorded_vectors import keep_recorded_sets
 from feature_store.registry.store import Registry
 from feature_store.remote.online_pb2 import Column, Input, ReadRequest
 from feature_store.settings import Settings
@@ -18,7 +22,7 @@ from tests.conftest import PATIENCE_SECONDS, Eventually
 from tests.integration.serving.conftest import NewRegistry, address_of
 from tests.integration.serving.grpc_client import stub_of
 from tests.integration.serving.server_process import ServerProcess
-from tests.integration.serving.shop import GROUPS, USERS, Shop, visits
+from tests.integration.serving.shop import GROUPS, USERS, Shop, facts_of, visits
 from tests.unit import on_demand_functions as functions
 
 CHURN = FeatureView("churn", groups=[USERS], owner="team:ranking")
@@ -126,3 +130,37 @@ def test_a_feature_that_is_added_fails_no_read(
     assert "PRESENT" in had
     now = changing.get(path).json["groups"][0]["statuses"]
     assert now == ["DEFAULTED" if status == "PRESENT" else status for status in had]
+
+
+def test_a_view_answers_the_same_before_while_and_after_it_is_prejoined(
+    changing: ServerProcess, changing_registry: Registry, stack: Settings, eventually: Eventually
+) -> None:
+    guest = Entity("guest", join_key="guest_id")
+    groups = [facts_of(guest, {"count": None, "at": None}), facts_of(guest, {"name": "?"}, version=2)]
+    schemas = [build_plan(group).schema for group in groups]
+    plain = FeatureView("visiting", groups=[USERS, *groups], owner="team:ranking")
+    path = "/feature-views/visiting/online?user_id=a&guest_id=a,b,c,,nobody&shape="
+    column = [Input(name=name, column=Column(strings=["a", "b"])) for name in ("user_id", "guest_id")]
+
+    def answers() -> list[object]:
+        with stub_of(changing) as stub:
+            called = stub.ReadView(ReadRequest(id="visiting", keys=column), timeout=PATIENCE_SECONDS)
+        called.ClearField("request_time")
+        shapes = [changing.get(path + shape) for shape in ("columns", "records", "msgpack")]
+        told = [shapes[0].json, shapes[1].json, shapes[2].packed]
+        assert all(answer.pop("request_time") for answer in told)
+        return [called, *told]
+
+    apply(changing_registry, plain, groups=[USERS, *groups])
+    with connect(stack.redis_url) as redis:
+        Shop.write(redis, groups)
+        eventually(lambda: changing.get(path + "columns").status == 200)
+        expected = answers()
+        apply(changing_registry, replace(plain, prejoin=True), groups=[USERS, *groups])
+        eventually(lambda: changing.get("/feature-views/visiting").json["definition"].get("prejoin") is True)
+        assert answers() == expected
+        keep_recorded_sets(changing_registry, redis, [schemas[0].id])
+        assert answers() == expected
+        redis.delete(*(f"{schema.id}:{{{name}}}" for schema in schemas for name in "abc"))
+        assert answers() == expected, "vectors are read, not the groups"
+        keep_sets(redis, (), [schemas[0].id])
