@@ -50,7 +50,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Redis]:
         yield redis
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(CHANGES | KEEPS | DROPS | st.just(("flush",)) | CHANGES, max_size=14))
 def test_vectors_say_what_the_groups_say_whatever_happened(store: Redis, steps: list[tuple[Any, ...]]) -> None:
     store.flushdb()
@@ -121,10 +121,16 @@ def test_a_lost_registration_is_found_before_anything_is_filled(store: Redis) ->
 def test_what_was_deleted_while_no_vectors_were_kept_is_in_none(store: Redis) -> None:
     store.flushdb()
     life = Life(store)
-    for step in (row(0, -3), FILL, ("drop", True, [], None)):
+    for step in (row(0, -3), FILL):
         life.happens(step)
-    assert store.hgetall(VECTOR_SETS_KEY) == {}
     vector = f"{SETS[0].prefix}{{a}}"
+    was = store.get(vector)
+    with suppress(DeathError):
+        keep_sets(Interrupted(store, [], 2), (), [GROUPS[0].id])  # it looks and drops the first set, and dies
+    life.happens(row(0, -2))
+    assert store.get(vector) == was
+    life.happens(("drop", True, [], None))
+    assert store.hgetall(VECTOR_SETS_KEY) == {}
     assert 0 < store.pttl(vector) <= LEFT_FOR // 1000
     life.happens(("settle", 0, [(0, None, [], True)]))
     assert not store.exists(f"{GROUPS[0].id}:{{a}}")
@@ -178,6 +184,23 @@ def test_a_part_whose_value_redis_has_deleted_is_not_found(store: Redis, text: s
         assert vectors.statuses[0][group.id] == "NOT_FOUND"
         assert vectors.statuses[0][GROUPS[0].id] == "PRESENT"
     assert f"{GROUPS[1].id}:{{a}}" not in joined.asked[-1]
+
+
+@pytest.mark.parametrize("bad", [b"\x90", b"\x91\xc0", b"\x92\xc4\x0eu1@1 u2@1 u3@1\xc0"])
+def test_a_summary_of_something_else_is_none(store: Redis, bad: bytes) -> None:
+    store.flushdb()
+    life, reader = Life(store), Counting(store)
+    for step in (row(0, -3), FILL):
+        life.happens(step)
+        same(OnlineReader(store), reader, [NOW])
+    store.set(SETS[0].last_updated_key, bad)
+    for _ in range(2):
+        same(OnlineReader(store), reader, [NOW])
+    assert "u1@1:{a}" in reader.asked[-1]
+    store.set(SETS[0].last_updated_key, b"?")
+    with pytest.raises(StackError, match="cannot be read") as error:
+        reader.read(VIEW, ROWS)
+    assert SETS[0].last_updated_key in error.value.where
 
 
 @pytest.mark.parametrize("bad", [b"x", b"", b"\x92\xc0\xc0", b"\x93\xc0\xc0\xa1x", b"\x93\xc0\xc0\xc0\xc0"])

@@ -129,34 +129,29 @@ class ViewReading:
         answers: dict[str, StoredValue] = {}
         complete_at: list[int | None] = []
         read: dict[int, GroupVectors] = {}
-        freshness: Sequence[StoredValue]
-        stored: list[Sequence[StoredValue]]
         for number, round_ in enumerate(self._rounds):
             keyed = _with_features(rows, round_, read) if round_.lookups else rows
             entities = [entity_tags(columns, keyed) for columns in round_.keys]
             if number == 0 and self._vectors is not None:
                 ask = _ask if view.is_plain else partial(_values, seconds=(), answers=answers)
-                found = yield from self._vectors.read({i: entities[of] for i, of in round_.groups}, ask)
-                freshness = found.freshness
-                keys = [found.keys[i] for i, _ in round_.groups]
-                stored = [found.values[i] for i, _ in round_.groups]
+                keys, values = yield from self._vectors.read({i: entities[of] for i, of in round_.groups}, ask)
             else:
-                start = width if number == 0 else 0
                 keys = [entities[of].keys(self._prefixes[i]) for i, of in round_.groups]
-                asked = [*self._freshness[:start], *(key for part in keys for key in part)]
+                asked = [key for part in keys for key in part]
+                asked = [*self._freshness, *asked] if number == 0 else asked
                 seconds = self._ages(number, round_, keys) if self._is_cached else ()
                 plain = view.is_plain
                 values = (yield GetValues(asked, seconds)) if plain else (yield from _values(asked, seconds, answers))
-                freshness, stored = values[:start], []
-                for part in keys:
-                    stored.append(values[start : start + len(part)])
-                    start += len(part)
+            start = 0
             if number == 0:
-                complete_at = self._complete_at(freshness)
-            for (i, of), part, values in zip(round_.groups, keys, stored, strict=True):
+                start = width
+                complete_at = self._complete_at(values[:start])
+            for (i, of), part in zip(round_.groups, keys, strict=True):
+                end = start + len(part)
                 decoder = self._decoders[i]
-                known = yield from _decoded(decoder, part, values, instant, packed)
+                known = yield from _decoded(decoder, part, values[start:end], instant, packed)
                 read[i] = GroupVectors(view.groups[i], known, entities[of].places, decoder.absent)
+                start = end
         return complete_at, [read[i] for i in range(width)]
 
     def _read_natively(self, command: NativeCommand, instant: int, packed: bool) -> _Parts:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping, Sequence
 from itertools import chain
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 
@@ -28,14 +28,8 @@ _decode_one = msgspec.msgpack.Decoder(list[Part]).decode
 _decode = msgspec.msgpack.Decoder(list[list[Part]]).decode
 
 
-class FoundValues(NamedTuple):
-    """What was found of the groups of a round, by their places in the view.
-
-    Attributes:
-        freshness: of every group of the view the value of its `last_updated`.
-        keys: where the values of its entities are.
-        values: of its entities.
-    """
+class _Found(msgspec.Struct, frozen=True):
+    """What was found of groups, by their places in the view: `last_updated`, where values are, and these values."""
 
     freshness: list[StoredValue]
     keys: dict[int, Sequence[str]]
@@ -65,8 +59,8 @@ class _Set:
             return [UNREACHABLE] * self.width
         known, said = self._said
         if value != known:
-            ids, *freshness = [None] if value is None else _parts(value, self.key)
-            said = freshness if ids == self._ids else None
+            parts = [] if value is None else _parts(value, self.key)
+            said = parts[1:] if parts[:1] == [self._ids] and len(parts) == self.width + 1 else None
             self._said = value, said
         return said
 
@@ -86,8 +80,11 @@ class VectorParts:
         self._sets = tuple(_Set(view, places) for places in view.prejoined)
         self._state = self._reading([False] * len(self._sets))
 
-    def read(self, tags: Mapping[int, EntityTags], ask: Ask) -> Generator[Any, Any, FoundValues]:
-        """Reads the groups of the round.
+    def read(
+        self, tags: Mapping[int, EntityTags], ask: Ask
+    ) -> Generator[Any, Any, tuple[list[Sequence[str]], Sequence[StoredValue]]]:
+        """Reads the groups of the round: of each where the values of its entities are; then `last_updated` of all
+        groups of the view and the values of these groups, one after the other.
 
         Args:
             tags: of each group, by its place in the view, the entities that are read.
@@ -96,33 +93,33 @@ class VectorParts:
             StackError: if a vector cannot be read; it names the key.
         """
         joined, alone = self._state
-        found = FoundValues([None] * len(self._freshness), {}, {})
+        found = _Found([None] * len(self._freshness), dict.fromkeys(tags, ()), {})
         asked = [each.key for each in self._sets]
-        keys: list[list[str]] = []
+        vectors: list[list[str]] = []
         for each, is_joined in zip(self._sets, joined, strict=True):
-            keys.append(tags[each.places[0]].keys(each.prefix) if is_joined else [])
-            asked += keys[-1]
-        answer = yield from self._read_groups(alone, tags, ask, found, asked)
+            vectors.append(tags[each.places[0]].keys(each.prefix) if is_joined else [])
+            asked += vectors[-1]
+        start = len(vectors)
+        answer = yield from self._read_groups(alone, tags, ask, asked, found)
         complete: list[bool] = []
         lacking: list[int] = []
-        start = len(keys)
-        for each, is_joined, of_set, head in zip(self._sets, joined, keys, answer, strict=False):
-            freshness = each.freshness(head)
-            if is_joined and freshness is None:
+        for each, is_joined, of_set, head in zip(self._sets, joined, vectors, answer, strict=False):
+            said = each.freshness(head)
+            if is_joined and said is None:
                 lacking += each.places
-            elif is_joined and freshness is not None:
-                vectors = answer[start : start + len(of_set)] if head is not UNREACHABLE else [head] * len(of_set)
-                columns = _columns(vectors, of_set, each.width)
+            elif is_joined and said is not None:
+                stored = answer[start : start + len(of_set)] if head is not UNREACHABLE else [head] * len(of_set)
+                columns = _columns(stored, of_set, each.width)
                 for place, part in zip(each.places, each.parts, strict=True):
-                    found.freshness[place] = freshness[part]
+                    found.freshness[place] = said[part]
                     found.keys[place], found.values[place] = of_set, columns[part]
-            complete.append(is_joined if head is UNREACHABLE else freshness is not None)
+            complete.append(is_joined if head is UNREACHABLE else said is not None)
             start += len(of_set)
         if complete != joined:
             self._state = self._reading(complete)
         if lacking:
-            yield from self._read_groups(lacking, tags, ask, found, [])
-        return found
+            yield from self._read_groups(lacking, tags, ask, [], found)
+        return [*found.keys.values()], [*found.freshness, *chain.from_iterable([found.values[i] for i in tags])]
 
     def _reading(self, joined: Sequence[bool]) -> tuple[Sequence[bool], Sequence[int]]:
         """Of which sets vectors are read, and the places of the other groups."""
@@ -130,16 +127,18 @@ class VectorParts:
         return joined, [i for i in range(len(self._freshness)) if i not in places]
 
     def _read_groups(
-        self, places: Sequence[int], tags: Mapping[int, EntityTags], ask: Ask, found: FoundValues, more: Sequence[str]
+        self, places: Sequence[int], tags: Mapping[int, EntityTags], ask: Ask, more: Sequence[str], found: _Found
     ) -> Generator[Any, Any, Sequence[StoredValue]]:
-        """Reads some groups by themselves, and with them the values under more keys, which it gives."""
-        keys = {i: tags[i].keys(self._prefixes[i]) for i in places if i in tags}
-        answer = yield from ask([*more, *(self._freshness[i] for i in places), *chain.from_iterable(keys.values())])
+        """Reads some groups by themselves and notes what it finds; gives the answer, which begins with more keys."""
+        if not places:
+            return (yield from ask(more))
+        asked = {i: tags[i].keys(self._prefixes[i]) for i in places if i in tags}
+        answer = yield from ask([*more, *(self._freshness[i] for i in places), *chain.from_iterable(asked.values())])
         start = len(more)
         for i in places:
             found.freshness[i] = answer[start]
             start += 1
-        for i, of_group in keys.items():
+        for i, of_group in asked.items():
             found.keys[i], found.values[i] = of_group, answer[start : start + len(of_group)]
             start += len(of_group)
         return answer
