@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping, Sequence
 from itertools import chain
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -22,10 +22,10 @@ from feature_store.plan.schema import ViewSchema
 Ask = Callable[[Sequence[str]], Generator[Any, Any, Sequence[StoredValue]]]
 """Asks for the values under some keys."""
 Part = bytes | None
+T = TypeVar("T")
 
 _ARRAY_32 = b"\xdd"  # MessagePack: an array whose length is a u32
-_decode_one = msgspec.msgpack.Decoder(list[Part]).decode
-_decode = msgspec.msgpack.Decoder(list[list[Part]]).decode
+_decode_summary = msgspec.msgpack.Decoder(list[Part]).decode
 
 
 class _Found(msgspec.Struct, frozen=True):
@@ -44,6 +44,9 @@ class _Set:
         self.places = places
         self.parts = [kept.groups.index(view.groups[i].group.id) for i in places]
         self.width = len(kept.groups)
+        vector: Any = tuple[(Part,) * self.width]  # type: ignore[misc]
+        self._decode = msgspec.msgpack.Decoder(vector).decode
+        self._decode_all = msgspec.msgpack.Decoder(list[vector]).decode
         self.key = kept.last_updated_key
         self.prefix = kept.prefix
         self._ids = kept.ids.encode()
@@ -59,10 +62,31 @@ class _Set:
             return [UNREACHABLE] * self.width
         known, said = self._said
         if value != known:
-            parts = [] if value is None else _parts(value, self.key)
+            parts = [] if value is None else _decoded(_decode_summary, value, self.key)
             said = parts[1:] if parts[:1] == [self._ids] and len(parts) == self.width + 1 else None
             self._said = value, said
         return said
+
+    def columns(self, vectors: Sequence[StoredValue], keys: Sequence[str]) -> Sequence[Sequence[StoredValue]]:
+        """The parts of vectors, those of each group together.
+
+        Raises:
+            StackError: if one is no vector of the set; it names the key.
+        """
+        if len(vectors) == 1 and isinstance(vectors[0], bytes):
+            return [(part,) for part in _decoded(self._decode, vectors[0], keys[0])]
+        present = [vector for vector in vectors if isinstance(vector, bytes)]
+        try:
+            rows: list[Any] = self._decode_all(b"".join([_ARRAY_32, len(present).to_bytes(4, "big"), *present]))
+        except ValueError as error:
+            for key, vector in zip(keys, vectors, strict=True):
+                if isinstance(vector, bytes):
+                    _decoded(self._decode, vector, key)  # says which one it is
+            raise AssertionError("each vector can be read, and not all of them") from error
+        if len(present) < len(vectors):
+            found = iter(rows)
+            rows = [next(found) if isinstance(vector, bytes) else [vector] * self.width for vector in vectors]
+        return [*zip(*rows, strict=True)] if rows else [()] * self.width
 
 
 class VectorParts:
@@ -109,7 +133,7 @@ class VectorParts:
                 lacking += each.places
             elif is_joined and said is not None:
                 stored = answer[start : start + len(of_set)] if head is not UNREACHABLE else [head] * len(of_set)
-                columns = _columns(stored, of_set, each.width)
+                columns = each.columns(stored, of_set)
                 for place, part in zip(each.places, each.parts, strict=True):
                     found.freshness[place] = said[part]
                     found.keys[place], found.values[place] = of_set, columns[part]
@@ -144,45 +168,18 @@ class VectorParts:
         return answer
 
 
-def _columns(vectors: Sequence[StoredValue], keys: Sequence[str], width: int) -> Sequence[Sequence[StoredValue]]:
-    """The parts of vectors, those of each group together.
+def _decoded(decode: Callable[[bytes], T], value: bytes, key: str) -> T:
+    """What a vector holds.
 
     Raises:
-        StackError: if one is not a vector of so many parts; it names the key.
-    """
-    if len(vectors) == 1 and isinstance(vectors[0], bytes):
-        return [(part,) for part in _parts(vectors[0], keys[0], width)]
-    present = [vector for vector in vectors if isinstance(vector, bytes)]
-    try:
-        rows: list[Any] = _decode(b"".join([_ARRAY_32, len(present).to_bytes(4, "big"), *present]))
-    except ValueError:
-        rows = []
-    if len(rows) < len(present) or any(len(row) != width for row in rows):
-        for key, vector in zip(keys, vectors, strict=True):
-            if isinstance(vector, bytes):
-                _parts(vector, key, width)  # says which one it is
-    if len(present) < len(vectors):
-        found = iter(rows)
-        rows = [next(found) if isinstance(vector, bytes) else [vector] * width for vector in vectors]
-    return [*zip(*rows, strict=True)] if rows else [()] * width
-
-
-def _parts(vector: bytes, key: str, width: int | None = None) -> list[Part]:
-    """The parts of one vector.
-
-    Raises:
-        StackError: if it is none, or has not so many parts.
+        StackError: if it is none of the set.
     """
     try:
-        parts = _decode_one(vector)
-        if width is None or len(parts) == width:
-            return parts
-        why = f"it has {len(parts)} parts, not {width}"
+        return decode(value)
     except ValueError as error:
-        why = str(error)
-    raise StackError(
-        f"the vector cannot be read: {why}",
-        where=f"Redis key {key!r}",
-        remedy="materialize one of its groups again with full=True",
-        code="unreadable-value",
-    )
+        raise StackError(
+            f"the vector cannot be read: {error}",
+            where=f"Redis key {key!r}",
+            remedy="materialize one of its groups again with full=True",
+            code="unreadable-value",
+        ) from None
