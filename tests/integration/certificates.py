@@ -33,8 +33,8 @@ class Authority:
         self.file = folder / f"{name}.pem"
         self.file.write_bytes(own.sign(self._key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
 
-    def sign(self, name: str, *, days: int = 1) -> CertificateFiles:
-        """A new certificate, which ends in so many days; it has ended if they are negative."""
+    def sign(self, name: str, *, days: float = 1) -> CertificateFiles:
+        """A new certificate, which ends in so many days, to the second; it has ended if they are negative."""
         key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
         address = x509.SubjectAlternativeName([x509.IPAddress(IPv4Address("127.0.0.1"))])
@@ -49,7 +49,7 @@ class Authority:
         )
         return files
 
-    def _builder(self, subject: x509.Name, key: ec.EllipticCurvePrivateKey, days: int) -> x509.CertificateBuilder:
+    def _builder(self, subject: x509.Name, key: ec.EllipticCurvePrivateKey, days: float) -> x509.CertificateBuilder:
         end = datetime.now(UTC) + timedelta(days=days)
         authority = x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key())
         return (
