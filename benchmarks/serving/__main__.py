@@ -5,10 +5,11 @@ Run: .fs/venv/bin/python -m benchmarks.serving                        (Valkeys o
 
 R1 one entity of one group, R2 one of three, R3 100 of one, R4 1,000 of one, R5 a user and 100 items over seven groups;
 100,000 users and items, ten features in a group. Some also with keys of a Zipf distribution, with two on-demand
-features, and of a group with a 64-float embedding. Each server is one process on core 0 (ours with metrics, statuses
-and usage on); Valkey and wrk share core 1. CPU is that of the server for each request: the number to trust, as wrk and
-Valkey may be what holds the rate up. Contenders take turns, load by load, in each round; what is told is the round with
-the least CPU, and from where to where the rates went; rates are compared at the best of all rounds.
+features, and of a group with a 64-float embedding. Each server is one process on core 0 (ours with tokens, metrics,
+statuses, usage and samples on: benchmarks.serving.costs says what two of them cost); Valkey and wrk share core 1. CPU
+is that of the server for each request: the number to trust, as wrk and Valkey may be what holds the rate up. Contenders
+take turns, load by load, in each round; what is told is the round with the least CPU, and from where to where the rates
+went; rates are compared at the best of all rounds.
 
 - Feast 0.67: `feast serve` with one worker, no access log and `--max-requests 0`; the same rows, written by its
   `write_to_online_store` into a Valkey of its own. Before anything is measured, its answers are compared with ours.

@@ -1,4 +1,4 @@
-"""Our server with everything on (metrics, statuses, usage), and the reader in this process."""
+"""Our server with everything on (tokens, metrics, statuses, usage, samples), and the reader in this process."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from urllib.parse import urlencode
 import msgspec
 
 from benchmarks.online_write import valkey
+from benchmarks.serving.access import SECRET, add_token
 from benchmarks.serving.loads import Load, Row, Shape
 from benchmarks.serving.measurement import Measurement, measure_calls
 from benchmarks.serving.server_process import CORE, ServerProcess, free_port, server_process
@@ -41,6 +42,7 @@ def our_server(
     (folder / "serving").mkdir(parents=True)
     (folder / "serving" / "definitions.json").write_bytes(msgspec.json.encode({"snapshot": definitions or snapshot()}))
     port = free_port()
+    add_token(folder / "serving" / "definitions.json")
     environment = {
         "FS_HOME": str(folder),
         "FS_REDIS_URL": redis_url,
@@ -79,7 +81,7 @@ def our_requests(load: Load, shape: Shape) -> list[Request]:
     found = []
     for rows in load.requests:
         ids = {key.name if is_view else "entity_ids": _ids([row[key.name] for row in rows]) for key in load.view.keys}
-        found.append(Request(f"{path}?{urlencode({**ids, **others}, safe=',')}"))
+        found.append(Request(f"{path}?{urlencode({**ids, **others}, safe=',')}", token=SECRET))
     return found
 
 

@@ -66,6 +66,7 @@ class ServerProcess:
         connection = HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE_SECONDS)
         try:
             headers = {"Content-Type": "application/json"}
+            headers |= {"Authorization": f"Bearer {request.token}"} if request.token else {}
             connection.request("POST" if request.body else "GET", request.path, request.body or None, headers)
             answer = connection.getresponse()
             body = answer.read()

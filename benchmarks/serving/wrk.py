@@ -12,7 +12,7 @@ from benchmarks.serving.measurement import Counts, read_counts
 from feature_store.errors import StackError
 
 _SCRIPT = """
-local requests, headers = {}, {["Content-Type"] = "application/json"}
+local requests, headers = {}, {["Content-Type"] = "application/json"%s}
 for line in io.lines("%s") do
   local method, path, body = line:match("^(%%S+) (%%S+) ?(.*)$")
   requests[#requests + 1] = wrk.format(method, path, headers, body ~= "" and body or nil)
@@ -29,10 +29,11 @@ end
 
 @dataclass(frozen=True)
 class Request:
-    """A GET of a path, or a POST of a body (JSON in one line)."""
+    """A GET of a path, or a POST of a body (JSON in one line), by the bearer of a token if there is one."""
 
     path: str
     body: str = ""
+    token: str = ""
 
     def __str__(self) -> str:
         return f"POST {self.path} {self.body}" if self.body else f"GET {self.path}"
@@ -53,7 +54,8 @@ class Wrk:
         self._script, self._requests = folder / "load.lua", folder / "requests"
 
     def ask(self, port: int, requests: Sequence[Request], connections: int, seconds: float) -> Counts:
-        """Asks over so many connections, each of which waits for its answer before it asks again.
+        """Asks over so many connections, each of which waits for its answer before it asks again; all requests have the
+        same token.
 
         If nothing is answered in this time, as by a slow server on a busy machine, it asks for twice as long.
 
@@ -61,7 +63,8 @@ class Wrk:
             StackError: if a request failed.
         """
         self._requests.write_text("\n".join(map(str, requests)))
-        self._script.write_text(_SCRIPT % self._requests)
+        token = requests[0].token
+        self._script.write_text(_SCRIPT % (f', ["Authorization"] = "Bearer {token}"' if token else "", self._requests))
         options = ["-t1", f"-c{connections}", f"-d{round(seconds)}s", "--timeout", "20s", "-s", str(self._script)]
         command = [self._program, *options, f"http://127.0.0.1:{port}"]
         done = subprocess.run(command, capture_output=True, text=True, check=True)
