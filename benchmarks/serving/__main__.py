@@ -2,6 +2,7 @@
 
 Run: .fs/venv/bin/python -m benchmarks.serving                        (Valkeys of its own; needs wrk and two cores)
      .fs/venv/bin/python -m benchmarks.serving --beside feast floor   (about six minutes; installs Feast first)
+     .fs/venv/bin/python -m benchmarks.serving --processes 1 2        (instead: so many processes on all cores)
 
 R1 one entity of one group, R2 one of three, R3 100 of one, R4 1,000 of one, R5 a user and 100 items over seven groups;
 100,000 users and items, ten features in a group. Some also with keys of a Zipf distribution, with two on-demand
@@ -48,6 +49,7 @@ from benchmarks.serving.floor import Floor
 from benchmarks.serving.loads import Load, loads
 from benchmarks.serving.measurement import Measurement
 from benchmarks.serving.ours import measure_reader, our_answer, our_requests, our_server
+from benchmarks.serving.processes import all_cores, by_processes
 from benchmarks.serving.report import FEAST, Rounds, table
 from benchmarks.serving.server_process import ServerProcess
 from benchmarks.serving.shop import fill
@@ -66,8 +68,11 @@ def main() -> None:
     given = _arguments()
     if (os.cpu_count() or 1) < 2:
         raise StackError("needs two cores", code="benchmark")
-    os.sched_setaffinity(0, {1})
     chosen = [load for load in loads() if not given.only or load.name.startswith(tuple(given.only))]
+    if given.processes:
+        show_processes(given.processes, chosen, given.seconds, given.rounds)
+        return
+    os.sched_setaffinity(0, {1})
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         wrk, redis = Wrk(folder), stack.enter_context(valkey(folder))
@@ -96,10 +101,23 @@ def main() -> None:
             print("\n".join(table(title, take_turns(contenders, given.rounds))), flush=True)
 
 
+def show_processes(numbers: Sequence[int], chosen: Sequence[Load], seconds: float, rounds: int) -> None:
+    """Prints a table of our server as so many processes."""
+    all_cores()
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        redis = stack.enter_context(valkey(folder))
+        fill(redis)
+        url = f"redis://127.0.0.1:{_port(redis)}/0"
+        contenders = by_processes(numbers, chosen, seconds, Wrk(folder), url, folder, stack)
+        print("\n".join(table("Processes", take_turns(contenders, rounds))))
+
+
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--beside", nargs="+", choices=("feast", "floor"), default=[], help="what else is measured")
     parser.add_argument("--only", nargs="+", default=[], metavar="LOAD", help="loads whose names begin so: R1 R3")
+    parser.add_argument("--processes", nargs="+", type=int, default=[], help="our server alone, with so many processes")
     parser.add_argument("--seconds", type=int, default=2, help="of a round of a server")
     parser.add_argument("--rounds", type=int, default=3)
     return parser.parse_args()

@@ -31,13 +31,20 @@ from feature_store.settings import REPOSITORY
 
 @contextmanager
 def our_server(
-    folder: Path, redis_url: str, grpc_port: int | None = None, definitions: RegistrySnapshot | None = None
+    folder: Path,
+    redis_url: str,
+    grpc_port: int | None = None,
+    *,
+    definitions: RegistrySnapshot | None = None,
+    processes: int = 1,
+    cores: str = str(CORE),
 ) -> Iterator[ServerProcess]:
     """A server that reads the definitions from its file: there is no registry.
 
     Args:
         grpc_port: of its own unless given.
         definitions: those of the shop unless given.
+        processes: how many serve, on all of the cores.
     """
     (folder / "serving").mkdir(parents=True)
     (folder / "serving" / "definitions.json").write_bytes(msgspec.json.encode({"snapshot": definitions or snapshot()}))
@@ -49,10 +56,11 @@ def our_server(
         "FS_PG_URL": "postgresql://nobody@127.0.0.1:1",
         "FS_SERVING_PORT": str(port),
         "FS_SERVING_GRPC_PORT": str(grpc_port or free_port()),
+        "FS_SERVING_PROCESSES": str(processes),
         "PYTHONPATH": str(REPOSITORY),
     }
     command = [sys.executable, "-m", "serving"]
-    with server_process(command, environment, port, "/ready", folder / "server.log") as server:
+    with server_process(command, environment, port, "/ready", folder / "server.log", cores) as server:
         yield server
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import psutil
 
-from benchmarks.serving.measurement import Measurement
+from benchmarks.serving.measurement import Counts, Measurement
 from benchmarks.serving.wrk import Request, Wrk
 from feature_store.errors import StackError
 
@@ -23,9 +23,9 @@ CORE = 0
 PATIENCE_SECONDS = 60
 
 
-def on_core(command: Sequence[str]) -> list[str]:
-    """A command as one that runs on the core of what is measured."""
-    return ["taskset", "-c", str(CORE), *command]
+def on_core(command: Sequence[str], cores: str = str(CORE)) -> list[str]:
+    """A command as one that runs on the core of what is measured, or on others."""
+    return ["taskset", "-c", cores, *command]
 
 
 def free_port() -> int:
@@ -51,10 +51,19 @@ class ServerProcess:
         Raises:
             StackError: if a request failed.
         """
+        counts, cpu_seconds = self.count(wrk, requests, connections, seconds)
+        return counts.measurement(cpu_seconds)
+
+    def count(self, wrk: Wrk, requests: Sequence[Request], connections: int, seconds: float) -> tuple[Counts, float]:
+        """What wrk counts in one round, and the server's CPU in seconds.
+
+        Raises:
+            StackError: if a request failed.
+        """
         self._wait_until_idle()
         before = self.cpu_seconds()
         counts = wrk.ask(self.port, requests, connections, seconds)
-        return counts.measurement(self.cpu_seconds() - before)
+        return counts, self.cpu_seconds() - before
 
     def ask(self, request: Request) -> bytes:
         """The body of an answer.
@@ -89,7 +98,12 @@ class ServerProcess:
 
 @contextmanager
 def server_process(
-    command: Sequence[str], environment: Mapping[str, str], port: int, ready: str, log: Path
+    command: Sequence[str],
+    environment: Mapping[str, str],
+    port: int,
+    ready: str,
+    log: Path,
+    cores: str = str(CORE),
 ) -> Iterator[ServerProcess]:
     """Starts a server and waits until its path `ready` gives 200.
 
@@ -97,7 +111,7 @@ def server_process(
         StackError: with its log, if it ends before, or takes too long.
     """
     with log.open("wb") as file:
-        process = subprocess.Popen(on_core(command), env={**os.environ, **environment}, stdout=file, stderr=file)
+        process = subprocess.Popen(on_core(command, cores), env={**os.environ, **environment}, stdout=file, stderr=file)
     try:
         server = ServerProcess(port, psutil.Process(process.pid))
         deadline = time.monotonic() + PATIENCE_SECONDS

@@ -42,7 +42,8 @@ PAIR = Entity("pair", join_key=("user_id", "item_id"), dtype=(STRING, STRING))
 _TYPES: tuple[DType, ...] = (FLOAT, FLOAT, FLOAT, FLOAT, INT, INT, INT, STRING, STRING, STRING)
 
 
-def _group(entity: Entity, name: str, types: tuple[DType, ...] = _TYPES) -> FeatureGroup:
+def group_of(entity: Entity, name: str, types: tuple[DType, ...] = _TYPES) -> FeatureGroup:
+    """A group whose features have these types."""
     columns = {f"{name}_f{i}": dtype for i, dtype in enumerate(types)}
     keys = ", ".join(entity.keys)
     log = BatchSource(
@@ -59,10 +60,10 @@ def _group(entity: Entity, name: str, types: tuple[DType, ...] = _TYPES) -> Feat
     )
 
 
-USERS = tuple(_group(USER, f"user_{part}") for part in ("orders", "browsing", "profile"))
-EMBEDDINGS = _group(USER, "user_taste", (EMBEDDING(DIMENSIONS), *_TYPES[1:]))
-ITEMS = tuple(_group(ITEM, f"item_{part}") for part in ("sales", "reviews", "catalogue"))
-PAIRS = _group(PAIR, "pair_clicks")
+USERS = tuple(group_of(USER, f"user_{part}") for part in ("orders", "browsing", "profile"))
+EMBEDDINGS = group_of(USER, "user_taste", (EMBEDDING(DIMENSIONS), *_TYPES[1:]))
+ITEMS = tuple(group_of(ITEM, f"item_{part}") for part in ("sales", "reviews", "catalogue"))
+PAIRS = group_of(PAIR, "pair_clicks")
 GROUPS = (*USERS, EMBEDDINGS, *ITEMS, PAIRS)
 USER_VIEW = FeatureView("users", groups=USERS, owner="team:benchmarks")
 RANKING = FeatureView("ranking", groups=(*USERS, *ITEMS, PAIRS), owner="team:benchmarks")

@@ -155,12 +155,13 @@ class _Worker:
             if now >= self.due:
                 self._start(now)
             return
+        assert self._process is not None
+        is_alive = self._process.is_alive()  # before it is listened to: what it told last is there then
         if self._told is not None and self._told.poll():
             self._listen(self._told)
             self._told.close()
             self._told = None
-        assert self._process is not None
-        if not self._process.is_alive():
+        if not is_alive:
             self._ended(now)
 
     def ask_to_stop(self) -> None:
