@@ -179,11 +179,17 @@ class _Worker:
             self._process.join()
 
     def _start(self, now: float) -> None:
-        self._told, told = _fork.Pipe(duplex=False)
-        self._process = _fork.Process(target=self._work, args=(told,), daemon=True)
         signal.pthread_sigmask(signal.SIG_BLOCK, _STOPS)  # one that comes before the worker listens to it would be lost
-        self._process.start()
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOPS)
+        try:
+            self._told, told = _fork.Pipe(duplex=False)
+            self._process = _fork.Process(target=self._work, args=(told,), daemon=True)
+            self._process.start()
+        except OSError as error:  # there may be memory for it again
+            self._process, self.reason = None, f"it cannot be started: {error}"
+            self._again(now, self.reason)
+            return
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOPS)
         told.close()
         self.due, self._since = None, now
         _log.info("worker %d is process %d", self.number, self._process.pid)
@@ -202,12 +208,19 @@ class _Worker:
         assert self._process is not None
         self.exit_code = code = self._process.exitcode or 0
         how = f"exit code {code}" if code >= 0 else signal.Signals(-code).name
-        self.failed_starts += not self.is_serving
-        self._ends = 1 if self.is_serving and now - self._since > HEALTHY_SECONDS else self._ends + 1
-        pause = min(LONGEST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2 ** (self._ends - 1))
-        _log.error("worker %d, process %d, ended by %s; the next in %.1f s", self.number, self._process.pid, how, pause)
+        if self.is_serving and now - self._since > HEALTHY_SECONDS:
+            self._ends = 0
+        self._again(now, f"process {self._process.pid} ended by {how}")
         self._process.close()
-        self._process, self.is_serving, self.due = None, False, now + pause
+        self._process, self.is_serving = None, False
+
+    def _again(self, now: float, why: str) -> None:
+        """Says when the next process is started."""
+        self.failed_starts += not self.is_serving
+        self._ends += 1
+        pause = min(LONGEST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2 ** (self._ends - 1))
+        _log.error("worker %d: %s; the next process begins in %.1f s", self.number, why, pause)
+        self.due = now + pause
 
 
 def _work(

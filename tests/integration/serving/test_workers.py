@@ -28,6 +28,7 @@ from tests.integration.serving.server_process import Peer, ServerProcess, connec
 from tests.integration.serving.shop import Shop
 
 USERS = "/feature-groups/user_facts/online?entity_ids=a,b"
+VISITS = "/feature-groups/user_visits/online?entity_ids=a,b"
 TWO = {"FS_SERVING_PROCESSES": "2"}
 
 
@@ -172,7 +173,7 @@ def test_what_has_begun_in_both_is_answered_before_they_end(
         server = own({"redis_url": valkey.url, "deadline": 9.0})
         server.start()
         pids = workers_of(server)
-        right = rows_of(server.get(USERS).body)
+        right = rows_of(server.get(VISITS).body)
         peers: dict[int, list[Peer]] = {pid: [] for pid in pids}
         while min(map(len, peers.values())) < 3:
             peer = open_connections.enter_context(connected(server))
@@ -180,7 +181,7 @@ def test_what_has_begun_in_both_is_answered_before_they_end(
         valkey.signal(signal.SIGSTOP)
         waiting = [peer for _, *others in peers.values() for peer in others]
         for peer in waiting:
-            peer.send(get(USERS, "X-Model: workers-words"))
+            peer.send(get(VISITS, "X-Model: last-words"))
         for pid, (first, *_) in peers.items():
             assert health(first)["pid"] == pid  # it has read what came before this, too
         assert server.process is not None
@@ -189,8 +190,8 @@ def test_what_has_begun_in_both_is_answered_before_they_end(
         answers = [peer.answer() for peer in waiting]
         assert [(head.status, rows_of(body)) for head, body in answers] == [(200, right)] * len(waiting)
         assert server.stop() == 0
-    (used,) = (used for used in serving_registry.usage("user_facts@1", kind="group") if used.model == "workers-words")
-    assert used.uses == len(waiting)
+    (used,) = serving_registry.usage("user_visits@1", kind="group")
+    assert (used.model, used.uses) == ("last-words", len(waiting))
     assert not any(psutil.pid_exists(pid) for pid in pids)
 
 

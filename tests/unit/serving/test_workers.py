@@ -205,3 +205,38 @@ def test_modules_that_are_loaded_before_the_fork_start_no_thread() -> None:
     program = "import os, serving.__main__; print(len(os.listdir('/proc/self/task')))"
     done = subprocess.run([sys.executable, "-c", program], cwd=REPOSITORY, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "1"
+
+
+FAILING = """
+import sys
+from pathlib import Path
+from feature_store.errors import StackError
+from serving.settings import ServingSettings
+from serving.workers import parent
+
+parent.FIRST_PAUSE_SECONDS = 0.01
+folder, times = Path(sys.argv[1]), int(sys.argv[2])
+
+def serve(settings, place, tell):
+    begun = folder / f"{place.number}.{len([*folder.glob(f'{place.number}.*')])}"
+    begun.touch()
+    if begun.suffix >= f".{times}":
+        raise StackError("the moon is too near", where="the sky", code="test")
+    tell()
+    sys.exit(7)
+
+sys.exit(parent.run_workers(ServingSettings("", "", folder, (), "127.0.0.1", 0, 0), serve))
+"""
+"""One worker, which ends as soon as it serves, and from the given time on cannot begin."""
+
+
+@pytest.mark.parametrize(("times", "starts"), [(0, 1), (1, 6), (2, 7)])
+def test_a_worker_that_cannot_begin_any_more_ends_the_server(tmp_path: Path, times: int, starts: int) -> None:
+    """The first time at once; later, when nobody serves, after five times in a row."""
+    command = [sys.executable, "-c", FAILING, str(tmp_path), str(times)]
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False, timeout=200)
+    last = done.stderr.splitlines()[-1]
+    assert done.returncode == 1
+    assert "the server ends, as worker 1 cannot begin: the sky: the moon is too near" in last
+    assert len([*tmp_path.glob("1.*")]) == starts
+    assert ("exit code 7" in done.stderr) == (times > 0)
