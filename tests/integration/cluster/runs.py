@@ -34,10 +34,11 @@ def many_events(days: int = DAYS) -> list[Row]:
     ]
 
 
-def windowed(shop: Shop, name: str) -> FeatureGroup:
+def windowed(shop: Shop, name: str, buckets: int = 2) -> FeatureGroup:
     """A group of sums and counts over windows."""
     return shop.group(
         name,
+        buckets=buckets,
         features=[
             Feature("user_count_3d", agg.count(), window="3d", dtype=INT),
             Feature("user_sum_2d", agg.sum("amount"), window="2d", dtype=FLOAT),
@@ -46,10 +47,14 @@ def windowed(shop: Shop, name: str) -> FeatureGroup:
     )
 
 
-def run(shop: Shop, name: str, first: int, last: int) -> list[tuple[datetime, datetime]]:
-    """Computes and judges some days, by the kernel if it can, however few rows there are; gives what it found late."""
+def run(shop: Shop, name: str, first: int, last: int, buckets: int = 2) -> list[tuple[datetime, datetime]]:
+    """Computes and judges some days, by the kernel if it can, however few rows there are; gives what it found late.
+
+    Args:
+        buckets: with many, a run writes for some time.
+    """
     materialize.SLID_FROM = 0
-    group = windowed(shop, name)
+    group = windowed(shop, name, buckets)
     plan = build_plan(group)
 
     def audit(evidence: Evidence) -> None:

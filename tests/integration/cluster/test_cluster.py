@@ -112,7 +112,7 @@ def test_credentials_stand_in_no_argument_and_in_no_file(
 ) -> None:
     driver.call(runs.workers)
     mine = [psutil.Process(), *(psutil.Process(worker.pid) for worker in (cluster.master, *cluster.workers))]
-    arguments = [child.cmdline() for process in mine for child in (process, *process.children(recursive=True))]
+    arguments = [arguments_of(child) for process in mine for child in (process, *process.children(recursive=True))]
     assert any("org.apache.spark.deploy.SparkSubmit" in words for words in arguments), "the driver is looked at"
     files = [*event_log.iterdir(), *(bucket.folder.rglob("binaryData")), *cluster.master.log.parent.rglob("std*")]
     files += [cluster.master.log, *(worker.log for worker in cluster.workers)]
@@ -120,6 +120,13 @@ def test_credentials_stand_in_no_argument_and_in_no_file(
     assert not [words for words in arguments if any(secret in " ".join(words).encode() for secret in secrets)]
     assert not [file for file in files if any(secret in file.read_bytes() for secret in secrets)]
     assert len(files) > 10
+
+
+def arguments_of(process: psutil.Process) -> list[str]:
+    try:
+        return process.cmdline()
+    except psutil.NoSuchProcess:  # it has just ended
+        return []
 
 
 def kernel_tasks(event_log: Path) -> set[str]:
