@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import socket
+import threading
+import time
 from collections.abc import Mapping
 
 import pytest
@@ -11,6 +13,7 @@ from feature_store.errors import StackError
 from serving.parts import Parts
 from serving.traces.settings import traces_wanted
 from serving.traces.spans import Traces, describe, is_traced
+from tests.conftest import PATIENCE_SECONDS
 
 HERE = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:4318"}
 OTLP = {"OTEL_TRACES_EXPORTER": "otlp"}
@@ -55,6 +58,7 @@ def test_a_collector_that_never_answers_does_not_keep_the_process(monkeypatch: p
         monkeypatch.delenv(name, raising=False)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://127.0.0.1:{silent.getsockname()[1]}")
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "4")  # longer than the process waits
         traces = Traces()
         assert not is_traced()
         with traces.request("GET /", {b"traceparent": "é".encode("latin-1")}, {}):
@@ -63,7 +67,12 @@ def test_a_collector_that_never_answers_does_not_keep_the_process(monkeypatch: p
             with traces.round(3) as span:
                 assert span.is_recording()
         assert not is_traced()
-        traces.close()  # within seconds, though the exporter itself waits for ten
+        began = time.monotonic()
+        traces.close()
+        assert time.monotonic() - began < PATIENCE_SECONDS
+    for thread in threading.enumerate():
+        if thread.name.startswith("Otel"):
+            thread.join()  # what it does is nothing for the next test
 
 
 def test_without_traces_nothing_has_to_be_closed() -> None:
