@@ -302,7 +302,7 @@ redis.register_function('feature_store_write_VERSION', function(all_keys, args)
       end
       counts.written = counts.written + 1
     end
-    if changed then join_all(sets, string.sub(key, tag_at)) end
+    if changed and #sets > 0 then join_all(sets, string.sub(key, tag_at)) end
   end
   return counted(counts, unsure)
 end)

@@ -27,6 +27,7 @@ from feature_store.online.connection import connect
 from feature_store.online.keys import last_updated_key
 from feature_store.online.progress import LastUpdated, last_updated
 from feature_store.online.reader import OnlineReader
+from feature_store.online.vector_sets import keep_sets, registered_sets, vector_sets
 from feature_store.online.vectors import Status
 from feature_store.online.writer import MOST_TOMBSTONES, ROWS_PER_CALL, TOMBSTONES_KEPT, GuardedWriter, Written
 from feature_store.plan.schema import Column
@@ -281,6 +282,14 @@ def test_a_cluster_is_written_and_read(cluster: RedisCluster) -> None:
     vectors = OnlineReader(client).read(view_of(group), [{"user_id": e} for e in entities], from_micros(NOW))
     assert [row["n"] for row in vectors.to_dicts()] == list(entities)
     assert vectors.stale == {group.id: False}
+
+    other = new_group((Column("user_id", INT),), (Column("m", INT),))
+    view = replace(view_of(group, other), prejoin=True)
+    keep_sets(client, vector_sets([view]), [group.id])
+    assert registered_sets(client) == {}
+    GuardedWriter(client, other).write([f"{other.id}:{{3}}"], [writer.encode(5, 0, [9], NOW)])
+    rows = OnlineReader(client).read(view, [{"user_id": 3}, {"user_id": 4}], from_micros(NOW)).to_dicts()
+    assert rows == [{"user_id": 3, "n": 3, "m": 9}, {"user_id": 4, "n": 4, "m": None}]
 
 
 def test_functions_are_loaded_again_when_lost_or_replaced(redis: Redis) -> None:
