@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from feature_store.dsl.view import FeatureView
     from feature_store.dsl.window import session
     from feature_store.dtypes import BOOL, EMBEDDING, FLOAT, INT, LIST, STRING, TIMESTAMP
+    from feature_store.pit.label_files import LabelFiles
+    from feature_store.pit.label_sources import LabelQuery, LabelTable
     from feature_store.remote.client import AsyncFeatureStoreClient, FeatureStoreClient
 
 __all__ = [
@@ -43,6 +45,9 @@ __all__ = [
     "FeatureStore",
     "FeatureStoreClient",
     "FeatureView",
+    "LabelFiles",
+    "LabelQuery",
+    "LabelTable",
     "OnDemand",
     "RowsExpectation",
     "SourceExpectation",
@@ -67,6 +72,8 @@ _MODULES = {
     "dsl.view": ("FeatureView",),
     "dsl.window": ("session",),
     "dtypes": ("BOOL", "EMBEDDING", "FLOAT", "INT", "LIST", "STRING", "TIMESTAMP"),
+    "pit.label_files": ("LabelFiles",),
+    "pit.label_sources": ("LabelQuery", "LabelTable"),
     "remote.client": ("AsyncFeatureStoreClient", "FeatureStoreClient"),
 }
 _PLACES = {name: module for module, names in _MODULES.items() for name in names}

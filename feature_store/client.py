@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from feature_store.dsl.collect import Project, load_project
 from feature_store.dsl.view import FeatureView
+from feature_store.errors import InputError
 from feature_store.plan.build import build_plan, view_schema
 from feature_store.plan.online_stores import check_online_stores
 from feature_store.plan.project import compile_project
@@ -27,7 +28,8 @@ if TYPE_CHECKING:
     from feature_store.online.reader import OnlineReader
     from feature_store.online.vectors import OnlineVectors
     from feature_store.pit.dataset import TrainingDataset
-    from feature_store.pit.labels import LabelSource
+    from feature_store.pit.explanation import JoinExplanation
+    from feature_store.pit.label_sources import LabelQuery, LabelSource, LabelTable
     from feature_store.pit.semantics import KnownBy
     from feature_store.registry.access.decision import Guarded
     from feature_store.registry.access.reader import LocalReader
@@ -41,12 +43,20 @@ class TrainingJob:
     """A training dataset in the making."""
 
     _future: Future[TrainingDataset]
+    _explained: Future[JoinExplanation]
 
     def status(self) -> Literal["RUNNING", "SUCCEEDED", "FAILED"]:
         """Where the job is."""
         if not self._future.done():
             return "RUNNING"
         return "FAILED" if self._future.exception() is not None else "SUCCEEDED"
+
+    def explain(self, timeout: float | None = None) -> JoinExplanation:
+        """What the job reads of each group, where it joins, and what is odd about the labels; `print` shows it.
+
+        It is known as soon as the labels were read; raises what the job raised before that, or TimeoutError.
+        """
+        return self._explained.result(timeout)
 
     def wait(self, timeout: float | None = None) -> TrainingDataset:
         """The finished dataset, after at most `timeout` seconds; raises what the job raised, or TimeoutError."""
@@ -152,9 +162,10 @@ class FeatureStore:
     def training_dataset(
         self,
         view_id: str,
-        labels: LabelSource,
+        labels: LabelSource | LabelTable | LabelQuery | None = None,
         *,
         name: str,
+        time_range: tuple[datetime, datetime] | None = None,
         model: str = "",
         known_by: KnownBy = None,
         snapshots: Mapping[str, int | None] | None = None,
@@ -163,14 +174,19 @@ class FeatureStore:
 
         Args:
             view_id: "name@version".
-            labels: a DataFrame (polars, pandas), Arrow table, list of dicts or Parquet path with the view's key
-                columns, its request values, `label_timestamp` and any others.
+            labels: a DataFrame (polars, pandas, Spark), Arrow table or list of dicts, the path or glob of Parquet or
+                CSV files (`LabelFiles` gives types to columns of CSV), an Iceberg table as "namespace.table", a
+                `LabelTable` of PostgreSQL, or a `LabelQuery` over these; with the view's key columns, its request
+                values, `label_timestamp` and any others. Files and tables are read piece by piece.
             name: what to call the dataset.
+            time_range: in place of labels, (start, end): a label for each entity and instant from start on, before end,
+                at which a row of the view's groups becomes available.
             model: what is trained on it; recorded with the dataset, and as a user of the view.
             known_by: "label" to see only rows that had been written by the time of the label.
             snapshots: table snapshots by group id, from an earlier dataset's record, to make it again.
 
         Raises:
+            InputError: if there are both labels and a time range, or none of them.
             NotFoundError: if the view is not recorded.
             ConflictError: if the view or a group it reads is deprecated, unless `model` is recorded as a user of the
                 view; it goes on with a warning. If one of them is retired.
@@ -178,23 +194,47 @@ class FeatureStore:
                 not see are NULL and named in `masked`, of the dataset and of its record.
         """
         from feature_store.pit.dataset import build_training_dataset
+        from feature_store.pit.time_range import TimeRange
         from feature_store.registry.lifecycle import check_training
 
+        if (labels is None) == (time_range is None):
+            raise InputError(
+                "a training dataset has either labels or a time range",
+                where="labels, time_range",
+                remedy="give one of them",
+                code="time-range",
+            )
+        source = TimeRange(*time_range) if time_range is not None else labels
+        assert source is not None
         registry, view = self.registry, self.view(view_id)
         masked = self._reads.masked(self._guarded[view_id], at_once=True)
         check_training(*registry.readable(view_id), registry.usage(view_id), model)
 
+        explained: Future[JoinExplanation] = Future()
+
         def build() -> TrainingDataset:
-            made = build_training_dataset(
-                self.settings, view, labels, name=name, known_by=known_by, snapshots=snapshots, masked=masked
-            )
+            try:
+                made = build_training_dataset(
+                    self.settings,
+                    view,
+                    source,
+                    name=name,
+                    known_by=known_by,
+                    snapshots=snapshots,
+                    masked=masked,
+                    explained=explained.set_result,
+                )
+            except BaseException as error:
+                if not explained.done():
+                    explained.set_exception(error)
+                raise
             registry.record_training(_training_record(made, model))
             return made
 
         executor = ThreadPoolExecutor(1, thread_name_prefix=f"training-{name}")
         future = executor.submit(build)
         executor.shutdown(wait=False)
-        return TrainingJob(future)
+        return TrainingJob(future, explained)
 
     def read_group(self, group_id: str, *, snapshot: int | str | None = None) -> pa.Table:
         """The rows that stand in a group's offline table: as it is now, or as it was.

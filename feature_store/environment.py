@@ -105,3 +105,22 @@ def whole_number(
             code=code,
         )
     return int(text)
+
+
+def memory_size(environ: Mapping[str, str], variable: str, default: int, *, least: int, code: str) -> int:
+    """The number of bytes in a variable, written as Spark writes it ("512m", "4g"), or the default if it is not set.
+
+    Raises:
+        StackError: if it is something else, or too little.
+    """
+    text = environ.get(variable, "").strip().lower()
+    match = re.fullmatch(r"(\d{1,6})([mg])", text)
+    bytes_ = int(match[1]) << (20 if match[2] == "m" else 30) if match else default
+    if (text and match is None) or bytes_ < least:
+        raise StackError(
+            f"{text!r} is not a size of memory",
+            where=variable,
+            remedy=f"write megabytes or gigabytes, such as 512m or 4g; at least {least >> 20}m",
+            code=code,
+        )
+    return bytes_

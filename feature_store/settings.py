@@ -50,7 +50,7 @@
 | FS_SPARK_PARTITIONS | partitions of a Spark shuffle                                   | 8                            |
 | FS_MATERIALIZE_ROWS | rows that a materialization into Redis has in memory at once    | 1000000                      |
 | FS_DATA_ROOT        | the folder that relative paths of sources start from            | `<FS_HOME>`                  |
-| FS_JOIN_ROWS        | how many rows of groups a training join has in memory           | 1000000                      |
+| FS_JOIN_MEMORY      | memory of a training join, from `256m` on                       | `4g`                         |
 | FS_DEFINITION_PACKAGES | the packages that definitions are loaded from, separated by  | `feature_defs`               |
 |                     | `:`: on-demand functions are imported from no others            |                              |
 | FS_PORT             | first of the ten ports of the embedded services                 | 14050, or free ones after    |
@@ -75,7 +75,15 @@ import msgspec
 
 from feature_store import stack_file
 from feature_store.dsl.packages import DEFINITION_PACKAGES
-from feature_store.environment import folder, names, server_address, server_url, store_urls, whole_number
+from feature_store.environment import (
+    folder,
+    memory_size,
+    names,
+    server_address,
+    server_url,
+    store_urls,
+    whole_number,
+)
 from feature_store.errors import StackError
 from feature_store.flink_clusters import flink_clusters
 from feature_store.object_storage import AWS, ObjectStorage, check_warehouse, is_in_bucket
@@ -91,8 +99,12 @@ LARGEST_POOL = 1000
 MOST_ROWS = 10**12
 LOCAL_FILES_CLASS = "featurestore.LocalFiles"
 """What `local_files_jar` has for Hadoop's `fs.file.impl`."""
-JOIN_ROWS = 1_000_000
-"""How many rows of groups a training join has in memory, unless FS_JOIN_ROWS says otherwise."""
+JOIN_MEMORY = 4 << 30
+"""How many bytes a training join has in memory, unless FS_JOIN_MEMORY says otherwise."""
+LEAST_JOIN_MEMORY = 256 << 20
+"""Decoding data files takes up to 150 MB, whatever else is in memory."""
+JOB_PLACE = "{job}"
+"""In FS_FLINK_URL: the place of the name of a job's application cluster."""
 LOADER_READY = "stream-loader.ready"
 """The file in the state folder that the stream loader makes when it has begun."""
 
@@ -131,9 +143,9 @@ class Settings:
         kernel_jar: our functions for Flink.
         local_files_jar: what makes Spark on this machine quick with its files; `Path()` elsewhere.
         alert_webhook: where alerts are posted; empty: nowhere.
-        join_rows: how many rows of the groups' tables a training join has in memory, whatever the tables hold and
-            however many cores there are. Beside the labels and the result it takes about three times their size (the
-            columns of the features read, and 32 bytes for keys and times), and up to 150 MB to decode files.
+        join_memory: how many bytes a training join takes beside what its process has in memory without it, whatever the
+            number of labels and the size of the tables. Labels that do not fit with their features go through scratch
+            files. Texts count as 32 bytes, lists as 128.
         definition_packages: the packages that functions of recorded on-demand features may be imported from.
     """
 
@@ -163,7 +175,7 @@ class Settings:
     kernel_jar: Path = Path()
     local_files_jar: Path = Path()
     alert_webhook: str = ""
-    join_rows: int = JOIN_ROWS
+    join_memory: int = JOIN_MEMORY
     definition_packages: tuple[str, ...] = DEFINITION_PACKAGES
     object_storage: ObjectStorage = AWS
     online_stores: Mapping[str, str] = field(default_factory=dict, hash=False)
@@ -219,7 +231,9 @@ class Settings:
             kernel_jar=Path(stack.kernel_jar if stack else ""),
             local_files_jar=Path(stack.local_files_jar if stack else ""),
             alert_webhook=server_address(environ, "FS_ALERT_WEBHOOK"),
-            join_rows=_rows(environ, "FS_JOIN_ROWS", JOIN_ROWS, least=1000, code="join-rows"),
+            join_memory=memory_size(
+                environ, "FS_JOIN_MEMORY", JOIN_MEMORY, least=LEAST_JOIN_MEMORY, code="join-memory"
+            ),
             definition_packages=names(environ, "FS_DEFINITION_PACKAGES") or DEFINITION_PACKAGES,
             online_stores=store_urls(environ, "FS_ONLINE_STORES") or (stack.online_stores if stack else {}),
         )

@@ -69,8 +69,34 @@ DATA = (
     Explanation(
         "unreadable-labels",
         "The labels cannot be read",
-        "They are no table, no list of dicts and no Parquet file, or they are damaged.",
-        "Give a Polars or pandas DataFrame, a pyarrow Table, a list of dicts, or the path of a Parquet file.",
+        "They are no table, no list of dicts and no file that can be read, or files differ in their columns.",
+        "Give a Polars, pandas or Spark DataFrame, a pyarrow Table, a list of dicts, the path or glob of Parquet or "
+        "CSV files, or the name of an Iceberg table.",
+    ),
+    Explanation(
+        "no-labels",
+        "There are no label rows",
+        "A training dataset has the rows of its labels, so it would be empty; often a filter has left nothing.",
+        "Give one row for each entity and time at which a model is to be trained.",
+    ),
+    Explanation(
+        "label-query",
+        "A query of labels cannot be run",
+        "It is one SELECT of DuckDB's SQL, and sees the tables that are given with it: no files, no other databases.",
+        "Correct it as the message says; give what else it reads as one of its tables.",
+    ),
+    Explanation(
+        "time-range",
+        "A span cannot stand for labels",
+        "time_range makes a label for each entity and time of a view's rows: its groups have to share their keys, it "
+        "must not ask for request values, and it stands in place of labels.",
+        "Give labels: a table of the entities and times at which a model is to be trained.",
+    ),
+    Explanation(
+        "row-count",
+        "A training dataset would have other rows than its labels",
+        "Every label makes one row; a join that wrote more or fewer has a fault, and its dataset was not kept.",
+        "Report it, with the view and the labels.",
     ),
     Explanation(
         "dataset-name",

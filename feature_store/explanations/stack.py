@@ -66,10 +66,11 @@ STACK = (
         "Stop that program, or set FS_PORT to another first port, 1024 to 65000.",
     ),
     Explanation(
-        "join-rows",
-        "FS_JOIN_ROWS is not a number of rows",
-        "So many rows of the groups' tables may a training join have in memory: fewer take less memory and more time.",
-        "Write a number from 1000 on.",
+        "join-memory",
+        "FS_JOIN_MEMORY is not a size of memory",
+        "So much memory may a training join take; with less, labels and features go through scratch files, which takes "
+        "longer.",
+        "Write megabytes or gigabytes, such as 512m or 4g; at least 256m.",
     ),
     Explanation(
         "pool-slots",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,13 +18,29 @@ _ROWS_AT_ONCE = 1 << 16
 
 def content_hash(table: pa.Table) -> str:
     """SHA-256 over names, types and values in order; chunks, offsets and what lies under NULLs do not matter."""
-    digest = hashlib.sha256(str(table.num_rows).encode())
-    for name, column in zip(table.column_names, table.columns, strict=True):
-        digest.update(f"\0{name}\0{column.type}\0".encode())
-        # Pieces of equal length, whatever the chunks: each is hashed by its values, then by its NULLs.
-        for start in range(0, len(column), _ROWS_AT_ONCE):
-            _add(digest, _whole(column.slice(start, _ROWS_AT_ONCE)))
+    return hash_of_columns(table.num_rows, table.schema, ([column] for column in table.columns))
+
+
+def hash_of_columns(rows: int, schema: pa.Schema, columns: Iterable[Iterable[pa.ChunkedArray]]) -> str:
+    """The same of a table that is not in memory: of each of its columns in turn, the pieces."""
+    digest = hashlib.sha256(str(rows).encode())
+    for field, pieces in zip(schema, columns, strict=True):
+        digest.update(f"\0{field.name}\0{field.type}\0".encode())
+        for piece in _of_equal_length(pieces, field.type):
+            _add(digest, _whole(piece))
     return f"sha256:{digest.hexdigest()}"
+
+
+def _of_equal_length(pieces: Iterable[pa.ChunkedArray], dtype: pa.DataType) -> Iterator[pa.ChunkedArray]:
+    """The same values in pieces of one length, whatever the chunks: each is hashed by its NULLs, then by its values."""
+    left = pa.chunked_array([], dtype)
+    for piece in pieces:
+        joined = pa.chunked_array([*left.chunks, *piece.chunks], dtype)
+        whole = len(joined) - len(joined) % _ROWS_AT_ONCE
+        yield from (joined.slice(start, _ROWS_AT_ONCE) for start in range(0, whole, _ROWS_AT_ONCE))
+        left = joined.slice(whole)
+    if len(left):
+        yield left
 
 
 def _whole(column: pa.ChunkedArray) -> pa.Array:

@@ -3,48 +3,47 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 import time
 import uuid
-from collections.abc import Iterator, Mapping, Set
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Mapping, Set
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pyiceberg.catalog import Catalog
-from pyiceberg.table import Table
 
 from feature_store.errors import InputError
 from feature_store.offline.catalog import open_catalog
-from feature_store.pit.join import join_view
-from feature_store.pit.labels import read_labels
-from feature_store.pit.on_demand import with_on_demand
-from feature_store.pit.planning import GroupPlan, current_snapshot_id, open_table, plan_group
-from feature_store.pit.semantics import LABEL_TIMESTAMP, KnownBy
+from feature_store.pit.budget import JoinBudget
+from feature_store.pit.explanation import ENGINE, JoinExplanation, explain
+from feature_store.pit.gathering import first_and_last, gather_labels
+from feature_store.pit.label_sources import LabelQuery, LabelSource, LabelTable
+from feature_store.pit.labels import open_labels
+from feature_store.pit.pieces import join_pieces
+from feature_store.pit.planning import current_snapshot_id, open_table, plan_group
+from feature_store.pit.scratch import Scratch
+from feature_store.pit.semantics import KnownBy
 from feature_store.pit.tags import tag_of, tagged
+from feature_store.pit.time_range import TimeRange, labels_in
+from feature_store.pit.writing import write_rows
 from feature_store.plan.schema import ViewSchema
-from feature_store.settings import JOIN_ROWS, Settings
+from feature_store.settings import JOIN_MEMORY, Settings
 
 if TYPE_CHECKING:
     import pandas as pd
     import polars as pl
 
-    from feature_store.pit.labels import LabelSource
 
-ENGINE = "native"
 RECORD = "dataset.json"
 
-_ROWS_PER_FILE = 500_000
-_ROWS_PER_ROW_GROUP = 125_000
+Explained: TypeAlias = Callable[[JoinExplanation], None]
 
 
 @dataclass(frozen=True)
@@ -62,6 +61,7 @@ class TrainingDataset:
         null_rates: by feature, the share of labels that found no value, or NULL; they hold the default if there is one.
             Of an on-demand feature, the share for which it gave NULL.
         masked: the features that whoever made it must not see: they are NULL on all rows.
+        explanation: what was read and how it was joined.
     """
 
     name: str
@@ -76,7 +76,13 @@ class TrainingDataset:
     seconds: float
     null_rates: dict[str, float]
     created: datetime
+    explanation: JoinExplanation
     masked: tuple[str, ...] = ()
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What was odd about the labels: how many lie before the rows of a group, or in the future."""
+        return self.explanation.warnings
 
     @property
     def tag(self) -> str:
@@ -105,17 +111,19 @@ class TrainingDataset:
 def build_training_dataset(
     settings: Settings,
     view: ViewSchema,
-    labels: LabelSource,
+    labels: LabelSource | LabelTable | LabelQuery | TimeRange,
     *,
     name: str,
     known_by: KnownBy = None,
     snapshots: Mapping[str, int | None] | None = None,
     masked: Set[str] = frozenset(),
+    explained: Explained = lambda _: None,
 ) -> TrainingDataset:
     """Joins label rows with the features of a view as of each label, and stores the result with its record.
 
     Args:
-        labels: the view's key columns, its request values, `label_timestamp` with a time zone, and any other columns.
+        labels: the view's key columns, its request values, `label_timestamp` with a time zone, and any other columns;
+            or the query or the span that gives them.
         name: what the dataset is for; its files lie under `<home>/training/<name>/<id>/`.
         known_by: "label" hides rows that were written after the label, late and recomputed ones included.
         snapshots: by group id, the table snapshots to read, as an earlier dataset's record has them; a group that is
@@ -137,7 +145,9 @@ def build_training_dataset(
             known_by=known_by,
             snapshots=snapshots,
             masked=masked,
-            rows_at_once=settings.join_rows,
+            memory=settings.join_memory,
+            postgres=settings.pg_url,
+            explained=explained,
         )
 
 
@@ -145,46 +155,63 @@ def build_in(
     catalog: Catalog,
     folder: Path,
     view: ViewSchema,
-    labels: LabelSource,
+    labels: LabelSource | LabelTable | LabelQuery | TimeRange,
     *,
     name: str,
     known_by: KnownBy = None,
     snapshots: Mapping[str, int | None] | None = None,
     masked: Set[str] = frozenset(),
-    rows_at_once: int = JOIN_ROWS,
+    memory: int = JOIN_MEMORY,
+    postgres: str = "",
+    explained: Explained = lambda _: None,
 ) -> TrainingDataset:
     """`build_training_dataset` from the tables of any Iceberg catalog into `<folder>/<name>/<id>/`.
 
     Args:
-        rows_at_once: how many rows of the groups' tables may be in memory.
+        memory: how many bytes may be in memory, beside what the caller has there.
+        postgres: the server that has the tables of labels that name none.
+        explained: is told what will be done, when that is known.
     """
     started, created = time.perf_counter(), datetime.now(UTC)
     _check(view, name, known_by, snapshots or {})
-    rows = read_labels(labels, view)
-    tables = {viewed.group.id: open_table(catalog, viewed.group) for viewed in view.groups}
-    plans = _plans(tables, view, rows.table, snapshots or {})
     dataset_id = f"{created:%Y%m%dT%H%M%SZ}-{uuid.uuid4().hex[:8]}"
     path = folder / name / dataset_id
-    with tagged(tables, plans, tag_of(name, dataset_id)), _appearing(path) as unfinished:
-        joined = with_on_demand(view, rows.table, join_view(rows.table, view, plans, known_by, rows_at_once))
-        joined = joined.without(masked)
-        _write_rows(unfinished, rows.table, joined.features)
-        dataset = TrainingDataset(
-            name=name,
-            id=dataset_id,
-            path=path,
-            view=view,
-            row_count=rows.table.num_rows,
-            snapshots={plan.group.id: plan.snapshot_id for plan in plans},
-            labels_hash=rows.hash,
-            engine=ENGINE,
-            known_by=known_by,
-            seconds=round(time.perf_counter() - started, 3),
-            null_rates={feature: missing / max(rows.table.num_rows, 1) for feature, missing in joined.missing.items()},
-            created=created,
-            masked=tuple(column.name for column in view.outputs if column.name in masked),
-        )
-        _write_record(unfinished, dataset)
+    with Scratch(folder / ".scratch") as scratch:
+        if isinstance(labels, LabelTable | LabelQuery):
+            labels = _run(labels, view, catalog, scratch, postgres, memory)
+        stream = None if isinstance(labels, TimeRange) else open_labels(labels, view, catalog)
+        tables = {viewed.group.id: open_table(catalog, viewed.group) for viewed in view.groups}
+        pinned = {group: current_snapshot_id(table) for group, table in tables.items()} | dict(snapshots or {})
+        if isinstance(labels, TimeRange):
+            stream = open_labels(labels_in(labels, view, tables, pinned), view)
+        assert stream is not None
+        rows, budget = gather_labels(stream, partial(JoinBudget.of, memory, view), scratch)
+        times = first_and_last(rows)
+        plans = [plan_group(tables[v.group.id], v, pinned[v.group.id], times) for v in view.groups]
+        explanation = explain(rows, view, plans, budget, times, created)
+        explained(explanation)
+        with tagged(tables, plans, tag_of(name, dataset_id)), _appearing(path) as unfinished:
+            pieces = join_pieces(rows, view, plans, known_by, budget, masked)
+            missing = write_rows(unfinished, pieces, budget.workers)
+            dataset = TrainingDataset(
+                name=name,
+                id=dataset_id,
+                path=path,
+                view=view,
+                row_count=rows.row_count,
+                snapshots={plan.group.id: plan.snapshot_id for plan in plans},
+                labels_hash=rows.hash,
+                engine=ENGINE,
+                known_by=known_by,
+                seconds=round(time.perf_counter() - started, 3),
+                null_rates={
+                    c.name: 1.0 if c.name in masked else missing[c.name] / rows.row_count for c in view.outputs
+                },
+                created=created,
+                explanation=explanation,
+                masked=tuple(column.name for column in view.outputs if column.name in masked),
+            )
+            _write_record(unfinished, dataset)
     return dataset
 
 
@@ -211,17 +238,15 @@ def _check(view: ViewSchema, name: str, known_by: object, snapshots: Mapping[str
         )
 
 
-def _plans(
-    tables: Mapping[str, Table], view: ViewSchema, labels: pa.Table, snapshots: Mapping[str, int | None]
-) -> list[GroupPlan]:
-    times = pc.min_max(labels[LABEL_TIMESTAMP].cast(pa.int64()))
-    label_times = (times["min"].as_py(), times["max"].as_py()) if labels.num_rows else None
-    plans = []
-    for viewed in view.groups:
-        group, table = viewed.group, tables[viewed.group.id]
-        snapshot_id = snapshots[group.id] if group.id in snapshots else current_snapshot_id(table)
-        plans.append(plan_group(table, viewed, snapshot_id, label_times))
-    return plans
+def _run(
+    labels: LabelTable | LabelQuery, view: ViewSchema, catalog: Catalog, scratch: Scratch, postgres: str, memory: int
+) -> LabelSource:
+    """The rows of a table of PostgreSQL or of a query."""
+    from feature_store.pit.label_postgres import without_postgres
+    from feature_store.pit.label_query import run_query  # DuckDB takes a while to import
+
+    copied = without_postgres(labels, postgres, scratch)
+    return run_query(copied, view, catalog, scratch, memory // 4) if isinstance(copied, LabelQuery) else copied
 
 
 @contextmanager
@@ -237,26 +262,6 @@ def _appearing(path: Path) -> Iterator[Path]:
         raise
 
 
-def _write_rows(folder: Path, labels: pa.Table, features: pa.Table) -> None:
-    """Files of equal length, several at a time; even no rows at all make one file, with typed columns."""
-    table = labels
-    for name, column in zip(features.column_names, features.columns, strict=True):
-        table = table.append_column(name, column)
-    text = [field.name for field in table.schema if pa.types.is_string(field.type)]
-
-    def write(start: int) -> None:
-        pq.write_table(
-            table.slice(start, _ROWS_PER_FILE),
-            folder / f"part-{start // _ROWS_PER_FILE:05}.parquet",
-            row_group_size=_ROWS_PER_ROW_GROUP,
-            compression="snappy",
-            use_dictionary=text,  # numbers rarely repeat: trying to find out that they do not takes half of the time
-        )
-
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        list(pool.map(write, range(0, max(table.num_rows, 1), _ROWS_PER_FILE)))
-
-
 def _write_record(folder: Path, dataset: TrainingDataset) -> None:
     record = {
         "name": dataset.name,
@@ -269,6 +274,8 @@ def _write_record(folder: Path, dataset: TrainingDataset) -> None:
         "rows": dataset.row_count,
         "null_rates": dataset.null_rates,
         "masked": [*dataset.masked],
+        "warnings": list(dataset.warnings),
+        "spilled": dataset.explanation.spilled,
         "seconds": dataset.seconds,
         "created": dataset.created.isoformat(),
     }

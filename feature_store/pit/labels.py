@@ -3,160 +3,67 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
+from pyiceberg.catalog import Catalog
 
 from feature_store.dtypes import FLOAT, TIMESTAMP, DType, arrow_type, to_micros
 from feature_store.errors import InputError
-from feature_store.pit.content_hash import content_hash
+from feature_store.pit.label_sources import ADD_ZONE, LabelSource, joined_by, needed_columns, raw_labels
 from feature_store.pit.semantics import LABEL_TIMESTAMP
 from feature_store.plan.schema import Column, ViewSchema
-
-if TYPE_CHECKING:
-    import pandas as pd
-    import polars as pl
-
-LabelSource: TypeAlias = "pl.DataFrame | pd.DataFrame | pa.Table | str | Path | Sequence[dict[str, Any]]"
-"""A table in memory, the path of a Parquet file, or rows as dicts."""
 
 _INSTANT = arrow_type(TIMESTAMP)
 _PIECE = 1_000_000
 _YEARS = to_micros(datetime.min.replace(tzinfo=UTC)), to_micros(datetime.max.replace(tzinfo=UTC))
-_ADD_ZONE = "make it UTC: pandas .dt.tz_localize('UTC'), Polars .dt.replace_time_zone('UTC'), Python tzinfo=UTC"
 
 
 @dataclass(frozen=True)
-class Labels:
-    """Label rows as the join takes them.
+class LabelStream:
+    """Label rows as the join takes them, each table read and checked when it is asked for.
 
     Attributes:
-        table: all columns of the source in its order; keys and request values have the type of the view's,
-            label_timestamp is UTC in microseconds and never NULL, text is plain text (no categories).
-        hash: hash of this content: the same for the same rows, whatever they were handed in as.
+        schema: all columns of the source; keys and request values have the type of the view's, label_timestamp is UTC
+            in microseconds and never NULL, text is plain text (no categories).
+        tables: the rows, in the order of the source. They are the same whatever they were handed in as.
     """
 
-    table: pa.Table
-    hash: str
+    schema: pa.Schema
+    tables: Iterator[pa.Table]
 
 
-def read_labels(source: LabelSource, view: ViewSchema) -> Labels:
+def open_labels(source: LabelSource, view: ViewSchema, catalog: Catalog | None = None) -> LabelStream:
     """The label rows of a source, checked against the view they are to be joined with.
 
+    Args:
+        catalog: has the Iceberg tables that a source may name.
+
     Raises:
-        InputError: if a column is missing, of the wrong type, or named as a feature is; the error names it.
+        InputError: if a column is missing, of the wrong type, or named as a feature is; the error names it. What
+            depends on the rows is found when they are read.
     """
-    table = _as_table(source, view)
-    _check_names(table, view)
-    for key in view.keys:
-        table = _with_column(table, key.name, _key_column(table[key.name], key))
-    for value in view.request:
-        table = _with_column(table, value.name, _request_column(table[value.name], value))
-    table = _with_column(table, LABEL_TIMESTAMP, _label_timestamps(table[LABEL_TIMESTAMP]))
-    table = table.replace_schema_metadata(None)
-    return Labels(table, content_hash(table))
+    raw = raw_labels(source, view, catalog)
+    schema = _checked(raw.schema.empty_table(), view).schema
+    return LabelStream(schema, (_checked(table, view).cast(schema) for table in raw.tables))
 
 
-def _as_table(source: LabelSource, view: ViewSchema) -> pa.Table:
-    frame: Any = source
-    if isinstance(source, pa.Table):
-        table = source
-    elif isinstance(source, str | Path):
-        table = _read_parquet(Path(source))
-    elif isinstance(source, list | tuple):
-        table = _from_rows(source, view)
-    elif _is_frame_of("pandas", source):
-        table = _from_pandas(frame, view)
-    elif _is_frame_of("polars", source):
-        table = frame.to_arrow()
-    else:
-        raise InputError(
-            f"labels cannot be read from {type(source).__name__}",
-            where="labels",
-            remedy="give a Polars or pandas DataFrame, a pyarrow Table, a list of dicts, or the path of a Parquet file",
-            code="unreadable-labels",
-        )
+def _checked(table: pa.Table, view: ViewSchema) -> pa.Table:
     doubled = [name for name, count in Counter(table.column_names).items() if count > 1]
     if doubled:
         raise InputError(
             "more than one column has this name", where=f"labels column {doubled[0]!r}", code="name-collision"
         )
-    return pa.table({name: _plain(table[name]) for name in table.column_names})
-
-
-def _is_frame_of(library: str, source: object) -> bool:
-    """Whether it is a DataFrame of a library, without importing one that may not be in use."""
-    return type(source).__module__.partition(".")[0] == library and type(source).__name__ == "DataFrame"
-
-
-def _read_parquet(path: Path) -> pa.Table:
-    if not path.is_file():
-        raise InputError(
-            "there is no such file", where=f"labels {path}", remedy="name a Parquet file", code="unreadable-labels"
-        )
-    try:
-        return pq.ParquetFile(path).read()
-    except pa.ArrowInvalid as error:
-        raise InputError(
-            f"no Parquet file: {error}", where=f"labels {path}", remedy="name a Parquet file", code="unreadable-labels"
-        ) from error
-
-
-def _from_rows(rows: Sequence[dict[str, Any]], view: ViewSchema) -> pa.Table:
-    """Rows as columns; no rows at all are read as none of the columns that are needed."""
-    for number, row in enumerate(rows):
-        if not isinstance(row, dict):
-            raise InputError(
-                f"it is a {type(row).__name__}, not a dict", where=f"labels row {number}", code="unreadable-labels"
-            )
-    names = dict.fromkeys(name for row in rows for name in row) or _needed(view)
-    columns = {}
-    for name in names:
-        values = [row.get(name) for row in rows]
-        _check_zones(name, values)
-        try:
-            columns[name] = pa.array(values)
-        except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OverflowError) as error:
-            raise InputError(
-                f"its values have no common type: {error}", where=f"labels column {name!r}", code="wrong-type"
-            ) from error
-    return pa.table(columns)
-
-
-def _from_pandas(frame: pd.DataFrame, view: ViewSchema) -> pa.Table:
-    for name in _needed(view):
-        # An object column may hold naive and aware datetimes side by side; Arrow would take the naive ones for UTC.
-        if name in frame.columns and frame[name].ndim == 1 and frame[name].dtype == object:
-            _check_zones(name, frame[name].tolist())
-    try:
-        return pa.Table.from_pandas(frame, preserve_index=False)
-    except (pa.ArrowInvalid, pa.ArrowTypeError, ValueError) as error:
-        raise InputError(f"the DataFrame cannot be read: {error}", where="labels", code="unreadable-labels") from error
-
-
-def _needed(view: ViewSchema) -> dict[str, None]:
-    return dict.fromkeys([*_joined_by(view), *(value.name for value in view.request)])
-
-
-def _joined_by(view: ViewSchema) -> list[str]:
-    return [*(key.name for key in view.keys), LABEL_TIMESTAMP]
-
-
-def _check_zones(name: str, values: Iterable[object]) -> None:
-    naive = [number for number, value in enumerate(values) if isinstance(value, datetime) and value.tzinfo is None]
-    if naive:
-        raise InputError(
-            f"{len(naive)} timestamps have no time zone, the first in row {naive[0]}",
-            where=f"labels column {name!r}",
-            remedy=_ADD_ZONE,
-            code="naive-timestamp",
-        )
+    table = pa.table({name: _plain(table[name]) for name in table.column_names})
+    _check_names(table, view)
+    for key in view.keys:
+        table = _with_column(table, key.name, _key_column(table[key.name], key))
+    for value in view.request:
+        table = _with_column(table, value.name, _request_column(table[value.name], value))
+    return _with_column(table, LABEL_TIMESTAMP, _label_timestamps(table[LABEL_TIMESTAMP]))
 
 
 def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
@@ -171,12 +78,12 @@ def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
 
 
 def _check_names(table: pa.Table, view: ViewSchema) -> None:
-    missing = [name for name in _needed(view) if name not in table.column_names]
+    missing = [name for name in needed_columns(view) if name not in table.column_names]
     if missing:
         raise InputError(
             f"missing from the labels, which have {', '.join(table.column_names) or 'no columns'}",
             where=f"labels column{'s' * (len(missing) > 1)} {', '.join(map(repr, missing))}",
-            remedy=f"view {view.id} is joined by {', '.join(_joined_by(view))}"
+            remedy=f"view {view.id} is joined by {', '.join(joined_by(view))}"
             + (f"; its on-demand features read {', '.join(v.name for v in view.request)}" if view.request else ""),
             code="missing-column",
         )
@@ -246,13 +153,13 @@ def _instants(column: pa.ChunkedArray, where: str) -> pa.ChunkedArray:
     """UTC instants in microseconds of a timestamp column with a time zone, in any unit."""
     if not pa.types.is_timestamp(column.type):
         raise InputError(
-            f"it is {column.type}, not a timestamp with a time zone", where=where, remedy=_ADD_ZONE, code="wrong-type"
+            f"it is {column.type}, not a timestamp with a time zone", where=where, remedy=ADD_ZONE, code="wrong-type"
         )
     if column.type.tz is None:
         raise InputError(
             f"it is {column.type}: the timestamps have no time zone",
             where=where,
-            remedy=_ADD_ZONE,
+            remedy=ADD_ZONE,
             code="naive-timestamp",
         )
     try:

@@ -13,36 +13,37 @@ from feature_store.plan.clock import REQUEST_TIME
 from feature_store.plan.polars_types import polars_type
 from feature_store.plan.schema import ViewSchema
 
-_ROWS_AT_A_TIME = 500_000
 
+class OnDemandFeatures:
+    """Computes the on-demand features of a view for labels; made once, used from any thread."""
 
-def with_on_demand(view: ViewSchema, labels: pa.Table, joined: Joined) -> Joined:
-    """The joined features and, after them, the on-demand features: request_time is the label's time.
+    def __init__(self, view: ViewSchema) -> None:
+        self._view = view
+        self._kernel = OnDemandKernel(view)
 
-    Args:
-        labels: label rows as `read_labels` gives them, with the view's request values.
+    def after(self, labels: pa.Table, joined: Joined) -> Joined:
+        """The joined features and, after them, the on-demand features: request_time is the label's time.
 
-    Raises:
-        InputError: naming the feature, if a function fails.
-    """
-    if not view.on_demand:
-        return joined
-    kernel = OnDemandKernel(view)
-    columns = {name: _source(name, labels, joined.features) for name in kernel.inputs}
-    chunks: dict[str, list[pa.Array]] = {column.name: [] for column in view.on_demand}
-    missing = dict.fromkeys(chunks, 0)
-    for start in range(0, max(labels.num_rows, 1), _ROWS_AT_A_TIME):
-        part = {name: column.slice(start, _ROWS_AT_A_TIME) for name, column in columns.items()}
-        computed = kernel.compute(
-            {name: pl.Series(name, column).cast(polars_type(kernel.inputs[name])) for name, column in part.items()}
+        Args:
+            labels: label rows as `open_labels` gives them, with the view's request values.
+
+        Raises:
+            InputError: naming the feature, if a function fails.
+        """
+        if not self._view.on_demand:
+            return joined
+        columns = {name: _source(name, labels, joined.features) for name in self._kernel.inputs}
+        computed = self._kernel.compute(
+            {
+                name: pl.Series(name, column).cast(polars_type(self._kernel.inputs[name]))
+                for name, column in columns.items()
+            }
         )
-        for column in view.on_demand:
-            chunks[column.name].append(computed.values[column.name].to_arrow().cast(arrow_type(column.dtype)))
-            missing[column.name] += computed.missing[column.name]
-    features = joined.features
-    for column in view.on_demand:
-        features = features.append_column(column.name, pa.chunked_array(chunks[column.name], arrow_type(column.dtype)))
-    return Joined(features, joined.missing | missing)
+        features = joined.features
+        for column in self._view.on_demand:
+            values = computed.values[column.name].to_arrow().cast(arrow_type(column.dtype))
+            features = features.append_column(column.name, pa.chunked_array([values], arrow_type(column.dtype)))
+        return Joined(features, joined.missing | {name: computed.missing[name] for name in computed.values})
 
 
 def _source(name: str, labels: pa.Table, features: pa.Table) -> pa.ChunkedArray:

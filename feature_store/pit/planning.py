@@ -56,6 +56,40 @@ class PlannedFile:
 
 
 @dataclass(frozen=True)
+class Whole:
+    """All that a table has at a snapshot: its files, their bytes, and the first day of a row, in days since 1970.
+
+    The day is None where there are no rows, or files are not split by day.
+    """
+
+    files: int
+    size: int
+    first_day: int | None
+
+    @classmethod
+    def of(cls, table: Table, snapshot: Snapshot | None) -> Whole:
+        if snapshot is None:
+            return cls(0, 0, None)
+        summary = {} if snapshot.summary is None else snapshot.summary.additional_properties
+        days = [_first_day(table, manifest) for manifest in snapshot.manifests(table.io)]
+        return cls(
+            files=int(summary.get("total-data-files", 0)),
+            size=int(summary.get("total-files-size", 0)),
+            first_day=None if None in days else min((day for day in days if day is not None), default=None),
+        )
+
+
+def _first_day(table: Table, manifest: ManifestFile) -> int | None:
+    """The first day that a file of a manifest is of."""
+    time = table.schema().find_field(FEATURE_TIMESTAMP).field_id
+    spec = table.specs()[manifest.partition_spec_id]
+    for field, summary in zip(spec.fields, manifest.partitions or (), strict=False):
+        if field.source_id == time and isinstance(field.transform, DayTransform) and summary.lower_bound is not None:
+            return int.from_bytes(summary.lower_bound, "little", signed=True)
+    return None
+
+
+@dataclass(frozen=True)
 class GroupPlan:
     """What to read of one group in one role of a view.
 
@@ -65,6 +99,7 @@ class GroupPlan:
         buckets: into how many parts all these files are split by key: the greatest common divisor of theirs, since a
             key of bucket b of 32 is in bucket b % 8 of 8; 1 if they are not split.
         columns: the columns the table has of those the join reads: keys, the two timestamps, retracted, features.
+        whole: what the table has at the snapshot.
         same_columns_by_name: whether every file has these columns under these names and types, or lacks them.
     """
 
@@ -76,6 +111,7 @@ class GroupPlan:
     same_columns_by_name: bool
     metadata: TableMetadata
     io: FileIO
+    whole: Whole
 
     @property
     def group(self) -> GroupSchema:
@@ -86,6 +122,11 @@ class GroupPlan:
     def bucket_key(self) -> Column:
         """The column of the labels whose value decides the bucket."""
         return self.viewed.keys[0]
+
+    def size(self, files: Sequence[PlannedFile]) -> int:
+        """Bytes of the columns read in some files, as they are stored."""
+        fields = [self.metadata.schema().find_field(name).field_id for name in self.columns]
+        return sum((file.data.column_sizes or {}).get(field, 0) for file in files for field in fields)
 
     @property
     def rows(self) -> int:
@@ -144,6 +185,7 @@ def plan_group(
         same_columns_by_name=_is_stable(table, columns),
         metadata=table.metadata,
         io=table.io,
+        whole=Whole.of(table, snapshot),
     )
 
 

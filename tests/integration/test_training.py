@@ -195,7 +195,8 @@ def test_order_and_duplicates_of_many_labels(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Several files out, several parts of work: labels come back in the order they were given."""
-    monkeypatch.setattr("feature_store.pit.dataset._ROWS_PER_FILE", 1_000)
+    monkeypatch.setattr("feature_store.pit.pieces.PIECE_ROWS", 1_000)
+    monkeypatch.setattr("feature_store.pit.writing._ROWS_PER_FILE", 1_000)
     monkeypatch.setattr("feature_store.pit.join._ROWS_PER_PART", 500)
     schema = fresh(group(buckets=8, features=(Column("orders_value", INT), Column("orders_name", STRING))))
     write(catalog, schema, [row(0, n, user=f"u{n}") | {"orders_name": f"name {n}"} for n in range(300)])
@@ -214,15 +215,12 @@ def test_order_and_duplicates_of_many_labels(
     assert dataset.table["orders_name"].to_pylist() == [f"name {n}" if n < 300 else None for n in chosen]
 
 
-def test_no_labels_make_a_typed_dataset_of_no_rows(
-    stack: Settings, catalog: Catalog, fresh: Callable[[GroupSchema], GroupSchema]
-) -> None:
+def test_no_labels_are_an_error(stack: Settings, catalog: Catalog, fresh: Callable[[GroupSchema], GroupSchema]) -> None:
     schema = fresh(group())
     write(catalog, schema, [row(0)])
-    dataset = build_training_dataset(stack, view(schema), [], name="empty")
-    assert dataset.row_count == 0
-    assert dataset.null_rates == {"orders_value": 0.0}
-    assert [str(field.type) for field in dataset.table.schema] == ["string", "timestamp[us, tz=UTC]", "int64"]
+    with pytest.raises(InputError, match="there are no rows"):
+        build_training_dataset(stack, view(schema), [], name="empty")
+    assert not (stack.home / "training" / "empty").exists()
 
 
 def test_a_group_that_was_never_materialized(stack: Settings, fresh: Callable[[GroupSchema], GroupSchema]) -> None:
@@ -315,3 +313,16 @@ def test_two_entities_and_their_pair(
         (1, 20, nothing), (1, nothing, nothing), (1, 0, nothing),
         (nothing, 20, nothing), (nothing, nothing, nothing), (nothing, 0, nothing),
     ]  # fmt: skip
+
+
+def test_labels_in_a_spark_dataframe(
+    stack: Settings, catalog: Catalog, spark: SparkSession, fresh: Callable[[GroupSchema], GroupSchema]
+) -> None:
+    schema = fresh(group())
+    write(catalog, schema, [row(0, 4)])
+    frame = spark.createDataFrame(pd.DataFrame([label(1), label(-1)]))
+    dataset = build_training_dataset(stack, view(schema), frame, name="spark")
+    assert dataset.table.to_pylist() == reference([label(1), label(-1)], [(schema, [row(0, 4)])])
+    naive = frame.selectExpr("user_id", "cast(label_timestamp AS timestamp_ntz) AS label_timestamp")
+    with pytest.raises(InputError, match="no time zone"):
+        build_training_dataset(stack, view(schema), naive, name="spark")

@@ -16,6 +16,7 @@ from redis import Redis
 from feature_store import INT, FeatureGroup, FeatureView, OnDemand
 from feature_store.client import FeatureStore
 from feature_store.dsl.collect import Project
+from feature_store.errors import InputError
 from feature_store.offline.tables import ensure_table
 from feature_store.online.materialize import materialize
 from feature_store.online.read.steps import GetLayouts, GetValues
@@ -103,6 +104,8 @@ def test_online_is_training_now_and_both_are_what_the_oracle_says(
         assert schema.is_plain or len(asked) == len(set(asked))
 
         labels = [{**row, "label_timestamp": NOW} for row in rows]
+        if not labels:
+            continue
         trained = build_training_dataset(stack, schema, labels, name="roles").table.drop("label_timestamp")
         assert trained.to_pylist() == expected
         COMPARED["views online and in training"] += 1
@@ -157,5 +160,27 @@ def test_a_recorded_view_with_roles_is_served(stack: Settings, fill: Callable[[T
     assert not store.plan(Project(GROUPS, (reads,), {})).changes
     rows = [{"user_id": "a", "buyer_id": "b"}]
     assert store.online(f"{name}@1", rows).to_dicts() == [{**rows[0], "user_count": 1, "buyer_user_count": 2}]
-    data = store.training_dataset(f"{name}@1", [{**rows[0], "label_timestamp": NOW}], name="roles").wait()
+    job = store.training_dataset(f"{name}@1", [{**rows[0], "label_timestamp": NOW}], name="roles")
+    data = job.wait()
     assert data.table["buyer_user_count"].to_pylist() == [2]
+    assert job.explain() == data.explanation
+    assert [group.group for group in job.explain().groups] == ["user_facts@1", "buyer_user_facts@1"]
+
+
+def test_a_span_in_place_of_labels(stack: Settings, fill: Callable[[Tables], None]) -> None:
+    store = FeatureStore(stack)
+    fill({USERS.id: [fact(USERS, "a", count=1), fact(USERS, "b", count=2)]})
+    name = f"span_{uuid.uuid4().hex[:8]}"
+    store.apply(Project(GROUPS, (FeatureView(name, groups=[USERS.select("user_count")], owner="team:test"),), {}))
+    span = (NOW - timedelta(days=300), NOW)
+    data = store.training_dataset(f"{name}@1", name="span", time_range=span).wait()
+    assert data.table.select(["user_id", "user_count"]).to_pylist() == [
+        {"user_id": "a", "user_count": 1},
+        {"user_id": "b", "user_count": 2},
+    ]
+    failing = store.training_dataset(f"{name}@1", [{"user_id": "a"}], name="span")
+    with pytest.raises(InputError, match="'label_timestamp'"):
+        failing.explain()
+    for labels, both in ((None, None), ([{"user_id": "a", "label_timestamp": NOW}], span)):
+        with pytest.raises(InputError, match="either labels or a time range"):
+            store.training_dataset(f"{name}@1", labels, name="span", time_range=both)

@@ -122,6 +122,8 @@ class GroupStore:
     def joined(self, labels: Sequence[tuple[str, int]], known_by: KnownBy = None) -> list[dict[str, Any]]:
         """What the point-in-time join gives labels (user, microseconds)."""
         rows = [{"user_id": user, "label_timestamp": from_micros(at)} for user, at in labels]
+        if not rows:
+            return []
         dataset = build_in(
             self.services.catalog, self.services.folder, self.view, rows, name="simulated", known_by=known_by
         )

@@ -82,14 +82,17 @@ def test_the_environment_wins(tmp_path: Path) -> None:
     assert settings.flink_state == "s3://bucket/flink"
 
 
-def test_the_rows_of_a_join_and_the_packages_of_definitions(tmp_path: Path) -> None:
+def test_the_memory_of_a_join_and_the_packages_of_definitions(tmp_path: Path) -> None:
     environ = running_stack(tmp_path)
-    assert (Settings.load(environ).join_rows, Settings.load(environ).definition_packages) == (10**6, ("feature_defs",))
-    chosen = Settings.load(environ | {"FS_JOIN_ROWS": "50000", "FS_DEFINITION_PACKAGES": "shop.defs:ads"})
-    assert (chosen.join_rows, chosen.definition_packages) == (50_000, ("shop.defs", "ads"))
-    for wrong in ("many", "999", "-1"):
-        with pytest.raises(StackError, match="is not a number of rows"):
-            Settings.load(environ | {"FS_JOIN_ROWS": wrong})
+    assert (Settings.load(environ).join_memory, Settings.load(environ).definition_packages) == (
+        4 << 30,
+        ("feature_defs",),
+    )
+    chosen = Settings.load(environ | {"FS_JOIN_MEMORY": "512M", "FS_DEFINITION_PACKAGES": "shop.defs:ads"})
+    assert (chosen.join_memory, chosen.definition_packages) == (512 << 20, ("shop.defs", "ads"))
+    for wrong in ("much", "255m", "4", "-1g", "0g"):
+        with pytest.raises(StackError, match="is not a size of memory"):
+            Settings.load(environ | {"FS_JOIN_MEMORY": wrong})
 
 
 def test_application_clusters_need_a_command_and_an_address_for_each_job(tmp_path: Path) -> None:

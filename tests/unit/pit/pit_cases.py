@@ -11,6 +11,10 @@ from hypothesis import strategies as st
 
 from feature_store.dtypes import BOOL, EMBEDDING, FLOAT, INT, LIST, STRING, TIMESTAMP, DType, arrow_type
 from feature_store.duration import DAY
+from feature_store.pit.content_hash import content_hash
+from feature_store.pit.gathering import Labels
+from feature_store.pit.label_sources import LabelSource
+from feature_store.pit.labels import open_labels
 from feature_store.pit.semantics import LABEL_TIMESTAMP, KnownBy, Row, reference_join
 from feature_store.plan.schema import (
     CREATED_TIMESTAMP,
@@ -93,6 +97,13 @@ def row(
     }
 
 
+def read_labels(source: LabelSource, reads: ViewSchema) -> Labels:
+    """The labels of a source in memory, checked."""
+    stream = open_labels(source, reads)
+    table = pa.concat_tables([stream.schema.empty_table(), *stream.tables])
+    return Labels(table, content_hash(table))
+
+
 def label(micros: int, user: str | None = "u") -> Row:
     return {"user_id": user, LABEL_TIMESTAMP: at(micros)}
 
@@ -156,7 +167,7 @@ def labels_of(draw: st.DrawFn, schema: ViewSchema, max_size: int = 25) -> list[R
     """Labels in no order, with duplicates, NULL keys and a column of their own."""
     columns: dict[str, st.SearchStrategy[Any]] = {key.name: _keys(key) for key in schema.keys}
     columns |= {LABEL_TIMESTAMP: instants | far_instants, "bought": st.none() | st.booleans()}
-    labels = draw(st.lists(st.fixed_dictionaries(columns), max_size=max_size))
+    labels = draw(st.lists(st.fixed_dictionaries(columns), min_size=1, max_size=max_size))
     return labels + labels[: draw(st.integers(0, 3))]
 
 

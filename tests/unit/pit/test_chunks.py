@@ -14,13 +14,13 @@ from feature_store.dtypes import INT
 from feature_store.duration import DAY
 from feature_store.offline.tables import ensure_table
 from feature_store.pit import join
+from feature_store.pit import part as parts
 from feature_store.pit.chunks import Chunk, newest_first
-from feature_store.pit.labels import read_labels
 from feature_store.pit.planning import PlannedFile, current_snapshot_id, plan_group
 from feature_store.pit.reading import GroupRows, read_rows
 from feature_store.pit.semantics import KnownBy, Row
 from feature_store.plan.schema import Column
-from tests.unit.pit.pit_cases import ITEM, USER, group, label, reference, row, rows_table, view, viewed
+from tests.unit.pit.pit_cases import ITEM, USER, group, label, read_labels, reference, row, rows_table, view, viewed
 
 EVER = (-(10**15), 10**16)
 
@@ -116,11 +116,11 @@ def test_older_days_are_not_read_when_every_label_has_found_its_row(
     plan = plan_group(table, viewed(schema), current_snapshot_id(table), EVER)
     read: list[int | None] = []
 
-    def spy(plan: join.GroupPlan, files: tuple[PlannedFile, ...], share: object = None) -> GroupRows:
+    def spy(plan: parts.GroupPlan, files: tuple[PlannedFile, ...], share: object = None) -> GroupRows:
         read.extend(one.day for one in files)
         return read_rows(plan, files)
 
-    monkeypatch.setattr(join, "read_rows", spy)
+    monkeypatch.setattr(parts, "read_rows", spy)
     first = plan.files[0].day
     assert first is not None
     newest = max(one.day for one in plan.files if one.day is not None)

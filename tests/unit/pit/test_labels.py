@@ -14,9 +14,9 @@ import pytest
 
 from feature_store.dtypes import BOOL, TIMESTAMP
 from feature_store.errors import InputError
-from feature_store.pit.labels import LabelSource, read_labels
+from feature_store.pit.label_sources import LabelSource
 from feature_store.plan.schema import Column
-from tests.unit.pit.pit_cases import ITEM, NOON, at, group, view
+from tests.unit.pit.pit_cases import ITEM, NOON, at, group, read_labels, view
 
 VIEW = view(group("orders"), group("stats", keys=(ITEM,)))
 ROWS: list[dict[str, Any]] = [
@@ -202,11 +202,11 @@ def test_the_first_and_the_last_instant_are_fine(moment: datetime) -> None:
 
 
 def test_what_is_no_table_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "labels.csv").write_text("user_id,item_id\n")
+    (tmp_path / "labels.parquet").write_text("user_id,item_id\n")
     for source, message in [
         ({"user_id": ["a"]}, "dict"),
         ([1, 2], "row 0"),
-        (tmp_path / "labels.csv", "no Parquet file"),
+        (tmp_path / "labels.parquet", "no Parquet file"),
         (tmp_path / "nowhere.parquet", "no such file"),
         (tmp_path, "no such file"),
     ]:

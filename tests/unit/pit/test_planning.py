@@ -18,11 +18,10 @@ from feature_store.duration import DAY
 from feature_store.errors import ConflictError, NotFoundError
 from feature_store.offline.tables import ensure_table
 from feature_store.pit.join import _parts, join_labels
-from feature_store.pit.labels import read_labels
 from feature_store.pit.planning import GroupPlan, PlannedFile, current_snapshot_id, open_table, plan_group
 from feature_store.pit.semantics import Row
 from feature_store.plan.schema import Column, GroupSchema
-from tests.unit.pit.pit_cases import ITEM, group, label, reference, row, rows_table, view, viewed
+from tests.unit.pit.pit_cases import ITEM, group, label, read_labels, reference, row, rows_table, view, viewed
 
 EVER = (-(10**15), 10**16)
 NOON_MICROS = 1_740_830_400_000_000

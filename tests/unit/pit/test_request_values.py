@@ -12,9 +12,9 @@ import pytest
 from feature_store import BOOL, FLOAT, INT, STRING, TIMESTAMP
 from feature_store.dtypes import DType, arrow_type
 from feature_store.errors import InputError
-from feature_store.pit.labels import LabelSource, read_labels
+from feature_store.pit.label_sources import LabelSource
 from feature_store.plan.schema import Column, OnDemandColumn, ViewedSchema, ViewSchema
-from tests.unit.pit.pit_cases import NOON, group
+from tests.unit.pit.pit_cases import NOON, group, read_labels
 
 LABEL = {"user_id": "a", "label_timestamp": NOON}
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from pyiceberg.catalog.sql import SqlCatalog
 
@@ -18,11 +18,10 @@ from feature_store.errors import InputError
 from feature_store.offline.tables import ensure_table
 from feature_store.pit.dataset import TrainingDataset, build_in
 from feature_store.pit.join import join_view
-from feature_store.pit.labels import read_labels
 from feature_store.pit.planning import current_snapshot_id, open_table, plan_group
 from feature_store.pit.reading import read_rows
 from feature_store.plan.build import build_plan, view_schema
-from tests.unit.pit.pit_cases import rows_table
+from tests.unit.pit.pit_cases import read_labels, rows_table
 from tests.unit.view_cases import (
     GROUPS,
     ITEMS,
@@ -69,6 +68,7 @@ def fact(group: str, key: Any, age: int, **values: Any) -> Row:
 def test_a_training_set_is_what_the_oracle_says(data: st.DataObject) -> None:
     found, reads = data.draw(tables()), data.draw(views())
     labels = [{**keys, "label_timestamp": data.draw(times)} for keys in data.draw(key_rows(reads))]
+    assume(labels)
     with tempfile.TemporaryDirectory() as folder:
         dataset = dataset_of(Path(folder), found, reads, labels)
         names = [feature.name for feature in dataset.view.features]

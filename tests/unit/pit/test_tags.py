@@ -23,12 +23,12 @@ from pyiceberg.catalog.sql import SqlCatalog
 from feature_store.pit import dataset
 from tests.unit.pit.pit_cases import group, label, view
 
-def write_rows(folder, labels, features):
+def write_rows(folder, pieces, workers):
     (folder / "part-00000.parquet").write_text("half")
     print("writing", flush=True)
     time.sleep(600)
 
-dataset._write_rows = write_rows
+dataset.write_rows = write_rows
 folder = Path(sys.argv[1])
 catalog = SqlCatalog("fs", uri=f"sqlite:///{folder}/catalog.db", warehouse=f"file://{folder}/warehouse")
 dataset.build_in(catalog, folder / "training", view(group()), [label(5)], name="churn-2")
