@@ -9,7 +9,8 @@ import fcntl
 import os
 import shutil
 import tempfile
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
@@ -22,7 +23,7 @@ _LOCK = ".lock"
 class Scratch:
     """A folder for scratch files of this process, made when the first file is and removed with them in the end.
 
-    Making it removes the folders of processes that have ended.
+    Whoever begins removes the folders of processes that have ended.
 
     Args:
         parent: where all such folders are; made if it is not there.
@@ -36,6 +37,9 @@ class Scratch:
         self._lock = Lock()
 
     def __enter__(self) -> Scratch:
+        if self._parent.is_dir():
+            with _alone(self._parent):
+                _sweep(self._parent)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -58,12 +62,18 @@ class Scratch:
             return self._folder
 
 
+@contextmanager
+def _alone(parent: Path) -> Iterator[None]:
+    """Nobody else makes or removes a folder: one that is not locked yet would be taken for one that was left."""
+    with (parent / _LOCK).open("a") as everybody:
+        fcntl.flock(everybody, fcntl.LOCK_EX)
+        yield
+
+
 def _locked_folder(parent: Path, held: ExitStack) -> Path:
     """A new folder and, until what is held is closed, its lock."""
     parent.mkdir(parents=True, exist_ok=True)
-    with (parent / _LOCK).open("a") as everybody:
-        fcntl.flock(everybody, fcntl.LOCK_EX)  # nobody removes a folder between its making and its lock
-        _sweep(parent)
+    with _alone(parent):
         folder = Path(tempfile.mkdtemp(dir=parent, prefix="join-"))
         held.callback(shutil.rmtree, folder, ignore_errors=True)
         fcntl.flock(held.enter_context((folder / _LOCK).open("a")), fcntl.LOCK_EX)

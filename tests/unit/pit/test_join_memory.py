@@ -107,11 +107,11 @@ rows = sum(pq.read_metadata(path).num_rows for path in dataset.path.glob("*.parq
 assert (rows, dataset.null_rates["f3"], dataset.explanation.spilled) == (LABELS, 0, True)
 print(grown)
 """
-LABELS, BOUND = 700_000, 128 << 20
+LABELS, BOUND = 400_000, 64 << 20
 
 
 def test_many_labels_are_joined_in_the_memory_that_there_may_be(tmp_path: Path) -> None:
-    """The features alone would take 170 MB, and a join in memory takes twice as much."""
+    """The features alone would take 96 MB, and a join in memory takes twice as much."""
     catalog = SqlCatalog("fs", uri=f"sqlite:///{tmp_path}/catalog.db", warehouse=f"file://{tmp_path}/warehouse")
     fill(catalog, BROAD, FEW_ROWS)
     times = pa.array(np.full(LABELS, 1_800_000_000_000_000)).cast(pa.timestamp("us", "UTC"))

@@ -80,7 +80,7 @@ def test_shuffling_and_splitting_the_labels(case: Case, known_by: KnownBy, seed:
         assert [row for part in parts for row in part] == whole
 
 
-@settings(max_examples=5, deadline=None)
+@settings(max_examples=4, deadline=None)
 @given(case=cases(), known_by=KNOWN_BY, memory=MEMORY)
 def test_rows_of_the_future(case: Case, known_by: KnownBy, memory: int) -> None:
     """Rows after every label, of every entity, however early they claim to have been written."""

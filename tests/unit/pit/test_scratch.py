@@ -84,6 +84,5 @@ def test_what_a_killed_process_has_left_goes_with_the_next_and_what_one_still_us
     assert len(folders(tmp_path)) == 1
     holders[1].kill()
     holders[1].wait()
-    with Scratch(tmp_path) as scratch:
-        scratch.file(SCHEMA)
-    assert folders(tmp_path) == []
+    with Scratch(tmp_path):
+        assert folders(tmp_path) == []

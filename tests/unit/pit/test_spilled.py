@@ -39,7 +39,7 @@ def same(dataset: TrainingDataset, other: TrainingDataset) -> bool:
     return dataset.table.equals(other.table) and of[0] == of[1]
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(case=cases(), known_by=st.sampled_from([None, "label"]), cut=st.integers(0, 25))
 def test_a_spilled_join_is_what_the_reference_says(
     case: tuple[list[Row], list[tuple[GroupSchema, list[Row]]]], known_by: KnownBy, cut: int
