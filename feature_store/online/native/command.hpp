@@ -165,7 +165,7 @@ inline PyObject* pack(const Command& command) {
     out.add('*');
     add_integer(out, static_cast<int64_t>(count + 1));
     out.add("\r\n$4\r\nMGET\r\n");
-    for (const std::string& key : form.first) add_bulk(out, key, {});
+    for (const std::string& key : form.first) add_bulk(out, key, "");
     for (const KeyedGroup& group : form.groups) {
         const Tags& tags = command.sets[group.set];
         for (size_t i = 0; i < tags.size(); i++) add_bulk(out, group.prefix, tags.tag(i));
