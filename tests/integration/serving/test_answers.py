@@ -12,9 +12,12 @@ import pyarrow as pa
 import pytest
 
 from feature_store.dtypes import from_micros, to_micros
+from feature_store.errors import StackError
 from feature_store.online.reader import OnlineReader
 from feature_store.online.vectors import OnlineVectors
 from feature_store.plan.schema import ViewSchema
+from feature_store.settings import Settings
+from serving.settings import ServingSettings
 from tests.integration.serving.server_process import Answer, ServerProcess
 from tests.integration.serving.shop import Shop, key_value
 
@@ -185,3 +188,13 @@ def test_accept_chooses_the_form(server: ServerProcess) -> None:
         ("*/*", "application/json"),
     ):
         assert server.get(path, {"Accept": accept}).headers["content-type"] == content_type
+
+
+def test_the_native_core_can_be_switched_off(stack: Settings) -> None:
+    here = {"FS_HOME": str(stack.home)}
+    assert ServingSettings.load(here).native == ServingSettings.load({**here, "FS_SERVING_NATIVE": "on"}).native
+    assert ServingSettings.load(here).native == stack.home / "native"
+    assert ServingSettings.load({**here, "FS_SERVING_NATIVE": "off"}).native is None
+    with pytest.raises(StackError) as error:
+        ServingSettings.load({**here, "FS_SERVING_NATIVE": "perhaps"})
+    assert error.value.code == "serving-native"
