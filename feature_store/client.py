@@ -272,7 +272,7 @@ class FeatureStore:
         """Brings the newest rows of a group's offline table to Redis; only what changed, unless `full`.
 
         Vectors of pre-joined views that read the group are filled first if Redis does not keep them yet, and made anew
-        by a full run.
+        after a run over the whole table: the group's keys may have been removed by hand before it.
         """
         from feature_store.online.connection import connect
         from feature_store.online.materialize import materialize
@@ -281,7 +281,7 @@ class FeatureStore:
         with connect(self.settings.online_store_url(group.online_store)) as redis:
             keep_recorded_sets(self.registry, redis, [group.id])
             report = materialize(self.catalog, redis, group, full=full, rows_at_once=self.settings.materialize_rows)
-            if full:
+            if report.full:
                 keep_recorded_sets(self.registry, redis, [group.id], again=True)
             return report
 
