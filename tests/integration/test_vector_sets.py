@@ -14,14 +14,13 @@ from hypothesis import strategies as st
 from redis import Redis
 
 from feature_store.dtypes import from_micros
-from feature_store.duration import DAY, HOUR, MINUTE
+from feature_store.duration import DAY, MINUTE
 from feature_store.errors import StackError
 from feature_store.online.calls import Call, call
 from feature_store.online.connection import connect
 from feature_store.online.keys import VECTOR_SETS_KEY
 from feature_store.online.reader import OnlineReader
 from feature_store.online.vector_sets import LEFT_FOR, keep_sets, vector_sets
-from tests.integration.online_setting import NOW
 from tests.integration.own_valkey import running_valkey
 from tests.integration.vector_cases import (
     CHANGES,
@@ -58,9 +57,9 @@ def test_vectors_say_what_the_groups_say_whatever_happened(store: Redis, steps: 
     for step in [*steps, ("keep", False, [], None)]:
         life.happens(step)
         READ["complete sets"] += check_vectors(store)
-        same(plain, joined, instants(store)[:3])
+        same(plain, joined, instants(store, life.now)[:3])
     assert check_vectors(store) == len(SETS)
-    same(plain, joined, instants(store))
+    same(plain, joined, instants(store, life.now))
     asked = joined.asked[-1]
     assert not [key for key in asked if key.startswith(("u1@", "u2@", "u3@", "i1@", "i2@"))]
     assert len(asked) <= 2 + 1 + 3 + 2 + 6
@@ -76,7 +75,7 @@ def same(plain: OnlineReader, joined: OnlineReader, at: list[int]) -> None:
 
 
 def row(place: int, hour: int, created: int = 0, text: str = "x") -> tuple[Any, ...]:
-    return ("write", place, [(0, NOW + hour * HOUR - 30 * MINUTE, created, text)])
+    return ("write", place, [(0, hour, created, text)])
 
 
 FILL = ("keep", False, [], None)
@@ -99,7 +98,7 @@ def test_a_filling_that_was_overtaken_by_a_drop_completes_nothing(store: Redis) 
     keep_sets(Interrupted(store, [interrupt] * 5, None), SETS[:1], [])
     assert commands == 5
     assert store.get(SETS[0].last_updated_key) is None
-    same(OnlineReader(store), OnlineReader(store), [NOW])
+    same(OnlineReader(store), OnlineReader(store), [life.now])
     life.happens(FILL)
     assert check_vectors(store) == len(SETS)
 
@@ -109,13 +108,13 @@ def test_a_lost_registration_is_found_before_anything_is_filled(store: Redis) ->
     life, plain, joined = Life(store), OnlineReader(store), OnlineReader(store)
     for step in (row(0, -3), FILL):
         life.happens(step)
-        same(plain, joined, [NOW])
+        same(plain, joined, [life.now])
     store.delete(VECTOR_SETS_KEY)
     life.happens(row(0, -1))
     with suppress(DeathError):
         keep_sets(Interrupted(store, [], 2), SETS, [])  # it looks and registers the first set, and dies
     assert store.hkeys(VECTOR_SETS_KEY) == [SETS[0].name.encode()]
-    same(plain, joined, [NOW])
+    same(plain, joined, [life.now])
 
 
 def test_what_was_deleted_while_no_vectors_were_kept_is_in_none(store: Redis) -> None:
@@ -157,12 +156,12 @@ def test_a_view_of_other_groups_takes_no_vectors_of_its_former_ones(store: Redis
     fewer = replace(VIEW, groups=VIEW.groups[:2])
     reader = Counting(store)
     for _ in range(2):
-        vectors = reader.read(fewer, ROWS, from_micros(NOW))
+        vectors = reader.read(fewer, ROWS, from_micros(life.now))
         assert vectors.to_dicts() == OnlineReader(store).read(replace(fewer, prejoin=False), ROWS).to_dicts()
     keep_sets(store, vector_sets([fewer]), [group.id for group in GROUPS])
     life.happens(row(2, -1))  # of a group that is no part of the vectors any more
-    assert reader.read(fewer, ROWS, from_micros(NOW)).to_dicts() == vectors.to_dicts()
-    assert reader.read(fewer, ROWS, from_micros(NOW)).to_dicts() == vectors.to_dicts()
+    assert reader.read(fewer, ROWS, from_micros(life.now)).to_dicts() == vectors.to_dicts()
+    assert reader.read(fewer, ROWS, from_micros(life.now)).to_dicts() == vectors.to_dicts()
     assert [key for key in reader.asked[-1] if ":{" in key][:3] == [f"ranking@1:user_id:{tag}" for tag in USER_TAGS]
 
 
@@ -192,10 +191,10 @@ def test_a_summary_of_something_else_is_none(store: Redis, bad: bytes) -> None:
     life, reader = Life(store), Counting(store)
     for step in (row(0, -3), FILL):
         life.happens(step)
-        same(OnlineReader(store), reader, [NOW])
+        same(OnlineReader(store), reader, [life.now])
     store.set(SETS[0].last_updated_key, bad)
     for _ in range(2):
-        same(OnlineReader(store), reader, [NOW])
+        same(OnlineReader(store), reader, [life.now])
     assert "u1@1:{a}" in reader.asked[-1]
     store.set(SETS[0].last_updated_key, b"?")
     with pytest.raises(StackError, match="cannot be read") as error:
@@ -207,12 +206,12 @@ def test_a_summary_of_something_else_is_none(store: Redis, bad: bytes) -> None:
 @pytest.mark.parametrize("rows", [ROWS[:1], ROWS])
 def test_a_vector_that_cannot_be_read_is_named(store: Redis, bad: bytes, rows: list[dict[str, Any]]) -> None:
     store.flushdb()
-    Life(store).happens(FILL)
-    reader = OnlineReader(store)
+    life, reader = Life(store), OnlineReader(store)
+    life.happens(FILL)
     reader.read(VIEW, rows)
     store.set(f"{SETS[0].prefix}{{a}}", bad)
     with pytest.raises(StackError, match="vector cannot be read") as error:
         reader.read(VIEW, rows)
     assert f"{SETS[0].prefix}{{a}}" in error.value.where
     keep_sets(store, SETS, [], again=True)
-    same(OnlineReader(store), reader, [NOW])
+    same(OnlineReader(store), reader, [life.now])

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from typing import Any, cast
 
 import msgspec
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from redis import Redis
 
 from feature_store import INT, STRING
-from feature_store.dtypes import from_micros
+from feature_store.dtypes import from_micros, to_micros
 from feature_store.duration import HOUR, MINUTE
 from feature_store.online.keys import VECTOR_SETS_KEY
 from feature_store.online.read.steps import GetLayouts, GetValues
@@ -20,7 +21,6 @@ from feature_store.online.reader import OnlineReader
 from feature_store.online.vector_sets import VectorSet, keep_sets, vector_sets
 from feature_store.online.writer import GuardedWriter, grace_of
 from feature_store.plan.schema import Column, GroupSchema, ViewedSchema, ViewSchema
-from tests.integration.online_setting import NOW
 
 USER, ITEM = Column("user_id", STRING), Column("item_id", INT)
 USERS, ITEMS = ("a", "ü|{}", ""), (0, -5)
@@ -46,8 +46,8 @@ OTHER = ViewSchema("other", 3, (ViewedSchema(GROUPS[0]), ViewedSchema(GROUPS[2])
 SETS = vector_sets([VIEW, OTHER])
 ROWS = [{"user_id": user, "item_id": item} for user in USERS for item in ITEMS]
 
-TIMES = st.integers(-8, 8).map(lambda hours: NOW + hours * HOUR - 30 * MINUTE)
-"""Feature timestamps of which no row is deleted, or expires, while a test runs."""
+TIMES = st.integers(-8, 8)
+"""Feature timestamps, in hours from the start of a life, half an hour before each."""
 WRITES = st.tuples(
     st.just("write"),
     st.integers(0, len(GROUPS) - 1),
@@ -96,9 +96,14 @@ class Interrupted(Redis):
 
 @dataclass(frozen=True)
 class Life:
-    """What happens to the groups and views."""
+    """What happens to the groups and views, from now on: nothing expires, or is deleted by Redis, within minutes."""
 
     redis: Redis
+    now: int = field(default_factory=lambda: to_micros(datetime.now(UTC)))
+
+    def at(self, hours: int) -> int:
+        """An instant in microseconds."""
+        return self.now + hours * HOUR - 30 * MINUTE
 
     def happens(self, what: tuple[Any, ...]) -> None:
         match what:
@@ -106,8 +111,8 @@ class Life:
                 self._write(GROUPS[place], rows)
             case ("settle", place, rows):
                 self._settle(GROUPS[place], rows)
-            case ("touch", place, at):
-                GuardedWriter(self.redis, GROUPS[place]).touch(from_micros(at), at)
+            case ("touch", place, hours):
+                GuardedWriter(self.redis, GROUPS[place]).touch(from_micros(self.at(hours)), self.at(hours))
             case ("keep", again, between, dies_at):
                 self._keep(SETS, again, between, dies_at)
             case ("drop", all_of_them, between, dies_at):
@@ -117,16 +122,22 @@ class Life:
 
     def _write(self, group: GroupSchema, rows: Sequence[tuple[int, int, int, str]]) -> None:
         writer = GuardedWriter(self.redis, group)
-        values = [writer.encode(at, at + c * MINUTE, [c or None, text], NOW) for _, at, c, text in rows]
+        timed = [(self.at(hours), created, text) for _, hours, created, text in rows]
+        values = [writer.encode(at, at + c * MINUTE, [c or None, text], self.now) for at, c, text in timed]
         writer.write([f"{group.id}:{tags_of(group)[entity]}" for entity, *_ in rows], values)
 
     def _settle(self, group: GroupSchema, rows: Sequence[tuple[int, Any, Any, bool]]) -> None:
         writer = GuardedWriter(self.redis, group)
-        values = [None if row is None else writer.encode(row[0], row[0] + row[1], [1, "s"], NOW) for _, row, *_ in rows]
-        taken = [[(at, at, at + created * MINUTE) for at, created in tombstones] for *_, tombstones, _ in rows]
-        lost = [[(NOW - 9 * HOUR, NOW, NOW)] if is_lost else [] for *_, is_lost in rows]
+        values = [None if row is None else self._standing(writer, *row) for _, row, *_ in rows]
+        taken = [
+            [(self.at(h), self.at(h), self.at(h) + c * MINUTE) for h, c in tombstones] for *_, tombstones, _ in rows
+        ]
+        lost = [[(self.now - 9 * HOUR, self.now, self.now)] if is_lost else [] for *_, is_lost in rows]
         keys = [f"{group.id}:{tags_of(group)[entity]}" for entity, *_ in rows]
-        writer.settle(keys, values, taken, lost, [NOW] * len(rows))
+        writer.settle(keys, values, taken, lost, [self.now] * len(rows))
+
+    def _standing(self, writer: GuardedWriter, hours: int, created: int) -> bytes:
+        return writer.encode(self.at(hours), self.at(hours) + created, [1, "s"], self.now)
 
     def _keep(self, sets: Sequence[VectorSet], again: bool, between: Sequence[Any], dies_at: int | None) -> None:
         steps = [lambda change=change: self.happens(change) for change in between]
@@ -182,9 +193,9 @@ class Counting(OnlineReader):
         return super()._answer(command)
 
 
-def instants(redis: Redis) -> list[int]:
+def instants(redis: Redis, now: int) -> list[int]:
     """When something stored expires or is forgotten, the microseconds around that, and now."""
-    found = {NOW}
+    found = {now}
     for each in GROUPS:
         for key in redis.scan_iter(match=f"{each.id}:{{*"):
             timestamp, created = (
