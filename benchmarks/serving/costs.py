@@ -2,18 +2,20 @@
 
 Run: .fs/venv/bin/python -m benchmarks.serving.costs [--rounds 40]     (needs wrk and two cores)
 
-Two servers, one of which keeps no sample, take turns for a second each, the first one also without a token, in an order
-that changes from round to round. What is told is the median over the rounds of each round's difference.
+One server is asked for a second at a time: with everything on, without the sample (a signal switches it), and without a
+token, in an order that changes from round to round. What is told is the median over the rounds of each round's
+difference.
 """
 
 from __future__ import annotations
 
 import argparse
 import random
+import signal
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from statistics import median, quantiles
@@ -25,16 +27,22 @@ from benchmarks.serving.loads import Load, loads
 from benchmarks.serving.ours import our_requests, our_shop
 from benchmarks.serving.server_process import ServerProcess, free_port, server_process
 from benchmarks.serving.shop import snapshot
-from benchmarks.serving.wrk import Request, Wrk
+from benchmarks.serving.wrk import Wrk
 from feature_store.settings import REPOSITORY
 
 LOADS = ("R1 1 x 1", "R3 100 x 1")
-WITHOUT_SAMPLES = """
+PROGRAM = """
+import signal
 from serving.__main__ import main
 from serving.samples import ServedSamples
-ServedSamples.note = lambda *_: None
+notes = [ServedSamples.note, lambda *_: None]
+def switch(*_):
+    notes.reverse()
+    ServedSamples.note = notes[0]
+signal.signal(signal.SIGUSR1, switch)
 main()
 """
+"""The server; the signal stops the sample, and goes on with it."""
 
 
 def main() -> None:
@@ -43,15 +51,15 @@ def main() -> None:
     rounds = parser.parse_args().rounds
     chosen = [load for load in loads() if load.name in LOADS]
     with ExitStack() as stack:
-        url, whole = stack.enter_context(our_shop())
+        url, _ = stack.enter_context(our_shop())
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        bare = stack.enter_context(_server_without_samples(folder, url))
+        server = stack.enter_context(_server(folder, url))
         for load in chosen:
-            _tell(load, _measured(load, Wrk(folder), whole, bare, rounds))
+            _tell(load, _measured(load, Wrk(folder), server, rounds))
 
 
 @contextmanager
-def _server_without_samples(folder: Path, redis_url: str) -> Iterator[ServerProcess]:
+def _server(folder: Path, redis_url: str) -> Iterator[ServerProcess]:
     definitions = folder / "serving" / "definitions.json"
     definitions.parent.mkdir()
     definitions.write_bytes(msgspec.json.encode({"snapshot": snapshot()}))
@@ -65,23 +73,31 @@ def _server_without_samples(folder: Path, redis_url: str) -> Iterator[ServerProc
         "FS_SERVING_GRPC_PORT": str(free_port()),
         "PYTHONPATH": str(REPOSITORY),
     }
-    command = [sys.executable, "-c", WITHOUT_SAMPLES]
+    command = [sys.executable, "-c", PROGRAM]
     with server_process(command, environment, port, "/ready", folder / "server.log") as server:
         yield server
 
 
-def _measured(load: Load, wrk: Wrk, whole: ServerProcess, bare: ServerProcess, rounds: int) -> dict[str, list[float]]:
-    """The CPU of a request in microseconds: of each contender in each round."""
-    with_token: Sequence[Request] = our_requests(load, "columns")
+def _measured(load: Load, wrk: Wrk, server: ServerProcess, rounds: int) -> dict[str, list[float]]:
+    """The CPU of a request in microseconds: of each way to ask in each round."""
+    with_token = our_requests(load, "columns")
     without = [replace(request, token="") for request in with_token]
-    contenders = {"everything": (whole, with_token), "no sample": (bare, with_token), "no token": (whole, without)}
-    found: dict[str, list[float]] = {name: [] for name in contenders}
+    ways = {"everything": (with_token, True), "no sample": (with_token, False), "no token": (without, True)}
+    found: dict[str, list[float]] = {name: [] for name in ways}
     chance = random.Random(1)
     for _ in range(rounds):
-        for name in chance.sample([*contenders], len(contenders)):
-            server, requests = contenders[name]
-            found[name].append(server.measure(wrk, requests, load.connections, 1).cpu)
+        for name in chance.sample([*ways], len(ways)):
+            requests, is_sampled = ways[name]
+            with nullcontext() if is_sampled else _without_sample(server):
+                found[name].append(server.measure(wrk, requests, load.connections, 1).cpu)
     return found
+
+
+@contextmanager
+def _without_sample(server: ServerProcess) -> Iterator[None]:
+    server.process.send_signal(signal.SIGUSR1)
+    yield
+    server.process.send_signal(signal.SIGUSR1)
 
 
 def _tell(load: Load, found: dict[str, list[float]]) -> None:

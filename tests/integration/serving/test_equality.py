@@ -33,7 +33,7 @@ from tests.integration.serving.test_client import assert_same
 from tests.unit.pit.pit_cases import rows_table
 from tests.unit.view_cases import GROUPS, Row, Tables, key_rows, oracle, tables, views
 
-ROUNDS, READS = 4, 6
+ROUNDS, READS = 3, 6
 PATIENT = 60.0
 
 

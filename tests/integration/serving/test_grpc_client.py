@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import random
 import signal
@@ -15,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import grpc
 import pytest
 from hypothesis import HealthCheck, given, settings
 
@@ -26,10 +28,13 @@ from feature_store.online.reader import OnlineReader
 from feature_store.online.vectors import OnlineVectors
 from feature_store.registry.access.store import AccessControl
 from feature_store.registry.access.tokens import Principal
+from feature_store.remote.online_pb2 import SchemaRequest
+from feature_store.remote.online_pb2_grpc import OnlineStub
 from feature_store.settings import REPOSITORY, Settings
 from tests.integration.certificates import Authority
 from tests.integration.own_valkey import free_port
 from tests.integration.serving.conftest import NewRegistry, address_of
+from tests.integration.serving.grpc_client import SECONDS, bearer, channel_to, refused
 from tests.integration.serving.server_process import ServerProcess
 from tests.integration.serving.shop import GROUPS, NAMES, VIEWS, Shop
 from tests.integration.serving.test_client import LOADS, PATIENT, TOTALS, Asked, assert_same, calls
@@ -174,6 +179,22 @@ CUT = ("malformed-request", "large-request", "missing-key-column", "no-rows")
 """Codes of what is found at another place over gRPC: before it is sent, by gRPC, or in columns."""
 
 
+def test_a_schema_is_told_to_who_has_a_token(setting: Setting) -> None:
+    owner = bearer(setting.tokens["owner"])
+    asked = SchemaRequest(kind=SchemaRequest.GROUP, id="user_facts")
+    with channel_to(setting.server) as channel:
+        stub = OnlineStub(channel)
+        told = json.loads(stub.GetSchema(asked, timeout=SECONDS, metadata=owner).schema)
+        assert told == setting.server.get("/feature-groups/user_facts", {"Authorization": owner[0][1]}).json["schema"]
+        raw = channel.unary_unary("/feature_store.v1.Online/GetSchema")
+        for call, message, metadata, refusal in (
+            (stub.GetSchema, asked, (), (grpc.StatusCode.UNAUTHENTICATED, "token-missing")),
+            (stub.GetSchema, SchemaRequest(id="user_facts"), owner, (grpc.StatusCode.NOT_FOUND, "not-recorded")),
+            (raw, b"\xff\xff", owner, (grpc.StatusCode.INVALID_ARGUMENT, "malformed-request")),
+        ):
+            assert refused(call, message, metadata=metadata)[0] == refusal
+
+
 def test_addresses_and_options_that_make_no_sense() -> None:
     for url in ("grpc://127.0.0.1:1/path", "grpc://me:secret@127.0.0.1:1", "grpc://", "grpcx://127.0.0.1"):
         with pytest.raises(StackError) as error:
@@ -200,20 +221,31 @@ def test_a_server_that_hangs_costs_a_deadline(setting: Setting, calling: Callabl
     assert call().to_dicts() == before
 
 
-def test_a_server_that_is_killed_and_comes_back_is_asked_again(setting: Setting, calling: Callable[..., Call]) -> None:
-    call = calling(deadline=PATIENT)
-    before = call().to_dicts()
-    setting.server.stop(signal.SIGKILL)
-    with pytest.raises(StackError, match=r"(?i)connect|unavailable|socket|reset") as error:
-        call(deadline=0.3)
-    assert error.value.code == "deadline"
-    with ThreadPoolExecutor(1) as pool:
-        starting = pool.submit(setting.server.start)
-        assert call().to_dicts() == before  # it is tried again until there is a server
-        starting.result()
-    assert setting.server.stop() in (0, -signal.SIGTERM)  # told to end: what waits for another one is not lost
-    setting.server.start()
-    assert call().to_dicts() == before
+def test_a_server_that_is_killed_and_comes_back_is_asked_again(setting: Setting) -> None:
+    url, token = setting.url("grpc"), setting.tokens["owner"]
+    with FeatureStoreClient(url, token, deadline=PATIENT) as client, asyncio.Runner() as runner:
+        events = AsyncFeatureStoreClient(url, token, deadline=PATIENT)
+
+        def by_threads(**given: Any) -> list[dict[str, Any]]:
+            return client.online("user_facts", ROWS, kind="group", **given).to_dicts()
+
+        def by_events(**given: Any) -> list[dict[str, Any]]:
+            return runner.run(events.online("user_facts", ROWS, kind="group", **given)).to_dicts()
+
+        before = [by_threads(), by_events()]
+        setting.server.stop(signal.SIGKILL)
+        for ask in (by_threads, by_events):
+            with pytest.raises(StackError, match=r"(?i)connect|unavailable|socket|reset") as error:
+                ask(deadline=0.3)
+            assert error.value.code == "deadline"
+        with ThreadPoolExecutor(2) as pool:
+            starting, asked = pool.submit(setting.server.start), pool.submit(by_threads)
+            assert [by_events(), asked.result()] == before  # it is tried again until there is a server
+            starting.result()
+        assert setting.server.stop() in (0, -signal.SIGTERM)  # told to end: what waits for another one is not lost
+        setting.server.start()
+        assert [by_threads(), by_events()] == before
+        runner.run(events.close())
 
 
 def test_what_is_no_server_of_vectors_is_told_so(setting: Setting, calling: Callable[..., Call]) -> None:
