@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -15,6 +17,8 @@ BUCKET = "features"
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": "the-key-of-tests", "AWS_SECRET_ACCESS_KEY": "the-secret-of-tests"}
 CLIENT = {"AWS_RESPONSE_CHECKSUM_VALIDATION": "when_required", "AWS_EC2_METADATA_DISABLED": "true"}
 """S3Mock sends the checksum of a whole object with a part of it, which AWS's C++ library would compare."""
+
+_NAME = re.compile(r'"key":"([^"]+)"')
 
 
 @dataclass
@@ -35,12 +39,12 @@ class Bucket:
         return {**place, **CREDENTIALS, **CLIENT}
 
     def names(self) -> set[str]:
-        """The names of all objects."""
-        return {
-            json.loads(found)["key"]
-            for file in (self.folder / BUCKET).glob("*/objectMetadata.json")
-            if (found := file.read_text())  # one that is being written is empty
-        }
+        """The names of all objects, also while some are written or removed."""
+        found = set()
+        for file in (self.folder / BUCKET).glob("*/objectMetadata.json"):
+            with suppress(FileNotFoundError):
+                found |= set(_NAME.findall(file.read_text()))
+        return found
 
     def make_older(self, name: str, age: timedelta) -> None:
         """Lets an object be so old."""
@@ -50,7 +54,7 @@ class Bucket:
                 then = datetime.now(UTC) - age
                 found["lastModified"] = int(then.timestamp() * 1000)
                 found["modificationDate"] = then.isoformat(timespec="milliseconds").replace("+00:00", "Z")
-                file.write_text(json.dumps(found))
+                file.write_text(json.dumps(found, separators=(",", ":")))
 
 
 def own_bucket(java_home: Path, jar: Path, folder: Path) -> Bucket:
