@@ -134,7 +134,7 @@ async def reads_of(cluster: OwnCluster, group: GroupSchema, **options: object) -
         yield reads
 
 
-@pytest.mark.parametrize("replicas", ["never", "fallback", "prefer"])
+@pytest.mark.parametrize("replicas", ["never", "fallback"])
 def test_a_killed_primary_is_replaced(quick: OwnCluster, replicas: str) -> None:
     group = new_group(features=NUMBERS)
     quick.restore()
@@ -194,7 +194,7 @@ def test_a_stopped_primary_is_not_waited_for(cluster: OwnCluster) -> None:
     lost = users_of(cluster, victim)
 
     async def story() -> None:
-        async with reads_of(cluster, group, deadline=3.0) as reads:
+        async with reads_of(cluster, group, deadline=2.0) as reads:
             victim.signal(signal.SIGSTOP)
             try:
                 await asyncio.gather(*(reads.statuses() for _ in range(10)))
@@ -202,7 +202,7 @@ def test_a_stopped_primary_is_not_waited_for(cluster: OwnCluster) -> None:
                 began = time.monotonic()
                 for _ in range(40):
                     await reads.statuses()
-                assert time.monotonic() - began < 40, "none has waited for its deadline"
+                assert time.monotonic() - began < 30, "none has waited for its deadline"
                 assert reads.seen == {(name, Status.UNAVAILABLE if name in lost else Status.PRESENT) for name in USERS}
             finally:
                 victim.signal(signal.SIGCONT)
