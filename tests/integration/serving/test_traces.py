@@ -12,9 +12,9 @@ from typing import Any
 import grpc
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
-from serving.grpc.online_pb2 import Column, Input, ReadRequest
 
 from feature_store.registry.store import Registry
+from feature_store.remote.online_pb2 import Column, Input, ReadRequest
 from tests.conftest import PATIENCE_SECONDS
 from tests.integration.serving.conftest import address_of
 from tests.integration.serving.grpc_client import stub_of

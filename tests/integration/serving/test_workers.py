@@ -15,11 +15,11 @@ from pathlib import Path
 import grpc
 import psutil
 import pytest
-from serving.grpc.online_pb2 import ReadRequest
-from serving.grpc.online_pb2_grpc import OnlineStub
 
 from feature_store import FeatureStoreClient
 from feature_store.registry.store import Registry
+from feature_store.remote.online_pb2 import ReadRequest
+from feature_store.remote.online_pb2_grpc import OnlineStub
 from tests.conftest import Eventually
 from tests.integration.own_valkey import running_valkey
 from tests.integration.serving.conftest import address_of
