@@ -15,6 +15,7 @@ from redis import Redis
 
 from feature_store import INT, FeatureGroup, FeatureView, OnDemand
 from feature_store.client import FeatureStore
+from feature_store.compile.function_calls import FunctionCalls
 from feature_store.dsl.collect import Project
 from feature_store.errors import InputError
 from feature_store.offline.tables import ensure_table
@@ -24,6 +25,7 @@ from feature_store.online.reader import OnlineReader
 from feature_store.online.vectors import Status
 from feature_store.pit.dataset import build_training_dataset
 from feature_store.plan.build import build_plan, view_schema
+from feature_store.plan.schema import ViewSchema
 from feature_store.settings import Settings
 from tests.integration.compared import COMPARED
 from tests.unit.pit.pit_cases import rows_table
@@ -66,10 +68,10 @@ class Counting(OnlineReader):
         super().__init__(redis)
         self.asked: list[list[str]] = []
 
-    def _answer(self, command: GetValues | GetLayouts) -> Any:
+    def _answer(self, view: ViewSchema, command: GetValues | GetLayouts | FunctionCalls) -> Any:
         if isinstance(command, GetValues):
             self.asked.append([*command.keys])
-        return super()._answer(command)
+        return super()._answer(view, command)
 
 
 def fact(group: FeatureGroup, key: Any, **values: Any) -> Row:

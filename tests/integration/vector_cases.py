@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from redis import Redis
 
 from feature_store import INT, STRING
+from feature_store.compile.function_calls import FunctionCalls
 from feature_store.dtypes import from_micros, to_micros
 from feature_store.duration import HOUR, MINUTE
 from feature_store.online.keys import VECTOR_SETS_KEY
@@ -187,10 +188,10 @@ class Counting(OnlineReader):
         super().__init__(redis)
         self.asked: list[list[str]] = []
 
-    def _answer(self, command: GetValues | GetLayouts) -> Any:
+    def _answer(self, view: ViewSchema, command: GetValues | GetLayouts | FunctionCalls) -> Any:
         if isinstance(command, GetValues):
             self.asked.append([*command.keys])
-        return super()._answer(command)
+        return super()._answer(view, command)
 
 
 def instants(redis: Redis, now: int) -> list[int]:
