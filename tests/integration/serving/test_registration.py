@@ -215,7 +215,8 @@ def test_who_may_register(server: ServerProcess, registry: Registry, eventually:
     assert told(post(server, chained, **writer)) == (403, "access-denied")
     hidden = {**rows.to_json(), "name": "any", "of_group": ""}
     assert told(post(server, {**chained, "source": hidden}, **writer)) == (403, "access-denied")
-    seen = {**rows.to_json(), "schema": {k: v for k, v in rows.to_json()["schema"].items() if k != "user_name"}}
+    columns = {name: dtype for name, dtype in rows.to_json()["schema"].items() if name != "user_name"}
+    seen = {**rows.to_json(), "schema": columns, "pii": []}
     assert told(post(server, {**chained, "source": seen}, **writer)) == (201, "created")
 
 
