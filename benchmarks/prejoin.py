@@ -2,11 +2,12 @@
 
 Run: .fs/venv/bin/python -m benchmarks.prejoin   (a Valkey of its own; about a minute)
 
-Reads are the server's, over one connection in an event loop: p50 one after another; CPU of the reader and of Valkey
-for a read, 16 at once. Shapes: R2 one entity of three groups; 100 entities of three; R5 the ranking of 100 items for
-one user: three groups of the user, three of the items and one of both (two sets, and one group by itself). Writes are
-those of 20,000 entities in three groups through the guard, all new and then all again. 10 features in a group. Both
-ways take turns, round by round; what is told is the median of rounds (from least to most).
+Reads are the server's, over one connection in an event loop, without its native core and with it, if it can be
+compiled: p50 one after another; CPU of the reader and of Valkey for a read, 16 at once. Shapes: R2 one entity of three
+groups; 100 entities of three; R5 the ranking of 100 items for one user: three groups of the user, three of the items
+and one of both (two sets, and one group by itself). Writes are those of 20,000 entities in three groups through the
+guard, all new and then all again. 10 features in a group. Both ways take turns, round by round; what is told is the
+median of rounds (from least to most).
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ from benchmarks.online_read import ITEMS, OF_BOTH, OF_ITEMS, OF_USERS, USERS, wr
 from benchmarks.online_write import SEED, rows_of, valkey
 from feature_store.dtypes import to_micros
 from feature_store.duration import DAY
+from feature_store.online.native.core import NativeCore
+from feature_store.online.native.loader import use_native_core
 from feature_store.online.read.multiplexed import MultiplexedReader
 from feature_store.online.read.node import NodeAddress, RedisNode
 from feature_store.online.read.steps import ViewReading
@@ -58,7 +61,9 @@ def main() -> None:
             ("100 x 3", OF_USERS, [[{"user_id": user} for user in chance.sample(users, 100)] for _ in range(50)]),
             ("R5 1 user, 100 items, 7 groups", [*OF_USERS, *OF_ITEMS, *OF_BOTH], [ranked]),
         ):
-            uvloop.run(measure_reads(redis, name, view_of(groups), requests))
+            uvloop.run(measure_reads(redis, name, view_of(groups), requests, None))
+            if (core := use_native_core(Path(folder)).core) is not None:
+                uvloop.run(measure_reads(redis, f"{name}, with the native core", view_of(groups), requests, core))
         redis.flushall()
         measure_writes(redis)
 
@@ -67,7 +72,9 @@ def view_of(groups: Sequence[GroupSchema]) -> ViewSchema:
     return ViewSchema("bench", 1, tuple(map(ViewedSchema, groups)))
 
 
-async def measure_reads(redis: Redis, name: str, view: ViewSchema, requests: Sequence[Rows]) -> None:
+async def measure_reads(
+    redis: Redis, name: str, view: ViewSchema, requests: Sequence[Rows], core: NativeCore | None
+) -> None:
     joined = replace(view, prejoin=True)
     keep_sets(redis, vector_sets([joined]), [viewed.group.id for viewed in view.groups])
     address = NodeAddress("127.0.0.1", redis.connection_pool.connection_kwargs["port"])
@@ -76,7 +83,7 @@ async def measure_reads(redis: Redis, name: str, view: ViewSchema, requests: Seq
         reader = MultiplexedReader(node)
         for _ in range(ROUNDS):
             for way, which in (("groups", view), ("vectors", joined)):
-                found[way].append(await read_round(redis, reader, ViewReading(which), requests))
+                found[way].append(await read_round(redis, reader, ViewReading(which, core=core), requests))
     print(name)
     for way, rounds in found.items():
         show(way, ("p50", "CPU of the reader", "of Valkey"), zip(*rounds, strict=True), "us")
