@@ -111,11 +111,9 @@ def settings_of(home: Path, redis_url: str, **stores: str) -> Settings:
     return Settings(home, "", redis_url, f"file://{home}", home, (), online_stores=stores)
 
 
-def test_a_group_is_materialized_into_its_store(
-    default: Valkey, hot: Valkey, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_group_is_materialized_into_its_store(default: Valkey, hot: Valkey, tmp_path: Path, stack: Settings) -> None:
     group = online_tables.new_group(online_store="hot")
-    store = FeatureStore(settings_of(tmp_path, default.url, hot=hot.url))
+    store = FeatureStore(replace(settings_of(tmp_path, default.url, hot=hot.url), pg_url=stack.pg_url))
     store.__dict__["catalog"] = SqlCatalog("own", uri=f"sqlite:///{tmp_path}/c.db", warehouse=f"file://{tmp_path}/w")
     write_day(store.catalog, group, START, [Row(1, START, 1, 7)])
     assert store.materialize_online(group).written == 1

@@ -88,10 +88,11 @@ def instance(stack: Settings, tmp_path_factory: pytest.TempPathFactory) -> Itera
 
 @contextmanager
 def daemon(instance: dg.DagsterInstance) -> Iterator[Daemon]:
+    others = set(psutil.Process().children(recursive=True))
     target = PythonFileTarget(str(JOBS), attribute=None, working_directory=str(JOBS.parent), location_name="pools")
     with create_test_daemon_workspace_context(target, instance) as workspace:
         yield Daemon(instance, workspace)
-        for process in psutil.Process().children(recursive=True):  # the code server, and runs that are still at work
+        for process in {*psutil.Process().children(recursive=True)} - others:  # the code server, runs still at work
             with suppress(psutil.Error):  # it has ended
                 if {"dagster", "--multiprocessing-fork"} & set(process.cmdline()):
                     process.kill()

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def bucket_jars(jars_folder: Path) -> list[Path]:
     """The S3 server, and what Spark needs for a bucket."""
     lock = jars.read_lock()
@@ -32,7 +32,7 @@ def bucket_jars(jars_folder: Path) -> list[Path]:
     return list(jars.fetch(wanted, jars_folder, os.environ.get("FS_JAR_MIRROR", ""), lambda *_: None))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def bucket(stack: Settings, bucket_jars: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bucket]:
     bucket = own_bucket(stack.java_home, bucket_jars[0], tmp_path_factory.mktemp("bucket"))
     bucket.server.start()
@@ -40,7 +40,7 @@ def bucket(stack: Settings, bucket_jars: list[Path], tmp_path_factory: pytest.Te
     bucket.server.kill()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def cluster(stack: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkCluster]:
     cluster = own_cluster(stack.java_home, tmp_path_factory.mktemp("cluster"), CREDENTIALS)
     try:
@@ -50,13 +50,13 @@ def cluster(stack: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         cluster.end()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def event_log(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder where Spark notes what ran where."""
     return tmp_path_factory.mktemp("event-log")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def in_bucket(stack: Settings, bucket: Bucket) -> Iterator[Settings]:
     """The stack with its warehouse in the bucket, for this process."""
     with pytest.MonkeyPatch.context() as environment:
@@ -66,13 +66,13 @@ def in_bucket(stack: Settings, bucket: Bucket) -> Iterator[Settings]:
         yield replace(stack, warehouse=place.warehouse, object_storage=place.object_storage)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def events(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of the source, which all machines of the cluster see."""
     return tmp_path_factory.mktemp("events")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def here(spark: SparkSession, stack: Settings, catalog: Catalog, events: Path) -> Shop:
     """The same shop on this machine alone, with its warehouse in a folder."""
     shop = Shop(spark, stack, catalog, events)
@@ -80,7 +80,7 @@ def here(spark: SparkSession, stack: Settings, catalog: Catalog, events: Path) -
     return shop
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def driver(
     bucket: Bucket, cluster: SparkCluster, event_log: Path, events: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Driver]:
