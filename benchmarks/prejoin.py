@@ -31,7 +31,7 @@ from benchmarks.online_write import SEED, rows_of, valkey
 from feature_store.dtypes import to_micros
 from feature_store.duration import DAY
 from feature_store.online.native.core import NativeCore
-from feature_store.online.native.loader import use_native_core
+from feature_store.online.native.loader import open_core
 from feature_store.online.read.multiplexed import MultiplexedReader
 from feature_store.online.read.node import NodeAddress, RedisNode
 from feature_store.online.read.steps import ViewReading
@@ -62,7 +62,7 @@ def main() -> None:
             ("R5 1 user, 100 items, 7 groups", [*OF_USERS, *OF_ITEMS, *OF_BOTH], [ranked]),
         ):
             uvloop.run(measure_reads(redis, name, view_of(groups), requests, None))
-            if (core := use_native_core(Path(folder)).core) is not None:
+            if (core := open_core(Path(folder)).core) is not None:
                 uvloop.run(measure_reads(redis, f"{name}, with the native core", view_of(groups), requests, core))
         redis.flushall()
         measure_writes(redis)

@@ -24,7 +24,8 @@ from feature_store.dsl.collect import Project, load_project
 from feature_store.local import stack
 from feature_store.local.display import Display
 from feature_store.registry.render import render_plan
-from feature_store.settings import Settings, StackSettings
+from feature_store.settings import Settings
+from feature_store.stack_settings import StackSettings
 
 DAILY_SPAN = timedelta(days=95)
 """How far back customers are computed: 30 days of labels' future, 60 days of labels, and some before."""

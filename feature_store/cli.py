@@ -47,7 +47,7 @@ def up(no_dagster: bool, streams: bool | None) -> None:
     """Start Postgres, Valkey, Dagster, the server, and for streams Kafka and Flink; or find them running."""
     from feature_store.local import stack
     from feature_store.local.display import Display
-    from feature_store.settings import StackSettings
+    from feature_store.stack_settings import StackSettings
 
     console = _console()
     with Display(console) as display:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -82,6 +82,31 @@ def store_urls(environ: Mapping[str, str], variable: str) -> dict[str, str]:
 def folder(path: str | Path) -> Path:
     """An absolute path; `~` is the home of the user."""
     return Path(path).expanduser().resolve()
+
+
+def choice(
+    environ: Mapping[str, str], variable: str, known: Sequence[str], default: str, *, says: str, code: str
+) -> str:
+    """The word in a variable, or the default if it is not set.
+
+    Args:
+        known: the words that it may be.
+        says: what it says, for the message: "whether replicas answer".
+        code: of the error.
+
+    Raises:
+        StackError: if it is another word.
+    """
+    said = environ.get(variable) or default
+    if said and said not in known:
+        *first, last = known
+        raise StackError(
+            f"{said!r} does not say {says}",
+            where=variable,
+            remedy=f"write {', '.join(first)} or {last}, or leave it out",
+            code=code,
+        )
+    return said
 
 
 def whole_number(

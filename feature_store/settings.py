@@ -71,8 +71,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import SplitResult, quote, unquote, urlsplit
 
-import msgspec
-
 from feature_store import stack_file
 from feature_store.dsl.packages import DEFINITION_PACKAGES
 from feature_store.environment import (
@@ -91,11 +89,8 @@ from feature_store.secret_files import secrets_folder
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 DATABASES = ("registry", "iceberg", "dagster", "shop")
-DEFAULT_PORT = 14050
 DEFAULT_SPARK_MEMORY = "2g"
 DEFAULT_MATERIALIZE_ROWS = 1_000_000
-LARGEST_POOL = 1000
-"""Slots of a pool that Dagster takes at most."""
 MOST_ROWS = 10**12
 LOCAL_FILES_CLASS = "featurestore.LocalFiles"
 """What `local_files_jar` has for Hadoop's `fs.file.impl`."""
@@ -103,8 +98,6 @@ JOIN_MEMORY = 4 << 30
 """How many bytes a training join has in memory, unless FS_JOIN_MEMORY says otherwise."""
 LEAST_JOIN_MEMORY = 256 << 20
 """Decoding data files takes up to 150 MB, whatever else is in memory."""
-JOB_PLACE = "{job}"
-"""In FS_FLINK_URL: the place of the name of a job's application cluster."""
 LOADER_READY = "stream-loader.ready"
 """The file in the state folder that the stream loader makes when it has begun."""
 
@@ -290,111 +283,6 @@ class Settings:
     @property
     def _server(self) -> SplitResult:
         return urlsplit(self.pg_url)
-
-
-@dataclass(frozen=True)
-class StackSettings:
-    """What `./fs up` starts from: which services exist already, and where the others may be made.
-
-    Attributes:
-        home: the state folder.
-        port: the first port of the embedded services.
-        port_is_chosen: whether the user named that port, so that no other one will do.
-        pg_url, redis_url: existing servers; empty for the embedded ones.
-        online_stores: existing servers that groups may name.
-        java_home: an existing Java; None for the embedded one.
-        kafka, flink_url: an existing Kafka and Flink cluster; empty for the embedded ones.
-        flink_deploy, flink_kernel: what application clusters are started with, and where they find the kernel's jar.
-        flink_secrets: where Flink's machines have the password of Kafka; empty: where it lies here.
-        flink_python: the Python of an existing Flink environment; None for one of our own.
-        flink_state: the URL under which Flink keeps its checkpoints and savepoints.
-        warehouse: the URL under which Iceberg keeps its files.
-        jars: the folder of downloaded jars.
-        jar_mirror: a repository in Maven layout; empty for the resolver's own.
-        workspace: Dagster's workspace file.
-        pool_slots: how many steps of one Dagster pool run at once.
-    """
-
-    home: Path
-    port: int
-    port_is_chosen: bool
-    pg_url: str
-    redis_url: str
-    java_home: Path | None
-    jars: Path
-    jar_mirror: str
-    workspace: Path
-    pool_slots: int = 1
-    kafka: str = ""
-    flink_url: str = ""
-    flink_deploy: str = ""
-    flink_kernel: str = ""
-    flink_secrets: str = ""
-    flink_python: Path | None = None
-    flink_state: str = ""
-    warehouse: str = ""
-    online_stores: dict[str, str] = field(default_factory=dict, hash=False)
-
-    @classmethod
-    def load(cls, environ: Mapping[str, str] = os.environ) -> StackSettings:
-        """Reads the environment only; nothing has to run.
-
-        Raises:
-            StackError: if a variable makes no sense.
-        """
-        home = state_folder(environ)
-        java_home, flink_python = environ.get("FS_JAVA_HOME"), environ.get("FS_FLINK_PYTHON")
-        return cls(
-            home=home,
-            port=whole_number(environ, "FS_PORT", DEFAULT_PORT, least=1024, most=65_000, noun="port", code="port"),
-            port_is_chosen=bool(environ.get("FS_PORT")),
-            pg_url=server_url(environ, "FS_PG_URL"),
-            redis_url=environ.get("FS_REDIS_URL", ""),
-            java_home=Path(java_home).expanduser().resolve() if java_home else None,
-            jars=folder(environ.get("FS_JARS_DIR") or home / "jars"),
-            jar_mirror=environ.get("FS_JAR_MIRROR", "").rstrip("/"),
-            workspace=folder(environ.get("FS_WORKSPACE") or REPOSITORY / "workspace.yaml"),
-            pool_slots=whole_number(
-                environ, "FS_POOL_SLOTS", 1, least=1, most=LARGEST_POOL, noun="number of slots", code="pool-slots"
-            ),
-            kafka=environ.get("FS_KAFKA", ""),
-            **flink_clusters(environ),
-            flink_secrets=environ.get("FS_FLINK_SECRETS", ""),
-            flink_python=Path(flink_python).expanduser().absolute() if flink_python else None,  # a link by purpose
-            flink_state=flink_state(environ),
-            warehouse=warehouse(environ),
-            online_stores=store_urls(environ, "FS_ONLINE_STORES"),
-        )
-
-    def to_json(self) -> bytes:
-        """For the supervisor; with passwords, so not for its command line."""
-        return msgspec.json.encode(self, enc_hook=str)
-
-    @classmethod
-    def from_json(cls, text: bytes) -> StackSettings:
-        return msgspec.json.decode(text, type=cls, dec_hook=lambda kind, value: kind(value))
-
-    def as_text(self) -> dict[str, str]:
-        """For the record: what to compare a later call with. Without passwords."""
-        shown = {
-            "FS_PORT": str(self.port),
-            "FS_JAVA_HOME": str(self.java_home or ""),
-            "FS_WORKSPACE": str(self.workspace),
-            "FS_POOL_SLOTS": str(self.pool_slots),
-            "FS_KAFKA": self.kafka.rpartition("@")[2],
-            "FS_FLINK_URL": self.flink_url,
-            "FS_FLINK_DEPLOY": self.flink_deploy,
-            "FS_FLINK_KERNEL": self.flink_kernel,
-            "FS_FLINK_SECRETS": self.flink_secrets,
-            "FS_FLINK_PYTHON": str(self.flink_python or ""),
-            "FS_FLINK_STATE": self.flink_state,
-            "FS_WAREHOUSE": self.warehouse,
-        }
-        for name, url in (("FS_PG_URL", self.pg_url), ("FS_REDIS_URL", self.redis_url)):
-            shown[name] = urlsplit(url).netloc.rpartition("@")[2]
-        for name, url in self.online_stores.items():
-            shown[f"FS_ONLINE_STORES {name}"] = urlsplit(url).netloc.rpartition("@")[2]
-        return shown
 
 
 def database_url(server: str, name: str, driver: str = "postgresql+psycopg2") -> str:

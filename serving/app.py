@@ -18,7 +18,7 @@ from starlette.routing import Match, Route
 
 from feature_store.errors import FeatureStoreError, InputError, NotFoundError, StackError, TokenError
 from feature_store.online.connection import node_urls
-from feature_store.online.native.loader import CoreState, use_native_core
+from feature_store.online.native.loader import CoreState, open_core
 from feature_store.online.read.cache import ValueCache
 from feature_store.online.read.functions import FunctionThreads
 from feature_store.online.read.multiplexed import MultiplexedReader
@@ -70,9 +70,9 @@ class ServingApp:
 
     def __init__(self, settings: ServingSettings, place: WorkerPlace | None = None) -> None:
         self._place = place
-        self._core = CoreState() if settings.native is None else use_native_core(settings.native)
+        self._core = CoreState() if settings.native is None else open_core(settings.native)
         registry = Registry(settings.registry_url)
-        self._mirror = RegistryMirror(registry, settings.snapshot, settings.packages)
+        self._mirror = RegistryMirror(registry, settings.snapshot, settings.packages, self._core.core)
         self._store = _store_at(settings.redis_url, settings)
         self._named = {name: _store_at(url, settings) for name, url in settings.online_stores.items()}
         self._usage = UsageCounts(registry)
@@ -96,6 +96,7 @@ class ServingApp:
             self._usage,
             self._samples,
             self._gate,
+            self._core.core,
         )
         self.online = parts.routes(core, settings.request_seconds)
         self._grpc = GrpcServer(

@@ -11,6 +11,7 @@ from functools import cache
 from typing import NamedTuple
 
 from feature_store.errors import FeatureStoreError, StackError
+from feature_store.online.native.core import NativeCore
 from feature_store.online.read.connection import NodeBusyError
 from feature_store.online.read.multiplexed import MultiplexedReader
 from feature_store.online.vectors import OnlineVectors
@@ -77,6 +78,7 @@ class OnlineCore:
 
     Attributes:
         definitions: gives what is served at the moment.
+        native: writes the answers that it can; None: Python writes all of them.
     """
 
     reader: MultiplexedReader
@@ -85,6 +87,7 @@ class OnlineCore:
     usage: UsageCounts
     samples: ServedSamples
     gate: Gate
+    native: NativeCore | None
 
     def admit(self, call: OnlineCall, token: Token | None) -> Admission:
         """What is read, and what of it the bearer of a token may see.

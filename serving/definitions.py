@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from feature_store.errors import FeatureStoreError, NotFoundError, choices
-from feature_store.online.native.loader import active_core
+from feature_store.online.native.core import NativeCore
 from feature_store.online.read.steps import ViewReading
 from feature_store.plan.build import build_plan
 from feature_store.plan.schema import GroupSchema, ViewedSchema, ViewSchema
@@ -84,8 +84,18 @@ class ServedDefinitions:
     views_of_models: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, snapshot: RegistrySnapshot, packages: Sequence[str], earlier: ServedDefinitions) -> ServedDefinitions:
-        """Compiles what is recorded; what has not changed since `earlier` is taken from there."""
+    def of(
+        cls,
+        snapshot: RegistrySnapshot,
+        packages: Sequence[str],
+        earlier: ServedDefinitions,
+        core: NativeCore | None,
+    ) -> ServedDefinitions:
+        """Compiles what is recorded; what has not changed since `earlier` is taken from there.
+
+        Args:
+            core: reads stored values; None: Python does.
+        """
         served: dict[tuple[Kind, str], ServedView] = {}
         refused: dict[tuple[Kind, str], FeatureStoreError] = {}
         schemas: dict[str, GroupSchema] = {}  # several views read a group
@@ -96,7 +106,7 @@ class ServedDefinitions:
                 if recorded.record.status is Status.RETIRED:
                     raise retired_error(recorded.record)
                 if known is None or known.recorded != recorded:
-                    known = _compiled(recorded, packages, schemas)
+                    known = _compiled(recorded, packages, schemas, core)
                 served[key] = known
             except FeatureStoreError as error:
                 refused[key] = error
@@ -151,7 +161,9 @@ def _recorded(snapshot: RegistrySnapshot) -> Iterator[Recorded]:
         yield Recorded(record, read, {group.entity: entities[group.entity] for group in read})
 
 
-def _compiled(recorded: Recorded, packages: Sequence[str], schemas: dict[str, GroupSchema]) -> ServedView:
+def _compiled(
+    recorded: Recorded, packages: Sequence[str], schemas: dict[str, GroupSchema], core: NativeCore | None
+) -> ServedView:
     """A group or view, ready to be read; `schemas` are those of groups that were compiled already."""
     groups = {group.id: group.group(recorded.entities[group.entity]) for group in recorded.groups}
     for name, group in groups.items():
@@ -160,12 +172,10 @@ def _compiled(recorded: Recorded, packages: Sequence[str], schemas: dict[str, Gr
     record = recorded.record
     if isinstance(record, GroupRecord):
         view = ViewSchema(record.name, record.version, (ViewedSchema(schemas[record.id]),))
-        return ServedView(recorded, ViewReading(view, partial=True, core=active_core()), guarded_group(record))
+        return ServedView(recorded, ViewReading(view, partial=True, core=core), guarded_group(record))
     definition = record.view(groups)
     view = plan_view(definition, [schemas[role.group.id] for role in definition.viewed], packages)
-    return ServedView(
-        recorded, ViewReading(view, partial=True, core=active_core()), guarded_view(record, recorded.groups)
-    )
+    return ServedView(recorded, ViewReading(view, partial=True, core=core), guarded_view(record, recorded.groups))
 
 
 def _newest(served: Sequence[ServedView]) -> dict[tuple[Kind, str], str]:

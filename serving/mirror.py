@@ -12,6 +12,7 @@ from pathlib import Path
 import msgspec
 
 from feature_store.errors import FeatureStoreError
+from feature_store.online.native.core import NativeCore
 from feature_store.registry.access.decision import Grant
 from feature_store.registry.access.store import AccessControl
 from feature_store.registry.access.table import AccessTable
@@ -48,9 +49,10 @@ class RegistryMirror:
     Args:
         file: keeps the last state; it is read when the registry does not answer at the start.
         packages: those that functions of on-demand features may be imported from.
+        core: reads stored values; None: Python does.
     """
 
-    def __init__(self, registry: Registry, file: Path, packages: tuple[str, ...]) -> None:
+    def __init__(self, registry: Registry, file: Path, packages: tuple[str, ...], core: NativeCore | None) -> None:
         self.definitions = ServedDefinitions()
         self.access = AccessTable()
         self.is_loaded = False
@@ -62,6 +64,7 @@ class RegistryMirror:
         self._listener = ChangeListener(registry.engine)
         self._file = file
         self._packages = packages
+        self._core = core
         self._confirmed_at: float | None = None
 
     @property
@@ -121,7 +124,7 @@ class RegistryMirror:
             self.access = access
         if snapshot is self.definitions.snapshot:
             return
-        made = ServedDefinitions.of(snapshot, self._packages, self.definitions)
+        made = ServedDefinitions.of(snapshot, self._packages, self.definitions, self._core)
         for key, error in made.refused.items():
             if key not in self.definitions.refused:
                 _log.warning("a recorded definition cannot be served: %s", error)

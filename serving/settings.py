@@ -10,7 +10,7 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import cast, get_args
 
-from feature_store.environment import whole_number
+from feature_store.environment import choice, whole_number
 from feature_store.errors import StackError
 from feature_store.online.read.cache import CACHE_ENTRIES
 from feature_store.online.read.cluster import Replicas
@@ -162,16 +162,11 @@ class ServingSettings:
 
 
 def _replicas(environ: Mapping[str, str]) -> Replicas:
-    said = environ.get("FS_SERVING_REPLICAS") or "never"
-    for known in get_args(Replicas):
-        if said == known:
-            return cast("Replicas", known)
-    raise StackError(
-        f"{said!r} does not say whether replicas answer",
-        where="FS_SERVING_REPLICAS",
-        remedy="write never, fallback or prefer, or leave it out",
-        code="serving-replicas",
+    known = get_args(Replicas)
+    said = choice(
+        environ, "FS_SERVING_REPLICAS", known, "never", says="whether replicas answer", code="serving-replicas"
     )
+    return cast("Replicas", said)
 
 
 def _port(environ: Mapping[str, str], name: str, default: int) -> int:
@@ -204,14 +199,8 @@ def _processes(environ: Mapping[str, str]) -> int:
 
 def _tokens_required(environ: Mapping[str, str], host: str) -> bool:
     """Whether requests need a token: on an address of a network always, on one of this machine if it is said."""
-    said = environ.get("FS_SERVING_TOKENS", "")
-    if said not in ("", "required", "none"):
-        raise StackError(
-            f"{said!r} does not say whether requests need a token",
-            where="FS_SERVING_TOKENS",
-            remedy="write required or none, or leave it out",
-            code="serving-tokens",
-        )
+    known = ("required", "none")
+    said = choice(environ, "FS_SERVING_TOKENS", known, "", says="whether requests need a token", code="serving-tokens")
     if _is_loopback(host):
         return said == "required"
     if said == "none":
@@ -225,15 +214,11 @@ def _tokens_required(environ: Mapping[str, str], host: str) -> bool:
 
 
 def _is_native(environ: Mapping[str, str]) -> bool:
-    said = environ.get("FS_SERVING_NATIVE", "")
-    if said not in ("", "on", "off"):
-        raise StackError(
-            f"{said!r} does not say whether the native core is used",
-            where="FS_SERVING_NATIVE",
-            remedy="write on or off, or leave it out",
-            code="serving-native",
-        )
-    return said != "off"
+    known = ("on", "off")
+    said = choice(
+        environ, "FS_SERVING_NATIVE", known, "on", says="whether the native core is used", code="serving-native"
+    )
+    return said == "on"
 
 
 def _is_loopback(host: str) -> bool:

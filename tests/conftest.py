@@ -16,8 +16,9 @@ from feature_store.local import stack as local_stack
 from feature_store.online.native.build import built_core
 from feature_store.online.native.core import NativeCore
 from feature_store.online.native.loader import load_core
-from feature_store.settings import Settings, StackSettings, state_folder
+from feature_store.settings import Settings, state_folder
 from feature_store.stack_file import StackRecord
+from feature_store.stack_settings import StackSettings
 
 hypothesis.settings.register_profile("any machine", deadline=None)
 hypothesis.settings.load_profile("any machine")

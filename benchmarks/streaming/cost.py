@@ -31,7 +31,7 @@ from feature_store.errors import StackError
 from feature_store.plan.build import build_plan
 from feature_store.plan.event_inputs import event_inputs
 from feature_store.plan.nodes import GroupPlan, WindowedRows
-from feature_store.settings import StackSettings
+from feature_store.stack_settings import StackSettings
 from tests.integration.kernel_harness import KernelHarness, start_harness
 
 WINDOWS = {"1m": 60, "10m": 600, "30m": 1800, "2h": 7200}

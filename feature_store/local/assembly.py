@@ -12,8 +12,9 @@ from feature_store.local.ports import LOOPBACK, plan_ports
 from feature_store.local.programs import package_folder
 from feature_store.local.service import Service
 from feature_store.secret_files import with_passfile, write_pgpass
-from feature_store.settings import StackSettings, database_url
+from feature_store.settings import database_url
 from feature_store.stack_file import Connections, ServiceRecord
+from feature_store.stack_settings import StackSettings
 
 _NAMED_PORTS = (
     *("postgres", "valkey", WEB_SERVER, kafka.KAFKA, kafka.CONTROLLER_PORT, *flink.PORTS),

@@ -11,8 +11,9 @@ import yaml
 from feature_store.local.code_locations import code_locations, scratch_folder
 from feature_store.local.ports import LOOPBACK
 from feature_store.local.service import Service
-from feature_store.settings import REPOSITORY, StackSettings
+from feature_store.settings import REPOSITORY
 from feature_store.stack_file import Connections
+from feature_store.stack_settings import StackSettings
 
 WEB_SERVER = "dagster"
 DAEMON = "dagster-daemon"

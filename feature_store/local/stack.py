@@ -20,8 +20,9 @@ from feature_store.local import flink_environment, jars, java_build, processes, 
 from feature_store.local.supervisor import EXIT_HELD_BY_ANOTHER, running_supervisor
 from feature_store.object_storage import is_in_bucket
 from feature_store.secret_files import without_secrets
-from feature_store.settings import REPOSITORY, StackSettings
+from feature_store.settings import REPOSITORY
 from feature_store.stack_file import Identity, StackRecord
+from feature_store.stack_settings import StackSettings
 
 DATA_FOLDERS = (
     "postgres",

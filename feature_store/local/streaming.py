@@ -12,8 +12,9 @@ from feature_store.local import flink, flink_environment, jars, java_build, kafk
 from feature_store.local.jars import Jar
 from feature_store.local.service import Service
 from feature_store.secret_files import write_kafka, write_pgpass
-from feature_store.settings import LOADER_READY, REPOSITORY, StackSettings
+from feature_store.settings import LOADER_READY, REPOSITORY
 from feature_store.stack_file import Connections, ServiceRecord
+from feature_store.stack_settings import StackSettings
 from feature_store.streaming.cluster import rest_options
 
 LOADER = "stream-loader"

@@ -23,8 +23,8 @@ from feature_store.errors import FeatureStoreError, StackError
 from feature_store.local import processes
 from feature_store.local.assembly import Assembly, assemble
 from feature_store.local.service import Child
-from feature_store.settings import StackSettings
 from feature_store.stack_file import Identity, ServiceRecord, StackRecord
+from feature_store.stack_settings import StackSettings
 
 LOCK_FILE = "supervisor.lock"
 TICK_SECONDS = 0.1

@@ -8,7 +8,6 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from feature_store.errors import FeatureStoreError, InputError, NotFoundError
-from feature_store.online.native.loader import active_core
 from feature_store.plan.schema import ViewSchema
 from feature_store.registry.records import Kind
 from serving.calls import OnlineCall, OnlineCore, expected_error, request_id_of
@@ -64,7 +63,7 @@ class OnlineRoutes:
     def __init__(self, core: OnlineCore, seconds: float) -> None:
         self._core = core
         self._seconds = seconds
-        self._writers = AnswerWriters(partial(AnswerWriter, core=active_core()))
+        self._writers = AnswerWriters(partial(AnswerWriter, core=core.native))
 
     async def answer(
         self,

@@ -23,8 +23,9 @@ from feature_store.errors import StackError
 from feature_store.local import postgres, processes, valkey
 from feature_store.local import stack as local_stack
 from feature_store.local.supervisor import running_supervisor
-from feature_store.settings import Settings, StackSettings
+from feature_store.settings import Settings
 from feature_store.stack_file import Identity, ServiceRecord, StackRecord
+from feature_store.stack_settings import StackSettings
 from tests.conftest import Eventually
 
 

@@ -21,6 +21,7 @@ from feature_store.online.connection import connect
 from feature_store.online.keys import VECTOR_SETS_KEY
 from feature_store.online.reader import OnlineReader
 from feature_store.online.vector_sets import LEFT_FOR, keep_sets, vector_sets
+from tests.integration.counting_reader import CountingReader
 from tests.integration.own_valkey import running_valkey
 from tests.integration.vector_cases import (
     CHANGES,
@@ -32,7 +33,6 @@ from tests.integration.vector_cases import (
     SETS,
     USER_TAGS,
     VIEW,
-    Counting,
     DeathError,
     Interrupted,
     Life,
@@ -53,7 +53,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Redis]:
 @given(st.lists(CHANGES | KEEPS | DROPS | st.just(("flush",)) | CHANGES, max_size=14))
 def test_vectors_say_what_the_groups_say_whatever_happened(store: Redis, steps: list[tuple[Any, ...]]) -> None:
     store.flushdb()
-    life, plain, joined = Life(store), OnlineReader(store), Counting(store)
+    life, plain, joined = Life(store), OnlineReader(store), CountingReader(store)
     for step in [*steps, ("keep", False, [], None)]:
         life.happens(step)
         READ["complete sets"] += check_vectors(store)
@@ -154,7 +154,7 @@ def test_a_view_of_other_groups_takes_no_vectors_of_its_former_ones(store: Redis
     for step in (row(0, -3), row(1, -1), row(2, -2), FILL):
         life.happens(step)
     fewer = replace(VIEW, groups=VIEW.groups[:2])
-    reader = Counting(store)
+    reader = CountingReader(store)
     for _ in range(2):
         vectors = reader.read(fewer, ROWS, from_micros(life.now))
         assert vectors.to_dicts() == OnlineReader(store).read(replace(fewer, prejoin=False), ROWS).to_dicts()
@@ -176,7 +176,7 @@ def test_a_part_whose_value_redis_has_deleted_is_not_found(store: Redis, text: s
     key, group = f"{GROUPS[1].id}:{{a}}", GROUPS[1]
     deleted_at = cast(int, store.pexpiretime(key)) * 1000
     store.delete(key)
-    joined = Counting(store)
+    joined = CountingReader(store)
     joined.read(VIEW, ROWS)
     for later in (1, MINUTE, DAY):
         vectors = joined.read(VIEW, ROWS[:1], from_micros(deleted_at + later))
@@ -188,7 +188,7 @@ def test_a_part_whose_value_redis_has_deleted_is_not_found(store: Redis, text: s
 @pytest.mark.parametrize("bad", [b"\x90", b"\x91\xc0", b"\x92\xc4\x0eu1@1 u2@1 u3@1\xc0"])
 def test_a_summary_of_something_else_is_none(store: Redis, bad: bytes) -> None:
     store.flushdb()
-    life, reader = Life(store), Counting(store)
+    life, reader = Life(store), CountingReader(store)
     for step in (row(0, -3), FILL):
         life.happens(step)
         same(OnlineReader(store), reader, [life.now])

@@ -15,19 +15,16 @@ from redis import Redis
 
 from feature_store import INT, FeatureGroup, FeatureView, OnDemand
 from feature_store.client import FeatureStore
-from feature_store.compile.function_calls import FunctionCalls
 from feature_store.dsl.collect import Project
 from feature_store.errors import InputError
 from feature_store.offline.tables import ensure_table
 from feature_store.online.materialize import materialize
-from feature_store.online.read.steps import GetLayouts, GetValues
-from feature_store.online.reader import OnlineReader
 from feature_store.online.vectors import Status
 from feature_store.pit.dataset import build_training_dataset
 from feature_store.plan.build import build_plan, view_schema
-from feature_store.plan.schema import ViewSchema
 from feature_store.settings import Settings
 from tests.integration.compared import COMPARED
+from tests.integration.counting_reader import CountingReader
 from tests.unit.pit.pit_cases import rows_table
 from tests.unit.view_cases import (
     GROUPS,
@@ -61,19 +58,6 @@ def fill(catalog: Catalog, redis: Redis) -> Callable[[Tables], None]:
     return write
 
 
-class Counting(OnlineReader):
-    """A reader that remembers what it asked Redis for, round trip by round trip."""
-
-    def __init__(self, redis: Redis) -> None:
-        super().__init__(redis)
-        self.asked: list[list[str]] = []
-
-    def _answer(self, view: ViewSchema, command: GetValues | GetLayouts | FunctionCalls) -> Any:
-        if isinstance(command, GetValues):
-            self.asked.append([*command.keys])
-        return super()._answer(view, command)
-
-
 def fact(group: FeatureGroup, key: Any, **values: Any) -> Row:
     """A row of an hour ago and more."""
     name, at = group.entity.name, NOW - timedelta(hours=3)
@@ -96,7 +80,7 @@ def test_online_is_training_now_and_both_are_what_the_oracle_says(
     for _ in range(5):
         reads = data.draw(views())
         rows, schema = data.draw(key_rows(reads)), view_schema(reads)
-        reader = Counting(redis)
+        reader = CountingReader(redis)
         online = reader.read(schema, rows, NOW)
         expected = [row | oracle(reads, found, row, NOW) for row in rows]
         assert online.to_dicts() == expected
@@ -116,7 +100,7 @@ def test_online_is_training_now_and_both_are_what_the_oracle_says(
 def test_every_role_has_a_status_and_a_key_is_asked_for_once(redis: Redis, fill: Callable[[Tables], None]) -> None:
     fill({USERS.id: [fact(USERS, "a", count=1, name="A", user="b"), fact(USERS, "b", name="B", count=None)]})
     schema = view_schema(view(USERS, USERS.select("user_count").keyed_by("buyer_id", prefix="buyer_")))
-    reader = Counting(redis)
+    reader = CountingReader(redis)
     vectors = reader.read(schema, [{"user_id": "a", "buyer_id": "b"}, {"user_id": "b", "buyer_id": None}], NOW)
     assert vectors.statuses == [
         {"user_facts@1": Status.DEFAULTED, "buyer_user_facts@1": Status.DEFAULTED},
@@ -139,7 +123,7 @@ def test_a_key_that_is_a_feature_takes_a_second_round_trip(redis: Redis, fill: C
     )
     lead = OnDemand("lead", "seller_count - item_count", dtype=INT)
     schema = view_schema(view(SELLERS.select("seller_count").keyed_by("item_seller"), ITEMS, on_demand=[lead]))
-    reader = Counting(redis)
+    reader = CountingReader(redis)
     vectors = reader.read(schema, [{"item_id": item} for item in (1, 2, 3, 4, None)], NOW)
     assert [row["seller_count"] for row in vectors.to_dicts()] == [7, 7, 0, 0, 0]
     assert [row["lead"] for row in vectors.to_dicts()] == [8, 8, 1, 1, 1]

@@ -13,12 +13,9 @@ from hypothesis import strategies as st
 from redis import Redis
 
 from feature_store import INT, STRING
-from feature_store.compile.function_calls import FunctionCalls
 from feature_store.dtypes import from_micros, to_micros
 from feature_store.duration import HOUR, MINUTE
 from feature_store.online.keys import VECTOR_SETS_KEY
-from feature_store.online.read.steps import GetLayouts, GetValues
-from feature_store.online.reader import OnlineReader
 from feature_store.online.vector_sets import VectorSet, keep_sets, vector_sets
 from feature_store.online.writer import GuardedWriter, grace_of
 from feature_store.plan.schema import Column, GroupSchema, ViewedSchema, ViewSchema
@@ -179,19 +176,6 @@ def check_vectors(redis: Redis) -> int:
                 until = -1 if -1 in kept else max(kept)
                 assert redis.pexpiretime(each.prefix.encode() + b"{" + tag) == until
     return complete
-
-
-class Counting(OnlineReader):
-    """A reader that remembers the keys of each round trip."""
-
-    def __init__(self, redis: Redis) -> None:
-        super().__init__(redis)
-        self.asked: list[list[str]] = []
-
-    def _answer(self, view: ViewSchema, command: GetValues | GetLayouts | FunctionCalls) -> Any:
-        if isinstance(command, GetValues):
-            self.asked.append([*command.keys])
-        return super()._answer(view, command)
 
 
 def instants(redis: Redis, now: int) -> list[int]:

@@ -15,8 +15,8 @@ from feature_store.local import checks, stack
 from feature_store.local.checks import run_checks
 from feature_store.local.stack import Reporter
 from feature_store.registry import commands
-from feature_store.settings import StackSettings
 from feature_store.stack_file import Identity, StackRecord
+from feature_store.stack_settings import StackSettings
 
 
 @pytest.fixture

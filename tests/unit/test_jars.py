@@ -15,7 +15,7 @@ import pytest
 from feature_store.errors import StackError
 from feature_store.local import jars, stack
 from feature_store.local.jars import Jar, fetch, read_lock, select
-from feature_store.settings import StackSettings
+from feature_store.stack_settings import StackSettings
 
 CONTENT = bytes(range(256)) * 4_000
 PATH = "/org/example/lib/1.0/lib-1.0.jar"

@@ -6,7 +6,7 @@ import pytest
 
 from feature_store.errors import StackError
 from feature_store.kafka_address import KafkaAddress, kafka_client
-from feature_store.settings import StackSettings
+from feature_store.stack_settings import StackSettings
 
 
 def test_servers_alone() -> None:

@@ -10,8 +10,9 @@ import pytest
 
 from feature_store import stack_file
 from feature_store.errors import StackError
-from feature_store.settings import Settings, StackSettings
+from feature_store.settings import Settings
 from feature_store.stack_file import Connections, Identity, StackRecord
+from feature_store.stack_settings import StackSettings
 
 SERVER = "postgresql://anna:p%40ss%2Fword@db.example:5433?sslmode=require"
 CONNECTIONS = Connections(

@@ -1,4 +1,4 @@
-"""Which core this process uses: the native one, if it was switched on and can be loaded, or none."""
+"""Opening the native core: compiled and loaded if that is possible, or else why not."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class CoreState:
-    """The core of a process.
+    """What came of opening the core.
 
     Attributes:
         core: None: the Python path does everything.
@@ -29,31 +29,19 @@ class CoreState:
     trouble: str = "it is switched off"
 
 
-_state = CoreState()
-
-
-def active_core() -> NativeCore | None:
-    """The native core, if this process uses it."""
-    return _state.core
-
-
-def use_native_core(folder: Path) -> CoreState:
-    """Has this process use the native core from now on, for all that is made after; compiles it first if need be.
+def open_core(folder: Path) -> CoreState:
+    """The native core, which is compiled first if need be; whatever goes wrong, the Python path answers.
 
     Args:
         folder: where it is kept.
-
-    Returns:
-        what came of it: whatever goes wrong, the Python path answers.
     """
-    global _state
     try:
-        _state = CoreState(load_core(built_core(folder)), "")
+        state = CoreState(load_core(built_core(folder)), "")
         _log.info("the native core answers")
     except (StackError, OSError, ImportError) as error:
-        _state = CoreState(None, str(error))
+        state = CoreState(None, str(error))
         _log.warning("Python answers, more slowly: %s", error)
-    return _state
+    return state
 
 
 def load_core(module: Path) -> NativeCore:

@@ -71,7 +71,8 @@ class MultiplexedReader:
             while True:
                 if isinstance(command, GetValues):
                     if cache is not None and command.seconds:
-                        values = await cache.values([*command.keys], command.seconds, store.values)
+                        keys = cast("Sequence[str]", command.keys)  # the native core makes no commands of such views
+                        values = await cache.values(keys, command.seconds, store.values)
                     else:
                         values = await store.values(command.keys, command.packed)
                     command = steps.send(values)

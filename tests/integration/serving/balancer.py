@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import selectors
 import socket
 import socketserver
 import ssl
@@ -11,6 +10,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from itertools import count
 from pathlib import Path
+
+from tests.integration.serving.relay import pass_on
 
 
 class _Relay(socketserver.BaseRequestHandler):
@@ -25,23 +26,8 @@ class _Relay(socketserver.BaseRequestHandler):
                 client = self.server.tls.wrap_socket(client, server_side=True)
             self.server.opened += 1
             with socket.create_connection(("127.0.0.1", self.server.next_port())) as behind, client:
-                self._pass_on(client, behind)
+                pass_on(client, behind)
         self.server.closed += 1
-
-    @staticmethod
-    def _pass_on(client: socket.socket, behind: socket.socket) -> None:
-        others = {client: behind, behind: client}
-        with selectors.DefaultSelector() as selector:
-            for end in others:
-                selector.register(end, selectors.EVENT_READ)
-            while True:
-                for key, _ in selector.select():
-                    end = key.fileobj
-                    assert isinstance(end, socket.socket)
-                    data = end.recv(65_536)
-                    if not data:
-                        return
-                    others[end].sendall(data)
 
 
 class Balancer(socketserver.ThreadingTCPServer):

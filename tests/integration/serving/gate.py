@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import selectors
 import socket
 import socketserver
 import ssl
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+
+from tests.integration.serving.relay import pass_on
 
 _SSL_REQUEST = b"\x00\x00\x00\x08\x04\xd2\x16\x2f"
 """What a client of Postgres says before it encrypts."""
@@ -32,26 +33,8 @@ class _Relay(socketserver.BaseRequestHandler):
                 client = gate.tls.wrap_socket(client, server_side=True)
                 gate.encrypted += 1
             with socket.create_connection(("127.0.0.1", gate.behind)) as behind, client:
-                _pass_on(client, behind)
+                pass_on(client, behind)
         gate.clients.discard(self.request)
-
-
-def _pass_on(client: socket.socket, behind: socket.socket) -> None:
-    others = {client: behind, behind: client}
-    with selectors.DefaultSelector() as selector:
-        for end in others:
-            selector.register(end, selectors.EVENT_READ)
-        while True:
-            for key, _ in selector.select():
-                end = key.fileobj
-                assert isinstance(end, socket.socket)
-                while True:
-                    data = end.recv(65_536)
-                    if not data:
-                        return
-                    others[end].sendall(data)
-                    if not (isinstance(end, ssl.SSLSocket) and end.pending()):
-                        break
 
 
 class PostgresGate(socketserver.ThreadingTCPServer):

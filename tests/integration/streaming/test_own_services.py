@@ -22,7 +22,8 @@ from feature_store.errors import StackError
 from feature_store.local import jars
 from feature_store.local import stack as local_stack
 from feature_store.local.kafka import EmbeddedKafka, check_servers
-from feature_store.settings import REPOSITORY, Settings, StackSettings
+from feature_store.settings import REPOSITORY, Settings
+from feature_store.stack_settings import StackSettings
 from feature_store.streaming.deployment import cluster_name
 from feature_store.streaming.progress import JobState, job_states
 from tests.conftest import Eventually, RecordingReporter, session_port_base

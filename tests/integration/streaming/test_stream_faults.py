@@ -24,8 +24,9 @@ from feature_store.local import stack as local_stack
 from feature_store.online.connection import connect
 from feature_store.online.progress import last_updated
 from feature_store.plan.build import build_plan
-from feature_store.settings import Settings, StackSettings
+from feature_store.settings import Settings
 from feature_store.stack_file import ServiceRecord
+from feature_store.stack_settings import StackSettings
 from feature_store.streaming.jobs import Streams
 from feature_store.streaming.loaded import LoadedPlaces
 from feature_store.streaming.topics import Topics

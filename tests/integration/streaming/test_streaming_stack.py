@@ -23,8 +23,9 @@ from feature_store.errors import StackError
 from feature_store.local import flink, kafka
 from feature_store.local import stack as local_stack
 from feature_store.local.supervisor import running_supervisor
-from feature_store.settings import Settings, StackSettings
+from feature_store.settings import Settings
 from feature_store.stack_file import ServiceRecord, StackRecord
+from feature_store.stack_settings import StackSettings
 from feature_store.streaming.topics import Topics
 from tests.conftest import PATIENCE_SECONDS, Eventually
 

@@ -22,16 +22,15 @@ BUILD += "print(built_core(pathlib.Path(sys.argv[1])))"
 
 @pytest.fixture
 def fresh(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The process has no core, and has one of its own afterwards."""
-    monkeypatch.setattr(loader, "_state", loader.CoreState())
+    """The environment names no compiler."""
     monkeypatch.delenv("CXX", raising=False)
 
 
 @pytest.mark.usefixtures("fresh")
 def test_without_a_compiler_python_answers(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    state = loader.use_native_core(tmp_path / "native")
-    assert (state.core, loader.active_core()) == (None, None)
+    state = loader.open_core(tmp_path / "native")
+    assert state.core is None
     assert state.trouble.endswith(
         "-> apt-get install g++ python3-dev (Debian, Ubuntu), and start the server again [native-core]"
     )
@@ -54,7 +53,7 @@ def test_a_compiler_that_fails_is_told_of_in_a_line(
 @pytest.mark.usefixtures("fresh")
 def test_a_folder_that_cannot_be_made_is_no_failure(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    state = loader.use_native_core(tmp_path / "file" / "native")
+    state = loader.open_core(tmp_path / "file" / "native")
     assert state.core is None
     assert "file" in state.trouble
 
@@ -63,9 +62,8 @@ def test_a_folder_that_cannot_be_made_is_no_failure(tmp_path: Path) -> None:
 def test_what_is_no_module_is_no_failure(core: NativeCore, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     module = tmp_path / built_core(OWN_STATE / "native").name
     module.write_bytes(b"half")
-    assert loader.use_native_core(tmp_path).core is None
-    assert loader.use_native_core(OWN_STATE / "native").core is not None
-    assert loader.active_core() is not None
+    assert loader.open_core(tmp_path).core is None
+    assert loader.open_core(OWN_STATE / "native").core is not None
 
 
 def test_of_two_at_once_one_compiles(tmp_path: Path) -> None:
