@@ -84,7 +84,7 @@ def folder(path: str | Path) -> Path:
     return Path(path).expanduser().resolve()
 
 
-def choice(
+def known_word(
     environ: Mapping[str, str], variable: str, known: Sequence[str], default: str, *, says: str, code: str
 ) -> str:
     """The word in a variable, or the default if it is not set.

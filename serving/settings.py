@@ -10,7 +10,7 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import cast, get_args
 
-from feature_store.environment import choice, whole_number
+from feature_store.environment import known_word, whole_number
 from feature_store.errors import StackError
 from feature_store.online.read.cache import CACHE_ENTRIES
 from feature_store.online.read.cluster import Replicas
@@ -163,7 +163,7 @@ class ServingSettings:
 
 def _replicas(environ: Mapping[str, str]) -> Replicas:
     known = get_args(Replicas)
-    said = choice(
+    said = known_word(
         environ, "FS_SERVING_REPLICAS", known, "never", says="whether replicas answer", code="serving-replicas"
     )
     return cast("Replicas", said)
@@ -200,7 +200,9 @@ def _processes(environ: Mapping[str, str]) -> int:
 def _tokens_required(environ: Mapping[str, str], host: str) -> bool:
     """Whether requests need a token: on an address of a network always, on one of this machine if it is said."""
     known = ("required", "none")
-    said = choice(environ, "FS_SERVING_TOKENS", known, "", says="whether requests need a token", code="serving-tokens")
+    said = known_word(
+        environ, "FS_SERVING_TOKENS", known, "", says="whether requests need a token", code="serving-tokens"
+    )
     if _is_loopback(host):
         return said == "required"
     if said == "none":
@@ -215,7 +217,7 @@ def _tokens_required(environ: Mapping[str, str], host: str) -> bool:
 
 def _is_native(environ: Mapping[str, str]) -> bool:
     known = ("on", "off")
-    said = choice(
+    said = known_word(
         environ, "FS_SERVING_NATIVE", known, "on", says="whether the native core is used", code="serving-native"
     )
     return said == "on"

@@ -272,7 +272,7 @@ def test_a_service_that_does_not_come_up_is_named_with_its_last_words(local: Loc
 def test_two_ups_at_once_make_one_stack(local: LocalStack) -> None:
     script = (
         "import sys; from dataclasses import replace; from conftest import RecordingReporter;"
-        "from feature_store.local import stack; from feature_store.settings import StackSettings;"
+        "from feature_store.local import stack; from feature_store.stack_settings import StackSettings;"
         "settings = replace(StackSettings.load(), port=int(sys.argv[1]));"
         "print(stack.up(settings, dagster=False, report=RecordingReporter()).supervisor.pid)"
     )
