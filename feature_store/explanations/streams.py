@@ -123,7 +123,7 @@ STREAM_JOBS = (
     Explanation(
         "savepoint",
         "A job could not be stopped with a savepoint",
-        "The savepoint failed or took too long. The job goes on, or resumes from its last checkpoint.",
+        "The savepoint failed three times, or took too long. The job goes on, or resumes from its last checkpoint.",
         "Look at the job in Flink's page and at ./fs logs, then stop it again.",
     ),
     Explanation(

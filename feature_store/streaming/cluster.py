@@ -16,6 +16,10 @@ from feature_store.streaming.failures import root_cause
 
 ANSWER_SECONDS = 10.0
 SAVEPOINT_SECONDS = 120.0
+_SAVEPOINT_RETRIES = 2
+_RESTART_SECONDS = 30.0
+"""How long a job whose savepoint failed may take to be up again."""
+_POLL_SECONDS = 0.1
 _BROKEN = frozenset(["RESTARTING", "FAILING", "FAILED"])
 _ALIVE = frozenset(["INITIALIZING", "CREATED", "RUNNING", "FAILING", "CANCELLING", "RESTARTING", "RECONCILING"])
 _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # the cluster is in the same network
@@ -37,6 +41,10 @@ class JobHealth:
 
     stage: Literal["starting", "up", "failing"]
     cause: str
+
+
+class _SavepointError(StackError):
+    """Flink says that a savepoint failed."""
 
 
 class FlinkCluster:
@@ -82,28 +90,48 @@ class FlinkCluster:
     def stop(self, job_id: str, folder: str) -> str:
         """Stops a job with a savepoint below `folder` (a URL) and gives the savepoint's path.
 
+        A savepoint that fails is tried again when the job is up: a task that ends while the savepoint begins, such as
+        the source of a log's past that was just read, makes it fail once, and Flink restarts the job.
+
         Raises:
-            StackError: also if the savepoint fails; the job then goes on.
+            StackError: if the savepoint fails again and again; the job then goes on.
         """
-        trigger = self._send("POST", f"/jobs/{job_id}/stop", {"targetDirectory": folder, "drain": False})["request-id"]
         deadline = time.monotonic() + SAVEPOINT_SECONDS
+        for _ in range(_SAVEPOINT_RETRIES):
+            try:
+                return self._stop(job_id, folder, deadline)
+            except _SavepointError:
+                if not self._is_up(job_id, min(deadline, time.monotonic() + _RESTART_SECONDS)):
+                    raise
+        return self._stop(job_id, folder, deadline)
+
+    def _stop(self, job_id: str, folder: str, deadline: float) -> str:
+        trigger = self._send("POST", f"/jobs/{job_id}/stop", {"targetDirectory": folder, "drain": False})["request-id"]
         while time.monotonic() < deadline:
             answer = self.get(f"/jobs/{job_id}/savepoints/{trigger}")
             if answer["status"]["id"] == "COMPLETED":
                 operation = answer["operation"]
                 if "location" in operation:
                     return str(operation["location"])
-                cause = str(operation["failure-cause"]["stack-trace"]).splitlines()[0]
-                raise StackError(
+                cause = root_cause(str(operation["failure-cause"]["stack-trace"]))
+                raise _SavepointError(
                     f"the savepoint failed: {cause}", where=f"job {job_id}", remedy="see ./fs logs", code="savepoint"
                 )
-            time.sleep(0.1)
+            time.sleep(_POLL_SECONDS)
         raise StackError(
             "the savepoint is not finished",
             where=f"job {job_id}",
             remedy="see the job in Flink's page",
             code="savepoint",
         )
+
+    def _is_up(self, job_id: str, deadline: float) -> bool:
+        """Whether a job runs with all its tasks before a time of the monotonic clock."""
+        while self.health(job_id).stage != "up":
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(_POLL_SECONDS)
+        return True
 
     def cancel(self, job_id: str) -> None:
         """Ends a job at once; its last checkpoint stays."""

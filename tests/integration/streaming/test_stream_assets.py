@@ -15,6 +15,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+from urllib.parse import urlsplit
 
 import dagster as dg
 import pytest
@@ -28,6 +29,7 @@ from feature_store.errors import StackError
 from feature_store.registry.tables import StreamJobRow
 from feature_store.settings import Settings
 from feature_store.streaming import commands
+from feature_store.streaming.cluster import FlinkCluster
 from feature_store.streaming.dead_letters import read_dead_letters
 from feature_store.streaming.topics import Topics
 from sensors.alerts import FailedJobs, Watched, find_problems
@@ -249,6 +251,43 @@ def test_restart_goes_on_from_a_savepoint(project: Project) -> None:
     assert f"{LOG}: resumed (Flink job {after.flink_job_id})" in done.stdout
     assert "savepoint" in after.state_path
     assert (after.desired, after.starts) == ("running", before.starts + 1)
+
+
+def test_a_savepoint_that_fails_once_is_tried_again(project: Project) -> None:
+    """As it does when a task ends while the savepoint begins; here a file is in the way of the savepoint's folder."""
+    record, folder = project.streams.records.read()[LOG], f"{project.store.settings.flink_state}/savepoints"
+    obstacle = Path(urlsplit(folder).path) / record.flink_job_id
+    obstacle.write_text("")
+
+    class Cluster(FlinkCluster):
+        """Removes the obstacle when Flink has said that the savepoint failed."""
+
+        def get(self, path: str) -> Any:
+            answer = super().get(path)
+            if "failure-cause" in (answer.get("operation") or {}):
+                obstacle.unlink()
+            return answer
+
+    url = project.streams.flink.cluster_of(LOG).url
+    savepoint = Cluster(url).stop(record.flink_job_id, f"{folder}/{record.flink_job_id}")
+    (outcome,) = project.streams.supervise([LOG])
+    assert outcome.did == "resumed"
+    assert urlsplit(outcome.record.state_path).path == urlsplit(savepoint).path
+
+
+def test_a_savepoint_that_fails_each_time_leaves_the_job_as_it_is(project: Project) -> None:
+    before = project.streams.records.read()[LOG]
+    obstacle = Path(urlsplit(project.store.settings.flink_state).path) / "savepoints" / before.flink_job_id
+    obstacle.write_text("")
+    try:
+        answer = fs("restart", LOG)
+    finally:
+        obstacle.unlink()
+    assert answer.exit_code == 1
+    assert "the savepoint failed" in answer.stderr
+    assert "[savepoint]" in answer.stderr
+    assert project.streams.records.read()[LOG] == before
+    assert sorted(project.live()) == [GROUP.id, LOG]
 
 
 def test_unknown_names_are_told(project: Project) -> None:
