@@ -16,8 +16,8 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 from demo.dagster_runs import Dagster, RunState
 from demo.live import await_stream, make_topic, play, send_bad_events, show_dead_letters
 from demo.load import LoadReport, load_shop
-from demo.served import show_served
-from demo.show import labelled_customers, show_computed, show_loaded, show_next, show_training, show_vectors
+from demo.served import show_replay, show_served
+from demo.show import VIEW, labelled_customers, show_computed, show_loaded, show_next, show_training, show_vectors
 from feature_assets.keys import offline_key
 from feature_store.client import FeatureStore
 from feature_store.dsl.collect import Project, load_project
@@ -75,6 +75,8 @@ def main() -> None:
         show_vectors(console, store, customers)
     with _step(console, "Server: the same over HTTP"):
         show_served(console, settings.serving_url, customers)
+    with _step(console, "Promise: what was served, joined again as of each answer"):
+        show_replay(console, store, VIEW)
     show_next(console, settings, time.monotonic() - began)
 
 

@@ -12,12 +12,16 @@ from urllib.parse import urlsplit
 from rich.console import Console
 from rich.table import Table
 
+from feature_store.client import FeatureStore
 from feature_store.errors import StackError
+from feature_store.skew.render import render_replay
 
 PATH = "/feature-views/ranking/online"
 _HEADERS = {"Content-Type": "application/json"}
 _CALLS = 200
 _CANDIDATES = 100
+_SAMPLE_SECONDS = 90.0
+"""The server writes its sample some seconds after it is full, at the latest a minute after it began."""
 
 
 def show_served(console: Console, url: str, customers: Sequence[dict[str, str]]) -> None:
@@ -40,6 +44,25 @@ def show_served(console: Console, url: str, customers: Sequence[dict[str, str]])
         table.add_row(title, *_percentiles(connection, json.dumps({"rows": rows})))
     console.print(table)
     connection.close()
+
+
+def show_replay(console: Console, store: FeatureStore, view: str) -> None:
+    """Joins what the server has answered again, as of each answer, and says how much of it is equal to training.
+
+    Raises:
+        StackError: if the server does not write its sample.
+    """
+    deadline = time.monotonic() + _SAMPLE_SECONDS
+    while not (report := store.replay(view)).rows:
+        if time.monotonic() > deadline:
+            raise StackError(
+                "the server keeps no sample of what it served",
+                where=view,
+                remedy="see ./fs logs serving",
+                code="demo-served",
+            )
+        time.sleep(0.5)
+    console.print(*render_replay(report), sep="\n")
 
 
 def _percentiles(connection: HTTPConnection, body: str) -> list[str]:

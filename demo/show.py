@@ -105,6 +105,7 @@ def show_next(console: Console, settings: Settings, seconds: float) -> None:
     for command, meaning in (
         ("./fs get user_orders@1", "what the registry knows of a feature group"),
         ("./fs plan", "what a change in feature_defs/ would do"),
+        ("./fs skew ranking@1", "what was served beside what models are trained on"),
         ("./fs stream status", "the Flink jobs: watermark, lag, checkpoints"),
         ("./fs status", "ports and memory; ./fs down stops, data stay"),
     ):

@@ -157,6 +157,22 @@ for command in (
     main.add_command(command)
 
 
+@main.command()
+@click.argument("view")
+@click.option("--dataset", type=click.Path(exists=True, file_okay=False), help="Compare with this training dataset.")
+@click.option(
+    "--days", default=30, show_default=True, type=click.IntRange(1), help="Compare with rows of so many days."
+)
+def skew(view: str, dataset: str | None, days: int) -> None:
+    """Compare what VIEW, such as ranking@1, has served with training. Exit code 1 if a feature or a value differs."""
+    from feature_store.client import FeatureStore
+    from feature_store.skew.render import render_report
+
+    report = FeatureStore().skew(view, dataset=dataset, days=days)
+    _console().print(render_report(report))
+    sys.exit(1 if report.skewed or not report.replay.is_consistent else 0)
+
+
 @main.group()
 def bench() -> None:
     """Measure the running stack."""

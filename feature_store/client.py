@@ -6,8 +6,9 @@ import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import cached_property
+from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -36,6 +37,9 @@ if TYPE_CHECKING:
     from feature_store.registry.changes import RegistryPlan
     from feature_store.registry.records import AppliedPlan, TrainingRecord
     from feature_store.registry.store import Registry
+    from feature_store.skew.replay import ReplayReport
+    from feature_store.skew.report import SkewReport
+    from feature_store.skew.served_table import ServedTable
 
 
 @dataclass(frozen=True)
@@ -267,6 +271,57 @@ class FeatureStore:
         found = snapshot_of(table, snapshot, f"group {group_id}")
         rows = standing_rows(table.scan(snapshot_id=None if found is None else found.snapshot_id).to_arrow())
         return with_nulls(rows, masked)
+
+    def replay(self, view_id: str) -> ReplayReport:
+        """Joins the reads that servers have answered again, each as of its own time, and compares value by value.
+
+        Servers keep a sample of what they answer of each view; this takes the newest 10,000 rows of it.
+
+        Raises:
+            NotFoundError: if the view is not recorded, or a group was never materialized.
+            TokenError, AccessError: if the token is not good; if its bearer may not read this. Features that it must
+                not see are left out.
+        """
+        from feature_store.skew.replay import replay
+
+        view = self.view(view_id)
+        masked = self._reads.masked(self._guarded[view_id], at_once=True)
+        return replay(self.catalog, view, self._served(view)).without(masked)
+
+    def skew(self, view_id: str, *, dataset: str | Path | None = None, days: int = 30) -> SkewReport:
+        """Whether a view serves what models are trained on: distributions side by side, and the replay.
+
+        Args:
+            view_id: "name@version".
+            dataset: the folder of a training dataset to compare with; rows of the offline store of the last `days`
+                unless given.
+
+        Raises:
+            NotFoundError: if the view is not recorded, a group was never materialized, or the folder has no rows.
+            InputError: if the dataset lacks a feature of the view.
+            TokenError, AccessError: as `replay`.
+        """
+        from feature_store.skew.baseline import dataset_baseline, offline_baseline
+        from feature_store.skew.replay import replay
+        from feature_store.skew.report import skew_report
+
+        view, now = self.view(view_id), datetime.now(UTC)
+        masked = self._reads.masked(self._guarded[view_id], at_once=True)
+        served = self._served(view)
+        baseline = (
+            offline_baseline(self.catalog, view, now, days)
+            if dataset is None
+            else dataset_baseline(view, Path(dataset))
+        )
+        return skew_report(view, served, baseline, replay(self.catalog, view, served), now).without(masked)
+
+    def _served(self, view: ViewSchema) -> ServedTable:
+        from feature_store.online.connection import connect
+        from feature_store.online.samples import read_samples
+        from feature_store.skew.served_table import served_table
+
+        with connect(self.settings.redis_url) as redis:
+            return served_table(view, read_samples(redis, "view", view.id))
 
     def materialize_online(self, group: GroupSchema, *, full: bool = False) -> MaterializeReport:
         """Brings the newest rows of a group's offline table to Redis; only what changed, unless `full`.

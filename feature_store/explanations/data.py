@@ -176,4 +176,10 @@ DATA = (
         "A group with several sources takes its rows by source name.",
         "Give {'source': [rows], …}, with an empty list for a source without rows.",
     ),
+    Explanation(
+        "skew-dataset",
+        "A folder is no training dataset that a view can be compared with",
+        "What a view has served is compared with a training dataset that has all its features.",
+        "Name the folder of a dataset of this view, or leave it out to compare with rows of the offline store.",
+    ),
 )
