@@ -11,6 +11,7 @@ from feature_assets.jobs import cadence_jobs, cadence_schedules
 from feature_assets.maintenance import maintenance_asset, maintenance_job, maintenance_schedule
 from feature_assets.offline import offline_asset
 from feature_assets.online import fresh_check, online_asset
+from feature_assets.skew import skew_asset, skew_jobs, skew_schedules
 from feature_assets.sources import source_specs
 from feature_assets.stream_jobs import stream_jobs, stream_schedules
 from feature_assets.streams import reconcile_asset, stream_asset
@@ -29,6 +30,7 @@ from sensors.streams import stream_sensors
 compiled = compile_with_posted(load_project("feature_defs"))
 plans = list(compiled.groups.values())
 domains = compiled.project.domains
+views = compiled.project.views
 batch, streaming = [p for p in plans if p.stream is None], [p for p in plans if p.stream is not None]
 sharing = {plan.group.id: groups for groups in sharing_groups(batch) for plan in groups}
 chunks = {**partitions_per_chunk(batch), **partitions_per_chunk(streaming)}
@@ -48,12 +50,13 @@ defs = dg.Definitions(
             for make in (stream_asset, reconcile_asset)
         ),
         *(online_asset(plan, domains[plan.group.id]) for plan in plans),
+        *map(skew_asset, views),
         maintenance_asset(plans),
         *demo_assets(),
     ],
     asset_checks=[*map(fresh_check, streaming), *map(dead_letter_check, streams_of(streaming))],
-    jobs=[*jobs, *jobs_of_streams, maintenance_job(), *demo_jobs()],
-    schedules=[*cadence_schedules(jobs), *stream_schedules(streaming), maintenance_schedule()],
+    jobs=[*jobs, *jobs_of_streams, maintenance_job(), *skew_jobs(views), *demo_jobs()],
+    schedules=[*cadence_schedules(jobs), *stream_schedules(streaming), maintenance_schedule(), *skew_schedules(views)],
     sensors=[
         *late_row_sensors(batch),
         *late_event_sensors(streaming),

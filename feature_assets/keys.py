@@ -6,6 +6,7 @@ from dagster import AssetKey
 
 from feature_store.dsl.group import FeatureGroup
 from feature_store.dsl.source import BatchSource, StreamSource
+from feature_store.dsl.view import FeatureView
 
 
 def offline_key(group: FeatureGroup) -> AssetKey:
@@ -26,6 +27,11 @@ def reconcile_key(group: FeatureGroup) -> AssetKey:
 def log_key(stream: StreamSource) -> AssetKey:
     """The event log of a stream: source/clicks_log."""
     return source_key(stream.log)
+
+
+def skew_key(view: FeatureView) -> AssetKey:
+    """The skew report of a view: skew/ranking/v1."""
+    return AssetKey(["skew", view.name, f"v{view.version}"])
 
 
 def maintenance_key() -> AssetKey:

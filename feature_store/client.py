@@ -288,20 +288,25 @@ class FeatureStore:
         masked = self._reads.masked(self._guarded[view_id], at_once=True)
         return replay(self.catalog, view, self._served(view)).without(masked)
 
-    def skew(self, view_id: str, *, dataset: str | Path | None = None, days: int = 30) -> SkewReport:
+    def skew(
+        self, view_id: str, *, dataset: str | Path | None = None, days: int = 30, keep: bool = False
+    ) -> SkewReport:
         """Whether a view serves what models are trained on: distributions side by side, and the replay.
 
         Args:
             view_id: "name@version".
             dataset: the folder of a training dataset to compare with; rows of the offline store of the last `days`
                 unless given.
+            keep: whether the registry keeps the report, for the server's `GET /feature-views/{id}/skew-report`.
 
         Raises:
             NotFoundError: if the view is not recorded, a group was never materialized, or the folder has no rows.
             InputError: if the dataset lacks a feature of the view.
             TokenError, AccessError: as `replay`.
         """
+        from feature_store.registry.skew_reports import SkewReports
         from feature_store.skew.baseline import dataset_baseline, offline_baseline
+        from feature_store.skew.document import report_document
         from feature_store.skew.replay import replay
         from feature_store.skew.report import skew_report
 
@@ -313,7 +318,10 @@ class FeatureStore:
             if dataset is None
             else dataset_baseline(view, Path(dataset))
         )
-        return skew_report(view, served, baseline, replay(self.catalog, view, served), now).without(masked)
+        report = skew_report(view, served, baseline, replay(self.catalog, view, served), now)
+        if keep:
+            SkewReports(self.registry.engine).keep(view_id, now, report_document(report))
+        return report.without(masked)
 
     def _served(self, view: ViewSchema) -> ServedTable:
         from feature_store.online.connection import connect

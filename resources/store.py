@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from feature_store.online.materialize import MaterializeReport
     from feature_store.registry.streams import StreamJob
+    from feature_store.skew.report import SkewReport
     from feature_store.streaming.dead_letters import LetterCounts
     from feature_store.streaming.freshness import Freshness
     from feature_store.streaming.jobs import Streams
@@ -166,6 +167,15 @@ class FeatureStoreResource(dg.ConfigurableResource):  # type: ignore[type-arg]
         from feature_store.pit.tags import sweep_unfinished
 
         return sweep_unfinished(self.settings.home / "training", now)
+
+    def report_skew(self, view_id: str) -> SkewReport:
+        """Compares what was served of a recorded view with training, and keeps the report in the registry.
+
+        Raises:
+            NotFoundError: if the view is not recorded, or a group was never materialized.
+            StackError: if Redis or the registry does not answer.
+        """
+        return self.client.skew(view_id, keep=True)
 
     def require_log(self, plan: GroupPlan, end: datetime) -> None:
         """For those who compute a streaming group from its event log: the log has all that can count before `end`.

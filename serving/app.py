@@ -42,6 +42,7 @@ from serving.rest.online import Receive, Scope, Send, call_of
 from serving.rest.openapi import docs_page, openapi_document
 from serving.rest.problems import PROBLEM_JSON, encode_problem
 from serving.rest.registration import RegistrationRoutes
+from serving.rest.skew import SkewRoutes
 from serving.samples import ServedSamples
 from serving.settings import DRAIN_SECONDS, ServingSettings
 from serving.usage import UsageCounts
@@ -55,8 +56,6 @@ _OPEN = ("/health", "/ready", "/docs", "/openapi.json", "/errors/")
 _NOT_BUILT = {
     "/feature-groups/{id}/training-dataset": ("POST", "training datasets over HTTP"),
     "/feature-views/{id}/training-dataset": ("POST", "training datasets over HTTP"),
-    "/feature-groups/{id}/skew-report": ("GET", "the skew report"),
-    "/feature-views/{id}/skew-report": ("GET", "the skew report"),
 }
 
 
@@ -117,12 +116,13 @@ class ServingApp:
             settings.request_seconds,
             self._named,
         )
+        skew = SkewRoutes(lambda: self._mirror.definitions, registry, self._gate)
         own = [Route("/health", self._health), Route("/ready", self._ready), Route("/metrics", self._show_metrics)]
         own += [Route("/openapi.json", _openapi), Route("/docs", _docs)]
         later = [Route(path, _not_built, methods=[method]) for path, (method, _) in _NOT_BUILT.items()]
         self._rest = parts.rest(
             Starlette(
-                routes=[*own, *later, *registration.routes, *catalog.routes],
+                routes=[*own, *later, *registration.routes, *skew.routes, *catalog.routes],
                 lifespan=self._lifespan,
                 exception_handlers={FeatureStoreError: _problem, HTTPException: _problem, Exception: _problem},
             )

@@ -220,6 +220,16 @@ class TrainingDatasetRow(Base):
     created_at: Mapped[datetime]
 
 
+class SkewReportRow(Base):
+    """A skew report of a view, as JSON (`skew.document`)."""
+
+    __tablename__ = "skew_reports"
+
+    view_id: Mapped[int] = mapped_column(ForeignKey("feature_views.view_id", ondelete="CASCADE"), primary_key=True)
+    created_at: Mapped[datetime] = mapped_column(primary_key=True)
+    document: Mapped[dict[str, Any]] = mapped_column(JSONB)
+
+
 class AppliedPlanRow(Base):
     """One `apply` that changed something: what, by whom, and the fingerprint of the registry after it."""
 

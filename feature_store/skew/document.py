@@ -51,6 +51,7 @@ def _replay_document(replayed: ReplayReport) -> dict[str, Any]:
         "rows": replayed.rows,
         "compared": replayed.compared,
         "equal": replayed.equal,
+        "pending": replayed.pending,
         "unavailable": replayed.unavailable,
         "other_definition": replayed.other_rows,
         "first": _text(replayed.first),

@@ -11,6 +11,7 @@ from feature_store.skew.report import FeatureSkew, SkewReport
 
 _NUMBERS = ("JS", "95 %", "PSI", "KS", "NULL training", "serving", "mean training", "serving", "served equal")
 _EXAMPLES = 3
+_NO_DIFFERENCE = (Outcome.EQUAL, Outcome.PENDING)
 
 
 def render_report(report: SkewReport) -> RenderableType:
@@ -33,10 +34,11 @@ def render_report(report: SkewReport) -> RenderableType:
 
 def render_replay(replayed: ReplayReport) -> list[RenderableType]:
     """How many served values are those of training, and rows on which they are not."""
-    if not replayed.compared:
+    if not replayed.compared + replayed.pending:
         return [Text(f"{replayed.view}: no served values to compare yet")]
     line = f"{replayed.view}: {replayed.compared:,} values served, {replayed.equal:,} equal to training"
     left_out = (
+        (replayed.pending, "of rows that the offline store does not have yet"),
         (replayed.unavailable, "answers were UNAVAILABLE"),
         (replayed.other_rows, "rows were read with another definition"),
     )
@@ -49,7 +51,7 @@ def render_replay(replayed: ReplayReport) -> list[RenderableType]:
 
 
 def _differences(feature: FeatureReplay) -> list[RenderableType]:
-    counts = ", ".join(f"{n:,} {outcome}" for outcome, n in feature.outcomes.items() if outcome is not Outcome.EQUAL)
+    counts = ", ".join(f"{n:,} {outcome}" for outcome, n in feature.outcomes.items() if outcome not in _NO_DIFFERENCE)
     lines: list[RenderableType] = [Text(f"  {feature.name}: {counts}")]
     for example in feature.examples[:_EXAMPLES]:
         keys = ", ".join(f"{name}={value!r}" for name, value in example.keys.items())

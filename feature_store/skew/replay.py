@@ -26,6 +26,8 @@ from feature_store.skew.served_table import ServedGroup, ServedTable
 
 _EXAMPLES = 5
 """Of rows that differ, that a report names of each feature."""
+_COMMIT_MICROS = 60_000_000
+"""How long a commit of a stream may take: a row that was written while one was made is in the next."""
 _QUANTILES = (0.5, 0.95, 1.0)
 
 
@@ -37,6 +39,8 @@ class Outcome(StrEnum):
     EXTRA: serving had a row, training has none.
     BEHIND: an older row was served than the offline store had: it had not come to the online store yet.
     AHEAD: a newer row was served than the offline store knew of, or one that was taken back.
+    PENDING: AHEAD, but the offline store was not written to since the read: a stream commits its rows there later than
+        they are served. It counts neither as equal nor as different.
     DIFFERENT: the row of the same feature_timestamp has another value.
     """
 
@@ -45,6 +49,7 @@ class Outcome(StrEnum):
     EXTRA = "extra"
     BEHIND = "behind"
     AHEAD = "ahead"
+    PENDING = "pending"
     DIFFERENT = "different"
 
 
@@ -80,7 +85,11 @@ class FeatureReplay:
 
     @property
     def compared(self) -> int:
-        return sum(self.outcomes.values())
+        return sum(self.outcomes.values()) - self.pending
+
+    @property
+    def pending(self) -> int:
+        return self.outcomes.get(Outcome.PENDING, 0)
 
     @property
     def equal(self) -> int:
@@ -113,6 +122,10 @@ class ReplayReport:
     def equal(self) -> int:
         return sum(feature.equal for feature in self.features)
 
+    @property
+    def pending(self) -> int:
+        return sum(feature.pending for feature in self.features)
+
     def without(self, names: Set[str]) -> ReplayReport:
         """The report without some features, which its reader must not see."""
         return replace(self, features=tuple(feature for feature in self.features if feature.name not in names))
@@ -139,7 +152,7 @@ def replay(catalog: Catalog, view: ViewSchema, served: ServedTable) -> ReplayRep
         keys: dict[str, pa.ChunkedArray] = {}
         for place in places:
             joined = _joined(catalog, view.groups[place], labels, (min(times), max(times)))
-            keys |= {name: joined[name] for name in joined.column_names if _is_key(view, name)}
+            keys |= {name: joined.features[name] for name in joined.features.column_names if _is_key(view, name)}
             by_place[place] = _compared(served, served.groups[place], joined, times)
         for name, column in keys.items():
             labels = labels.append_column(name, column)
@@ -162,31 +175,43 @@ def _is_key(view: ViewSchema, name: str) -> bool:
     return any(key.name == name for viewed in view.groups for key in viewed.keys)
 
 
-def _joined(catalog: Catalog, viewed: ViewedSchema, labels: pa.Table, times: tuple[int, int]) -> pa.Table:
-    """The features of one group as of each label, and the feature_timestamp of the row that they are from."""
+@dataclass(frozen=True)
+class _Joined:
+    """One group as of each label: its features, the feature_timestamp of the row that they are from, and until when the
+    rows of the group are known to be in the offline store (microseconds)."""
+
+    features: pa.Table
+    known_until: int
+
+
+def _joined(catalog: Catalog, viewed: ViewedSchema, labels: pa.Table, times: tuple[int, int]) -> _Joined:
     table = open_table(catalog, viewed.group)
     timed = replace(viewed.group, features=(*viewed.group.features, Column(FEATURE_TIMESTAMP, TIMESTAMP)))
     plan = plan_group(table, replace(viewed, group=timed), current_snapshot_id(table), times)
-    return join_labels(labels, [plan], "label").features
+    snapshot = table.current_snapshot()
+    known_until = 0 if snapshot is None else snapshot.timestamp_ms * 1_000 - _COMMIT_MICROS
+    return _Joined(join_labels(labels, [plan], "label").features, known_until)
 
 
 def _compared(
-    served: ServedTable, group: ServedGroup, joined: pa.Table, read_times: Sequence[int]
+    served: ServedTable, group: ServedGroup, joined: _Joined, read_times: Sequence[int]
 ) -> list[FeatureReplay]:
     viewed = group.group
-    stamps = joined[f"{viewed.prefix}{FEATURE_TIMESTAMP}"].cast(pa.int64()).to_pylist()
+    stamps = joined.features[f"{viewed.prefix}{FEATURE_TIMESTAMP}"].cast(pa.int64()).to_pylist()
     answered = [i for i, status in enumerate(group.statuses) if status is not Status.UNAVAILABLE]
     keys = served.labels.drop_columns([LABEL_TIMESTAMP])
     found = []
     for feature in viewed.features:
-        values, training = group.values[feature.name], joined[feature.name].to_pylist()
+        values, training = group.values[feature.name], joined.features[feature.name].to_pylist()
         outcomes: Counter[Outcome] = Counter()
         sizes: list[float] = []
         examples: list[Example] = []
         for i in answered:
             outcome = _outcome(group, i, values[i], training[i], stamps[i])
+            if outcome in (Outcome.AHEAD, Outcome.EXTRA) and read_times[i] > joined.known_until:
+                outcome = Outcome.PENDING
             outcomes[outcome] += 1
-            if outcome is Outcome.EQUAL:
+            if outcome in (Outcome.EQUAL, Outcome.PENDING):
                 continue
             if _is_number(values[i]) and _is_number(training[i]):
                 sizes.append(abs(values[i] - training[i]))

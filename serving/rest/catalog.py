@@ -95,12 +95,12 @@ class CatalogRoutes:
         snapshot = self._definitions().snapshot
         record = self._record("group", request)
         readers = [view.id for view in snapshot.views if record.id in view.groups]
-        return _json(_plain(record) | _plain(GroupDetail(record.id, readers, self._schema("group", record))))
+        return json_answer(_plain(record) | _plain(GroupDetail(record.id, readers, self._schema("group", record))))
 
     async def view(self, request: Request) -> Response:
         """One view: its definition, and what it reads."""
         record = self._record("view", request)
-        return _json(_plain(record) | _plain(ViewDetail(record.id, self._schema("view", record))))
+        return json_answer(_plain(record) | _plain(ViewDetail(record.id, self._schema("view", record))))
 
     async def group_versions(self, request: Request) -> Response:
         """The versions of a group's name."""
@@ -121,11 +121,11 @@ class CatalogRoutes:
     async def lineage(self, request: Request) -> Response:
         """What something comes from, and what comes from it."""
         found = await asyncio.to_thread(self._registry.lineage, request.path_params["subject"])
-        return _json(found)
+        return json_answer(found)
 
     async def explanation(self, request: Request) -> Response:
         """What is said of an error code."""
-        return _json(explanation_of(request.path_params["code"]))
+        return json_answer(explanation_of(request.path_params["code"]))
 
     async def _usage(self, request: Request, kind: Kind) -> Response:
         record = self._record(kind, request)
@@ -133,7 +133,7 @@ class CatalogRoutes:
         def read() -> tuple[UsageRecord, ...]:
             return self._registry.usage(record.id, kind=kind)
 
-        return _json(Usage(record.id, await asyncio.to_thread(read)))
+        return json_answer(Usage(record.id, await asyncio.to_thread(read)))
 
     def _versions(self, request: Request, records: Iterable[GroupRecord | ViewRecord]) -> Response:
         name = request.path_params["id"].partition("@")[0]
@@ -144,7 +144,7 @@ class CatalogRoutes:
                 remedy="see the list of the route above",
                 code="not-recorded",
             )
-        return _json(Versions(name, found))
+        return json_answer(Versions(name, found))
 
     def _schema(self, kind: Kind, record: GroupRecord | ViewRecord) -> ViewDocument | None:
         """What readers have to know to read it; None if it is not served."""
@@ -201,12 +201,12 @@ def _filtered(request: Request, items: list[T], fields: tuple[str, ...]) -> list
 
 
 def _page(request: Request, page: Callable[[list[Any], int], msgspec.Struct], items: list[Any]) -> Response:
-    offset = _number(request, "offset", 0, MOST_OFFSET)
-    limit = _number(request, "limit", MOST_ITEMS, MOST_ITEMS)
-    return _json(page(items[offset : offset + limit], len(items)))
+    offset = whole_number(request, "offset", 0, MOST_OFFSET)
+    limit = whole_number(request, "limit", MOST_ITEMS, MOST_ITEMS)
+    return json_answer(page(items[offset : offset + limit], len(items)))
 
 
-def _number(request: Request, name: str, default: int, most: int) -> int:
+def whole_number(request: Request, name: str, default: int, most: int) -> int:
     text = request.query_params.get(name, str(default))
     if not (text.isascii() and text.isdigit() and len(text) < 12 and int(text) <= most):
         raise InputError(
@@ -223,5 +223,5 @@ def _plain(record: Any) -> dict[str, Any]:
     return plain
 
 
-def _json(content: Any) -> Response:
+def json_answer(content: Any) -> Response:
     return Response(msgspec.json.encode(content), media_type="application/json")

@@ -149,3 +149,10 @@ class Health(msgspec.Struct):
 
 RECORDED: dict[type[msgspec.Struct], type] = {GroupDetail: GroupRecord, ViewDetail: ViewRecord}
 """The records that are told with these."""
+
+
+class SkewHistory(msgspec.Struct):
+    """The newest skew reports of a view, or of a group's features in the views that read it, the newest first."""
+
+    id: str
+    reports: list[dict[str, Any]]

@@ -8,6 +8,7 @@ from typing import Any
 
 from feature_store.explanations.explanation import Explanation
 from feature_store.registry.lineage import Lineage
+from feature_store.registry.skew_reports import KEEP
 from feature_store.registry.tables import Status
 from serving.rest.catalog import MOST_ITEMS, MOST_OFFSET
 from serving.rest.documents import (
@@ -18,6 +19,7 @@ from serving.rest.documents import (
     Health,
     Readiness,
     RegistrationAnswer,
+    SkewHistory,
     Usage,
     Versions,
     ViewDetail,
@@ -103,6 +105,7 @@ _CUT = (
     Parameter("limit", "items of one answer", {"type": "integer", "minimum": 0, "maximum": MOST_ITEMS}),
     Parameter("offset", "the first of them", {"type": "integer", "minimum": 0, "maximum": MOST_OFFSET}),
 )
+_REPORTS = Parameter("count", "how many of the newest reports", {"type": "integer", "minimum": 0, "maximum": KEEP})
 _TEXT = Parameter("q", "a text in any field")
 _OWNER = Parameter("owner", "of this owner, such as team:recommendations")
 _STATUS = Parameter(
@@ -202,8 +205,13 @@ ROUTES = (
         RouteDoc(method, f"/{kind}/{{id}}/{noun}", f"{summary}; it will come with a later version",
                  f"/{kind}/{name}/{noun}", None, statuses=(401, 429, 500, 501))
         for kind, name in (("feature-groups", "user_orders"), ("feature-views", "ranking"))
-        for method, noun, summary in (("post", "training-dataset", "A training dataset"),
-                                      ("get", "skew-report", "How serving differs from training"))
+        for method, noun, summary in (("post", "training-dataset", "A training dataset"),)
+    ),
+    *(
+        RouteDoc("get", f"/{kind}/{{id}}/skew-report", "How what was served differs from training, as last reported",
+                 f"/{kind}/{name}/skew-report?count=2", SkewHistory, (_REPORTS,),
+                 (*_GUARDED, 400, 403, 404, 409, 410, 503))
+        for kind, name in (("feature-groups", "user_orders"), ("feature-views", "ranking"))
     ),
     RouteDoc("get", "/metrics", "Counts and latencies for Prometheus", "/metrics", str),
 )  # fmt: skip

@@ -67,7 +67,7 @@ REFUSED: list[tuple[str, str, bytes | None, int, str]] = [
     ("GET", "/feature-groups/nothing", None, 404, "not-recorded"),
     ("GET", "/lineage/nothing@1", None, 404, "not-recorded"),
     ("GET", "/errors/nothing", None, 404, "unknown-code"),
-    ("GET", "/feature-groups/user_facts/skew-report", None, 501, "not-built"),
+    ("GET", "/feature-groups/user_facts/skew-report?count=101", None, 400, "malformed-request"),
     ("POST", "/feature-views/ranking/training-dataset", b"{}", 501, "not-built"),
 ]  # fmt: skip
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +73,21 @@ def test_how_a_value_differs(
     feature = replayed(tmp_path, value, status, served_at, rows)
     assert feature.outcomes == {outcome: 1}
     assert [example.outcome for example in feature.examples] == ([] if outcome is Outcome.EQUAL else [outcome])
+
+
+def test_a_newer_row_than_the_offline_store_has_is_pending_until_that_is_written_to(tmp_path: Path) -> None:
+    """Rows of a stream are served before they are committed; a commit may have begun before the row was there."""
+    catalog = catalog_with(tmp_path, [(ORDERS, [row(0, 1)])])
+    now = datetime.now(UTC)
+    for read_at, outcome in ((now, Outcome.PENDING), (now - timedelta(minutes=2), Outcome.AHEAD)):
+        reads = [{"user_id": "u", LABEL_TIMESTAMP: read_at}]
+        report = replay(catalog, view(ORDERS), served(view(ORDERS), reads, [{"orders_value": 9}]))
+        (feature,) = report.features
+        assert feature.outcomes == {outcome: 1}
+        assert (report.compared, report.pending) == ((0, 1) if outcome is Outcome.PENDING else (1, 0))
+        assert report.is_consistent is (outcome is Outcome.PENDING)
+    known = served(view(ORDERS), [{"user_id": "u", LABEL_TIMESTAMP: now}], [{"orders_value": 1}])
+    assert replay(catalog, view(ORDERS), known).equal == 1
 
 
 def test_an_example_says_who_read_what_and_when(tmp_path: Path) -> None:
