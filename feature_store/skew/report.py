@@ -123,10 +123,14 @@ def _severity(feature: FeatureSkew) -> tuple[bool, float, str]:
 
 
 def _served(group: ServedGroup, feature: Column, baseline: Baseline) -> pa.Array:
-    """The served values to compare: without failed answers, and of entities that the baseline can have."""
+    """The served values to compare: without failed answers, and of entities that the baseline can have.
+
+    A row that was served often counts once, as it does in training; otherwise a popular entity would be the population.
+    """
     kept = {Status.PRESENT, Status.DEFAULTED} | ({Status.EXPIRED, Status.NOT_FOUND} if baseline.has_absent else set())
-    pairs = zip(group.values[feature.name], group.statuses, strict=True)
-    return pa.array([value for value, status in pairs if status in kept], arrow_type(feature.dtype))
+    answers = zip(group.entities, group.timestamps, group.statuses, group.values[feature.name], strict=True)
+    rows = {(entity, time): value for entity, time, status, value in answers if status in kept}
+    return pa.array(rows.values(), arrow_type(feature.dtype))
 
 
 def compare_feature(feature: Column, group: str, training: pa.Array, serving: pa.Array) -> FeatureSkew:

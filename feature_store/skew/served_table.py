@@ -23,11 +23,13 @@ class ServedGroup:
     """What one group of a view answered, one entry for each sampled row.
 
     Attributes:
+        entities: the values of the group's key columns.
         timestamps: the feature_timestamp of the row that was served (microseconds); None: there was none.
         values: by what the view calls a feature, its values with defaults filled in.
     """
 
     group: ViewedSchema
+    entities: tuple[tuple[Value, ...], ...]
     statuses: tuple[Status, ...]
     timestamps: tuple[int | None, ...]
     values: dict[str, list[Value]]
@@ -68,7 +70,7 @@ def served_table(view: ViewSchema, batches: Iterable[ServedBatch], most_rows: in
     return ServedTable(
         labels=_labels(view, rows),
         models=tuple(row.model for row in rows),
-        groups=tuple(_group(viewed, place, rows) for place, viewed in enumerate(view.groups)),
+        groups=_groups(view, rows),
         other_rows=other_rows,
     )
 
@@ -80,16 +82,25 @@ def _labels(view: ViewSchema, rows: Sequence[ServedRow]) -> pa.Table:
     return pa.table({**columns, LABEL_TIMESTAMP: pa.array([row.instant for row in rows], arrow_type(TIMESTAMP))})
 
 
-def _group(viewed: ViewedSchema, place: int, rows: Sequence[ServedRow]) -> ServedGroup:
-    stored: list[Sequence[Any]] = [row.values[place] for row in rows]
-    return ServedGroup(
-        group=viewed,
-        statuses=tuple(row.statuses[place] for row in rows),
-        timestamps=tuple(row.timestamps[place] for row in rows),
-        values={
-            feature.name: _decoded(feature, [row[i] for row in stored]) for i, feature in enumerate(viewed.features)
-        },
+def _groups(view: ViewSchema, rows: Sequence[ServedRow]) -> tuple[ServedGroup, ...]:
+    values = [_values(viewed, [row.values[place] for row in rows]) for place, viewed in enumerate(view.groups)]
+    known = {key.name: [row.keys[i] for row in rows] for i, key in enumerate(view.keys)}
+    for of_group in values:
+        known |= of_group
+    return tuple(
+        ServedGroup(
+            group=viewed,
+            entities=tuple(zip(*(known[key.name] for key in viewed.keys), strict=True)),
+            statuses=tuple(row.statuses[place] for row in rows),
+            timestamps=tuple(row.timestamps[place] for row in rows),
+            values=values[place],
+        )
+        for place, viewed in enumerate(view.groups)
     )
+
+
+def _values(viewed: ViewedSchema, stored: Sequence[Sequence[Any]]) -> dict[str, list[Value]]:
+    return {feature.name: _decoded(feature, [row[i] for row in stored]) for i, feature in enumerate(viewed.features)}
 
 
 def _decoded(feature: Column, stored: list[Any]) -> list[Value]:

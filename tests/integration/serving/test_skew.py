@@ -6,10 +6,12 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import dagster as dg
 import pytest
 from pyiceberg.catalog import Catalog
 from redis import Redis
 
+from feature_assets.skew import skew_asset
 from feature_store import FeatureStoreClient
 from feature_store.client import FeatureStore
 from feature_store.dsl.collect import Project
@@ -23,6 +25,7 @@ from feature_store.registry.access.tokens import Principal
 from feature_store.registry.skew_reports import SkewReports
 from feature_store.settings import Settings
 from feature_store.skew.replay import Outcome
+from resources.store import FeatureStoreResource
 from tests.integration.serving.conftest import NewRegistry, address_of
 from tests.integration.serving.server_process import ServerProcess
 from tests.unit import view_cases
@@ -49,7 +52,12 @@ def fact(entity: str, key: object, hours: int, **values: object) -> Row:
 
 
 def test_what_a_server_answered_is_what_training_has(
-    stack: Settings, new_registry: NewRegistry, catalog: Catalog, redis: Redis, tmp_path: Path
+    stack: Settings,
+    new_registry: NewRegistry,
+    catalog: Catalog,
+    redis: Redis,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     registry = new_registry("registry_of_skew")
     registry.apply(registry.plan(compile_project(PROJECT)), "tests")
@@ -106,6 +114,14 @@ def test_what_a_server_answered_is_what_training_has(
     assert {feature["name"] for feature in seen} == {*features} - {"user_name"}
     assert server.get(of_view, count="many").status == 400
     assert server.get("/feature-views/nothing/skew-report").status == 404
+    assert server.get(of_view, count=9).json["reports"] == [newest, first]
+
+    monkeypatch.setattr(FeatureStoreResource, "client", store)
+    run = dg.materialize([skew_asset(VIEW)], resources={"store": FeatureStoreResource()})
+    metadata = run.asset_materializations_for_node("skew__replayed__v1")[0].metadata
+    assert metadata["values equal"].value == metadata["values compared"].value - 2 == newest["replay"]["equal"]
+    assert metadata["consistency"].value == pytest.approx(1 - 2 / newest["replay"]["compared"])
+    assert len(server.get(of_view, count=9).json["reports"]) == 3
     assert server.get(f"/feature-groups/{PAIRS.id}/skew-report").json == {"id": PAIRS.id, "reports": []}
     server.stop()
 

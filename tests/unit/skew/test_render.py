@@ -57,13 +57,25 @@ def test_the_document_is_json_with_all_figures(tmp_path: Path) -> None:
     (facet,) = feature["facets"]
     assert (feature["name"], feature["group"], feature["is_skewed"]) == ("orders_value", "orders@1", False)
     assert facet["bins"] == ["< 7", "<= 7", "> 7"]
-    assert (facet["training"], facet["serving"]) == ([0, 1, 0], [0, 1, 1])
-    assert 0 < facet["divergence"]["js"] < 1
+    assert (facet["training"], facet["serving"]) == ([0, 1, 0], [0, 0, 1]), "both reads are of one row"
+    assert facet["divergence"]["js"] == 1
     (replayed,) = found["replay"]["features"]
     assert (found["replay"]["compared"], found["replay"]["equal"]) == (2, 1)
     assert replayed["outcomes"] == {"equal": 1, "different": 1}
     assert replayed["deltas"] == {"p50": 1, "p95": 1, "max": 1}
     assert replayed["examples"][0]["keys"] == {"user_id": "u"}
+
+
+def test_a_row_that_was_served_often_counts_once(tmp_path: Path) -> None:
+    users, times = ["u"] * 500 + ["v", "w"], [-5] * 500 + [-5, -6]
+    rows = [row(-5, 7), row(-5, 8, user="v"), row(-6, 9, user="w")]
+    reads = [label(-1, user) for user in users]
+    answers = [{"orders_value": {"u": 7, "v": 8, "w": 9}[user]} for user in users]
+    rows_at = {place: {ORDERS.id: (Status.PRESENT, at(time))} for place, time in enumerate(times)}
+    table, catalog = served(view(ORDERS), reads, answers, rows_at), catalog_with(tmp_path, [(ORDERS, rows)])
+    training = offline_baseline(catalog, view(ORDERS), NOON, 30)
+    (feature,) = skew_report(view(ORDERS), table, training, replay(catalog, view(ORDERS), table), NOON).features
+    assert (feature.serving.count, feature.js) == (3, 0)
 
 
 def test_a_reader_does_not_see_masked_features(tmp_path: Path) -> None:
