@@ -63,7 +63,7 @@ defs = dg.Definitions(
         *stream_sensors(streaming, jobs_of_streams),
         *freshness_sensors(streaming),
         *dead_letter_sensors(streaming),
-        alert_sensor(Watched.of(plans)),
+        alert_sensor(Watched.of(plans, views)),
     ],
     resources={"spark": SparkResource(), "store": FeatureStoreResource()},
     executor=dg.in_process_executor,  # the steps of a run share its Spark session

@@ -15,6 +15,12 @@ if TYPE_CHECKING:
     from feature_store.skew.report import SkewReport
 
 SKEW_REPORTS = "skew_reports"
+CONSISTENT, DISTRIBUTED = "served_equals_training", "served_like_training"
+
+
+def skew_check_keys(view: FeatureView) -> list[dg.AssetCheckKey]:
+    """The checks of a view's skew report."""
+    return [dg.AssetCheckKey(skew_key(view), name) for name in (CONSISTENT, DISTRIBUTED)]
 
 
 def skew_asset(view: FeatureView) -> dg.AssetsDefinition:
@@ -29,12 +35,14 @@ def skew_asset(view: FeatureView) -> dg.AssetsDefinition:
         group_name="skew",
         owners=[view.owner],
         kinds={"python"},
+        check_specs=[
+            dg.AssetCheckSpec(CONSISTENT, asset=key, description="Each served value is that of training."),
+            dg.AssetCheckSpec(DISTRIBUTED, asset=key, description="No feature is spread otherwise than in training."),
+        ],
     )
-    def report_skew(context: dg.AssetExecutionContext, store: FeatureStoreResource) -> dg.MaterializeResult[None]:
+    def report_skew(store: FeatureStoreResource) -> dg.MaterializeResult:  # type: ignore[type-arg]  # Dagster knows it so
         report = store.report_skew(view.id)
-        for feature in report.skewed:
-            context.log.warning(f"{view.id}: {feature.name} of {feature.group} is skewed")
-        return dg.MaterializeResult(metadata=skew_metadata(report))
+        return dg.MaterializeResult(metadata=skew_metadata(report), check_results=skew_verdicts(report))
 
     return report_skew
 
@@ -64,6 +72,28 @@ def skew_schedules(views: Sequence[FeatureView]) -> list[dg.ScheduleDefinition]:
             execution_timezone="UTC",
             default_status=dg.DefaultScheduleStatus.RUNNING,
         )
+    ]
+
+
+def skew_verdicts(report: "SkewReport") -> list[dg.AssetCheckResult]:
+    """The checks of a report; what they say names the features."""
+    replayed = report.replay
+    differing = [
+        f"{feature.name} ({feature.group})" for feature in replayed.features if feature.equal < feature.compared
+    ]
+    said = f"{replayed.equal:,} of {replayed.compared:,} served values are those of training"
+    skewed = [f"{feature.name} ({feature.group})" for feature in report.skewed]
+    return [
+        dg.AssetCheckResult(
+            check_name=CONSISTENT,
+            passed=replayed.is_consistent,
+            description=f"{said}; not all of {', '.join(differing)}" if differing else said,
+        ),
+        dg.AssetCheckResult(
+            check_name=DISTRIBUTED,
+            passed=not skewed,
+            description=f"skewed: {', '.join(skewed)}" if skewed else "no feature is skewed",
+        ),
     ]
 
 

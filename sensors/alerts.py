@@ -19,6 +19,8 @@ from feature_assets.checks import check_specs
 from feature_assets.dead_letters import dead_letter_key, streams_of
 from feature_assets.keys import offline_key, online_key
 from feature_assets.online import FRESH
+from feature_assets.skew import skew_check_keys
+from feature_store.dsl.view import FeatureView
 from feature_store.plan.nodes import GroupPlan
 from resources.store import FeatureStoreResource
 
@@ -50,13 +52,14 @@ class Watched:
     checks: tuple[dg.AssetCheckKey, ...]
 
     @classmethod
-    def of(cls, plans: Sequence[GroupPlan]) -> Watched:
-        """The assets of all groups, and their checks; of jobs it looks at all."""
+    def of(cls, plans: Sequence[GroupPlan], views: Sequence[FeatureView] = ()) -> Watched:
+        """The assets of all groups, their checks and those of the views' skew reports; of jobs it looks at all."""
         assets = [make(plan.group) for plan in plans for make in (offline_key, online_key)]
         batch = [plan for plan in plans if plan.stream is None]
         checks = [spec.key for plan in batch for spec in check_specs(offline_key(plan.group), plan)]
         checks += [dg.AssetCheckKey(online_key(plan.group), FRESH) for plan in plans if plan.stream is not None]
         checks += [dead_letter_key(stream) for stream in streams_of(plans)]
+        checks += [key for view in views for key in skew_check_keys(view)]
         return cls(tuple(assets), tuple(checks))
 
 

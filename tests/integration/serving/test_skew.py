@@ -11,7 +11,7 @@ import pytest
 from pyiceberg.catalog import Catalog
 from redis import Redis
 
-from feature_assets.skew import skew_asset
+from feature_assets.skew import CONSISTENT, DISTRIBUTED, skew_asset
 from feature_store import FeatureStoreClient
 from feature_store.client import FeatureStore
 from feature_store.dsl.collect import Project
@@ -26,6 +26,7 @@ from feature_store.registry.skew_reports import SkewReports
 from feature_store.settings import Settings
 from feature_store.skew.replay import Outcome
 from resources.store import FeatureStoreResource
+from sensors.alerts import Watched
 from tests.integration.serving.conftest import NewRegistry, address_of
 from tests.integration.serving.server_process import ServerProcess
 from tests.unit import view_cases
@@ -121,6 +122,11 @@ def test_what_a_server_answered_is_what_training_has(
     metadata = run.asset_materializations_for_node("skew__replayed__v1")[0].metadata
     assert metadata["values equal"].value == metadata["values compared"].value - 2 == newest["replay"]["equal"]
     assert metadata["consistency"].value == pytest.approx(1 - 2 / newest["replay"]["compared"])
+    verdicts = {verdict.check_name: verdict for verdict in run.get_asset_check_evaluations()}
+    assert not verdicts[CONSISTENT].passed
+    assert "not all of user_count (user_facts@7)" in (verdicts[CONSISTENT].description or "")
+    assert verdicts[DISTRIBUTED].passed
+    assert Watched.of([], [VIEW]).checks == tuple(verdict.asset_check_key for verdict in verdicts.values())
     assert len(server.get(of_view, count=9).json["reports"]) == 3
     assert server.get(f"/feature-groups/{PAIRS.id}/skew-report").json == {"id": PAIRS.id, "reports": []}
     server.stop()
