@@ -58,7 +58,7 @@ def _training_asset(view: FeatureView) -> dg.AssetsDefinition:
             metadata={
                 "dagster/row_count": data.row_count,
                 "labels": labels.height,
-                "path": dg.MetadataValue.path(str(data.path)),
+                "path": dg.MetadataValue.path(data.url),
                 "rows per second": round(data.row_count / data.seconds),
                 "seconds": round(data.seconds, 3),
                 **null_rates(data.null_rates),

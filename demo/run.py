@@ -17,7 +17,16 @@ from demo.dagster_runs import Dagster, RunState
 from demo.live import await_stream, make_topic, play, send_bad_events, show_dead_letters
 from demo.load import LoadReport, load_shop
 from demo.served import show_replay, show_served
-from demo.show import VIEW, labelled_customers, show_computed, show_loaded, show_next, show_training, show_vectors
+from demo.show import (
+    VIEW,
+    labelled_customers,
+    latest_training_set,
+    show_computed,
+    show_loaded,
+    show_next,
+    show_training,
+    show_vectors,
+)
 from feature_assets.keys import offline_key
 from feature_store.client import FeatureStore
 from feature_store.dsl.collect import Project, load_project
@@ -57,7 +66,7 @@ def main() -> None:
         computed = _backfill(console, dagster, project, loaded)
         show_computed(console, dagster, project)
     with _step(console, "Training set: labels joined to features as of each purchase"):
-        if computed or not list(settings.home.glob("training/repurchase/*/dataset.json")):
+        if computed or latest_training_set(settings) is None:
             _run(console, dagster, "repurchase_training_set", "training set", steps=1)
         else:
             console.print("skipped: no feature has changed since the last one")

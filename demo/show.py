@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import polars as pl
@@ -15,7 +14,10 @@ from demo.shop import build_shop
 from feature_assets.keys import offline_key, online_key
 from feature_store.client import FeatureStore
 from feature_store.dsl.collect import Project
+from feature_store.pit.dataset import datasets_folder
 from feature_store.settings import Settings
+from feature_store.training.dataset import load_dataset
+from feature_store.training.storage import Folder, latest_dataset
 
 VIEW = "ranking@1"
 
@@ -80,16 +82,23 @@ def show_vectors(console: Console, store: FeatureStore, rows: list[dict[str, str
     console.print(table)
 
 
+def latest_training_set(settings: Settings) -> Folder | None:
+    """Where the newest training set is; None: none was made yet."""
+    return latest_dataset(datasets_folder(settings).inside("repurchase"))
+
+
 def show_training(console: Console, settings: Settings) -> None:
-    """Rows, time and NULL rates of the newest training set, from the record beside its files."""
-    path = max(settings.home.glob("training/repurchase/*/dataset.json"))
-    record = json.loads(path.read_text())
-    summary = f"{record['rows']:,} rows, one for each label, in {record['seconds']:.2f} s -> {path.parent}"
+    """Rows, time and NULL rates of the newest training set, from the manifest beside its files."""
+    folder = latest_training_set(settings)
+    if folder is None:
+        return
+    made = load_dataset(folder.url, folder.storage)
+    summary = f"{made.row_count:,} rows, one for each label, in {made.seconds:.2f} s -> {made.url}"
     console.print(summary, soft_wrap=True)
     table = Table(box=None, header_style="bold", pad_edge=False)
     table.add_column("feature")
     table.add_column("missing or NULL", justify="right")
-    for name, rate in record["null_rates"].items():
+    for name, rate in made.null_rates.items():
         table.add_row(name, f"{rate:.1%}")
     console.print(table)
 

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from feature_store.skew.replay import ReplayReport
     from feature_store.skew.report import SkewReport
     from feature_store.skew.served_table import ServedTable
+    from feature_store.training.dataset import StoredDataset
 
 
 @dataclass(frozen=True)
@@ -173,6 +174,7 @@ class FeatureStore:
         model: str = "",
         known_by: KnownBy = None,
         snapshots: Mapping[str, int | None] | None = None,
+        like: StoredDataset | Path | str | None = None,
     ) -> TrainingJob:
         """Starts to join the features of a view to labels, each as of its `label_timestamp`.
 
@@ -187,32 +189,37 @@ class FeatureStore:
                 at which a row of the view's groups becomes available.
             model: what is trained on it; recorded with the dataset, and as a user of the view.
             known_by: "label" to see only rows that had been written by the time of the label.
-            snapshots: table snapshots by group id, from an earlier dataset's record, to make it again.
+            snapshots: table snapshots by group id, from an earlier dataset's manifest.
+            like: a dataset to make again, or the path or URL of its folder or manifest: the same rows, by its
+                definitions and its snapshots, whatever was written, compacted, expired or added since. Its labels are
+                read from it, unless they are given.
 
         Raises:
-            InputError: if there are both labels and a time range, or none of them.
+            InputError: if there are both labels and a time range, or none of them without `like`.
             NotFoundError: if the view is not recorded.
             ConflictError: if the view or a group it reads is deprecated, unless `model` is recorded as a user of the
-                view; it goes on with a warning. If one of them is retired.
+                view; it goes on with a warning. If one of them is retired. If the labels are not those of `like`.
             TokenError, AccessError: if the token is not good; if its bearer may not read this. Features that it must
                 not see are NULL and named in `masked`, of the dataset and of its record.
         """
         from feature_store.pit.dataset import build_training_dataset
         from feature_store.pit.time_range import TimeRange
+        from feature_store.registry.access.reader import current_user
         from feature_store.registry.lifecycle import check_training
 
-        if (labels is None) == (time_range is None):
+        if (labels is None) == (time_range is None) if like is None else time_range is not None:
             raise InputError(
-                "a training dataset has either labels or a time range",
+                "a training dataset has either labels or a time range, or the labels of the dataset that it is like",
                 where="labels, time_range",
                 remedy="give one of them",
                 code="time-range",
             )
         source = TimeRange(*time_range) if time_range is not None else labels
-        assert source is not None
+        before = self.load_dataset(like) if isinstance(like, Path | str) else like
         registry, view = self.registry, self.view(view_id)
         masked = self._reads.masked(self._guarded[view_id], at_once=True)
         check_training(*registry.readable(view_id), registry.usage(view_id), model)
+        definition, requested_by = self._recorded_view(view_id), self._reads.bearer or current_user()
 
         explained: Future[JoinExplanation] = Future()
 
@@ -227,6 +234,9 @@ class FeatureStore:
                     snapshots=snapshots,
                     masked=masked,
                     explained=explained.set_result,
+                    definition=definition,
+                    requested_by=requested_by,
+                    like=before,
                 )
             except BaseException as error:
                 if not explained.done():
@@ -239,6 +249,23 @@ class FeatureStore:
         future = executor.submit(build)
         executor.shutdown(wait=False)
         return TrainingJob(future, explained)
+
+    def load_dataset(self, place: Path | str) -> StoredDataset:
+        """A training dataset that was made before, opened by its manifest; the registry is not asked.
+
+        `feature_store.training.dataset.load_dataset` does the same where there is no feature store.
+
+        Args:
+            place: the path or URL of its folder, or of its manifest.
+
+        Raises:
+            NotFoundError: if there is none.
+            InputError: if the manifest cannot be read.
+            StackError: if the bucket that it is in does not answer.
+        """
+        from feature_store.training.dataset import load_dataset
+
+        return load_dataset(place, self.settings.object_storage)
 
     def read_group(self, group_id: str, *, snapshot: int | str | None = None) -> pa.Table:
         """The rows that stand in a group's offline table: as it is now, or as it was.
@@ -405,6 +432,6 @@ def _training_record(made: TrainingDataset, model: str) -> TrainingRecord:
         labels_hash=made.labels_hash,
         engine=made.engine,
         known_by=made.known_by,
-        path=str(made.path),
+        path=made.url,
         created_at=made.created,
     )

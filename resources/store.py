@@ -6,7 +6,6 @@ from collections.abc import Collection, Iterable, Sequence
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import dagster as dg
@@ -157,16 +156,18 @@ class FeatureStoreResource(dg.ConfigurableResource):  # type: ignore[type-arg]
         Raises:
             StackError: if the registry does not answer.
         """
+        from feature_store.pit.dataset import datasets_folder
         from feature_store.pit.tags import sweep_tags
 
         table = self.catalog.load_table(group.table)
-        return sweep_tags(table, self.settings.home / "training", self.client.registry.training_ids(), now)
+        return sweep_tags(table, datasets_folder(self.settings), self.client.registry.training_ids(), now)
 
-    def sweep_unfinished_training(self, now: datetime) -> list[Path]:
-        """Removes the folders that killed builds of training datasets have left; gives their paths."""
+    def sweep_unfinished_training(self, now: datetime) -> list[str]:
+        """Removes the folders that killed builds of training datasets have left; gives their URLs."""
+        from feature_store.pit.dataset import datasets_folder
         from feature_store.pit.tags import sweep_unfinished
 
-        return sweep_unfinished(self.settings.home / "training", now)
+        return sweep_unfinished(datasets_folder(self.settings), now)
 
     def report_skew(self, view_id: str) -> SkewReport:
         """Compares what was served of a recorded view with training, and keeps the report in the registry.

@@ -7,6 +7,7 @@ import difflib
 from feature_store.errors import NotFoundError
 from feature_store.explanations.access import ACCESS
 from feature_store.explanations.data import DATA
+from feature_store.explanations.datasets import DATASETS
 from feature_store.explanations.demo import DEMO
 from feature_store.explanations.explanation import Explanation
 from feature_store.explanations.expressions import EXPRESSIONS
@@ -24,6 +25,7 @@ AREAS: dict[str, tuple[Explanation, ...]] = {
     "Definitions: streams": STREAM_DEFINITIONS,
     "Definitions: views and on-demand features": VIEWS,
     "Data: sources, labels, runs": DATA,
+    "Data: training datasets": DATASETS,
     "Online": ONLINE,
     "Server": SERVING,
     "Streams": STREAM_JOBS,

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import re
-import shutil
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Set
-from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Set
+from contextlib import closing
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import cached_property, partial
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 from pyiceberg.catalog import Catalog
 
+from feature_store.dsl.packages import DEFINITION_PACKAGES
+from feature_store.dsl.view import FeatureView
 from feature_store.errors import InputError
 from feature_store.offline.catalog import open_catalog
 from feature_store.pit.budget import JoinBudget
@@ -28,6 +27,7 @@ from feature_store.pit.label_sources import LabelQuery, LabelSource, LabelTable
 from feature_store.pit.labels import open_labels
 from feature_store.pit.pieces import join_pieces
 from feature_store.pit.planning import current_snapshot_id, open_table, plan_group
+from feature_store.pit.repeating import check_labels, repeat
 from feature_store.pit.scratch import Scratch
 from feature_store.pit.semantics import KnownBy
 from feature_store.pit.tags import tag_of, tagged
@@ -35,105 +35,63 @@ from feature_store.pit.time_range import TimeRange, labels_in
 from feature_store.pit.writing import write_rows
 from feature_store.plan.schema import ViewSchema
 from feature_store.settings import JOIN_MEMORY, Settings
-
-if TYPE_CHECKING:
-    import pandas as pd
-    import polars as pl
-
-
-RECORD = "dataset.json"
+from feature_store.training.code_version import code_version
+from feature_store.training.dataset import StoredDataset
+from feature_store.training.manifest import MANIFEST, DatasetColumn, Manifest
+from feature_store.training.storage import Folder, appearing
+from feature_store.training.windows import longest_window
 
 Explained: TypeAlias = Callable[[JoinExplanation], None]
+Labels: TypeAlias = "LabelSource | LabelTable | LabelQuery | TimeRange"
 
 
 @dataclass(frozen=True)
-class TrainingDataset:
-    """A stored training dataset: label rows in their order with all their columns, then the features of the view, then
-    its on-demand features.
+class TrainingDataset(StoredDataset):
+    """A training dataset that was just made.
 
     Attributes:
-        path: the folder of its Parquet files, whose names sort in the order of the rows, and of its record.
-        snapshots: the snapshot of each group's table that was read, by group id; None: nothing was written to it yet.
-            They are tagged, and kept as long as the tag is.
-        labels_hash: hash of the label rows.
-        engine: what ran the join.
-        seconds: how long it took, from reading the labels to the stored result.
-        null_rates: by feature, the share of labels that found no value, or NULL; they hold the default if there is one.
-            Of an on-demand feature, the share for which it gave NULL.
-        masked: the features that whoever made it must not see: they are NULL on all rows.
+        view: what its features are.
         explanation: what was read and how it was joined.
     """
 
-    name: str
-    id: str
-    path: Path
-    view: ViewSchema
-    row_count: int
-    snapshots: dict[str, int | None]
-    labels_hash: str
-    engine: str
-    known_by: KnownBy
-    seconds: float
-    null_rates: dict[str, float]
-    created: datetime
-    explanation: JoinExplanation
-    masked: tuple[str, ...] = ()
-
-    @property
-    def warnings(self) -> tuple[str, ...]:
-        """What was odd about the labels: how many lie before the rows of a group, or in the future."""
-        return self.explanation.warnings
-
-    @property
-    def tag(self) -> str:
-        """The tag of the snapshots that it read, in each group's table."""
-        return tag_of(self.name, self.id)
-
-    @cached_property
-    def table(self) -> pa.Table:
-        """All rows, read when first asked for."""
-        return pa.concat_tables(pq.ParquetFile(path).read() for path in sorted(self.path.glob("*.parquet")))
-
-    def to_arrow(self) -> pa.Table:
-        return self.table
-
-    def to_polars(self) -> pl.DataFrame:
-        import polars as pl
-
-        frame = pl.from_arrow(self.table)
-        assert isinstance(frame, pl.DataFrame)
-        return frame
-
-    def to_pandas(self) -> pd.DataFrame:
-        return self.table.to_pandas()
+    view: ViewSchema = field(kw_only=True)
+    explanation: JoinExplanation = field(kw_only=True)
 
 
 def build_training_dataset(
     settings: Settings,
     view: ViewSchema,
-    labels: LabelSource | LabelTable | LabelQuery | TimeRange,
+    labels: Labels | None,
     *,
     name: str,
     known_by: KnownBy = None,
     snapshots: Mapping[str, int | None] | None = None,
     masked: Set[str] = frozenset(),
     explained: Explained = lambda _: None,
+    definition: FeatureView | None = None,
+    requested_by: str = "",
+    like: StoredDataset | None = None,
 ) -> TrainingDataset:
     """Joins label rows with the features of a view as of each label, and stores the result with its record.
 
     Args:
         labels: the view's key columns, its request values, `label_timestamp` with a time zone, and any other columns;
-            or the query or the span that gives them.
-        name: what the dataset is for; its files lie under `<home>/training/<name>/<id>/`.
+            or the query or the span that gives them. None: those of the dataset `like`.
+        name: what the dataset is for; its files lie under `<warehouse>/training/<name>/<id>/`.
         known_by: "label" hides rows that were written after the label, late and recomputed ones included.
         snapshots: by group id, the table snapshots to read, as an earlier dataset's record has them; a group that is
             not named is read as it is now. The same labels and view give the same rows, whatever was written since.
         masked: the features that are NULL on all rows, because the reader must not see them (`registry.access`).
+        definition: of the view, for the manifest.
+        requested_by: who asks, for the manifest.
+        like: a dataset to make again: its view as it was defined then, its snapshots, and its labels, which may be
+            given from elsewhere. The rows are the same ones, whatever happened to the groups since.
 
     Raises:
         InputError: if the labels, the name or the snapshots do not fit, or the function of an on-demand feature fails.
         NotFoundError: if a group was never materialized, or a snapshot is gone.
-        ConflictError: if a table does not fit its group's definition.
+        ConflictError: if a table does not fit its group's definition, or the labels are not those of `like`.
+        StackError: if the warehouse cannot be written to.
     """
     with closing(open_catalog(settings)) as catalog:
         return build_in(
@@ -148,14 +106,24 @@ def build_training_dataset(
             memory=settings.join_memory,
             postgres=settings.pg_url,
             explained=explained,
+            datasets=datasets_folder(settings),
+            definition=definition,
+            requested_by=requested_by,
+            like=like,
+            packages=settings.definition_packages,
         )
+
+
+def datasets_folder(settings: Settings) -> Folder:
+    """Where the warehouse has training datasets, as `<name>/<id>/`."""
+    return Folder.of(settings.warehouse, settings.object_storage).inside("training")
 
 
 def build_in(
     catalog: Catalog,
     folder: Path,
     view: ViewSchema,
-    labels: LabelSource | LabelTable | LabelQuery | TimeRange,
+    labels: Labels | None,
     *,
     name: str,
     known_by: KnownBy = None,
@@ -164,55 +132,79 @@ def build_in(
     memory: int = JOIN_MEMORY,
     postgres: str = "",
     explained: Explained = lambda _: None,
+    datasets: Folder | None = None,
+    definition: FeatureView | None = None,
+    requested_by: str = "",
+    like: StoredDataset | None = None,
+    packages: Collection[str] = DEFINITION_PACKAGES,
 ) -> TrainingDataset:
-    """`build_training_dataset` from the tables of any Iceberg catalog into `<folder>/<name>/<id>/`.
+    """`build_training_dataset` from the tables of any Iceberg catalog.
 
     Args:
+        folder: on this machine, for scratch files.
         memory: how many bytes may be in memory, beside what the caller has there.
         postgres: the server that has the tables of labels that name none.
         explained: is told what will be done, when that is known.
+        datasets: gets the dataset, as `<name>/<id>/`; the folder of scratch files unless given.
+        packages: those that functions of on-demand features may be imported from.
     """
     started, created = time.perf_counter(), datetime.now(UTC)
+    if like is not None:
+        again = repeat(like, view, labels, known_by, snapshots, packages)
+        view, labels, snapshots, known_by = again.view, again.labels, again.snapshots, again.known_by
+        masked = {*masked, *like.masked}
     _check(view, name, known_by, snapshots or {})
     dataset_id = f"{created:%Y%m%dT%H%M%SZ}-{uuid.uuid4().hex[:8]}"
-    path = folder / name / dataset_id
+    place = (datasets or Folder.of(folder)).inside(name, dataset_id)
     with Scratch(folder / ".scratch") as scratch:
         if isinstance(labels, LabelTable | LabelQuery):
             labels = _run(labels, view, catalog, scratch, postgres, memory)
-        stream = None if isinstance(labels, TimeRange) else open_labels(labels, view, catalog)
+        stream = None if labels is None or isinstance(labels, TimeRange) else open_labels(labels, view, catalog)
         tables = {viewed.group.id: open_table(catalog, viewed.group) for viewed in view.groups}
         pinned = {group: current_snapshot_id(table) for group, table in tables.items()} | dict(snapshots or {})
         if isinstance(labels, TimeRange):
             stream = open_labels(labels_in(labels, view, tables, pinned), view)
         assert stream is not None
         rows, budget = gather_labels(stream, partial(JoinBudget.of, memory, view), scratch)
+        labels_hash = rows.hash
+        if like is not None:
+            check_labels(like, labels_hash)
         times = first_and_last(rows)
         plans = [plan_group(tables[v.group.id], v, pinned[v.group.id], times) for v in view.groups]
         explanation = explain(rows, view, plans, budget, times, created)
         explained(explanation)
-        with tagged(tables, plans, tag_of(name, dataset_id)), _appearing(path) as unfinished:
+        tag = tag_of(name, dataset_id)
+        with tagged(tables, plans, tag), appearing(place) as unfinished:
             pieces = join_pieces(rows, view, plans, known_by, budget, masked)
-            missing = write_rows(unfinished, pieces, budget.workers)
-            dataset = TrainingDataset(
+            written = write_rows(unfinished, pieces, budget.workers, [column.name for column in view.outputs])
+            manifest = Manifest(
                 name=name,
                 id=dataset_id,
-                path=path,
-                view=view,
-                row_count=rows.row_count,
+                view=view.id,
+                definition=like.manifest.definition if like else definition.to_json() if definition else None,
+                columns=_columns(stream.schema, view),
                 snapshots={plan.group.id: plan.snapshot_id for plan in plans},
-                labels_hash=rows.hash,
-                engine=ENGINE,
+                tag=tag,
+                labels_hash=labels_hash,
                 known_by=known_by,
-                seconds=round(time.perf_counter() - started, 3),
+                engine=ENGINE,
+                rows=rows.row_count,
+                files=written.files,
                 null_rates={
-                    c.name: 1.0 if c.name in masked else missing[c.name] / rows.row_count for c in view.outputs
+                    c.name: 1.0 if c.name in masked else written.missing[c.name] / rows.row_count for c in view.outputs
                 },
-                created=created,
-                explanation=explanation,
+                statistics=written.features.statistics(),
                 masked=tuple(column.name for column in view.outputs if column.name in masked),
+                warnings=explanation.warnings,
+                longest_window=like.manifest.longest_window if like else longest_window(definition),
+                requested_by=requested_by,
+                code_version=code_version(),
+                spilled=explanation.spilled,
+                seconds=round(time.perf_counter() - started, 3),
+                created=created,
             )
-            _write_record(unfinished, dataset)
-    return dataset
+            unfinished.write(MANIFEST, manifest.to_json())
+    return TrainingDataset(manifest, place, view=view, explanation=explanation)
 
 
 def _check(view: ViewSchema, name: str, known_by: object, snapshots: Mapping[str, int | None]) -> None:
@@ -249,34 +241,9 @@ def _run(
     return run_query(copied, view, catalog, scratch, memory // 4) if isinstance(copied, LabelQuery) else copied
 
 
-@contextmanager
-def _appearing(path: Path) -> Iterator[Path]:
-    """A folder to write to that gets its name when all is written, so that no half-written dataset is ever seen."""
-    folder = path.with_name(f".{path.name}")
-    folder.mkdir(parents=True)
-    try:
-        yield folder
-        folder.rename(path)
-    except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise
-
-
-def _write_record(folder: Path, dataset: TrainingDataset) -> None:
-    record = {
-        "name": dataset.name,
-        "id": dataset.id,
-        "view": dataset.view.id,
-        "snapshots": dataset.snapshots,
-        "labels_hash": dataset.labels_hash,
-        "engine": dataset.engine,
-        "known_by": dataset.known_by,
-        "rows": dataset.row_count,
-        "null_rates": dataset.null_rates,
-        "masked": [*dataset.masked],
-        "warnings": list(dataset.warnings),
-        "spilled": dataset.explanation.spilled,
-        "seconds": dataset.seconds,
-        "created": dataset.created.isoformat(),
-    }
-    (folder / RECORD).write_text(json.dumps(record, indent=2) + "\n")
+def _columns(labels: pa.Schema, view: ViewSchema) -> tuple[DatasetColumn, ...]:
+    return (
+        *(DatasetColumn(column.name, str(column.type), "label") for column in labels),
+        *(DatasetColumn(column.name, str(column.dtype), "feature") for column in view.features),
+        *(DatasetColumn(column.name, str(column.dtype), "on_demand") for column in view.on_demand),
+    )

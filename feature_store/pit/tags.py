@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import re
-import shutil
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 from pyiceberg.table import Table
 
 from feature_store.offline.refs import drop_tag, tag_snapshot
 from feature_store.pit.planning import GroupPlan
+from feature_store.training.storage import Folder, is_dataset
 
 LONGEST_BUILD = timedelta(days=3)
 """A dataset that is not there so long after its build began will not come any more: its process has ended."""
@@ -39,35 +38,37 @@ def tagged(tables: Mapping[str, Table], plans: Sequence[GroupPlan], tag: str) ->
         raise
 
 
-def sweep_tags(table: Table, folder: Path, recorded: Collection[str], now: datetime) -> list[str]:
+def sweep_tags(table: Table, datasets: Folder, recorded: Collection[str], now: datetime) -> list[str]:
     """Drops the tags that killed builds have left in a group's table, and gives their names.
 
     Those are the tags of builds that began longer ago than any takes and whose dataset is neither recorded nor stored.
 
     Args:
-        folder: where datasets are stored, as `<name>/<id>/`.
+        datasets: where datasets are stored, as `<name>/<id>/`.
         recorded: the ids of the datasets that the registry knows.
     """
-    found = []
+    dropped = []
     for tag in list(table.refresh().metadata.refs):
         match = _TAG.fullmatch(tag)
-        if match is None or match["id"] in recorded or (folder / match["name"] / match["id"]).is_dir():
+        if match is None or match["id"] in recorded or _begun(match["begun"]) >= now - LONGEST_BUILD:
             continue
-        if _begun(match["begun"]) < now - LONGEST_BUILD:
+        if not is_dataset(datasets.inside(match["name"], match["id"])):
             drop_tag(table, tag)
-            found.append(tag)
-    return found
+            dropped.append(tag)
+    return dropped
 
 
-def sweep_unfinished(folder: Path, now: datetime) -> list[Path]:
-    """Removes the folders that killed builds have left, and gives their paths."""
-    found = []
-    for path in folder.glob("*/.*Z-*"):
-        match = _TAG.fullmatch(tag_of(path.parent.name, path.name.removeprefix(".")))
-        if match is not None and _begun(match["begun"]) < now - LONGEST_BUILD:
-            shutil.rmtree(path, ignore_errors=True)
-            found.append(path)
-    return found
+def sweep_unfinished(datasets: Folder, now: datetime) -> list[str]:
+    """Removes the folders that killed builds have left, and gives their URLs."""
+    removed = []
+    for folder in (each for named in datasets.folders() for each in named.folders()):
+        match = _TAG.fullmatch(tag_of(folder.parent.name, folder.name.removeprefix(".")))
+        if match is None or _begun(match["begun"]) >= now - LONGEST_BUILD:
+            continue
+        if folder.name.startswith(".") or not is_dataset(folder):
+            folder.remove()
+            removed.append(folder.url)
+    return removed
 
 
 def _begun(text: str) -> datetime:

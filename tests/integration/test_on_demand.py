@@ -181,7 +181,7 @@ def test_null_rates_and_record(shop: Shop) -> None:
     assert data.null_rates["price_ratio"] == 1.0
     assert data.null_rates["hour"] == 0.0
     assert data.table["price_ratio"].to_pylist() == [1.0] * 4
-    record = json.loads((data.path / "dataset.json").read_text())
+    record = json.loads((data.path / "manifest.json").read_text())
     assert record["view"] == shop.view.id
     assert list(record["null_rates"]) == [column.name for column in shop.store.view(shop.view.id).outputs]
     again = shop.store.training_dataset(shop.view.id, labels, name="record", snapshots=record["snapshots"]).wait()

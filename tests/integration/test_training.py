@@ -144,7 +144,7 @@ def test_the_same_rows_again_from_the_record(
     write(catalog, empty, [row(1, 300, name="views")])
     ensure_table(catalog, second).delete("user_id == 'u'")
 
-    record = json.loads((before.path / "dataset.json").read_text())
+    record = json.loads((before.path / "manifest.json").read_text())
     again = build_training_dataset(stack, ranking, labels, name="again", snapshots=record["snapshots"])
     now = build_training_dataset(stack, ranking, labels, name="again")
     assert again.table.equals(before.table)
@@ -161,15 +161,15 @@ def test_the_record_says_what_was_made(
     write(catalog, schema, [row(0, 1) | {"orders_mean": None}, row(0, None, user="v") | {"orders_mean": 1.5}])
     labels = [label(1), label(1, user="v"), label(1, user="nobody"), label(1, user=None)]
     dataset = build_training_dataset(stack, view(schema), labels, name="record")
-    assert dataset.path == stack.home / "training" / "record" / dataset.id
+    assert dataset.path == stack.home / "warehouse" / "training" / "record" / dataset.id
     assert dataset.null_rates == {"orders_value": 0.75, "orders_mean": 0.75}
-    record = json.loads((dataset.path / "dataset.json").read_text())
+    record = json.loads((dataset.path / "manifest.json").read_text())
     assert record["view"] == "ranking@1"
     assert record["snapshots"] == {schema.id: dataset.snapshots[schema.id]}
     assert (record["rows"], record["engine"], record["known_by"]) == (4, dataset.engine, None)
     assert datetime.fromisoformat(record["created"]) == dataset.created
     assert dataset.seconds > 0
-    assert [path.name for path in sorted(dataset.path.iterdir())] == ["dataset.json", "part-00000.parquet"]
+    assert [path.name for path in sorted(dataset.path.iterdir())] == ["manifest.json", "part-00000.parquet"]
 
 
 def test_the_dataset_as_a_table_of_any_library(
@@ -220,7 +220,7 @@ def test_no_labels_are_an_error(stack: Settings, catalog: Catalog, fresh: Callab
     write(catalog, schema, [row(0)])
     with pytest.raises(InputError, match="there are no rows"):
         build_training_dataset(stack, view(schema), [], name="empty")
-    assert not (stack.home / "training" / "empty").exists()
+    assert not (stack.home / "warehouse" / "training" / "empty").exists()
 
 
 def test_a_group_that_was_never_materialized(stack: Settings, fresh: Callable[[GroupSchema], GroupSchema]) -> None:
@@ -228,7 +228,7 @@ def test_a_group_that_was_never_materialized(stack: Settings, fresh: Callable[[G
     with pytest.raises(NotFoundError, match="materialize the group first") as raised:
         build_training_dataset(stack, view(schema), [label(0)], name="missing")
     assert raised.value.where == f"group {schema.id}"
-    assert not (stack.home / "training" / "missing").exists()
+    assert not (stack.home / "warehouse" / "training" / "missing").exists()
 
 
 def test_bad_labels_stop_before_any_table_is_read(stack: Settings, fresh: Callable[[GroupSchema], GroupSchema]) -> None:

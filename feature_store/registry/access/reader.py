@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import time
 
 from feature_store.registry.access.decision import Guarded
@@ -44,8 +45,26 @@ class LocalReader:
         table = self._table(at_once)
         return table.masked(table.authenticate(self._secret), asked)
 
+    @property
+    def bearer(self) -> str:
+        """To whom the token belongs, such as "service:ranker"; empty without one.
+
+        Raises:
+            TokenError: if the token is not good.
+            StackError: if the registry does not answer.
+        """
+        return str(self._table(False).authenticate(self._secret).principal) if self._secret else ""
+
     def _table(self, at_once: bool) -> AccessTable:
         known, now = self._known, time.monotonic()
         if known is None or at_once or now - known[0] > REMEMBERED_SECONDS:
             known = self._known = now, self._access.load()
         return known[1]
+
+
+def current_user() -> str:
+    """Whose process this is; empty where the system has no name for him."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return ""

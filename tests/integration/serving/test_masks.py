@@ -20,7 +20,6 @@ from feature_store.dsl.collect import Project
 from feature_store.errors import AccessError, TokenError
 from feature_store.offline.tables import ensure_table
 from feature_store.online.materialize import materialize
-from feature_store.pit.dataset import RECORD
 from feature_store.plan.build import build_plan
 from feature_store.registry.access import reader
 from feature_store.registry.access.decision import Scope
@@ -28,6 +27,7 @@ from feature_store.registry.access.store import AccessControl
 from feature_store.registry.access.tokens import Principal
 from feature_store.remote.online_pb2 import Column, Input, ReadRequest
 from feature_store.settings import Settings
+from feature_store.training.manifest import MANIFEST
 from tests.conftest import PATIENCE_SECONDS, Eventually
 from tests.integration.serving.grpc_client import SECONDS, bearer, columns_of, stub_of
 from tests.integration.serving.server_process import ServerProcess
@@ -188,7 +188,7 @@ def in_training(setting: Setting, secret: str, read: FeatureView) -> Outcome:
         data = store.training_dataset(read.id, labels, name=f"masks_{MARK}").wait(PATIENCE_SECONDS)
     except AccessError:
         return "denied"
-    assert json.loads((data.path / RECORD).read_text())["masked"] == [*data.masked]
+    assert json.loads((data.path / MANIFEST).read_text())["masked"] == [*data.masked]
     assert {name for name, rate in data.null_rates.items() if rate} == set(data.masked)
     return checked(frozenset(data.masked), data.table.to_pylist()[0])
 

@@ -8,14 +8,15 @@ import pytest
 from pyiceberg.catalog.sql import SqlCatalog
 
 from feature_store.offline.tables import ensure_table
-from feature_store.pit.dataset import _appearing, build_in
+from feature_store.pit.dataset import build_in
+from feature_store.training.storage import Folder, appearing
 from tests.unit.pit.pit_cases import group, label, row, rows_table, view
 
 
 def test_a_folder_appears_when_it_is_complete(tmp_path: Path) -> None:
     path = tmp_path / "churn" / "1"
-    with _appearing(path) as unfinished:
-        (unfinished / "part").write_text("rows")
+    with appearing(Folder.of(path)) as unfinished:
+        unfinished.write("part", b"rows")
         assert not path.exists()
     assert (path / "part").read_text() == "rows"
     assert list(path.parent.iterdir()) == [path]
@@ -23,8 +24,8 @@ def test_a_folder_appears_when_it_is_complete(tmp_path: Path) -> None:
 
 def test_a_failure_leaves_nothing_behind(tmp_path: Path) -> None:
     def write_half() -> None:
-        with _appearing(tmp_path / "churn" / "1") as unfinished:
-            (unfinished / "part").write_text("half")
+        with appearing(Folder.of(tmp_path / "churn" / "1")) as unfinished:
+            unfinished.write("part", b"half")
             raise OSError("the disk is full")
 
     with pytest.raises(OSError, match="disk is full"):

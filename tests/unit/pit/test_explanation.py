@@ -86,5 +86,5 @@ def test_labels_before_all_rows_and_in_the_future_are_counted(catalog: SqlCatalo
         "group orders@1: 2 of 5 labels are before its first rows, which are of 2025-03-01",
         "1 of 5 labels are in the future: what will be known by then is not known yet",
     )
-    assert "2 of 5 labels are before its first rows" in (dataset.path / "dataset.json").read_text()
+    assert "2 of 5 labels are before its first rows" in (dataset.path / "manifest.json").read_text()
     assert dataset_of(labels[2:4]).warnings == ()

@@ -14,6 +14,7 @@ from feature_store.offline.refs import tag_snapshot
 from feature_store.offline.tables import ensure_table
 from feature_store.pit.dataset import build_in
 from feature_store.pit.tags import LONGEST_BUILD, sweep_tags, sweep_unfinished
+from feature_store.training.storage import Folder
 from tests.unit.pit.pit_cases import group, label, row, rows_table, view
 
 BUILD = """
@@ -23,8 +24,8 @@ from pyiceberg.catalog.sql import SqlCatalog
 from feature_store.pit import dataset
 from tests.unit.pit.pit_cases import group, label, view
 
-def write_rows(folder, pieces, workers):
-    (folder / "part-00000.parquet").write_text("half")
+def write_rows(folder, pieces, workers, features):
+    folder.write("part-00000.parquet", b"half")
     print("writing", flush=True)
     time.sleep(600)
 
@@ -47,8 +48,8 @@ def tags(catalog: SqlCatalog) -> set[str]:
 
 
 def test_the_tag_and_the_folder_of_a_killed_build_are_swept(catalog: SqlCatalog, tmp_path: Path) -> None:
-    training = tmp_path / "training"
-    stored = build_in(catalog, training, view(group()), [label(5)], name="churn-2")
+    training = Folder.of(tmp_path / "training")
+    stored = build_in(catalog, tmp_path / "training", view(group()), [label(5)], name="churn-2")
     building = subprocess.Popen([sys.executable, "-c", BUILD, str(tmp_path)], stdout=subprocess.PIPE, text=True)
     assert building.stdout is not None
     assert building.stdout.readline() == "writing\n"
@@ -63,7 +64,7 @@ def test_the_tag_and_the_folder_of_a_killed_build_are_swept(catalog: SqlCatalog,
     assert sweep(now) == ([], 0)  # it may still be running
     assert sweep(now + LONGEST_BUILD + timedelta(minutes=1)) == ([left], 1)
     assert tags(catalog) == {stored.tag}
-    assert [path.name for path in (training / "churn-2").iterdir()] == [stored.id]
+    assert [folder.name for folder in training.inside("churn-2").folders()] == [stored.id]
 
 
 def test_tags_of_recorded_datasets_and_of_others_stay(catalog: SqlCatalog, tmp_path: Path) -> None:
@@ -74,6 +75,6 @@ def test_tags_of_recorded_datasets_and_of_others_stay(catalog: SqlCatalog, tmp_p
     names = [f"training-{name}" for name in ("a-20260101T000000Z-0123abcd", "b-20260101T000000Z-4567abcd", "mine")]
     for name in [*names, "release"]:
         tag_snapshot(table, snapshot, name)
-    swept = sweep_tags(table, tmp_path, {"20260101T000000Z-4567abcd"}, datetime.now(UTC))
+    swept = sweep_tags(table, Folder.of(tmp_path), {"20260101T000000Z-4567abcd"}, datetime.now(UTC))
     assert swept == names[:1]
     assert tags(catalog) == {*names[1:], "release"}

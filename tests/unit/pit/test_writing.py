@@ -16,6 +16,7 @@ from feature_store.offline.tables import ensure_table
 from feature_store.pit import dataset
 from feature_store.pit.pieces import Piece, Pieces
 from feature_store.pit.writing import write_rows
+from feature_store.training.storage import Folder
 from tests.unit.pit.pit_cases import group, label, row, rows_table, view
 
 
@@ -25,8 +26,14 @@ def test_files_of_equal_length_and_what_is_missing_in_all_of_them(
     monkeypatch.setattr("feature_store.pit.writing._ROWS_PER_FILE", 8)
     table = pa.table({"n": list(range(21))})
     pieces = Pieces(21, 4, lambda n: Piece(table.slice(4 * n, 4), {"n": n}), {"n": 100})
-    assert write_rows(tmp_path, pieces, 3) == {"n": 115}
+    written = write_rows(Folder.of(tmp_path), pieces, 3, ["n"])
+    assert written.missing == {"n": 115}
     files = sorted(tmp_path.iterdir())
+    assert [(file.name, file.rows, file.size) for file in written.files] == [
+        (path.name, rows, path.stat().st_size) for path, rows in zip(files, [8, 8, 5], strict=True)
+    ]
+    numbers = written.features.statistics()["n"]
+    assert (numbers.minimum, numbers.maximum, numbers.mean, numbers.distinct) == (0, 20, 10.0, 21)
     assert [pq.read_metadata(path).num_rows for path in files] == [8, 8, 5]
     assert pa.concat_tables(map(pq.read_table, files)).equals(table)
 
