@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 
 from pyiceberg.table import Table
@@ -34,7 +34,8 @@ def tagged(tables: Mapping[str, Table], plans: Sequence[GroupPlan], tag: str) ->
         yield
     except BaseException:
         for group in read:
-            drop_tag(tables[group], tag)
+            with suppress(Exception):  # what has failed is told; a tag that stays is swept
+                drop_tag(tables[group], tag)
         raise
 
 

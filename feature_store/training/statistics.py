@@ -50,7 +50,7 @@ class FeatureSketch:
             min(lows, default=None),
             max(highs, default=None),
             *numbers,
-            np.unique(np.concatenate(hashes))[:_SKETCH] if hashes else None,
+            pl.Series(np.concatenate(hashes)).unique().sort().head(_SKETCH).to_numpy() if hashes else None,
             sum(tops, Counter()) if tops else None,
         )
 
@@ -121,16 +121,16 @@ def _sketch(column: pa.ChunkedArray) -> FeatureSketch:
 
 
 def _least_hashes(values: pl.Series) -> Hashes:
-    hashes = values.hash().to_numpy()
+    """The least hashes of values that are not NULL, sorted."""
+    hashes = values.hash()
     if values.null_count():
-        hashes = hashes[values.is_not_null().to_numpy()]
-    share = 64 * _SKETCH / len(hashes)
-    if share < 1:  # most need not be sorted: of many different values, enough are among the least 64th
-        low = hashes[hashes < np.uint64(share * _HASHES)]
-        kept = np.unique(low)
-        if len(kept) >= _SKETCH:
-            return kept[:_SKETCH]
-    return np.unique(hashes)[:_SKETCH]
+        hashes = hashes.filter(values.is_not_null())
+    share = 4 * _SKETCH / len(hashes)
+    if share < 1:  # where there are many different values, enough of their hashes are so small
+        least = hashes.filter(hashes < int(share * _HASHES)).unique()
+        if len(least) >= _SKETCH:
+            return least.sort().head(_SKETCH).to_numpy()
+    return hashes.unique().sort().head(_SKETCH).to_numpy()
 
 
 def _distinct(hashes: Hashes) -> int:

@@ -62,7 +62,7 @@ def test_shares_are_of_the_last_rows(hours: list[float], shares: tuple[float, fl
         data = stored(Path(name), rows)
         asked = {"validation": shares[0], "test": shares[1]}
         if not of_test or not of_validation or of_test + of_validation >= len(rows):
-            with pytest.raises(InputError, match="rows (it gets none|none are left)"):
+            with pytest.raises(InputError, match=r"rows (it gets none|none are left)"):
                 data.split(**asked, gap="0s")
             return
         test = ordered[len(rows) - of_test]
