@@ -27,8 +27,8 @@ LABELS = [
 
 def test_the_same_rows_from_the_manifest_after_all_that_may_happen(
     stack: Settings,
-    shop: Shop,
-    spark: SparkSession,  # noqa: F811
+    shop: Shop,  # noqa: F811
+    spark: SparkSession,
 ) -> None:
     group = shop.group(COUNT)
     client = shop.apply(group, shop.view(group))

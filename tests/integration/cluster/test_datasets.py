@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import count
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,6 +20,7 @@ from feature_store.offline.catalog import open_catalog
 from feature_store.offline.tables import ensure_table
 from feature_store.pit.dataset import TrainingDataset, build_training_dataset, datasets_folder
 from feature_store.pit.tags import LONGEST_BUILD, sweep_tags, sweep_unfinished
+from feature_store.pit.writing import WrittenRows, write_rows
 from feature_store.plan.schema import GroupSchema
 from feature_store.settings import Settings
 from feature_store.training.dataset import load_dataset
@@ -126,15 +126,21 @@ def test_what_a_killed_build_leaves_in_a_bucket_is_no_dataset_and_is_swept(
 
 
 def test_a_bucket_that_goes_away_meanwhile_keeps_nothing(
-    in_bucket: Settings, bucket: Bucket, there: Catalog, schema: GroupSchema, tmp_path: Path
+    in_bucket: Settings, bucket: Bucket, there: Catalog, schema: GroupSchema, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with pytest.raises(StackError) as raised:
-        build_training_dataset(
-            in_bucket, view(schema), [label(5)], name="away", explained=lambda _: bucket.server.kill()
-        )
+    def cut(*given: Any) -> WrittenRows:
+        bucket.server.kill()
+        return write_rows(*given)
+
+    with monkeypatch.context() as patched:
+        patched.setattr("feature_store.pit.dataset.write_rows", cut)
+        with pytest.raises(StackError, match="the bucket cannot be used") as raised:
+            build_training_dataset(in_bucket, view(schema), [label(5)], name="away")
     bucket.server.start()
     assert raised.value.code == "dataset-storage"
     folder = datasets_folder(in_bucket).inside("away")
     assert folder.folders() == []
     again = build_training_dataset(in_bucket, view(schema), [label(5)], name="away")
     assert [each.name for each in folder.folders()] == [again.id]
+    (left,) = tags(there, schema) - {again.tag}  # it could not be dropped
+    assert sweep(in_bucket, there, schema, datetime.now(UTC) + 2 * LONGEST_BUILD) == ([], [left])
