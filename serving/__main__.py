@@ -86,7 +86,7 @@ def serve_here(
         host=settings.serving_host,
         port=settings.serving_port,
         loop="uvloop",
-        http=direct_protocol(app.online, settings.request_seconds),
+        http=direct_protocol(app.online, settings.request_seconds, app.direct),
         ws="none",
         lifespan="on",
         log_config=None,

@@ -98,6 +98,7 @@ class ServingApp:
             self._core.core,
         )
         self.online = parts.routes(core, settings.request_seconds)
+        self.direct = parts.direct(core, self.online, waits)
         self._grpc = GrpcServer(
             parts.service(core),
             settings.serving_host,

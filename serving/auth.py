@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from feature_store.errors import TokenError
+from feature_store.errors import StackError, TokenError
 from feature_store.registry.access.decision import Decision, Guarded
 from feature_store.registry.access.table import AccessTable
 from feature_store.registry.access.tokens import Action, Token
@@ -38,6 +38,32 @@ class Gate:
             TokenError: if it needs one, or presents one that is not good.
             StackError: if the token has made too many requests.
         """
+        token = self.token(headers)
+        if token is not None:
+            self._limits.take(token.id)
+        return token
+
+    def lets_in(self, token: Token) -> bool:
+        """Whether the bearer of a token that was good may ask now, as `caller` says; then it counts for its limit."""
+        if not token.is_live():
+            return False
+        try:
+            self._limits.take(token.id)
+        except StackError:
+            return False
+        return True
+
+    @property
+    def table(self) -> AccessTable:
+        """The tokens and grants of the moment."""
+        return self._access()
+
+    def token(self, headers: Mapping[bytes, bytes]) -> Token | None:
+        """The same as `caller`, of no request: it does not count for a limit.
+
+        Raises:
+            TokenError: as there.
+        """
         given = headers.get(b"authorization")
         if given is None:
             if self._required:
@@ -49,9 +75,7 @@ class Gate:
                 )
             return None
         secret = given[len(_BEARER) :] if given[: len(_BEARER)].lower() == _BEARER else b""
-        token = self._access().authenticate(secret.decode("latin-1"))
-        self._limits.take(token.id)
-        return token
+        return self._access().authenticate(secret.decode("latin-1"))
 
     def decide(self, token: Token | None, action: Action, asked: Guarded) -> Decision:
         """Whether a caller may do something to a group; everything, if it needs no token and presents none."""

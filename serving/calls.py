@@ -140,6 +140,11 @@ def request_id_of(headers: Mapping[bytes, bytes]) -> str:
         text = given.decode("latin-1")
         if text.isprintable() and text.isascii():
             return text
+    return new_request_id()
+
+
+def new_request_id() -> str:
+    """An id for a request that has none."""
     return f"{_process()}-{next(_numbers):x}"
 
 

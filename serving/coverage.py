@@ -77,12 +77,21 @@ class Coverage:
 
     def note(self, kind: str, vectors: OnlineVectors) -> None:
         """Counts one row of an answer, if it is its turn; `kind` is whether it is of a group or a view."""
+        if self.is_due():
+            self.count(kind, vectors)
+
+    def is_due(self) -> bool:
+        """Whether it is the turn of an answer; is asked once for each."""
         if self._passed_over:
             self._passed_over -= 1
-            return
+            return False
         self._counted += 1
         if self._counted >= COUNTED_ALL:
             self._passed_over = int(random.random() * _LONGEST_GAP)
+        return True
+
+    def count(self, kind: str, vectors: OnlineVectors) -> None:
+        """Counts one row of an answer, whose turn it is."""
         view = vectors.view
         known = self._views.get((kind, view.id))
         if known is None or known[0] is not view:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from feature_store.online.vectors import OnlineVectors, Status
 from serving.coverage import Coverage
@@ -37,26 +37,33 @@ class ServingMetrics:
 
     def note(self, route: str, target: str, status: int, seconds: float) -> None:
         """Counts a request; `target` is the group or view, empty if none was found."""
+        self.latencies(route, target).note(seconds)
+        self.requests[route, status] += 1
+
+    def latencies(self, route: str, target: str) -> Latencies:
+        """What takes the times of requests."""
         latencies = self.seconds.get((route, target))
         if latencies is None:
             latencies = self.seconds[route, target] = Latencies()
-        latencies.note(seconds)
-        self.requests[route, status] += 1
+        return latencies
 
     def note_vectors(self, vectors: OnlineVectors) -> None:
         """Counts what was found of each entity, by groups."""
         for i, part in enumerate(vectors.groups):
-            statuses, group = part.entities.statuses, part.group.id
-            present = statuses.count(Status.PRESENT)
-            if present:
-                self.values[group, Status.PRESENT] += present
-            if present != len(statuses):
-                for status in statuses:
-                    if status is not Status.PRESENT:
-                        self.values[group, status] += 1
+            self.note_statuses(part.group.id, part.entities.statuses)
             complete_at = vectors.complete_at[i]
             if complete_at is not None:
-                self.behind[group] = (vectors.instant - complete_at) / 1e6
+                self.behind[part.group.id] = (vectors.instant - complete_at) / 1e6
+
+    def note_statuses(self, group: str, statuses: Sequence[Status]) -> None:
+        """Counts what was found of the entities of a group."""
+        present = statuses.count(Status.PRESENT)
+        if present:
+            self.values[group, Status.PRESENT] += present
+        if present != len(statuses):
+            for status in statuses:
+                if status is not Status.PRESENT:
+                    self.values[group, status] += 1
 
     def text(self) -> bytes:
         """Everything, as Prometheus reads it."""

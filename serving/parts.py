@@ -11,6 +11,7 @@ from feature_store.online.read.store import OnlineStore
 from serving.calls import OnlineCore
 from serving.grpc.service import OnlineService
 from serving.redis_metrics import RedisWaits, TimedStore
+from serving.rest.direct import DirectReads
 from serving.rest.online import OnlineRoutes
 
 if TYPE_CHECKING:
@@ -29,6 +30,10 @@ class Parts:
     def routes(self, core: OnlineCore, seconds: float) -> OnlineRoutes:
         """What answers requests for vectors."""
         return OnlineRoutes(core, seconds)
+
+    def direct(self, core: OnlineCore, routes: OnlineRoutes, waits: RedisWaits) -> DirectReads | None:
+        """What answers plain requests for vectors without them; None if they answer all."""
+        return None if core.native is None else DirectReads(core, core.native, routes, waits)
 
     def service(self, core: OnlineCore) -> OnlineService:
         """What answers calls over gRPC."""

@@ -7,6 +7,7 @@ from time import perf_counter
 from typing import Any
 
 from feature_store.online.read.decoding import StoredValue, Unreachable
+from feature_store.online.read.node import RedisNode
 from feature_store.online.read.store import Keys, OnlineStore
 from serving.families import Family, Latencies
 
@@ -50,6 +51,10 @@ class TimedStore(OnlineStore):
     async def command(self, name: str, key: str, *arguments: Any) -> Any:
         """As `OnlineStore.command`."""
         return await self._store.command(name, key, *arguments)
+
+    @property
+    def node(self) -> RedisNode | None:
+        return self._store.node
 
     @property
     def is_up(self) -> bool:

@@ -57,14 +57,25 @@ class ServedSamples:
 
     def note(self, served: ServedView, vectors: OnlineVectors, model: str) -> None:
         """Takes one row of an answer into account."""
+        place = self.place(served)
+        if place is not None:
+            self.put(served, place, vectors, model)
+
+    def place(self, served: ServedView) -> int | None:
+        """The place in the sample that a row of an answer gets; None if it gets none. Is asked once for each answer."""
         window = self._windows.get((served.kind, served.id))
-        if window is None or window.view is not vectors.view:  # the rows of another definition are dropped
-            window = self._windows[served.kind, served.id] = _Window(vectors.view)
+        if window is None or window.view is not served.view:  # the rows of another definition are dropped
+            window = self._windows[served.kind, served.id] = _Window(served.view)
         window.candidates += 1
         if len(window.rows) < ROWS:
-            window.rows.append(served_row(vectors, int(random.random() * len(vectors)), model))
-        elif (place := int(random.random() * window.candidates)) < ROWS:
-            window.rows[place] = served_row(vectors, int(random.random() * len(vectors)), model)
+            return len(window.rows)
+        place = int(random.random() * window.candidates)
+        return place if place < ROWS else None
+
+    def put(self, served: ServedView, place: int, vectors: OnlineVectors, model: str) -> None:
+        """Puts a row of an answer into its place."""
+        rows = self._windows[served.kind, served.id].rows
+        rows[place : place + 1] = [served_row(vectors, int(random.random() * len(vectors)), model)]
 
     async def run(self) -> None:
         """Writes batches, again and again, until it is cancelled."""

@@ -115,20 +115,21 @@ class AnswerWriter:
         self._keys = [key.name for key in view.keys]
         self._key_object, self._feature_object = _object_of(self._keys), _object_of(self._names)
         self._group_object = _object_of([viewed.id for viewed in view.groups])
-        self._native = None
+        self.native: NativeAnswers | None = None
+        """Writes what it can; None: Python writes everything."""
         if core is not None and not self._computed:
-            self._native = NativeAnswers(core, view, [part.names for part in self._stored], self._masked)
+            self.native = NativeAnswers(core, view, [part.names for part in self._stored], self._masked)
 
     def takes_packed(self, shape: Shape) -> bool:
         """Whether answers of this shape are made of rows that were left as they are stored."""
-        if self._native is not None:
+        if self.native is not None:
             return shape != "arrow"
         return shape == "msgpack" and all(part.is_whole for part in self._stored)
 
     def write(self, vectors: OnlineVectors, shape: Shape) -> bytes:
         """An answer's body."""
-        if self._native is not None:
-            body = self._native.write(vectors, shape, self._overflows(vectors))
+        if self.native is not None:
+            body = self.native.write(vectors, shape, self._overflows(vectors))
             if body is not None:
                 return body
             vectors = _decoded_vectors(vectors)

@@ -37,7 +37,7 @@ class NativeAnswers:
             is_whole = len(chosen) == len(viewed.features) and hidden.isdisjoint(chosen)
             parts.append((_json(viewed.id), _msgpack(viewed.id), _msgpack(chosen), is_whole, picks))
         features = _json([name for chosen in names for name in chosen])
-        self._form = core.Form(_json(view.id), features, _msgpack(view.id), [*map(_json, self._keys)], parts)
+        self.form = core.Form(_json(view.id), features, _msgpack(view.id), [*map(_json, self._keys)], parts)
         self._masked = [*masked]
         self._more = self._json_members({})
 
@@ -53,9 +53,14 @@ class NativeAnswers:
             case _:
                 return None
 
+    def usual_members(self, shape: str) -> tuple[bytes, int]:
+        """The further members of an answer that has none that are rare, and how many."""
+        members = self._members({})
+        return self._packed_members(members) if shape == "msgpack" else self._more, len(members)
+
     def _columns(self, vectors: OnlineVectors, overflows: Members) -> bytes | None:
         more = self._json_members(overflows) if overflows else self._more
-        return self._form.columns(vectors.instant, len(vectors), _parts(vectors), more)
+        return self.form.columns(vectors.instant, len(vectors), _parts(vectors), more)
 
     def _records(self, vectors: OnlineVectors, overflows: Members) -> bytes | None:
         if overflows:
@@ -65,12 +70,15 @@ class NativeAnswers:
             keys = [rows.columns[key] for key in self._keys]
         else:
             keys = [[row[key] for row in rows] for key in self._keys]
-        return self._form.records(vectors.instant, len(vectors), _parts(vectors), self._more, keys)
+        return self.form.records(vectors.instant, len(vectors), _parts(vectors), self._more, keys)
 
     def _packed(self, vectors: OnlineVectors, overflows: Members) -> bytes | None:
         members = self._members(overflows)
-        more = b"".join(_msgpack(name) + _msgpack(value) for name, value in members.items())
-        return self._form.packed(vectors.instant, len(vectors), _parts(vectors), more, len(members))
+        more = self._packed_members(members)
+        return self.form.packed(vectors.instant, len(vectors), _parts(vectors), more, len(members))
+
+    def _packed_members(self, members: Members) -> bytes:
+        return b"".join(_msgpack(name) + _msgpack(value) for name, value in members.items())
 
     def _json_members(self, overflows: Members) -> bytes:
         members = self._members(overflows)

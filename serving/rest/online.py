@@ -8,14 +8,15 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from feature_store.errors import FeatureStoreError, InputError, NotFoundError
+from feature_store.online.read.decoding import StoredValue
 from feature_store.plan.schema import ViewSchema
 from feature_store.registry.records import Kind
-from serving.calls import OnlineCall, OnlineCore, expected_error, request_id_of
+from serving.calls import Admission, OnlineCall, OnlineCore, expected_error, request_id_of
 from serving.rest.answers import ARROW, CONTENT_TYPES, MSGPACK, AnswerWriter, Shape
 from serving.rest.bodies import read_body
 from serving.rest.problems import PROBLEM_JSON, encode_problem
 from serving.rest.requests import OnlineRequest, Query, request_by_columns, request_by_ids, request_of_body
-from serving.writers import AnswerWriters
+from serving.writers import AnswerWriters, Chosen
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -53,6 +54,22 @@ class Answer(NamedTuple):
         return [(name, value) for name, _, value in (line.partition(b": ") for line in self.lines.splitlines())]
 
 
+class Begun(NamedTuple):
+    """What is known already of a request that somebody else began to answer.
+
+    Attributes:
+        admission: of its caller.
+        began: when (`time.perf_counter`).
+        instant: of the request, in microseconds.
+        values: what is stored of its rows.
+    """
+
+    admission: Admission
+    began: float
+    instant: int
+    values: Sequence[StoredValue]
+
+
 class OnlineRoutes:
     """Answers requests for vectors.
 
@@ -72,29 +89,32 @@ class OnlineRoutes:
         query_string: bytes,
         headers: Mapping[bytes, bytes],
         receive: Receive | None = None,
+        begun: Begun | None = None,
     ) -> Answer:
         """Reads and answers; every error becomes a problem.
 
         Args:
             receive: gives the body of a POST.
+            begun: what is known already.
         """
-        core, began = self._core, time.perf_counter()
+        core, began = self._core, time.perf_counter() if begun is None else begun.began
         request_id = request_id_of(headers)
         target, extra = "", dict[str, str]()
         try:
-            admission = core.admit(call, core.gate.caller(headers))
+            admission = core.admit(call, core.gate.caller(headers)) if begun is None else begun.admission
             served = admission.served
             target = served.id
             query = Query(query_string)
-            shape = _shape(query, headers)
+            shape = shape_of(query, headers)
             asked = await self._asked(call, served.view, query, method, headers, receive)
-            writer = self._writers.of(served.view, asked.features, admission.masked)
+            writer = self.writer(admission, asked.features)
             vectors = await core.reader.read(
                 served.reading,
                 asked.rows,
                 asked.request,
-                time.time_ns() // 1_000,
+                time.time_ns() // 1_000 if begun is None else begun.instant,
                 packed=served.reading.is_copyable and writer.takes_packed(shape),
+                values=None if begun is None else begun.values,
             )
             status, body, content_type = 200, writer.write(vectors, shape), CONTENT_TYPES[shape]
             core.note(call, admission, vectors, headers)
@@ -104,6 +124,14 @@ class OnlineRoutes:
             (status, body, extra), content_type = encode_problem(problem, request_id), PROBLEM_JSON
         core.metrics.note(call.route, target, status, time.perf_counter() - began)
         return _answer(status, body, content_type, request_id, extra)
+
+    def writer(self, admission: Admission, features: Chosen) -> AnswerWriter:
+        """What writes the answers for a caller.
+
+        Raises:
+            InputError: if the view has no feature of a name.
+        """
+        return self._writers.of(admission.served.view, features, admission.masked)
 
     async def _asked(
         self,
@@ -136,8 +164,12 @@ def _answer(status: int, body: bytes, content_type: str, request_id: str, extra:
     return Answer(status, lines.encode("latin-1"), body)
 
 
-def _shape(query: Query, headers: Mapping[bytes, bytes]) -> Shape:
-    """The form of the answer: what `shape` says, or what Accept asks for, or columns."""
+def shape_of(query: Query, headers: Mapping[bytes, bytes]) -> Shape:
+    """The form of the answer: what `shape` says, or what Accept asks for, or columns.
+
+    Raises:
+        InputError: if there is no such shape.
+    """
     wanted = query.get("shape")
     if wanted is None:
         accept = headers.get(b"accept", b"").decode("latin-1")

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from functools import lru_cache
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -18,8 +18,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from feature_store.errors import FeatureStoreError
+from feature_store.online.read.decoding import StoredValue
 from serving.calls import OnlineCall, request_id_of
 from serving.rest.bodies import MOST_BYTES, SECONDS, large_request, slow_request
+from serving.rest.direct import DirectRead, DirectReads
 from serving.rest.online import Answer, OnlineRoutes, call_of, problem_answer
 
 if TYPE_CHECKING:
@@ -32,10 +34,14 @@ class DirectProtocol(HttpToolsProtocol):
     """The protocol of one connection; `direct_protocol` makes the class for some routes."""
 
     routes: ClassVar[OnlineRoutes]
+    direct: ClassVar[DirectReads | None] = None
+    """Answers what it can; None: the routes answer everything."""
     seconds: ClassVar[float] = SECONDS
     """How long the head of a request may take to arrive."""
     _head_bytes: int | None = 0
     """How much of a head has arrived; None after its end."""
+    _is_between: bool = True
+    """Whether the parser is between two requests, and so need not see the next one."""
     _head_timer: asyncio.TimerHandle | None = None
     _begun: RequestResponseCycle | None = None
     """What ASGI answers, or has answered last."""
@@ -50,12 +56,15 @@ class DirectProtocol(HttpToolsProtocol):
         self.url, self.headers, self.expect_100_continue = b"", [], False
         self._idle_since = math.inf
         self._head_bytes = 0
+        self._is_between = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn's
         super().connection_made(transport)
         self._head_timer = self.loop.call_later(self.seconds, self._end_slow_head)
 
     def data_received(self, data: bytes) -> None:
+        if self._is_between and self._reads_directly(data):
+            return
         super().data_received(data)
         if self._head_bytes is None:  # nearly always: the whole head is there
             return
@@ -66,10 +75,7 @@ class DirectProtocol(HttpToolsProtocol):
             self._head_timer = self.loop.call_later(self.seconds, self._end_slow_head)
 
     def on_headers_complete(self) -> None:
-        self._head_bytes = None
-        if self._head_timer is not None:
-            self._head_timer.cancel()
-            self._head_timer = None
+        self._head_is_there()
         call, query = self._direct_call()
         if call is None:
             begun = self.url, self.headers, self.expect_100_continue
@@ -85,11 +91,10 @@ class DirectProtocol(HttpToolsProtocol):
             super().on_body(body)
 
     def on_message_complete(self) -> None:
+        self._is_between = True
         cycle: Any = self.cycle
         if isinstance(cycle, _DirectCycle):
-            task = self.loop.create_task(self._answer(cycle, dict(self.headers)))
-            self.tasks.add(task)
-            cycle.task = task
+            self._answer_in_task(cycle, self.routes.answer(cycle.call, "GET", cycle.query, dict(self.headers)))
         else:
             super().on_message_complete()
 
@@ -123,19 +128,62 @@ class DirectProtocol(HttpToolsProtocol):
             return None, query
         return call, query
 
-    async def _answer(self, cycle: _DirectCycle, headers: dict[bytes, bytes]) -> None:
-        try:
-            answer = await self.routes.answer(cycle.call, "GET", cycle.query, headers)
-            if self.flow.write_paused:
-                await self.flow.drain()
-            if not self.transport.is_closing():
-                self.transport.write(self._sent(answer, b"" if cycle.keep_alive else b"connection: close\r\n"))
-            cycle.response_complete = True
-            if not cycle.keep_alive:
-                self.transport.close()
-            self._has_answered()
-        finally:
-            self.tasks.discard(cycle.task)
+    def _reads_directly(self, data: bytes) -> bool:
+        """Whether what has come is answered by `direct`, which begins to."""
+        cycle: Any = self.cycle
+        if (
+            self.direct is None
+            or not (cycle is None or cycle.response_complete)
+            or self.flow.write_paused
+            or self.transport.is_closing()
+        ):
+            return False
+        read = self.direct.begin(data, self)
+        if read is None:
+            return False
+        if self.timeout_keep_alive_task is not None:
+            self._unset_keepalive_if_required()
+        self._head_is_there()
+        self._idle_since = math.inf
+        self.cycle = read  # type: ignore[assignment] # what uvicorn does with it, it can
+        return True
+
+    def deliver(self, read: DirectRead, answer: bytes) -> None:
+        """As `Channel.deliver`."""
+        if not self.transport.is_closing():
+            self.transport.write(answer)
+        self._is_answered(read)
+        self.cycle = None  # type: ignore[assignment] # as before the first request; an idle connection keeps none
+
+    def answer_by_routes(self, read: DirectRead, values: Sequence[StoredValue]) -> None:
+        """As `Channel.answer_by_routes`."""
+        call = read.form.call
+        self._answer_in_task(read, self.routes.answer(call, "GET", read.query, read.headers, None, read.begun(values)))
+
+    def _answer_in_task(self, cycle: _DirectCycle | DirectRead, coming: Coroutine[Any, Any, Answer]) -> None:
+        task = self.loop.create_task(self._answer(cycle, coming))
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
+
+    async def _answer(self, cycle: _DirectCycle | DirectRead, coming: Coroutine[Any, Any, Answer]) -> None:
+        answer = await coming
+        if self.flow.write_paused:
+            await self.flow.drain()
+        if not self.transport.is_closing():
+            self.transport.write(self._sent(answer, b"" if cycle.keep_alive else b"connection: close\r\n"))
+        self._is_answered(cycle)
+
+    def _is_answered(self, cycle: _DirectCycle | DirectRead) -> None:
+        cycle.response_complete = True
+        if not cycle.keep_alive:
+            self.transport.close()
+        self._has_answered()
+
+    def _head_is_there(self) -> None:
+        self._head_bytes = None
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
 
     def _end_slow_head(self) -> None:
         self._end(slow_request("head", self.seconds))
@@ -150,10 +198,11 @@ class DirectProtocol(HttpToolsProtocol):
 
     def _sent(self, answer: Answer, end: bytes) -> bytes:
         """An answer as it is sent; `end` are further headers."""
-        lines = (_STATUS_LINES[answer.status], self._defaults(), answer.lines, end, b"\r\n", answer.body)
+        lines = (_STATUS_LINES[answer.status], self.default_lines(), answer.lines, end, b"\r\n", answer.body)
         return b"".join(lines)
 
-    def _defaults(self) -> bytes:
+    def default_lines(self) -> bytes:
+        """As `Channel.default_lines`."""
         headers, lines = self._default_lines
         if headers is not self.server_state.default_headers:
             headers = self.server_state.default_headers
@@ -180,9 +229,9 @@ class DirectProtocol(HttpToolsProtocol):
             self._idle_check = self.loop.call_later(left, self._end_if_idle)
 
 
-def direct_protocol(routes: OnlineRoutes, seconds: float) -> type[HttpToolsProtocol]:
-    """The protocol whose direct reads these routes answer, and whose heads may take so long."""
-    return type("DirectProtocol", (DirectProtocol,), {"routes": routes, "seconds": seconds})
+def direct_protocol(routes: OnlineRoutes, seconds: float, direct: DirectReads | None = None) -> type[HttpToolsProtocol]:
+    """The protocol whose plain reads `direct` answers, and `routes` the others; heads may take so long."""
+    return type("DirectProtocol", (DirectProtocol,), {"routes": routes, "seconds": seconds, "direct": direct})
 
 
 class _DirectCycle:
@@ -191,7 +240,6 @@ class _DirectCycle:
     def __init__(self, call: OnlineCall, query: bytes) -> None:
         self.call = call
         self.query = query
-        self.task: asyncio.Task[None] | None = None
         self.response_complete = False
         self.disconnected = False
         self.keep_alive = True

@@ -18,7 +18,7 @@ from serving.calls import Admission, OnlineCall, OnlineCore
 from serving.grpc.service import OnlineService
 from serving.parts import Parts
 from serving.redis_metrics import RedisWaits, TimedStore
-from serving.rest.online import Answer, OnlineRoutes, Receive, Scope, Send
+from serving.rest.online import Answer, Begun, OnlineRoutes, Receive, Scope, Send
 from serving.traces.spans import Traces, describe, fail, is_traced
 
 _PROBES = ("/health", "/ready", "/metrics")
@@ -71,10 +71,11 @@ class TracedRoutes(OnlineRoutes):
         query_string: bytes,
         headers: Mapping[bytes, bytes],
         receive: Receive | None = None,
+        begun: Begun | None = None,
     ) -> Answer:
         about = {"http.request.method": method, "http.route": call.route}
         with self._traces.request(f"{method} {call.route}", headers, about) as span:
-            answer = await super().answer(call, method, query_string, headers, receive)
+            answer = await super().answer(call, method, query_string, headers, receive, begun)
             span.set_attribute("http.response.status_code", answer.status)
             span.set_attribute("feature_store.request_id", dict(answer.headers)[b"x-request-id"].decode("latin-1"))
             if answer.status >= 500:
@@ -159,6 +160,9 @@ class TracedParts(Parts):
 
     def routes(self, core: OnlineCore, seconds: float) -> OnlineRoutes:
         return TracedRoutes(core, seconds, self._traces)
+
+    def direct(self, core: OnlineCore, routes: OnlineRoutes, waits: RedisWaits) -> None:
+        """Nothing answers without the routes, which make the spans."""
 
     def service(self, core: OnlineCore) -> OnlineService:
         return TracedService(core, self._traces)

@@ -202,11 +202,10 @@ inline void add_columnar_group(Out& out, const Part& part, const Given& given, s
 }
 
 // A columnar answer; `more` are further members, each after a comma.
-inline PyObject* columns(const Form& form, int64_t instant, size_t size, const std::vector<Given>& groups,
-                         std::string_view more) {
+inline void add_columns(Out& out, const Form& form, int64_t instant, size_t size, const std::vector<Given>& groups,
+                        std::string_view more) {
     const auto values = fragments_of(form, groups, write_values, false);
     if (values.empty()) throw Cannot();
-    Out out(512 + form.features.size() + size * 64);
     out.add("{\"id\":");
     out.add(form.id);
     out.add(",\"request_time\":");
@@ -228,7 +227,6 @@ inline PyObject* columns(const Form& form, int64_t instant, size_t size, const s
     out.add(']');
     out.add(more);
     out.add('}');
-    return out.finish();
 }
 
 inline void add_key(Out& out, PyObject* value) {
@@ -242,20 +240,31 @@ inline void add_key(Out& out, PyObject* value) {
     add_integer(out, integer_of(value));
 }
 
-// A record for each row; `keys` has each key column's values.
-inline PyObject* records(const Form& form, int64_t instant, size_t size, const std::vector<Given>& groups,
-                         std::string_view more, PyObject* keys_object) {
-    const Items key_columns(keys_object);
-    if (key_columns.size() != form.key_labels.size()) throw Cannot();
-    std::vector<Items> keys;
-    for (size_t i = 0; i < key_columns.size(); i++) {
-        keys.emplace_back(key_columns[i]);
-        if (keys.back().size() != size) throw Cannot();
+// The values of the key columns, which Python has.
+class KeyObjects {
+  public:
+    KeyObjects(const Form& form, PyObject* keys, size_t size) {
+        const Items columns(keys);
+        if (columns.size() != form.key_labels.size()) throw Cannot();
+        for (size_t i = 0; i < columns.size(); i++) {
+            columns_.emplace_back(columns[i]);
+            if (columns_.back().size() != size) throw Cannot();
+        }
     }
+
+    void add(Out& out, size_t key, size_t row) const { add_key(out, columns_[key][row]); }
+
+  private:
+    std::vector<Items> columns_;
+};
+
+// A record for each row; `keys` writes the value of a key column on a row.
+template <class Keys>
+void add_records(Out& out, const Form& form, int64_t instant, size_t size, const std::vector<Given>& groups,
+                 std::string_view more, const Keys& keys) {
     const auto features = fragments_of(form, groups, write_features, false);
     const auto statuses = fragments_of(form, groups, write_status, true);
     const auto instants = fragments_of(form, groups, write_instant, true);
-    Out out(512 + size * (128 + form.features.size()));
     out.add("{\"id\":");
     out.add(form.id);
     out.add(",\"request_time\":");
@@ -263,10 +272,10 @@ inline PyObject* records(const Form& form, int64_t instant, size_t size, const s
     out.add(",\"records\":[");
     for (size_t i = 0; i < size; i++) {
         out.add(i ? std::string_view(",{\"keys\":{") : std::string_view("{\"keys\":{"));
-        for (size_t key = 0; key < keys.size(); key++) {
+        for (size_t key = 0; key < form.key_labels.size(); key++) {
             if (key) out.add(',');
             out.add(form.key_labels[key]);
-            add_key(out, keys[key][i]);
+            keys.add(out, key, i);
         }
         out.add("},\"features\":{");
         add_fragments(out, features, i);
@@ -289,7 +298,6 @@ inline PyObject* records(const Form& form, int64_t instant, size_t size, const s
     out.add('}');
     out.add(more);
     out.add('}');
-    return out.finish();
 }
 
 inline void add_packed_text(Out& out, std::string_view text) {  // of less than 32 bytes
@@ -344,10 +352,9 @@ inline void add_packed_group(Out& out, const Part& part, const Given& given) {
 }
 
 // A MessagePack answer; `more` are `count` further members.
-inline PyObject* packed(const Form& form, int64_t instant, size_t size, const std::vector<Given>& groups,
-                        std::string_view more, size_t count) {
+inline void add_packed(Out& out, const Form& form, int64_t instant, size_t size, const std::vector<Given>& groups,
+                       std::string_view more, size_t count) {
     if (count > 11) throw Cannot();
-    Out out(512 + form.features.size() + size * 128);
     out.add(static_cast<char>(0x84 + count));
     add_packed_text(out, "id");
     out.add(form.packed_id);
@@ -359,7 +366,9 @@ inline PyObject* packed(const Form& form, int64_t instant, size_t size, const st
     add_array(out, groups.size());
     for (size_t i = 0; i < groups.size(); i++) add_packed_group(out, form.parts[i], groups[i]);
     out.add(more);
-    return out.finish();
 }
+
+// How many bytes an answer may well have.
+inline size_t expected_size(const Form& form, size_t size) { return 512 + form.features.size() + size * 128; }
 
 }  // namespace store

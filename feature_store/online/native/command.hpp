@@ -42,19 +42,24 @@ struct Tags {
 struct Command {
     PyObject_HEAD
     CommandForm* form;
+    size_t size;  // of the rows
     std::vector<Tags> sets;
     Owned packed;
 };
 
+inline void add_number(std::string& text, int64_t number) {
+    char digits[24];
+    text.append(digits, std::to_chars(digits, digits + sizeof digits, number).ptr);
+}
+
 // A part of a tag; false if it is NULL. Throws Cannot for what is no value of the kind, and for instants.
 inline bool add_part(std::string& text, PyObject* value, Kind kind) {
     if (value == Py_None) return false;
-    char number[24];
     if (kind == Kind::Int && PyLong_CheckExact(value)) {
         int overflow;
         const long long integer = PyLong_AsLongLongAndOverflow(value, &overflow);
         if (overflow) throw Cannot();
-        text.append(number, std::to_chars(number, number + sizeof number, integer).ptr);
+        add_number(text, integer);
     } else if (kind == Kind::Bool && PyBool_Check(value)) {
         text += value == Py_True ? "true" : "false";
     } else if (kind == Kind::String && PyUnicode_CheckExact(value)) {
@@ -90,23 +95,46 @@ inline size_t hash_of(std::string_view text) {
     return static_cast<size_t>(hash ^ hash >> 29);
 }
 
-inline Tags read_tags(const KeySet& set, PyObject* columns_object, size_t size) {
-    const Items columns(columns_object);
-    if (columns.size() != set.kinds.size()) throw Cannot();
-    std::vector<Items> values;
-    for (size_t i = 0; i < columns.size(); i++) {
-        values.emplace_back(columns[i]);
-        if (values.back().size() != size) throw Cannot();
+inline bool is_same(PyObject* one, PyObject* other) { return one == other; }
+
+inline bool is_same(std::string_view one, std::string_view other) {
+    return one.data() == other.data() && one.size() == other.size();
+}
+
+// An INT as a query has it; throws Cannot for what is none.
+inline int64_t integer_in(std::string_view word) {
+    int64_t number = 0;
+    const auto read = std::from_chars(word.data(), word.data() + word.size(), number);
+    const size_t digits = word.size() - (!word.empty() && word[0] == '-');
+    if (read.ec != std::errc() || read.ptr != word.data() + word.size() || digits > 19) throw Cannot();
+    return number;
+}
+
+inline bool add_part(std::string& text, std::string_view word, Kind kind) {
+    if (kind == Kind::Int) {
+        add_number(text, integer_in(word));
+    } else if (kind == Kind::String) {
+        word.empty() ? text += '%' : text += word;  // nothing to escape is in the query
+    } else {
+        throw Cannot();
     }
+    return true;
+}
+
+// The tags of rows, of each column its values: objects, or words of a query.
+template <class Column>
+Tags tags_of_columns(const KeySet& set, const std::vector<Column>& values, size_t size) {
+    using Value = decltype(values[0][0]);
+    if (values.size() != set.kinds.size()) throw Cannot();
     Tags tags;
     tags.text.reserve(24 * size);
     tags.places.reserve(size);
     size_t slots = 8;
     while (slots < 2 * size) slots *= 2;
     std::vector<int> table(slots, -1);
-    PyObject* last = nullptr;
+    Value last{};
     for (size_t row = 0; row < size; row++) {
-        if (values.size() == 1 && values[0][row] == last) {
+        if (row > 0 && values.size() == 1 && is_same(values[0][row], last)) {
             tags.places.push_back(tags.places.back());
             continue;
         }
@@ -138,6 +166,16 @@ inline Tags read_tags(const KeySet& set, PyObject* columns_object, size_t size) 
     }
     tags.is_one_each = tags.size() == size;
     return tags;
+}
+
+inline Tags read_tags(const KeySet& set, PyObject* columns_object, size_t size) {
+    const Items columns(columns_object);
+    std::vector<Items> values;
+    for (size_t i = 0; i < columns.size(); i++) {
+        values.emplace_back(columns[i]);
+        if (values.back().size() != size) throw Cannot();
+    }
+    return tags_of_columns(set, values, size);
 }
 
 inline void add_bulk(Out& out, std::string_view prefix, std::string_view rest) {

@@ -7,7 +7,7 @@
 namespace store {
 namespace {
 
-PyTypeObject* command_type;
+PyTypeObject *command_form_type, *command_type;
 
 PyObject* make_command_form(PyTypeObject* type, PyObject* arguments, PyObject*) {
     return guarded([&] {
@@ -41,6 +41,7 @@ PyObject* command_form_command(PyObject* self, PyObject* const* arguments, Py_ss
         Owned made = make<Command>(command_type);
         Command& command = *as<Command>(made.get());
         command.form = as<CommandForm>(Owned::shared(self).release());
+        command.size = size;
         if (columns.size() != command.form->sets.size()) throw Cannot();
         for (size_t i = 0; i < columns.size(); i++) {
             command.sets.push_back(read_tags(command.form->sets[i], columns[i], size));

@@ -1,6 +1,5 @@
 // The extension module; core.py says what its types do.
-#include "command_type.hpp"
-#include "form_type.hpp"
+#include "direct_type.hpp"
 
 namespace store {
 namespace {
@@ -22,6 +21,7 @@ PyObject* take_powers(PyObject*, PyObject* bytes) {
 
 PyMethodDef functions[] = {
     {"take_powers", take_powers, METH_O, nullptr},
+    {"read_head", read_head, METH_O, nullptr},
     {nullptr, nullptr, 0, nullptr},
 };
 PyModuleDef module = {PyModuleDef_HEAD_INIT, "feature_store_core", nullptr, -1, functions, nullptr, nullptr, nullptr,
@@ -41,9 +41,12 @@ bool add_type(PyObject* to, PyType_Spec* spec, PyTypeObject** kept = nullptr) {
 PyMODINIT_FUNC PyInit_feature_store_core() {
     PyObject* made = PyModule_Create(&store::module);
     if (made == nullptr) return nullptr;
-    if (store::add_type(made, &store::group_spec) && store::add_type(made, &store::rows_spec, &store::rows_type) &&
-        store::add_type(made, &store::form_spec) && store::add_type(made, &store::command_form_spec) &&
-        store::add_type(made, &store::command_spec, &store::command_type)) {
+    if (store::add_type(made, &store::group_spec, &store::group_type) && store::add_type(made, &store::rows_spec, &store::rows_type) &&
+        store::add_type(made, &store::form_spec, &store::form_type) &&
+        store::add_type(made, &store::command_form_spec, &store::command_form_type) &&
+        store::add_type(made, &store::command_spec, &store::command_type) &&
+        store::add_type(made, &store::head_spec, &store::head_type) &&
+        store::add_type(made, &store::direct_form_spec)) {
         return made;
     }
     Py_DECREF(made);

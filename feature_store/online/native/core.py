@@ -26,12 +26,14 @@ class NativeRows(Protocol):
     Attributes:
         rows: itself.
         statuses: of each entity its status.
+        present: how many are PRESENT.
         timestamps: of each entity its feature_timestamp (microseconds).
         overflows: the places of entities on which a feature does not fit 64 bits, as they were set.
     """
 
     rows: Any
     statuses: list[Any]
+    present: int
     timestamps: list[int | None]
     overflows: dict[str, list[int]]
 
@@ -111,8 +113,53 @@ class NativeCommandForm(Protocol):
         """The command for so many rows: of each set of key columns the values of each column."""
 
 
+class NativeHead(Protocol):
+    """The head of a plain GET of vectors, whose texts need no decoding.
+
+    Attributes:
+        key: path, Authorization, Accept and X-Model, each before a newline (empty: it is not there), then the query
+            without the values of what is given: all parameters but `features` and `shape`. Requests with the same key
+            differ in what is given and in their ids only.
+        request_id: that the caller gave.
+    """
+
+    key: bytes
+    request_id: bytes | None
+
+    def words(self, place: int, /) -> list[str]:
+        """What commas separate in the value of a parameter, by its place among those that are given."""
+
+
+class NativeDirectForm(Protocol):
+    """Makes the commands of requests of one form, and writes their answers."""
+
+    def command(self, head: NativeHead, /) -> NativeCommand | None:
+        """The command for the rows of a request; None if they are too many, or of another type than the keys."""
+
+    def answer(
+        self,
+        head: NativeHead,
+        command: NativeCommand,
+        values: Sequence[Any],
+        instant: int,
+        lines: bytes,
+        request_id: bytes,
+        end: bytes,
+        /,
+    ) -> tuple[bytes, Sequence[NativeRows], Sequence[int | None]] | None:
+        """The answer as it is sent, of each group its rows, and up to when it is complete.
+
+        Args:
+            lines: the head of the answer up to the request's id.
+            end: further headers.
+        """
+
+
 class NativeCore(Protocol):
     """The extension module."""
+
+    def read_head(self, data: bytes, /) -> NativeHead | None:
+        """The head of a request that is a plain GET, and nothing else has come with it; None if it is any other."""
 
     def take_powers(self, powers: bytes, /) -> None:
         """Takes the 128 leading bits of 10**-292 to 10**324 over; without them it writes no floats."""
@@ -132,6 +179,29 @@ class NativeCore(Protocol):
         self, first: Sequence[bytes], keys: Sequence[Sequence[TypeNumbers]], groups: Sequence[tuple[bytes, int]], /
     ) -> NativeCommandForm:
         """Keys to read first; the types of each set of key columns; of each group its keys' prefix and set."""
+
+    def DirectForm(  # noqa: N802 - a type
+        self,
+        command: NativeCommandForm,
+        sets: Sequence[Sequence[int]],
+        form: NativeForm,
+        shape: int,
+        keys: Sequence[tuple[int, TypeNumbers]],
+        groups: Sequence[tuple[NativeGroup, int]],
+        more: bytes,
+        more_count: int,
+        /,
+    ) -> NativeDirectForm:
+        """For requests of one view.
+
+        Args:
+            command: which first asks for `last_updated` of each group, then for the groups in their order.
+            sets: of each set of key columns the places of their parameters.
+            shape: 0 columns, 1 records, 2 MessagePack.
+            keys: of each key column of the view the place of its parameter, and its type.
+            groups: of each group its freshness, too, in microseconds.
+            more: further members, and how many, as for `NativeForm.packed`.
+        """
 
     def Form(  # noqa: N802 - a type
         self,

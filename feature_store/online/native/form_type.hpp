@@ -7,6 +7,8 @@
 namespace store {
 namespace {
 
+PyTypeObject* form_type;
+
 PyObject* make_form(PyTypeObject* type, PyObject* arguments, PyObject*) {
     return guarded([&] {
         PyObject *id, *features, *packed_id, *keys, *parts;
@@ -40,7 +42,9 @@ PyObject* form_columns(PyObject* self, PyObject* const* arguments, Py_ssize_t co
         const Form& form = *as<Form>(self);
         const size_t size = size_of(arguments[1]);
         const auto groups = read_groups(form, rows_type, arguments[2], size);
-        return columns(form, integer_of(arguments[0]), size, groups, bytes_of(arguments[3]));
+        Out out(expected_size(form, size));
+        add_columns(out, form, integer_of(arguments[0]), size, groups, bytes_of(arguments[3]));
+        return out.finish();
     });
 }
 
@@ -50,7 +54,10 @@ PyObject* form_records(PyObject* self, PyObject* const* arguments, Py_ssize_t co
         const Form& form = *as<Form>(self);
         const size_t size = size_of(arguments[1]);
         const auto groups = read_groups(form, rows_type, arguments[2], size);
-        return records(form, integer_of(arguments[0]), size, groups, bytes_of(arguments[3]), arguments[4]);
+        Out out(expected_size(form, size) + size * form.features.size());
+        const KeyObjects keys(form, arguments[4], size);
+        add_records(out, form, integer_of(arguments[0]), size, groups, bytes_of(arguments[3]), keys);
+        return out.finish();
     });
 }
 
@@ -60,7 +67,9 @@ PyObject* form_packed(PyObject* self, PyObject* const* arguments, Py_ssize_t cou
         const Form& form = *as<Form>(self);
         const size_t size = size_of(arguments[1]);
         const auto groups = read_groups(form, rows_type, arguments[2], size);
-        return packed(form, integer_of(arguments[0]), size, groups, bytes_of(arguments[3]), size_of(arguments[4]));
+        Out out(expected_size(form, size));
+        add_packed(out, form, integer_of(arguments[0]), size, groups, bytes_of(arguments[3]), size_of(arguments[4]));
+        return out.finish();
     });
 }
 

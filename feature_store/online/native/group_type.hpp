@@ -7,7 +7,7 @@
 namespace store {
 namespace {
 
-PyTypeObject* rows_type;
+PyTypeObject *group_type, *rows_type;
 
 void dispose_rows(PyObject* self) {
     for (const Entity& each : as<Rows>(self)->entities) Py_XDECREF(each.value);
@@ -74,10 +74,11 @@ PyObject* group_learn(PyObject* self, PyObject* layouts) {
 PyObject* group_decode(PyObject* self, PyObject* const* arguments, Py_ssize_t count) {
     return guarded([&] {
         check_count(count, 2);
-        Owned made = make<Rows>(rows_type);
+        Owned made = make_rows(rows_type, *as<Group>(self));
         Rows& rows = *as<Rows>(made.get());
-        rows.group = as<Group>(Owned::shared(self).release());
-        read_values(arguments[0], integer_of(arguments[1]), rows);
+        PyObject* list = arguments[0];
+        if (!PyList_CheckExact(list)) throw Cannot();
+        read_values(list, 0, static_cast<size_t>(PyList_GET_SIZE(list)), integer_of(arguments[1]), rows);
         return made.release();
     });
 }
@@ -100,6 +101,10 @@ PyObject* rows_statuses(PyObject* self, void*) {
             return Owned::shared(rows.group->statuses[rows.entities[i].status].get()).release();
         });
     });
+}
+
+PyObject* rows_present(PyObject* self, void*) {
+    return guarded([&] { return checked(PyLong_FromSize_t(as<Rows>(self)->present())); });
 }
 
 PyObject* rows_timestamps(PyObject* self, void*) {
@@ -175,6 +180,7 @@ PyMethodDef rows_methods[] = {
 PyGetSetDef rows_attributes[] = {
     {"rows", rows_rows, nullptr, nullptr, nullptr},
     {"statuses", rows_statuses, nullptr, nullptr, nullptr},
+    {"present", rows_present, nullptr, nullptr, nullptr},
     {"timestamps", rows_timestamps, nullptr, nullptr, nullptr},
     {"overflows", rows_overflows, rows_set_overflows, nullptr, nullptr},
     {nullptr, nullptr, nullptr, nullptr, nullptr},

@@ -79,6 +79,16 @@ inline std::string_view utf8_of(PyObject* text) {
     return {data, static_cast<size_t>(size)};
 }
 
+// An object of a type of ours, which begins as PyObject_HEAD.
+template <class T>
+Owned make(PyTypeObject* type) {
+    PyObject* made = checked(type->tp_alloc(type, 0));
+    PyObject head = *made;
+    new (made) T();  // leaves the head as C++ pleases
+    *made = head;
+    return Owned(made);
+}
+
 // Runs what may throw; None stands for "cannot".
 template <class Body>
 PyObject* guarded(Body body) {

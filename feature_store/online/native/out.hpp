@@ -45,6 +45,13 @@ class Out {
         at_++;
     }
     void take_back() { at_--; }
+    // Takes bytes in the middle away; what follows moves up.
+    void take_out(size_t from, size_t count) {
+        char* gap = PyBytes_AS_STRING(bytes_) + from;
+        std::memmove(gap, gap + count, static_cast<size_t>(at_ - gap) - count);
+        at_ -= count;
+    }
+    char* written(size_t from) { return PyBytes_AS_STRING(bytes_) + from; }
     size_t size() const { return static_cast<size_t>(at_ - PyBytes_AS_STRING(bytes_)); }
     std::string_view part(size_t from, size_t to) const { return {PyBytes_AS_STRING(bytes_) + from, to - from}; }
 

@@ -59,6 +59,10 @@ struct Rows {
     Owned overflows;              // a dict that Python has made of them
 
     size_t width() const { return group->features.size(); }
+    size_t present() const {
+        return static_cast<size_t>(std::count_if(entities.begin(), entities.end(),
+                                                 [](const Entity& each) { return each.status == PRESENT; }));
+    }
 
     // A feature of an entity; NO_ENTITY (-1) has what is absent.
     Reader cell(int entity, size_t feature) const {
@@ -73,6 +77,14 @@ struct Rows {
         return {data + at, data + PyBytes_GET_SIZE(value)};
     }
 };
+
+// Rows of a group, without any yet.
+inline Owned make_rows(PyTypeObject* type, Group& group) {
+    Owned made = make<Rows>(type);
+    Py_INCREF(reinterpret_cast<PyObject*>(&group));
+    reinterpret_cast<Rows*>(made.get())->group = &group;
+    return made;
+}
 
 // Reads a usable row; false if it is not one of its layout.
 inline bool read_row(const Group& group, const Layout& layout, Reader in, const Byte* value, Entity& entity,
@@ -131,13 +143,14 @@ inline void read_value(const Group& group, PyObject* value, int64_t now, Entity&
     entity.start = static_cast<uint32_t>(start);
 }
 
-inline void read_values(PyObject* list, int64_t now, Rows& rows) {
-    if (!PyList_CheckExact(list)) throw Cannot();
-    const size_t count = static_cast<size_t>(PyList_GET_SIZE(list)), width = rows.width();
+// Reads so many values of a list, from a place on.
+inline void read_values(PyObject* list, size_t start, size_t count, int64_t now, Rows& rows) {
+    if (start + count > static_cast<size_t>(PyList_GET_SIZE(list))) throw Cannot();
+    const size_t width = rows.width();
     rows.entities.resize(count, Entity{nullptr, 0, 0, NOT_FOUND, false, false});
     rows.cells.resize(count * width, 0);
     for (size_t i = 0; i < count; i++) {
-        PyObject* value = PyList_GET_ITEM(list, static_cast<Py_ssize_t>(i));
+        PyObject* value = PyList_GET_ITEM(list, static_cast<Py_ssize_t>(start + i));
         if (value == Py_None) continue;
         if (value == rows.group->unreachable.get()) {
             rows.entities[i].status = UNAVAILABLE;

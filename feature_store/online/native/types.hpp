@@ -15,15 +15,6 @@ T* as(PyObject* object) {
 }
 
 template <class T>
-Owned make(PyTypeObject* type) {
-    PyObject* made = checked(type->tp_alloc(type, 0));
-    PyObject head = *made;
-    new (made) T();  // leaves the head as C++ pleases
-    *made = head;
-    return Owned(made);
-}
-
-template <class T>
 void dispose(PyObject* self) {
     PyTypeObject* type = Py_TYPE(self);
     as<T>(self)->~T();

@@ -114,6 +114,10 @@ class RedisCluster:
         await asyncio.gather(*(node.close() for node in self._nodes.values()))
 
     @property
+    def node(self) -> None:
+        """As `OnlineStore.node`."""
+
+    @property
     def is_up(self) -> bool:
         """As `OnlineStore.is_up`: every slot has a primary that can be asked."""
         return not self._missing and all(node.is_up for node in self._primaries)

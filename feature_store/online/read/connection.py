@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Sequence
-from typing import Any, cast, final
+from typing import Any, Protocol, cast, final
 
 import hiredis
 
@@ -21,6 +21,19 @@ class NodeError(Exception):
 
 class NodeBusyError(NodeError):
     """Too many commands wait for the node already."""
+
+
+class Reply(Protocol):
+    """What takes the answer to a command: a future, or what does without one. It sends no command before it returns."""
+
+    def done(self) -> bool:
+        """Whether it takes nothing any more."""
+
+    def set_result(self, result: Any, /) -> None:
+        """Takes an answer."""
+
+    def set_exception(self, error: BaseException, /) -> None:
+        """Takes a NodeError."""
 
 
 @final
@@ -51,7 +64,7 @@ class PipelinedConnection(asyncio.Protocol):
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
         self._reader = hiredis.Reader()
-        self._waiting: deque[tuple[float, asyncio.Future[Any] | _Batch]] = deque()
+        self._waiting: deque[tuple[float, Reply | _Batch]] = deque()
         self._unsent: list[bytes] = []
         self._transport: asyncio.Transport | None = None
         self.lost: asyncio.Future[None] = loop.create_future()
@@ -106,11 +119,15 @@ class PipelinedConnection(asyncio.Protocol):
         if self.lost.done():
             raise NodeError("the connection was lost")
         future = self.loop.create_future()
-        self._waiting.append((deadline, future))
+        self.send(command, deadline, future)
+        return future
+
+    def send(self, command: bytes, deadline: float, reply: Reply) -> None:
+        """The same, if the connection was not lost: `reply` takes the answer, or the NodeError."""
+        self._waiting.append((deadline, reply))
         if not self._unsent:
             self.loop.call_soon(self._send)
         self._unsent.append(command)
-        return future
 
     def ask_all(self, commands: Sequence[tuple[Any, ...]], deadline: float) -> asyncio.Future[list[Any]]:
         """As `ask`, several commands at once."""

@@ -146,7 +146,8 @@ class GroupDecoder:
         self._limited = [(i, f.overflow) for i, f in enumerate(group.features) if f.overflow is not None]
         self._fillable = [i for i, default in enumerate(self.absent) if default is not None]
         self._layouts: Mapping[int, _Known] = {}
-        self._native = None if core is None else _native_group(core, group, self.absent)
+        self.native = None if core is None else _native_group(core, group, self.absent)
+        """Reads what it can; None: Python reads everything."""
 
     def learn(self, layouts: Mapping[int, Layout], met: UnknownLayout) -> None:
         """Takes all layouts of the group over, after a value had one that was not known.
@@ -156,8 +157,8 @@ class GroupDecoder:
             ConflictError: if one has a feature of the view under another type.
         """
         self._layouts = {number: _known(self.group, number, layout) for number, layout in layouts.items()}
-        if self._native is not None:
-            self._native.learn([_native_layout(self.group, *each) for each in layouts.items()])
+        if self.native is not None:
+            self.native.learn([_native_layout(self.group, *each) for each in layouts.items()])
         if met.number not in self._layouts:
             raise StackError(
                 f"the stored value has layout {met.number}, which nobody registered",
@@ -181,7 +182,7 @@ class GroupDecoder:
             UnknownLayout: if a layout has to be looked up first.
             StackError: if a value cannot be read; it names the key.
         """
-        if self._native is not None:
+        if self.native is not None:
             native = self.decode_natively(values, now, packed=packed)
             if native is not None:
                 return native
@@ -201,7 +202,7 @@ class GroupDecoder:
 
     def decode_natively(self, values: Sequence[StoredValue], now: int, *, packed: bool) -> EntityRows | None:
         """The same by the native core; None if there is none, or it cannot read all of them."""
-        native = None if self._native is None else self._native.decode(values, now)
+        native = None if self.native is None else self.native.decode(values, now)
         if native is None:
             return None
         overflows: dict[str, list[int]] = {}

@@ -11,7 +11,9 @@ from typing import Any, cast
 from feature_store.compile.function_calls import FunctionCalls
 from feature_store.online.connection import unknown_store_error
 from feature_store.online.read.cache import ValueCache
+from feature_store.online.read.decoding import StoredValue
 from feature_store.online.read.functions import FunctionThreads
+from feature_store.online.read.node import RedisNode
 from feature_store.online.read.routing import RoutedStore
 from feature_store.online.read.steps import GetValues, ViewReading
 from feature_store.online.read.store import OnlineStore
@@ -49,6 +51,7 @@ class MultiplexedReader:
         instant: int,
         *,
         packed: bool = False,
+        values: Sequence[StoredValue] | None = None,
     ) -> OnlineVectors:
         """The vectors of the entities in `rows`, as `OnlineReader.read`.
 
@@ -57,6 +60,7 @@ class MultiplexedReader:
             request: request values for all rows.
             instant: the request's time, in microseconds.
             packed: as for `ViewReading.steps`.
+            values: what is stored of these rows, if it was read already: what the first command of the steps asks for.
 
         Raises:
             NodeBusyError: if too many commands wait for Redis.
@@ -68,6 +72,8 @@ class MultiplexedReader:
         steps = reading.steps(rows, request, instant, packed=packed)
         command = next(steps)
         try:
+            if values is not None:
+                command = steps.send(values)
             while True:
                 if isinstance(command, GetValues):
                     if cache is not None and command.seconds:
@@ -82,6 +88,14 @@ class MultiplexedReader:
                     command = steps.send(await store.hash(command.key))
         except StopIteration as done:
             return cast("OnlineVectors", done.value)
+
+    def node_of(self, view: ViewSchema) -> RedisNode | None:
+        """The node that has all values of a view; None if there are several, or nobody knows yet.
+
+        Raises:
+            StackError: as `read`, of an online store that is not among those of this reader.
+        """
+        return (self._store if not view.named_stores else self._store_of(view)).node
 
     def _store_of(self, view: ViewSchema) -> OnlineStore:
         for viewed in view.groups:

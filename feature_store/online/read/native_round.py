@@ -28,17 +28,18 @@ class NativeRound:
     ) -> None:
         types = [[type_numbers(column.dtype) for column in columns] for columns in keys]
         prefixes = [(prefix.encode(), of) for prefix, of in groups]
-        self._names = [[column.name for column in columns] for columns in keys]
-        self._form = core.CommandForm([key.encode() for key in freshness], types, prefixes)
+        self.names = [[column.name for column in columns] for columns in keys]
+        """Of the sets of key columns."""
+        self.form = core.CommandForm([key.encode() for key in freshness], types, prefixes)
 
     def command(self, rows: Sequence[Mapping[str, Any]]) -> NativeCommand | None:
         """The command; None if Python has to look at the keys: one is missing, of another type, or an instant."""
         try:
             if isinstance(rows, KeyColumns):
                 given = rows.columns
-                columns = [[given[name] for name in names] for names in self._names]
+                columns = [[given[name] for name in names] for names in self.names]
             else:
-                columns = [[[row[name] for row in rows] for name in names] for names in self._names]
+                columns = [[[row[name] for row in rows] for name in names] for names in self.names]
         except KeyError:
             return None
-        return self._form.command(columns, len(rows))
+        return self.form.command(columns, len(rows))

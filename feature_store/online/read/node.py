@@ -147,6 +147,11 @@ class RedisNode:
             self._watched.end()
 
     @property
+    def node(self) -> RedisNode:
+        """As `OnlineStore.node`."""
+        return self
+
+    @property
     def is_up(self) -> bool:
         """Whether the node can be asked."""
         return self._connection is not None and not self._connection.lost.done()
@@ -180,6 +185,17 @@ class RedisNode:
         return connection.ask_packed(
             command, connection.loop.time() + self._deadline
         )  # get_running_loop asks for the pid
+
+    def free_connection(self) -> PipelinedConnection | None:
+        """What a command may be sent over; None if the node is down, or too many commands wait."""
+        connection = self._connection
+        if connection is None or connection.lost.done() or len(connection) >= self._most_waiting:
+            return None
+        return connection
+
+    def reply_time(self, connection: PipelinedConnection) -> float:
+        """Until when (the loop's time) a command that is sent now may take."""
+        return connection.loop.time() + self._deadline
 
     def ask_all(self, commands: Sequence[tuple[Any, ...]], deadline: float) -> asyncio.Future[list[Any]]:
         """The answers to several commands that leave together, a NodeError in the place of each that is refused.

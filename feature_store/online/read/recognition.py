@@ -56,6 +56,11 @@ class RedisStore:
         await self._held.aclose()
 
     @property
+    def node(self) -> RedisNode | None:
+        """As `OnlineStore.node`."""
+        return self._store.node
+
+    @property
     def is_up(self) -> bool:
         """As `OnlineStore.is_up`."""
         return self._store.is_up
@@ -103,6 +108,7 @@ class _Unknown:
     """What nobody has told anything of yet."""
 
     is_up = False
+    node = None
 
     def __init__(self, nodes: Sequence[RedisNode]) -> None:
         self._nodes = nodes

@@ -36,6 +36,10 @@ class RoutedStore:
         self._stores = stores
 
     @property
+    def node(self) -> None:
+        """As `OnlineStore.node`."""
+
+    @property
     def is_up(self) -> bool:
         """As `OnlineStore.is_up`."""
         return all(store.is_up for store in self._stores.values())

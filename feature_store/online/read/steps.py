@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Mapping, Sequence
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import msgspec
 
@@ -15,7 +15,7 @@ from feature_store.compile.function_calls import FunctionCalls
 from feature_store.dtypes import Value
 from feature_store.online.keys import last_updated_key, layouts_key
 from feature_store.online.layout import parse_layouts
-from feature_store.online.native.core import NativeCommand, NativeCore
+from feature_store.online.native.core import NativeCommand, NativeCore, NativeGroup, NativeRows
 from feature_store.online.progress import parse_last_updated
 from feature_store.online.read.decoding import UNREACHABLE, GroupDecoder, StoredValue, UnknownLayout
 from feature_store.online.read.entities import entity_tags
@@ -85,11 +85,12 @@ class ViewReading:
         self._seconds = [(viewed.group.cache or 0) / 1e6 for viewed in view.groups]
         self._is_cached = any(self._seconds)
         self._vectors = VectorParts(view, self._freshness, self._prefixes) if view.prejoined else None
-        self._native = None
+        self.native: NativeRound | None = None
+        """Makes the commands; None if Python does."""
         if core is not None and view.is_plain and not self._is_cached and self._vectors is None:
             (round_,) = self._rounds
             prefixes = [(self._prefixes[i], of) for i, of in round_.groups]
-            self._native = NativeRound(core, self._freshness, round_.keys, prefixes)
+            self.native = NativeRound(core, self._freshness, round_.keys, prefixes)
 
     def steps(
         self,
@@ -110,7 +111,7 @@ class ViewReading:
             InputError, StackError, ConflictError: as `OnlineReader.read`.
         """
         given = self._request_values(rows, request)
-        command = None if self._native is None else self._native.command(rows)
+        command = None if self.native is None else self.native.command(rows)
         if command is not None:
             complete_at, vectors = yield from self._read_natively(command, instant, packed)
         else:
@@ -181,6 +182,21 @@ class ViewReading:
         for (i, _), part in zip(round_.groups, keys, strict=True):
             ages += [self._seconds[i]] * len(part)
         return ages
+
+    @property
+    def native_groups(self) -> list[tuple[NativeGroup, int]]:
+        """What reads the values of each group, and its freshness (microseconds); empty if Python reads them."""
+        groups = [(decoder.native, decoder.group.freshness) for decoder in self._decoders]
+        return [(native, freshness) for native, freshness in groups if native is not None]
+
+    def native_vectors(self, command: NativeCommand, rows: Sequence[NativeRows]) -> list[GroupVectors]:
+        """The groups' parts of vectors that were read by a command, of each group its rows."""
+        (round_,) = self._rounds
+        found = []
+        for (i, of), part in zip(round_.groups, rows, strict=True):
+            entities = cast("EntityRows", part)  # it has the same attributes
+            found.append(GroupVectors(self.view.groups[i], entities, command.places(of), self._decoders[i].absent))
+        return found
 
     @property
     def is_copyable(self) -> bool:

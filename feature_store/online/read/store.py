@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from feature_store.online.native.core import NativeCommand
 from feature_store.online.read.decoding import StoredValue, Unreachable
+
+if TYPE_CHECKING:
+    from feature_store.online.read.node import RedisNode
 
 Keys = Sequence[str] | NativeCommand
 
@@ -33,6 +36,10 @@ class OnlineStore(Protocol):
         Raises:
             NodeError: if nobody answers it, or it is refused.
         """
+
+    @property
+    def node(self) -> RedisNode | None:
+        """The node that has all keys; None if there are several, or nobody knows yet."""
 
     @property
     def is_up(self) -> bool:
