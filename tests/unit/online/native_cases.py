@@ -52,7 +52,7 @@ def groups(draw: st.DrawFn) -> GroupSchema:
     features = []
     for i, dtype in enumerate(draw(st.lists(TYPES, min_size=1, max_size=5))):
         default = draw(st.none() | values_of(dtype))
-        features.append(Column(f'f{i}"é', dtype, default))
+        features.append(Column(f"f{i}é", dtype, default))
     ttl = draw(st.sampled_from([None, HOUR]))
     return GroupSchema("orders", 1, (Column("user_id", STRING),), tuple(features), ttl, 0, HOUR, 1)
 
