@@ -84,7 +84,7 @@ class DirectForm:
         self.note_wait = waits.latencies.note
         self._places = {name: i for i, name in enumerate(names)}
         self._model = call.model(admission.token, headers)
-        self._groups = [(viewed.group.id, (viewed.group.id, Status.PRESENT)) for viewed in admission.served.view.groups]
+        self._groups = [(viewed.id, (viewed.id, Status.PRESENT)) for viewed in admission.served.view.groups]
         self._content_lines = f"content-type: {CONTENT_TYPES[shape]}\r\nx-request-id: ".encode()
         self._lines: tuple[bytes, bytes] = (b"", b"")
         self._latencies = core.metrics.latencies(call.route, admission.served.id)
