@@ -31,9 +31,10 @@ from feature_store import FLOAT, INT, STRING
 from feature_store.dtypes import to_micros
 from feature_store.duration import DAY
 from feature_store.offline.tables import arrow_schema, ensure_table
+from feature_store.online.batches import ROWS_PER_CALL
 from feature_store.online.connection import connect
 from feature_store.online.materialize import materialize
-from feature_store.online.writer import ROWS_PER_CALL, GuardedWriter
+from feature_store.online.writer import GuardedWriter
 from feature_store.plan.schema import Column, GroupSchema
 
 ENTITIES = 100_000

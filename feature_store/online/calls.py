@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import random
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from functools import cache
 from importlib.resources import files
@@ -26,37 +26,33 @@ from feature_store.online.connection import cluster_of
 if TYPE_CHECKING:
     from redis import Redis
     from redis.cluster import RedisCluster
+    from redis.exceptions import AskError
 
 PATIENCE_SECONDS = 20.0
 """How long a cluster may refuse or not answer: a failover takes its node timeout and a second."""
 _CALLS_AT_ONCE = 5_000
 _LOAD_ATTEMPTS = 5
+_SOURCES = ("guard", "vectors", "functions", "registrations")
+"""One library, in this order."""
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 1.0
 
 
 class Call(NamedTuple):
-    """One call of a function of the library."""
+    """One call of a function of the library.
+
+    Attributes:
+        meanwhile: gives what may be called instead while the slot of the keys is being moved; None: nothing.
+    """
 
     function: str
     keys: Sequence[str]
     arguments: Sequence[bytes | str]
+    meanwhile: Callable[[], Call | None] = lambda: None
 
     @property
     def command(self) -> tuple[Any, ...]:
         name = f"feature_store_{self.function}_{_library()[1]}"
         return ("FCALL", name, len(self.keys), *self.keys, *self.arguments)
-
-
-def rows_of_calls(redis: Redis, keys: Sequence[str], most: int) -> list[Sequence[int]]:
-    """Positions of the rows of each call, so many at most: in a cluster all keys of a call must share a slot."""
-    from redis.crc import key_slot
-
-    if cluster_of(redis) is None:
-        return [range(i, min(i + most, len(keys))) for i in range(0, len(keys), most)]
-    slots: dict[int, list[int]] = {}
-    for i, key in enumerate(keys):
-        slots.setdefault(key_slot(key.encode()), []).append(i)
-    return [rows[i : i + most] for rows in slots.values() for i in range(0, len(rows), most)]
 
 
 def call_all(redis: Redis, calls: Iterable[Call]) -> Iterator[Any]:
@@ -102,7 +98,8 @@ def call(redis: Redis, wanted: Call) -> Any:
 @cache
 def _library() -> tuple[str, str]:
     """Source of the Redis Functions and the version in their names, so that a changed source is never mistaken."""
-    source = files("feature_store.online").joinpath("guard.lua").read_text()
+    folder = files("feature_store.online")
+    source = "".join(folder.joinpath(f"{name}.lua").read_text() for name in _SOURCES)
     version = hashlib.sha256(source.encode()).hexdigest()[:12]
     return source.replace("VERSION", version), version
 
@@ -121,8 +118,9 @@ def _replaced() -> StackError:
 
 def _answers(cluster: RedisCluster, calls: Sequence[Call]) -> list[Any]:
     """The answers of a cluster to some calls."""
-    from redis.exceptions import RedisClusterException, RedisError
+    from redis.exceptions import RedisClusterException, RedisError, TryAgainError
 
+    calls = [*calls]
     answers: list[Any] = [None] * len(calls)
     waiting: Sequence[int] = range(len(calls))
     loads, pause, give_up = 0, _FIRST_PAUSE, time.monotonic() + PATIENCE_SECONDS
@@ -130,9 +128,11 @@ def _answers(cluster: RedisCluster, calls: Sequence[Call]) -> list[Any]:
         refused = _refused(cluster, calls, waiting, answers)
         if not refused:
             return answers
-        for error in refused.values():
+        for place, error in refused.items():
             if not _is_passing(error) or time.monotonic() > give_up:
                 raise error
+            if isinstance(error, TryAgainError):
+                calls[place] = calls[place].meanwhile() or calls[place]
         if len(refused) < len(waiting):  # it goes on
             pause, give_up = _FIRST_PAUSE, time.monotonic() + PATIENCE_SECONDS
         waiting = [*refused]
@@ -181,7 +181,7 @@ def _refused(
         asked = []
         for name, of_node in by_node.items():
             try:
-                node = _Node(cluster, name, stack)
+                node = NodeCalls(cluster, name, stack)
                 node.send([calls[place] for place in of_node])
                 asked.append((node, of_node))
             except RedisError as error:
@@ -195,8 +195,8 @@ def _refused(
     return refused
 
 
-class _Node:
-    """One node of a cluster, that is sent many calls at once.
+class NodeCalls:
+    """Calls that are sent to one node of a cluster, and answered in their order.
 
     Args:
         stack: gives the connection back.
@@ -212,8 +212,16 @@ class _Node:
         self._has_library = False
 
     def send(self, calls: Sequence[Call]) -> None:
-        self._waiting = len(calls)
-        self._connection.send_packed_command([b"".join(hiredis.pack_command(each.command) for each in calls)])
+        """Sends calls; if that fails, `answer` says why."""
+        from redis.exceptions import RedisError
+
+        if self._failure is not None:
+            return
+        self._waiting += len(calls)
+        try:
+            self._connection.send_packed_command([b"".join(hiredis.pack_command(each.command) for each in calls)])
+        except RedisError as error:
+            self._failure = error
 
     def answer(self, wanted: Call) -> Any:
         """The answer to the next call that was sent."""
@@ -226,8 +234,8 @@ class _Node:
             return self._connection.read_response()
         except MovedError:
             raise
-        except AskError:
-            return self._answer_elsewhere(wanted)
+        except AskError as error:
+            return self._answer_elsewhere(wanted, error)
         except ResponseError as error:
             if _is_missing(error) and not self._has_library:
                 self._client.function_load(_library()[0], replace=True)
@@ -243,13 +251,25 @@ class _Node:
             self._connection.disconnect()
         self._client.connection_pool.release(self._connection)
 
-    def _answer_elsewhere(self, wanted: Call) -> Any:
-        """The answer of the node that the slot is on its way to: redis-py asks there."""
-        from redis.exceptions import ResponseError
+    def _answer_elsewhere(self, wanted: Call, asked: AskError) -> Any:
+        """The answer of the node that the slot is on its way to."""
+        from redis.exceptions import ResponseError, TryAgainError
 
+        node = self._cluster.get_node(host=asked.host, port=asked.port)
+        if node is None:
+            raise TryAgainError(f"{asked.host}:{asked.port} is not known yet")
+        client = self._cluster.get_redis_connection(node)
+        connection: Any = client.connection_pool.get_connection()
         try:
-            return self._cluster.execute_command(*wanted.command)
+            connection.send_packed_command([hiredis.pack_command(("ASKING",)), hiredis.pack_command(wanted.command)])
+            connection.read_response()
+            return connection.read_response()
         except ResponseError as error:
             if _is_missing(error):
-                self._cluster.function_load(_library()[0], replace=True)
+                client.function_load(_library()[0], replace=True)
             raise
+        except BaseException:  # an answer may be under way
+            connection.disconnect()
+            raise
+        finally:
+            client.connection_pool.release(connection)

@@ -42,7 +42,7 @@ def shards_of(redis: Redis) -> list[Shard]:
     cluster = cluster_of(redis)
     if cluster is None:
         return [Shard(redis)]
-    return [Shard(client, f":{{{_texts()[slot]}}}") for client, slot in _primaries(cluster)]
+    return [Shard(client, f":{{{slot_texts()[slot]}}}") for client, slot in _primaries(cluster)]
 
 
 def _primaries(cluster: RedisCluster) -> list[tuple[Redis, int]]:
@@ -54,8 +54,8 @@ def _primaries(cluster: RedisCluster) -> list[tuple[Redis, int]]:
 
 
 @cache
-def _texts() -> dict[int, str]:
-    """For each slot a text that lies in it."""
+def slot_texts() -> dict[int, str]:
+    """For each slot of a cluster a text that lies in it."""
     from redis.crc import REDIS_CLUSTER_HASH_SLOTS, key_slot
 
     found: dict[int, str] = {}

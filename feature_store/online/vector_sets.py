@@ -26,15 +26,16 @@ materialization calls, makes all vectors anew.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
 from feature_store.duration import MINUTE
+from feature_store.online.batches import call_rows
 from feature_store.online.calls import Call, call
-from feature_store.online.connection import redis_errors
+from feature_store.online.cluster_sets import DROPPED, ClusterSet
+from feature_store.online.connection import cluster_of, redis_errors
 from feature_store.online.keys import VECTOR_SETS_KEY, key_part
-from feature_store.online.writer import ROWS_PER_CALL, keeps_vectors
 from feature_store.plan.schema import ViewSchema
 
 if TYPE_CHECKING:
@@ -43,7 +44,6 @@ if TYPE_CHECKING:
 LEFT_FOR = 10 * MINUTE
 """How long vectors of a dropped set are left (microseconds): somebody may have just seen that they are complete."""
 _KEYS_PER_SCAN = 1_000
-_DROPPED = "-"
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ def keep_sets(redis: Redis, sets: Iterable[VectorSet], groups: Collection[str], 
     """Has Redis keep some sets, and of those with these groups no other. Doing it again is harmless and cheap.
 
     A new set is filled: all keys of the database are looked at once, and each entity's vector is made in a
-    few microseconds of Redis. In a cluster nothing is kept, and views are read group by group.
+    few microseconds of Redis.
 
     Args:
         redis: from `connect`.
@@ -113,8 +113,6 @@ def keep_sets(redis: Redis, sets: Iterable[VectorSet], groups: Collection[str], 
     Raises:
         StackError: if Redis does not answer.
     """
-    if not keeps_vectors(redis):
-        return
     wanted = {each.name: each for each in sets}
     for each in registered_sets(redis).values():
         if each.name not in wanted and not set(groups).isdisjoint(each.groups):
@@ -123,35 +121,53 @@ def keep_sets(redis: Redis, sets: Iterable[VectorSet], groups: Collection[str], 
         _keep(redis, each, again=again)
 
 
+def _in_cluster(redis: Redis, each: VectorSet) -> ClusterSet | None:
+    if cluster_of(redis) is None:
+        return None
+    return ClusterSet(redis, each, lambda node: tags_of(node, each), lambda tags: join_vectors(redis, each, tags))
+
+
 def _keep(redis: Redis, kept: VectorSet, *, again: bool) -> None:
+    keys = [VECTOR_SETS_KEY, kept.last_updated_key]
     with redis_errors(redis):
-        given = [kept.name, uuid.uuid4().hex, kept.ids]
-        token, complete = call(redis, Call("register", [VECTOR_SETS_KEY], given))
+        if (in_cluster := _in_cluster(redis, kept)) is not None:
+            in_cluster.keep(again=again)
+            return
+        token, complete = call(redis, Call("register", keys, [kept.name, uuid.uuid4().hex, kept.ids]))
         if complete and not again:
             return
         _join_all(redis, kept)
         # Without effect if the set was dropped meanwhile: writes may have gone past it, and who registers it fills it.
-        call(redis, Call("complete", [VECTOR_SETS_KEY], [kept.name, token]))
+        call(redis, Call("complete", keys, [kept.name, token]))
 
 
 def _drop(redis: Redis, dropped: VectorSet) -> None:
+    keys = [VECTOR_SETS_KEY, dropped.last_updated_key]
     with redis_errors(redis):
-        call(redis, Call("drop", [VECTOR_SETS_KEY], [dropped.name]))
+        if (in_cluster := _in_cluster(redis, dropped)) is not None:
+            in_cluster.drop()
+            return
+        call(redis, Call("drop", keys, [dropped.name, uuid.uuid4().hex]))
         _join_all(redis, dropped)
-        call(redis, Call("complete", [VECTOR_SETS_KEY], [dropped.name, _DROPPED]))
+        call(redis, Call("complete", keys, [dropped.name, DROPPED]))
 
 
 def _join_all(redis: Redis, joined: VectorSet) -> None:
     """Makes the vectors of a set what is registered, of all entities that have a value or a vector."""
+    for tags in tags_of(redis, joined):
+        join_vectors(redis, joined, tags)
+
+
+def join_vectors(redis: Redis, joined: VectorSet, tags: Sequence[bytes]) -> None:
+    """Makes the vectors of some entities what is registered."""
+    keys = [joined.prefix + tag.decode() for tag in tags]
+    for _ in call_rows(redis, "join", keys, [joined.name, str(LEFT_FOR // 1000), ""], lambda _: ()):
+        pass
+
+
+def tags_of(redis: Redis, joined: VectorSet) -> Iterator[list[bytes]]:
+    """The tags of all entities that have a value or a vector on a node; some more than once."""
     prefixes = {joined.prefix.encode(), *(f"{group}:".encode() for group in joined.groups)}
-    for tags in _tags(redis, prefixes):
-        for start in range(0, len(tags), ROWS_PER_CALL):
-            given: list[bytes | str] = [joined.name, str(LEFT_FOR // 1000), *tags[start : start + ROWS_PER_CALL]]
-            call(redis, Call("join", [VECTOR_SETS_KEY], given))
-
-
-def _tags(redis: Redis, prefixes: Collection[bytes]) -> Iterator[list[bytes]]:
-    """The tags of all entities that have a key with one of the prefixes; some more than once."""
     cursor = 0
     while True:
         cursor, keys = cast("tuple[int, list[bytes]]", redis.scan(cursor, match="*:{*", count=_KEYS_PER_SCAN))

@@ -24,7 +24,8 @@ from typing import TYPE_CHECKING
 
 from feature_store.dtypes import Value, to_micros
 from feature_store.duration import DAY
-from feature_store.online.calls import Call, call, call_all, rows_of_calls
+from feature_store.online.batches import call_rows
+from feature_store.online.calls import Call, call
 from feature_store.online.codec import Codec, pack_header, pack_instant
 from feature_store.online.connection import cluster_of, redis_errors
 from feature_store.online.keys import VECTOR_SETS_KEY, last_updated_key
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
 
     from redis import Redis
 
-ROWS_PER_CALL = 500
 MOST_TOMBSTONES = 16
 """More of one entity become a range; the same number is in the guard."""
 TOMBSTONES_KEPT = 30 * DAY
@@ -108,7 +108,6 @@ class GuardedWriter:
         self._redis = redis
         ttl = b"" if group.ttl is None else _milliseconds(group.ttl)
         self._kept = (ttl, _milliseconds(grace_of(group)), _milliseconds(TOMBSTONES_KEPT))
-        self._registrations = [VECTOR_SETS_KEY] if keeps_vectors(redis) else []
 
     def encode(self, feature_timestamp: int, created_timestamp: int, values: Sequence[Value], now: int) -> bytes:
         """The stored form of a row (times in microseconds): without its features if it has expired at `now`.
@@ -157,7 +156,8 @@ class GuardedWriter:
             newest: the newest feature timestamp (microseconds) in it.
         """
         with redis_errors(self._redis):
-            keys = [last_updated_key(self.group), *self._registrations]
+            # In a cluster readers of vectors ask for this key, too: what sets say of it would be on another node.
+            keys = [last_updated_key(self.group), *([VECTOR_SETS_KEY] if cluster_of(self._redis) is None else [])]
             moved = [str(to_micros(complete_at)), "" if newest is None else str(newest)]
             call(self._redis, Call("touch", keys, moved))
 
@@ -165,22 +165,12 @@ class GuardedWriter:
         self, function: str, keys: Sequence[str], arguments: Callable[[Sequence[int]], Sequence[bytes]]
     ) -> Written:
         """Calls a function for all rows; `arguments` are those of some of them."""
-        total, kept = Written(), [*self._kept, b"1" if self._registrations else b""]
+        total = Written()
         with redis_errors(self._redis):
-            parts = rows_of_calls(self._redis, keys, ROWS_PER_CALL)
-            calls = (
-                Call(function, [*(keys[i] for i in rows), *self._registrations], [*kept, *arguments(rows)])
-                for rows in parts
-            )
-            for rows, counts in zip(parts, call_all(self._redis, calls), strict=True):
-                written, stale, expired, deleted, unsure = counts
+            for rows, answer in call_rows(self._redis, function, keys, self._kept, arguments, self.group.id):
+                written, stale, expired, deleted, unsure, _ = answer
                 total += Written(written, stale, expired, deleted, tuple(rows[place - 1] for place in unsure))
         return total
-
-
-def keeps_vectors(redis: Redis) -> bool:
-    """Whether the store has vectors of pre-joined views: a cluster has none, as not all of it is seen at once there."""
-    return cluster_of(redis) is None
 
 
 def _milliseconds(microseconds: int) -> bytes:

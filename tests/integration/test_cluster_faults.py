@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import msgspec
 import pytest
 import uvloop
 from pyiceberg.catalog.sql import SqlCatalog
@@ -30,12 +31,14 @@ from feature_store.online.read.node import NodeAddress
 from feature_store.online.read.recognition import RedisStore
 from feature_store.online.read.steps import ViewReading
 from feature_store.online.reader import OnlineReader
+from feature_store.online.vector_sets import keep_sets, vector_sets
 from feature_store.online.vectors import Status
 from feature_store.online.writer import GuardedWriter
 from feature_store.plan.schema import Column, GroupSchema, ViewedSchema, ViewSchema
 from feature_store.streaming.loaded import LoadedPlaces
 from tests.conftest import PATIENCE_SECONDS
 from tests.integration import online_tables
+from tests.integration.counting_reader import CountingReader
 from tests.integration.online_setting import NOW, new_group, put, view_of
 from tests.integration.online_tables import START, TODAY, Row, online, write_day
 from tests.integration.own_cluster import ClusterMember, OwnCluster, running_cluster
@@ -166,10 +169,13 @@ def written_again(cluster: OwnCluster, group: GroupSchema, expected: dict[str, i
 
 
 def test_a_writer_waits_for_the_place_of_a_killed_primary(quick: OwnCluster) -> None:
-    group = new_group(features=NUMBERS)
+    group, other = (new_group(features=NUMBERS) for _ in range(2))
     quick.restore()
     victim = quick.primary_of("u1")
+    roles = ViewedSchema(group), ViewedSchema(other, prefix="other_")
+    joined = ViewSchema(f"joined_{group.name}", 1, roles, prejoin=True)
     with connect(quick.url_of(*quick.members)) as client:
+        keep_sets(client, vector_sets([joined]), [group.id])
         writer = GuardedWriter(client, group)
         keys = [entity_key(group, {"user_id": name}) or "" for name in USERS]
         for number in range(6):
@@ -182,9 +188,16 @@ def test_a_writer_waits_for_the_place_of_a_killed_primary(quick: OwnCluster) -> 
             if number == 2:
                 sys.stdout.write(f"a write was done {time.monotonic() - began:.2f} s after its primary was killed\n")
         writer.touch(from_micros(NOW), NOW)
-        with OnlineReader(client) as reader:
-            found = reader.read(view_of(group), [{"user_id": name} for name in USERS], from_micros(NOW + 5))
+        vectors = [client.get(f"{joined.id}:user_id:{{{name}}}") for name in USERS]
+        stored = [client.get(key) for key in keys]
+        assert [msgspec.msgpack.decode(vector)[1:] for vector in vectors] == [
+            [row, None] if group.id < other.id else [None, row] for row in stored
+        ]
+        with CountingReader(client) as reader:
+            for _ in range(2):
+                found = reader.read(joined, [{"user_id": name} for name in USERS], from_micros(NOW + 5))
         assert [row["n"] for row in found.to_dicts()] == [5] * len(USERS)
+        assert not [key for key in reader.asked[-1] if key in keys]
         assert quick.primary_of("u1") is not victim
 
 

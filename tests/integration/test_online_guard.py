@@ -22,6 +22,7 @@ from feature_store import INT
 from feature_store.dtypes import from_micros
 from feature_store.duration import DAY, HOUR
 from feature_store.errors import StackError
+from feature_store.online.batches import ROWS_PER_CALL
 from feature_store.online.codec import HEADER_SIZE, TOMBSTONE_SIZE
 from feature_store.online.connection import connect
 from feature_store.online.keys import last_updated_key
@@ -29,7 +30,7 @@ from feature_store.online.progress import LastUpdated, last_updated
 from feature_store.online.reader import OnlineReader
 from feature_store.online.vector_sets import keep_sets, registered_sets, vector_sets
 from feature_store.online.vectors import Status
-from feature_store.online.writer import MOST_TOMBSTONES, ROWS_PER_CALL, TOMBSTONES_KEPT, GuardedWriter, Written
+from feature_store.online.writer import MOST_TOMBSTONES, TOMBSTONES_KEPT, GuardedWriter, Written
 from feature_store.plan.schema import Column
 from feature_store.settings import Settings
 from tests.conftest import Eventually
@@ -286,7 +287,7 @@ def test_a_cluster_is_written_and_read(cluster: RedisCluster) -> None:
     other = new_group((Column("user_id", INT),), (Column("m", INT),))
     view = replace(view_of(group, other), prejoin=True)
     keep_sets(client, vector_sets([view]), [group.id])
-    assert registered_sets(client) == {}
+    assert [*registered_sets(client)] == [each.name for each in vector_sets([view])]
     GuardedWriter(client, other).write([f"{other.id}:{{3}}"], [writer.encode(5, 0, [9], NOW)])
     rows = OnlineReader(client).read(view, [{"user_id": 3}, {"user_id": 4}], from_micros(NOW)).to_dicts()
     assert rows == [{"user_id": 3, "n": 3, "m": 9}, {"user_id": 4, "n": 4, "m": None}]

@@ -93,7 +93,8 @@ def test_a_filling_that_was_overtaken_by_a_drop_completes_nothing(store: Redis) 
         if commands == 4:  # after the first set was registered and its vectors were made
             life.happens(("drop", True, [], None))
             life.happens(row(0, -1))  # no vector is kept now
-            call(store, Call("register", [VECTOR_SETS_KEY], [SETS[0].name, "another", SETS[0].ids]))
+            keys = [VECTOR_SETS_KEY, SETS[0].last_updated_key]
+            call(store, Call("register", keys, [SETS[0].name, "another", SETS[0].ids]))
 
     keep_sets(Interrupted(store, [interrupt] * 5, None), SETS[:1], [])
     assert commands == 5

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
+from weakref import WeakKeyDictionary
 
 from feature_store.compile.function_calls import FunctionCalls
 from feature_store.online.connection import unknown_store_error
@@ -18,7 +19,6 @@ from feature_store.online.read.routing import RoutedStore
 from feature_store.online.read.steps import GetValues, ViewReading
 from feature_store.online.read.store import OnlineStore
 from feature_store.online.vectors import OnlineVectors
-from feature_store.plan.schema import ViewSchema
 
 
 class MultiplexedReader:
@@ -40,6 +40,7 @@ class MultiplexedReader:
     ) -> None:
         self._store = store
         self._named = {"": store, **(named or {})}
+        self._routes: WeakKeyDictionary[ViewReading, OnlineStore] = WeakKeyDictionary()
         self._cache = cache
         self._functions = functions or FunctionThreads()
 
@@ -68,7 +69,7 @@ class MultiplexedReader:
                 is in an online store that is not among those of this reader.
         """
         cache, view = self._cache, reading.view
-        store = self._store if not view.named_stores else self._store_of(view)
+        store = self._store if not view.named_stores else self._store_of(reading)
         steps = reading.steps(rows, request, instant, packed=packed)
         command = next(steps)
         try:
@@ -89,17 +90,23 @@ class MultiplexedReader:
         except StopIteration as done:
             return cast("OnlineVectors", done.value)
 
-    def node_of(self, view: ViewSchema) -> RedisNode | None:
+    def node_of(self, reading: ViewReading) -> RedisNode | None:
         """The node that has all values of a view; None if there are several, or nobody knows yet.
 
         Raises:
             StackError: as `read`, of an online store that is not among those of this reader.
         """
-        return (self._store if not view.named_stores else self._store_of(view)).node
+        return (self._store if not reading.view.named_stores else self._store_of(reading)).node
 
-    def _store_of(self, view: ViewSchema) -> OnlineStore:
-        for viewed in view.groups:
-            if viewed.group.online_store not in self._named:
-                raise unknown_store_error(viewed.group)
-        stores = {viewed.group.id: self._named[viewed.group.online_store] for viewed in view.groups}
-        return RoutedStore(stores) if len(view.named_stores) > 1 else next(iter(stores.values()))
+    def _store_of(self, reading: ViewReading) -> OnlineStore:
+        """The store of a view's groups, or the route to several; made when it is read for the first time."""
+        known = self._routes.get(reading)
+        if known is None:
+            groups = [viewed.group for viewed in reading.view.groups]
+            for group in groups:
+                if group.online_store not in self._named:
+                    raise unknown_store_error(group)
+            stores = {group.id: self._named[group.online_store] for group in groups}
+            several = len(reading.view.named_stores) > 1
+            known = self._routes[reading] = RoutedStore(stores) if several else next(iter(stores.values()))
+        return known

@@ -2,14 +2,15 @@
 
 A set's `last_updated` comes with its vectors. Where it is there, vectors say what the values of the groups say, and it
 says what their `last_updated` keys say (vector_sets.py has the reasons). Where it is not, the groups are read, as those
-of any view: at once if that was so at the last read, else in a second round trip.
+of any view: at once if that was so at the last read, else in a second round trip. In a cluster it says which vectors
+can be taken (cluster_sets.py); of entities without one the groups are read in a second round trip.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping, Sequence
-from itertools import chain
-from typing import Any, TypeVar
+from itertools import chain, islice
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
@@ -25,6 +26,8 @@ Part = bytes | None
 T = TypeVar("T")
 
 _ARRAY_32 = b"\xdd"  # MessagePack: an array whose length is a u32
+_PARTS_IN_CLUSTER = 2
+"""Of a set's `last_updated` in a cluster: the ids of its groups and its token; on one node it has more."""
 _decode_summary = msgspec.msgpack.Decoder(list[Part]).decode
 
 
@@ -34,6 +37,22 @@ class _Found(msgspec.Struct, frozen=True):
     freshness: list[StoredValue]
     keys: dict[int, Sequence[str]]
     values: dict[int, Sequence[StoredValue]]
+
+
+class _Said(NamedTuple):
+    """What a set's `last_updated` says of its vectors.
+
+    Attributes:
+        freshness: on one node, of each group, in order of the parts, its `last_updated`; vectors are complete.
+        token: in a cluster, what vectors begin with; None on one node.
+    """
+
+    freshness: Sequence[StoredValue] = ()
+    token: bytes | None = None
+
+    @property
+    def is_of_cluster(self) -> bool:
+        return self.token is not None
 
 
 class _Set:
@@ -50,21 +69,23 @@ class _Set:
         self.key = kept.last_updated_key
         self.prefix = kept.prefix
         self._ids = kept.ids.encode()
-        self._said: tuple[StoredValue, Sequence[StoredValue] | None] = (None, None)
+        self._last: tuple[StoredValue, _Said | None] = (None, None)
 
-    def freshness(self, value: StoredValue) -> Sequence[StoredValue] | None:
-        """Of each group, in order of the parts, its `last_updated`; None if the vectors are not complete.
+    def said(self, value: StoredValue) -> _Said | None:
+        """What `last_updated` says; None if there are no vectors to be read.
 
         Raises:
             StackError: if somebody else wrote the key.
         """
-        if value is UNREACHABLE:
-            return [UNREACHABLE] * self.width
-        known, said = self._said
+        known, said = self._last
         if value != known:
-            parts = [] if value is None else _decoded(_decode_summary, value, self.key)
-            said = parts[1:] if parts[:1] == [self._ids] and len(parts) == self.width + 1 else None
-            self._said = value, said
+            parts = [] if not isinstance(value, bytes) else _decoded(_decode_summary, value, self.key)
+            said = None
+            if parts[:1] == [self._ids] and len(parts) == self.width + 1:
+                said = _Said(parts[1:])
+            elif parts[:1] == [self._ids] and len(parts) == _PARTS_IN_CLUSTER and parts[1] is not None:
+                said = _Said(token=parts[1])
+            self._last = value, said
         return said
 
     def columns(self, vectors: Sequence[StoredValue], keys: Sequence[str]) -> Sequence[Sequence[StoredValue]]:
@@ -88,9 +109,32 @@ class _Set:
             rows = [next(found) if isinstance(vector, bytes) else [vector] * self.width for vector in vectors]
         return [*zip(*rows, strict=True)] if rows else [()] * self.width
 
+    def columns_with(
+        self, token: bytes, vectors: Sequence[StoredValue], keys: Sequence[str]
+    ) -> tuple[list[list[StoredValue]], list[int]]:
+        """The same of a cluster: the parts of vectors that begin with a token, and the places of the others, which say
+        nothing.
+
+        Raises:
+            StackError: as `columns`.
+        """
+        rows: list[Sequence[StoredValue]] = []
+        others: list[int] = []
+        for i, (vector, key) in enumerate(zip(vectors, keys, strict=True)):
+            if vector is UNREACHABLE:
+                rows.append([UNREACHABLE] * self.width)
+                continue
+            parts = [] if vector is None else _decoded(_decode_summary, vector, key)
+            if parts[:1] == [token] and len(parts) == self.width + 1:
+                rows.append(parts[1:])
+            else:
+                rows.append([None] * self.width)
+                others.append(i)
+        return [[row[part] for row in rows] for part in range(self.width)], others
+
 
 class VectorParts:
-    """The first round of reads of a pre-joined view; keeps in mind which vectors are complete.
+    """The first round of reads of a pre-joined view; keeps in mind which vectors can be read.
 
     Args:
         view: with `prejoin`.
@@ -102,7 +146,7 @@ class VectorParts:
         self._freshness = freshness
         self._prefixes = prefixes
         self._sets = tuple(_Set(view, places) for places in view.prejoined)
-        self._state = self._reading([False] * len(self._sets))
+        self._state = self._reading([None] * len(self._sets))
 
     def read(
         self, tags: Mapping[int, EntityTags], ask: Ask
@@ -120,35 +164,80 @@ class VectorParts:
         found = _Found([None] * len(self._freshness), dict.fromkeys(tags, ()), {})
         asked = [each.key for each in self._sets]
         vectors: list[list[str]] = []
-        for each, is_joined in zip(self._sets, joined, strict=True):
-            vectors.append(tags[each.places[0]].keys(each.prefix) if is_joined else [])
+        for each, before in zip(self._sets, joined, strict=True):
+            vectors.append([] if before is None else tags[each.places[0]].keys(each.prefix))
             asked += vectors[-1]
-        start = len(vectors)
+            if before is not None and before.is_of_cluster:
+                asked += [self._freshness[i] for i in each.places]
         answer = yield from self._read_groups(alone, tags, ask, asked, found)
-        complete: list[bool] = []
-        lacking: list[int] = []
-        for each, is_joined, of_set, head in zip(self._sets, joined, vectors, answer, strict=False):
-            said = each.freshness(head)
-            if is_joined and said is None:
-                lacking += each.places
-            elif is_joined and said is not None:
-                stored = answer[start : start + len(of_set)] if head is not UNREACHABLE else [head] * len(of_set)
-                columns = each.columns(stored, of_set)
-                for place, part in zip(each.places, each.parts, strict=True):
-                    found.freshness[place] = said[part]
-                    found.keys[place], found.values[place] = of_set, columns[part]
-            complete.append(is_joined if head is UNREACHABLE else said is not None)
-            start += len(of_set)
-        if complete != joined:
-            self._state = self._reading(complete)
+        rest = iter(answer[len(vectors) :])
+        state: list[_Said | None] = []
+        lacking: dict[int, Sequence[int] | None] = {}
+        for each, before, keys, head in zip(self._sets, joined, vectors, answer, strict=False):
+            said = before if head is UNREACHABLE else each.said(head)
+            state.append(said)
+            if before is not None:
+                stored = [*islice(rest, len(keys))]
+                freshness = [*islice(rest, len(each.places))] if before.is_of_cluster else []
+                is_same = said is not None and said.is_of_cluster == before.is_of_cluster
+                lacking |= self._taken(each, said if is_same else None, head, keys, stored, freshness, found)
+        if state != joined:
+            self._state = self._reading(state)
         if lacking:
-            yield from self._read_groups(lacking, tags, ask, [], found)
+            yield from self._read_lacking(lacking, tags, ask, found)
         return [*found.keys.values()], [*found.freshness, *chain.from_iterable([found.values[i] for i in tags])]
 
-    def _reading(self, joined: Sequence[bool]) -> tuple[Sequence[bool], Sequence[int]]:
-        """Of which sets vectors are read, and the places of the other groups."""
-        places = {i for each, is_joined in zip(self._sets, joined, strict=True) if is_joined for i in each.places}
+    def _taken(
+        self,
+        each: _Set,
+        said: _Said | None,
+        head: StoredValue,
+        keys: Sequence[str],
+        stored: Sequence[StoredValue],
+        freshness: Sequence[StoredValue],
+        found: _Found,
+    ) -> Mapping[int, Sequence[int] | None]:
+        """Notes what vectors say; gives the places of groups of which they say nothing, or only of some entities."""
+        columns: Sequence[Sequence[StoredValue]]
+        others: Sequence[int] | None = None
+        if said is None or (said.is_of_cluster and head is UNREACHABLE):
+            return dict.fromkeys(each.places, others)
+        if said.token is not None:
+            columns, others = each.columns_with(said.token, stored, keys)
+        elif head is UNREACHABLE:  # it is on the same node
+            freshness, columns = [head] * len(each.places), each.columns([head] * len(keys), keys)
+        else:
+            freshness, columns = [said.freshness[part] for part in each.parts], each.columns(stored, keys)
+        for place, part, fresh in zip(each.places, each.parts, freshness, strict=True):
+            found.freshness[place] = fresh
+            found.keys[place], found.values[place] = keys, columns[part]
+        return dict.fromkeys(each.places, others) if others else {}
+
+    def _reading(self, joined: Sequence[_Said | None]) -> tuple[Sequence[_Said | None], Sequence[int]]:
+        """What the vectors are that are read, and the places of the other groups."""
+        places = {i for each, said in zip(self._sets, joined, strict=True) if said is not None for i in each.places}
         return joined, [i for i in range(len(self._freshness)) if i not in places]
+
+    def _read_lacking(
+        self, lacking: Mapping[int, Sequence[int] | None], tags: Mapping[int, EntityTags], ask: Ask, found: _Found
+    ) -> Generator[Any, Any, None]:
+        """Reads groups of which vectors say nothing; of those with places only these entities."""
+        some = {i: places for i, places in lacking.items() if places is not None}
+        asked: list[str] = []
+        for i, places in some.items():
+            of_group = tags[i].keys(self._prefixes[i])
+            keys = [*found.keys[i]]
+            for place in places:
+                keys[place] = of_group[place]
+                asked.append(of_group[place])
+            found.keys[i] = keys
+        whole = [i for i in lacking if i not in some]
+        answer = iter((yield from self._read_groups(whole, tags, ask, asked, found)))
+        for i, places in some.items():
+            values = [*found.values[i]]
+            for place in places:
+                values[place] = next(answer)
+            found.values[i] = values
 
     def _read_groups(
         self, places: Sequence[int], tags: Mapping[int, EntityTags], ask: Ask, more: Sequence[str], found: _Found
