@@ -286,7 +286,7 @@ class DirectReads:
             served, shape = admission.served, shape_of(asked, headers)
             features = asked.words("features")
             writer = self._routes.writer(admission, None if features is None else tuple(features))
-            node = core.reader.node_of(served.reading)
+            node = core.reader.node_of(served.view)
         except FeatureStoreError:
             return None
         names = [name for name in query.decode().split("&") if name and "=" not in name]

@@ -25,6 +25,7 @@ from feature_store.errors import StackError
 from feature_store.online.connection import connect
 from feature_store.online.keys import entity_key
 from feature_store.online.materialize import materialize
+from feature_store.online.native.core import NativeCore
 from feature_store.online.progress import last_updated
 from feature_store.online.read.multiplexed import MultiplexedReader
 from feature_store.online.read.node import NodeAddress
@@ -63,11 +64,12 @@ class Reads:
     store: RedisStore
     group: GroupSchema
     expected: dict[str, int]
+    core: NativeCore | None
     seen: set[tuple[str, Status]] = field(default_factory=set)
     count: int = 0
 
     def __post_init__(self) -> None:
-        self._reader, self._reading = MultiplexedReader(self.store), ViewReading(view_of(self.group))
+        self._reader, self._reading = MultiplexedReader(self.store), ViewReading(view_of(self.group), core=self.core)
 
     async def statuses(self) -> Mapping[str, Status]:
         """Reads all users: each has its number, or the default and is UNAVAILABLE."""
@@ -122,7 +124,9 @@ def users_of(cluster: OwnCluster, member: ClusterMember) -> list[str]:
 
 
 @asynccontextmanager
-async def reads_of(cluster: OwnCluster, group: GroupSchema, **options: object) -> AsyncIterator[Reads]:
+async def reads_of(
+    cluster: OwnCluster, group: GroupSchema, core: NativeCore | None, **options: object
+) -> AsyncIterator[Reads]:
     """Rows of a group that replicas have, too, and reads of them by a server that has met their layout."""
     with connect(cluster.url) as client:
         expected = fill(client, group)
@@ -131,21 +135,24 @@ async def reads_of(cluster: OwnCluster, group: GroupSchema, **options: object) -
             assert node.wait(1, 0) == 1
     addresses = [NodeAddress.parse(cluster.url_of(member)) for member in cluster.members[:3]]
     async with RedisStore(addresses, **options) as store:  # type: ignore[arg-type]
-        reads = Reads(store, group, expected)
+        reads = Reads(store, group, expected, core)
         await reads.until(all_are(Status.PRESENT))
         reads.seen.clear()
         yield reads
 
 
-@pytest.mark.parametrize("replicas", ["never", "fallback"])
-def test_a_killed_primary_is_replaced(quick: OwnCluster, replicas: str) -> None:
+@pytest.mark.parametrize(("replicas", "way"), [("never", "native"), ("fallback", "native"), ("fallback", "python")])
+def test_a_killed_primary_is_replaced(quick: OwnCluster, core: NativeCore, replicas: str, way: str) -> None:
     group = new_group(features=NUMBERS)
     quick.restore()
     victim = quick.primary_of("u1")
     lost = users_of(quick, victim)
 
     async def story() -> None:
-        async with reads_of(quick, group, deadline=10.0, replicas=replicas) as reads, reads.going_on():
+        async with (
+            reads_of(quick, group, core if way == "native" else None, deadline=10.0, replicas=replicas) as reads,
+            reads.going_on(),
+        ):
             victim.kill()
             killed = time.monotonic()
             await reads.until(lambda _: not reads.store.is_up)
@@ -201,13 +208,14 @@ def test_a_writer_waits_for_the_place_of_a_killed_primary(quick: OwnCluster) -> 
         assert quick.primary_of("u1") is not victim
 
 
-def test_a_stopped_primary_is_not_waited_for(cluster: OwnCluster) -> None:
+@pytest.mark.parametrize("way", ["python", "native"])
+def test_a_stopped_primary_is_not_waited_for(cluster: OwnCluster, core: NativeCore, way: str) -> None:
     group = new_group(features=NUMBERS)
     victim = cluster.primary_of("u1")
     lost = users_of(cluster, victim)
 
     async def story() -> None:
-        async with reads_of(cluster, group, deadline=2.0) as reads:
+        async with reads_of(cluster, group, core if way == "native" else None, deadline=2.0) as reads:
             victim.signal(signal.SIGSTOP)
             try:
                 await asyncio.gather(*(reads.statuses() for _ in range(10)))
@@ -225,7 +233,8 @@ def test_a_stopped_primary_is_not_waited_for(cluster: OwnCluster) -> None:
     uvloop.run(story())
 
 
-def test_a_slot_that_moves_is_read_and_written(cluster: OwnCluster) -> None:
+@pytest.mark.parametrize("way", ["python", "native"])
+def test_a_slot_that_moves_is_read_and_written(cluster: OwnCluster, core: NativeCore, way: str) -> None:
     """Key by key, with several keys of one request in the slot; rows are written where each key is meanwhile."""
     groups = [new_group(features=NUMBERS) for _ in range(3)]
     prefixes, user = ["a_", "b_", "c_"], "u1"
@@ -237,7 +246,7 @@ def test_a_slot_that_moves_is_read_and_written(cluster: OwnCluster) -> None:
 
     async def story() -> None:
         async with RedisStore([NodeAddress.parse(cluster.url)], deadline=PATIENCE_SECONDS) as store:
-            reader, reading = MultiplexedReader(store), ViewReading(view)
+            reader, reading = MultiplexedReader(store), ViewReading(view, core=core if way == "native" else None)
             value = 0
 
             async def write_and_read() -> None:

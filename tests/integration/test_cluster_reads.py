@@ -17,6 +17,7 @@ from feature_store import FeatureView
 from feature_store.dtypes import DType, from_micros
 from feature_store.errors import StackError
 from feature_store.online.connection import connect, node_urls
+from feature_store.online.native.core import NativeCore
 from feature_store.online.read.connection import NodeBusyError, NodeError
 from feature_store.online.read.multiplexed import MultiplexedReader
 from feature_store.online.read.node import NodeAddress
@@ -72,12 +73,12 @@ def stores_at(*urls: str, **options: Any) -> list[RedisStore]:
 
 
 async def asked_at_once(
-    url: str, cases: list[tuple[ViewSchema, list[dict[str, Any]]]], **options: Any
+    url: str, cases: list[tuple[ViewSchema, list[dict[str, Any]]]], core: NativeCore | None = None, **options: Any
 ) -> list[OnlineVectors]:
     (store,) = stores_at(url, deadline=PATIENCE_SECONDS, **options)
     async with store:
         reader = MultiplexedReader(store)
-        readings = [ViewReading(view) for view, _ in cases]
+        readings = [ViewReading(view, core=core) for view, _ in cases]
         requests = [REQUEST if view.request else {} for view, _ in cases]
         return await asyncio.gather(
             *(
@@ -90,13 +91,15 @@ async def asked_at_once(
 @settings(max_examples=12)
 @given(st.lists(reads(), min_size=1, max_size=20))
 def test_a_cluster_answers_what_one_node_does(
-    cluster: OwnCluster, alone: Valkey, cases: list[tuple[ViewSchema, list[dict[str, Any]]]]
+    cluster: OwnCluster, alone: Valkey, core: NativeCore, cases: list[tuple[ViewSchema, list[dict[str, Any]]]]
 ) -> None:
     found = {
         name: [*map(told, uvloop.run(asked_at_once(url, cases, **options)))]
         for name, url, options in (
             ("cluster", cluster.url, {}),
             ("replicas", cluster.url, {"replicas": "prefer"}),
+            ("native", cluster.url, {"core": core}),
+            ("native, replicas", cluster.url, {"core": core, "replicas": "prefer"}),
             ("one node", alone.url, {}),
         )
     }
@@ -143,7 +146,8 @@ def test_a_cluster_with_passwords_and_encryption_is_read(tmp_path: Path) -> None
         assert "it's" not in str(error.value)
 
 
-def test_no_more_wait_for_a_node_than_may(cluster: OwnCluster) -> None:
+@pytest.mark.parametrize("way", ["python", "native"])
+def test_no_more_wait_for_a_node_than_may(cluster: OwnCluster, core: NativeCore, way: str) -> None:
     group = new_group()
     with connect(cluster.url) as client:
         put(client, group, "u1", NOW, 5, 0.5, "x")
@@ -151,7 +155,10 @@ def test_no_more_wait_for_a_node_than_may(cluster: OwnCluster) -> None:
     async def story() -> list[Any]:
         (store,) = stores_at(cluster.url, deadline=PATIENCE_SECONDS, most_waiting=20)
         async with store:
-            reader, reading = MultiplexedReader(store), ViewReading(view_of(group))
+            reader, reading = (
+                MultiplexedReader(store),
+                ViewReading(view_of(group), core=core if way == "native" else None),
+            )
             asked = [reader.read(reading, [{"user_id": "u1"}], {}, NOW) for _ in range(1, 50)]
             await asked.pop()
             return await asyncio.gather(*asked, return_exceptions=True)

@@ -80,6 +80,11 @@ class NativeForm(Protocol):
         """A MessagePack answer; `more` are `count` members."""
 
 
+NodePart = tuple[int, bytes, int, bytes]
+"""A node's number, its commands as Redis takes them, how many they are; of each how many keys it has, and their places
+among all (four bytes each, as this machine has them)."""
+
+
 class NativeCommand(Protocol):
     """The keys of a round, in the order of the command, made when they are asked for.
 
@@ -104,6 +109,17 @@ class NativeCommand(Protocol):
 
     def places(self, keys: int, /) -> list[int] | None:
         """Of each row the place of its entity among them, -1 if it has none; None if row i has entity i."""
+
+    def by_node(self, owners: bytes, /) -> tuple[list[NodePart], bool] | None:
+        """The commands (GET, or MGET for several keys of a slot) of each node of a cluster, and whether somebody has
+        every slot that is needed.
+
+        Args:
+            owners: of each slot the number of its node, two bytes as this machine has them; 0xffff is nobody.
+        """
+
+    def put(self, found: list[Any], replies: Sequence[Any], places: bytes, /) -> list[int]:
+        """Puts the replies of a node into their places; gives the numbers of commands that were refused."""
 
 
 class NativeCommandForm(Protocol):

@@ -18,9 +18,12 @@ from typing import Any, Literal
 
 from redis.crc import key_slot
 
+from feature_store.online.native.core import NativeCommand, NodePart
 from feature_store.online.read.connection import GIVE_UP_SECONDS, NodeError
 from feature_store.online.read.decoding import UNREACHABLE, StoredValue, Unreachable
 from feature_store.online.read.node import DEADLINE_SECONDS, MOST_WAITING, NodeAddress, RedisNode
+from feature_store.online.read.slot_commands import SlotCommands, made_natively, one_by_one, taken, time_of_first
+from feature_store.online.read.slot_owners import SlotOwners
 from feature_store.online.read.store import Keys
 from feature_store.online.read.topology import SLOTS, Place, SlotRange, parse_place, parse_slots
 
@@ -47,31 +50,6 @@ class _Shard:
     replicas: tuple[RedisNode, ...] = ()
 
 
-@dataclass(eq=False, slots=True)
-class _Part:
-    """Commands for one node.
-
-    Attributes:
-        nodes: who may be asked, one after the other.
-        places: of each command the places that its reply has in the answer; those of GET and MGET.
-        asking: whether the slot is on its way to the node.
-    """
-
-    nodes: tuple[RedisNode, ...]
-    commands: list[tuple[Any, ...]]
-    places: list[Sequence[int]]
-    asking: bool = False
-
-    def sent(self) -> list[tuple[Any, ...]]:
-        if not self.asking:
-            return self.commands
-        return [each for command in self.commands for each in (("ASKING",), command)]
-
-    def elsewhere(self) -> list[_Part]:
-        """The same for the next node; nothing if there is none."""
-        return [replace(self, nodes=self.nodes[1:])] if len(self.nodes) > 1 else []
-
-
 class RedisCluster:
     """Asks the nodes of a cluster; made and used in one event loop.
 
@@ -96,6 +74,7 @@ class RedisCluster:
         self._replicas = replicas
         self._nodes: dict[Place, RedisNode] = {}
         self._shards: list[_Shard | None] = [None] * SLOTS
+        self._owners: SlotOwners[_Shard] = SlotOwners()
         self._primaries: Sequence[RedisNode] = ()
         self._missing = SLOTS
         self._look_wanted = asyncio.Event()
@@ -132,10 +111,16 @@ class RedisCluster:
 
     async def values(self, keys: Keys, packed: bytes | None = None) -> Sequence[StoredValue]:  # noqa: ARG002
         """As `OnlineStore.values`."""
+        if isinstance(keys, Sequence):
+            return await self._values(keys)
+        parts = keys.by_node(self._owners.table)
+        return await self._values([*keys]) if parts is None else await self._native_values(keys, *parts)
+
+    async def _values(self, keys: Sequence[str]) -> Sequence[StoredValue]:
         slots: dict[int, list[int]] = {}
         for i, key in enumerate(keys):
             slots.setdefault(key_slot(key.encode()), []).append(i)
-        parts: dict[RedisNode, _Part] = {}
+        parts: dict[RedisNode, SlotCommands] = {}
         for slot, places in slots.items():
             shard = self._shards[slot]
             if shard is None:
@@ -143,7 +128,7 @@ class RedisCluster:
                 continue
             part = parts.get(shard.primary)
             if part is None:
-                part = parts[shard.primary] = _Part(self._readers(shard), [], [])
+                part = parts[shard.primary] = SlotCommands(self._readers(shard), [], [])
             part.places.append(places)
             if len(places) == 1:
                 part.commands.append(("GET", keys[places[0]]))
@@ -152,6 +137,62 @@ class RedisCluster:
         found: list[Any] = [UNREACHABLE] * len(keys)
         await self._ask([*parts.values()], found)
         return found
+
+    async def _native_values(
+        self, keys: NativeCommand, parts: Sequence[NodePart], is_whole: bool
+    ) -> Sequence[StoredValue]:
+        """The same of keys whose commands are made already; what is refused or fails goes on as any other."""
+        if not is_whole:
+            self._look_wanted.set()
+        now = self._loop.time()
+        deadline = now + self._deadline
+        readers = [self._readers(self._owners[number]) for number, *_ in parts]
+        for nodes in readers:
+            if nodes[0].is_full:
+                raise nodes[0].busy_error()
+        found: list[Any] = [UNREACHABLE] * len(keys)
+        sent: list[asyncio.Future[list[Any]] | None] = []
+        for nodes, (_, packed, count, _) in zip(readers, parts, strict=True):
+            try:
+                sent.append(nodes[0].ask_all_packed(packed, count, time_of_first(nodes, now, deadline)))
+            except NodeError:
+                sent.append(None)
+        again: list[SlotCommands] = []
+        try:
+            for nodes, (*_, order), future in zip(readers, parts, sent, strict=True):
+                again += await self._native_replies(nodes, keys, order, future, found, deadline)
+        except asyncio.CancelledError:
+            for future in filter(None, sent):
+                future.cancel()
+            raise
+        if again and self._loop.time() < deadline:
+            await self._ask(again, found, deadline)
+        return found
+
+    async def _native_replies(
+        self,
+        nodes: tuple[RedisNode, ...],
+        keys: NativeCommand,
+        order: bytes,
+        future: asyncio.Future[list[Any]] | None,
+        found: list[Any],
+        deadline: float,
+    ) -> list[SlotCommands]:
+        """Puts the replies of a node into their places; gives what has to be asked elsewhere."""
+        try:
+            replies = None if future is None else await future
+        except NodeError:
+            replies = None
+        if replies is None:
+            self._look_wanted.set()
+            return made_natively(nodes, keys, order).elsewhere()
+        again: list[SlotCommands] = []
+        if refused := keys.put(found, replies, order):
+            made = made_natively(nodes, keys, order)
+            for number in refused:
+                one = replace(made, commands=[made.commands[number]], places=[made.places[number]])
+                again += await self._redirected(one, replies[number], deadline)
+        return again
 
     async def hash(self, key: str) -> Mapping[bytes, bytes] | Unreachable:
         """As `OnlineStore.hash`."""
@@ -188,14 +229,18 @@ class RedisCluster:
 
     async def _answer(self, nodes: tuple[RedisNode, ...], *command: Any) -> Any:
         found: list[Any] = [UNREACHABLE]
-        await self._ask([_Part(nodes, [command], [(0,)])], found)
+        await self._ask([SlotCommands(nodes, [command], [(0,)])], found)
         return found[0]
 
-    async def _ask(self, parts: list[_Part], found: list[Any]) -> None:
-        """Puts the replies to commands into their places; where nobody gives one in time, it leaves what is there."""
+    async def _ask(self, parts: list[SlotCommands], found: list[Any], deadline: float | None = None) -> None:
+        """Puts the replies to commands into their places; where nobody gives one in time, it leaves what is there.
+
+        Args:
+            deadline: of the request, if it has begun already.
+        """
         loop = self._loop
         now = loop.time()
-        deadline = now + self._deadline
+        deadline = now + self._deadline if deadline is None else deadline
         for part in parts:
             if part.nodes[0].is_full:
                 raise part.nodes[0].busy_error()
@@ -213,13 +258,13 @@ class RedisCluster:
 
     async def _collected(
         self,
-        parts: list[_Part],
+        parts: list[SlotCommands],
         futures: list[asyncio.Future[list[Any]] | None],
         found: list[Any],
         deadline: float,
-    ) -> list[_Part]:
+    ) -> list[SlotCommands]:
         """Puts the replies that come into their places; gives what has to be asked elsewhere."""
-        again: list[_Part] = []
+        again: list[SlotCommands] = []
         for part, future in zip(parts, futures, strict=True):
             try:
                 replies = None if future is None else await future
@@ -229,34 +274,34 @@ class RedisCluster:
                 self._look_wanted.set()
                 again += part.elsewhere()
             else:
-                for refused, error in _taken(part, replies, found):
+                for refused, error in taken(part, replies, found):
                     again += await self._redirected(refused, error, deadline)
         return again
 
-    def _sent(self, part: _Part, now: float, deadline: float) -> asyncio.Future[list[Any]] | None:
-        """The replies to come; None if the node cannot be asked. The next node is left half of the time."""
-        until = (now + deadline) / 2 if len(part.nodes) > 1 else deadline
+    def _sent(self, part: SlotCommands, now: float, deadline: float) -> asyncio.Future[list[Any]] | None:
+        """The replies to come; None if the node cannot be asked."""
         try:
-            return part.nodes[0].ask_all(part.sent(), until)
+            return part.nodes[0].ask_all(part.sent(), time_of_first(part.nodes, now, deadline))
         except NodeError:
             return None
 
-    async def _redirected(self, part: _Part, error: NodeError, deadline: float) -> list[_Part]:
+    async def _redirected(self, part: SlotCommands, error: NodeError, deadline: float) -> list[SlotCommands]:
         """Where a command that was refused has to be sent."""
         kind, *rest = str(error).split()
         asked = part.nodes[0].address
         match kind:
             case "MOVED":
                 node = await self._node_at(parse_place(rest[1], (asked.host, asked.port)), deadline)
-                self._shards[int(rest[0])] = _Shard(node)
+                shard = self._shards[int(rest[0])] = _Shard(node)
+                self._owners.move(int(rest[0]), shard)
                 self._look_wanted.set()
                 return [replace(part, nodes=(node,), asking=False)]
             case "ASK":
                 node = await self._node_at(parse_place(rest[1], (asked.host, asked.port)), deadline)
-                return [replace(_one_by_one(part), nodes=(node,), asking=True)]
+                return [replace(one_by_one(part), nodes=(node,), asking=True)]
             case "TRYAGAIN":
                 await asyncio.sleep(0)
-                return [_one_by_one(part)]
+                return [one_by_one(part)]
             case "LOADING" | "CLUSTERDOWN" | "MASTERDOWN":
                 self._look_wanted.set()
                 return part.elsewhere()
@@ -333,6 +378,7 @@ class RedisCluster:
             shard = known.setdefault((primary, replicas), _Shard(self._nodes[primary], followers))
             shards[first : last + 1] = [shard] * (last + 1 - first)
         self._shards, self._missing = shards, shards.count(None)
+        self._owners.adopt(shards)
         self._primaries = [self._nodes[place] for place in {each.primary for each in ranges}]
         for place in self._nodes.keys() - wanted:
             task = asyncio.create_task(self._leave(self._nodes.pop(place)))
@@ -342,28 +388,3 @@ class RedisCluster:
     async def _leave(self, node: RedisNode) -> None:
         await asyncio.sleep(self._deadline)  # for what it was asked already
         await node.close()
-
-
-def _one_by_one(part: _Part) -> _Part:
-    """The same with a command for each key: a node of a slot that is being moved refuses several keys at once."""
-    places = [place for of_command in part.places for place in of_command]
-    if len(places) == 1:
-        return part
-    keys = [key for command in part.commands for key in command[1:]]
-    return replace(part, commands=[("GET", key) for key in keys], places=[(place,) for place in places])
-
-
-def _taken(part: _Part, replies: list[Any], found: list[Any]) -> list[tuple[_Part, NodeError]]:
-    """Puts replies into their places; gives the commands that were refused."""
-    if part.asking:
-        replies = replies[1::2]
-    refused: list[tuple[_Part, NodeError]] = []
-    for command, places, reply in zip(part.commands, part.places, replies, strict=True):
-        if type(reply) is NodeError:
-            refused.append((_Part(part.nodes, [command], [places], part.asking), reply))
-        elif len(places) == 1:
-            found[places[0]] = reply
-        else:
-            for place, value in zip(places, reply, strict=True):
-                found[place] = value
-    return refused

@@ -131,13 +131,17 @@ class PipelinedConnection(asyncio.Protocol):
 
     def ask_all(self, commands: Sequence[tuple[Any, ...]], deadline: float) -> asyncio.Future[list[Any]]:
         """As `ask`, several commands at once."""
+        return self.ask_all_packed(b"".join(map(hiredis.pack_command, commands)), len(commands), deadline)
+
+    def ask_all_packed(self, commands: bytes, count: int, deadline: float) -> asyncio.Future[list[Any]]:
+        """As `ask_all`, so many commands as Redis takes them."""
         if self.lost.done():
             raise NodeError("the connection was lost")
         future = self.loop.create_future()
-        self._waiting.append((deadline, _Batch(future, len(commands))))
+        self._waiting.append((deadline, _Batch(future, count)))
         if not self._unsent:
             self.loop.call_soon(self._send)
-        self._unsent.extend(map(hiredis.pack_command, commands))
+        self._unsent.append(commands)
         return future
 
     def fail_overdue(self, now: float) -> None:

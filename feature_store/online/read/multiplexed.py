@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
-from weakref import WeakKeyDictionary
 
 from feature_store.compile.function_calls import FunctionCalls
 from feature_store.online.connection import unknown_store_error
@@ -19,6 +18,7 @@ from feature_store.online.read.routing import RoutedStore
 from feature_store.online.read.steps import GetValues, ViewReading
 from feature_store.online.read.store import OnlineStore
 from feature_store.online.vectors import OnlineVectors
+from feature_store.plan.schema import ViewSchema
 
 
 class MultiplexedReader:
@@ -40,7 +40,7 @@ class MultiplexedReader:
     ) -> None:
         self._store = store
         self._named = {"": store, **(named or {})}
-        self._routes: WeakKeyDictionary[ViewReading, OnlineStore] = WeakKeyDictionary()
+        self._routes: dict[str, tuple[ViewSchema, OnlineStore]] = {}
         self._cache = cache
         self._functions = functions or FunctionThreads()
 
@@ -69,7 +69,7 @@ class MultiplexedReader:
                 is in an online store that is not among those of this reader.
         """
         cache, view = self._cache, reading.view
-        store = self._store if not view.named_stores else self._store_of(reading)
+        store = self._store if not view.named_stores else self._store_of(view)
         steps = reading.steps(rows, request, instant, packed=packed)
         command = next(steps)
         try:
@@ -90,23 +90,22 @@ class MultiplexedReader:
         except StopIteration as done:
             return cast("OnlineVectors", done.value)
 
-    def node_of(self, reading: ViewReading) -> RedisNode | None:
+    def node_of(self, view: ViewSchema) -> RedisNode | None:
         """The node that has all values of a view; None if there are several, or nobody knows yet.
 
         Raises:
             StackError: as `read`, of an online store that is not among those of this reader.
         """
-        return (self._store if not reading.view.named_stores else self._store_of(reading)).node
+        return (self._store if not view.named_stores else self._store_of(view)).node
 
-    def _store_of(self, reading: ViewReading) -> OnlineStore:
-        """The store of a view's groups, or the route to several; made when it is read for the first time."""
-        known = self._routes.get(reading)
-        if known is None:
-            groups = [viewed.group for viewed in reading.view.groups]
-            for group in groups:
-                if group.online_store not in self._named:
-                    raise unknown_store_error(group)
-            stores = {group.id: self._named[group.online_store] for group in groups}
-            several = len(reading.view.named_stores) > 1
-            known = self._routes[reading] = RoutedStore(stores) if several else next(iter(stores.values()))
-        return known
+    def _store_of(self, view: ViewSchema) -> OnlineStore:
+        """The store of a view's groups, or the route to several; made when this definition of it is read first."""
+        known = self._routes.get(view.id)
+        if known is None or known[0] is not view:
+            for viewed in view.groups:
+                if viewed.group.online_store not in self._named:
+                    raise unknown_store_error(viewed.group)
+            stores = {viewed.group.id: self._named[viewed.group.online_store] for viewed in view.groups}
+            route = RoutedStore(stores) if len(view.named_stores) > 1 else next(iter(stores.values()))
+            known = self._routes[view.id] = view, route
+        return known[1]

@@ -206,9 +206,16 @@ class RedisNode:
         Raises:
             NodeError: if the node is down.
         """
+        return self._connected().ask_all(commands, deadline)
+
+    def ask_all_packed(self, commands: bytes, count: int, deadline: float) -> asyncio.Future[list[Any]]:
+        """The same of so many commands as Redis takes them."""
+        return self._connected().ask_all_packed(commands, count, deadline)
+
+    def _connected(self) -> PipelinedConnection:
         if self._connection is None:
             raise NodeError(f"Redis {self.address} is down: {self.trouble}")
-        return self._connection.ask_all(commands, deadline)
+        return self._connection
 
     def busy_error(self) -> NodeBusyError:
         """What is said of a node for which too many commands wait."""
