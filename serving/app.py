@@ -18,6 +18,7 @@ from starlette.routing import Match, Route
 
 from feature_store.errors import FeatureStoreError, InputError, NotFoundError, StackError, TokenError
 from feature_store.online.connection import node_urls
+from feature_store.online.native.core import NativeCore
 from feature_store.online.native.loader import CoreState, open_core
 from feature_store.online.read.cache import ValueCache
 from feature_store.online.read.functions import FunctionThreads
@@ -72,8 +73,8 @@ class ServingApp:
         self._core = CoreState() if settings.native is None else open_core(settings.native)
         registry = Registry(settings.registry_url)
         self._mirror = RegistryMirror(registry, settings.snapshot, settings.packages, self._core.core)
-        self._store = _store_at(settings.redis_url, settings)
-        self._named = {name: _store_at(url, settings) for name, url in settings.online_stores.items()}
+        self._store = _store_at(settings.redis_url, settings, self._core.core)
+        self._named = {name: _store_at(url, settings, self._core.core) for name, url in settings.online_stores.items()}
         self._usage = UsageCounts(registry)
         self._samples = ServedSamples(self._store)
         self._cache = cache = ValueCache(settings.cache) if settings.cache else None
@@ -227,12 +228,13 @@ class ServingApp:
         return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")
 
 
-def _store_at(url: str, settings: ServingSettings) -> RedisStore:
+def _store_at(url: str, settings: ServingSettings, core: NativeCore | None) -> RedisStore:
     return RedisStore(
         [NodeAddress.parse(each) for each in node_urls(url)],
         deadline=settings.deadline,
         most_waiting=settings.most_waiting,
         replicas=settings.replicas,
+        core=core,
     )
 
 

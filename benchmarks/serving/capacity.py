@@ -2,7 +2,8 @@
 
 Run: .fs/venv/bin/python -m benchmarks.serving.capacity               (1 M requests/s, 100 M entities)
      .fs/venv/bin/python -m benchmarks.serving.capacity --rate 20000 --rows 100 --replicas 2 --vcpu-hour 0.03
-     .fs/venv/bin/python -m benchmarks.serving.capacity --measure     (new figures; about six minutes)
+     .fs/venv/bin/python -m benchmarks.serving.capacity --measure     (new figures; about four minutes)
+     .fs/venv/bin/python -m benchmarks.serving.capacity --check       (the figures against a Redis Cluster; a minute)
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ import numpy as np
 
 FIGURES = Path(__file__).with_name("capacity.json")
 GIB = 2**30
+SLOTS = 16_384
+"""Of a Redis Cluster."""
 
 
 class Point(NamedTuple):
@@ -52,25 +55,41 @@ class Formula:
     @classmethod
     def fit(cls, points: Sequence[Point]) -> Formula:
         """The one with the least squares of relative errors, in which nothing is negative."""
-        terms = np.array([[1, point.features, point.rows, point.rows * point.features] for point in points], float)
-        weights = 1 / np.array([point.measured for point in points])
-        used = list(range(4))
-        while True:
-            found, *_ = np.linalg.lstsq(terms[:, used] * weights[:, None], np.ones(len(points)), rcond=None)
-            if found.min() >= 0:
-                amounts = np.zeros(4)
-                amounts[used] = found
-                return cls(*map(float, amounts))
-            used.pop(int(found.argmin()))
+        terms = [[1, point.features, point.rows, point.rows * point.features] for point in points]
+        measured = [point.measured for point in points]
+        return cls(*fit_nonnegative(terms, measured, measured))
 
     def worst(self, points: Sequence[Point]) -> float:
         """The largest relative error at these points."""
         return max(abs(self.of(point.rows, point.features) / point.measured - 1) for point in points)
 
 
+def fit_nonnegative(
+    terms: Sequence[Sequence[float]], amounts: Sequence[float], measured: Sequence[float]
+) -> list[float]:
+    """The factors of terms with the least squares of errors relative to what was measured; none is negative.
+
+    Args:
+        terms: of each point.
+        amounts: what they add up to.
+        measured: the whole of which that is a part.
+    """
+    weights, wanted = 1 / np.array(measured), np.array(amounts)
+    scaled = np.array(terms, float) * weights[:, None]
+    used = list(range(scaled.shape[1]))
+    factors = np.zeros(len(used))
+    while used:
+        found, *_ = np.linalg.lstsq(scaled[:, used], wanted * weights, rcond=None)
+        if found.min() >= 0:
+            factors[used] = found
+            break
+        used.pop(int(found.argmin()))
+    return [*map(float, factors)]
+
+
 @dataclass(frozen=True)
 class Figures:
-    """What was measured of one server process and one Redis.
+    """What was measured of one server process and one Redis, and of a Redis Cluster.
 
     Attributes:
         server_cpu, redis_cpu: microseconds for each request.
@@ -79,6 +98,8 @@ class Figures:
         key, value: bytes of Redis' memory for each row, and for each feature of it.
         shard_cpu: microseconds of the server for each further shard that a request asks.
         process: bytes of a server process.
+        command_cpu, redis_command_cpu: microseconds of the server for each command of a request after the first, and of
+            Redis for each after the first of its shard: in a cluster there is one for each slot.
     """
 
     server_cpu: Formula
@@ -89,6 +110,8 @@ class Figures:
     value: float
     shard_cpu: float
     process: float
+    command_cpu: float = 0
+    redis_command_cpu: float = 0
 
 
 @dataclass(frozen=True)
@@ -165,15 +188,22 @@ def shards_asked(rows: int, shards: int) -> float:
     return 1.0 if rows == 1 else shards * (1 - (1 - 1 / shards) ** rows)
 
 
+def commands(rows: int, shards: int) -> float:
+    """How many commands read so many entities: one in all from one Redis, in a cluster one for each of their slots."""
+    return 1.0 if shards == 1 else shards_asked(rows, SLOTS)
+
+
 def server_cpu(figures: Figures, rows: int, keys: int, features: int, shards: int) -> float:
     """Microseconds of a request for so many entities, which are so many keys."""
-    further = shards_asked(rows, shards) - 1
-    return figures.server_cpu.of(keys, features) + further * figures.shard_cpu
+    further = (shards_asked(rows, shards) - 1) * figures.shard_cpu + (commands(rows, shards) - 1) * figures.command_cpu
+    return figures.server_cpu.of(keys, features) + further
 
 
 def redis_cpu(figures: Figures, rows: int, keys: int, features: int, shards: int) -> float:
     """Microseconds of all nodes together for a request."""
-    return figures.redis_cpu.of(keys, features, requests=shards_asked(rows, shards))
+    asked = shards_asked(rows, shards)
+    further = max(0, commands(rows, shards) - asked) * figures.redis_command_cpu
+    return figures.redis_cpu.of(keys, features, requests=asked) + further
 
 
 def capacity(figures: Figures, load: Workload, machines: Machines) -> Capacity:
@@ -244,6 +274,11 @@ def main() -> None:
 
         FIGURES.write_bytes(msgspec.json.format(msgspec.json.encode(measure())) + b"\n")
         return
+    if given.check:
+        from benchmarks.serving.capacity_runs import check_cluster
+
+        check_cluster(read_figures())
+        return
     load = Workload(given.rate, given.rows, given.entities, given.groups, given.features, given.groups_read)
     names = ("busy", "full", "node_gib", "node_vcpus", "replicas", "vcpu_hour", "gib_hour")
     machines = Machines(**{name: getattr(given, name) for name in names})
@@ -253,6 +288,7 @@ def main() -> None:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--measure", action="store_true", help="measures the figures, keeps and checks them")
+    parser.add_argument("--check", action="store_true", help="checks the figures against a Redis Cluster of its own")
     for defaults in (Workload(), Machines()):
         for name, value in vars(defaults).items():
             parser.add_argument(f"--{name.replace('_', '-')}", type=type(value), default=value)

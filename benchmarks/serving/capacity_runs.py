@@ -1,7 +1,8 @@
 """What the capacity model is fitted to and checked against: a server and Valkeys, asked for groups of many widths.
 
-Fitted to one process and one Valkey: 1, 20 and 100 rows of 10, 50, 500 features, and the memory of 200,000 rows each.
-Checked with another width and other numbers of rows, against two processes and three Valkeys that share the rows.
+Fitted to one process and one Valkey: 1, 20 and 100 rows of 10, 50, 500 features, and the memory of 200,000 rows each;
+what a cluster takes more, to one process and a Redis Cluster of three primaries: 2, 20 and 100 rows of 10 features.
+Checked with another width and other numbers of rows, against two processes and that cluster.
 """
 
 from __future__ import annotations
@@ -9,10 +10,9 @@ from __future__ import annotations
 import os
 import random
 import tempfile
-from binascii import crc_hqx
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -23,7 +23,16 @@ import psutil
 from redis import Redis
 
 from benchmarks.online_write import valkey
-from benchmarks.serving.capacity import Figures, Formula, Point, redis_cpu, server_cpu
+from benchmarks.serving.capacity import (
+    Figures,
+    Formula,
+    Point,
+    commands,
+    fit_nonnegative,
+    redis_cpu,
+    server_cpu,
+    shards_asked,
+)
 from benchmarks.serving.ours import our_server
 from benchmarks.serving.server_process import ServerProcess
 from benchmarks.serving.shop import SEED, USER, group_of, user
@@ -32,26 +41,28 @@ from feature_store import FLOAT, INT, STRING, FeatureGroup
 from feature_store.dsl.collect import Project
 from feature_store.dtypes import DType, to_micros
 from feature_store.duration import DAY
+from feature_store.online.connection import connect
 from feature_store.online.keys import entity_key
 from feature_store.online.writer import GuardedWriter
 from feature_store.plan.build import build_plan
 from feature_store.plan.project import compile_project
 from feature_store.registry.desired import desired_state
 from feature_store.registry.snapshot import RegistrySnapshot
+from tests.integration.own_cluster import running_cluster
 
 ENTITIES = 200_000
 FITTED, CHECKED = (10, 50, 500), 100
 """Features of the groups."""
 FITTED_ROWS, CHECKED_ROWS = (1, 20, 100), (1, 10)
+FITTED_IN_CLUSTER, CLUSTER_ROWS = 10, (2, 20, 100)
+"""Features of the group and numbers of rows that a cluster is asked for."""
 PROCESSES, SHARDS = 2, 3
-CONNECTIONS, SECONDS, ROUNDS = 4, 1.0, 8
+CONNECTIONS, SECONDS, ROUNDS = 4, 1.0, 6
 """Connections of each process: about as many requests are under way in one that is half busy. More of them would share
 system calls, of the server and of Redis, that no two requests share there.
 """
 HEAD_BYTES = 230
 """Of an answer over HTTP, beside its body."""
-SHARD_CPU = 6.1
-"""Of a server for each further shard: of a read of a Redis Cluster with 32 under way (microseconds)."""
 _TYPES: tuple[DType, ...] = (FLOAT, FLOAT, FLOAT, FLOAT, INT, INT, INT, STRING, STRING, STRING)
 _BATCH = 5_000
 
@@ -146,21 +157,41 @@ def measure() -> Figures:
     """Measures the figures, prints how well they fit, and checks them; all requests in turn, so that all are disturbed
     alike.
     """
+    with measuring() as (folder, wrk), ExitStack() as stack:
+        one, memory = stack.enter_context(one_redis(folder / "one"))
+        groups = [wide(features) for features in FITTED]
+        asked = [Question(one, group, rows, CONNECTIONS) for group in groups for rows in FITTED_ROWS]
+        cluster = stack.enter_context(three_primaries(folder / "cluster"))
+        single = stack.enter_context(cluster.deployment(1))
+        deployment = stack.enter_context(cluster.deployment(PROCESSES))
+        group = wide(FITTED_IN_CLUSTER)
+        spread = [Question(single.parts[0], group, rows, CONNECTIONS) for rows in CLUSTER_ROWS]
+        checked = questions(deployment)
+        take_turns([*asked, *spread, *checked], wrk)
+        figures = fitted(asked, memory, psutil.Process(one.server.process.pid).memory_info().rss)
+        figures = fitted_in_cluster(figures, spread)
+        show(deviations(deployment, checked, figures))
+        return figures
+
+
+def check_cluster(figures: Figures) -> None:
+    """Prints what the model predicts of a Redis Cluster, beside what it takes."""
+    with (
+        measuring() as (folder, wrk),
+        three_primaries(folder / "cluster") as cluster,
+        cluster.deployment(PROCESSES) as deployment,
+    ):
+        show(check(deployment, figures, wrk))
+
+
+@contextmanager
+def measuring() -> Iterator[tuple[Path, Wrk]]:
+    """A folder, and wrk on the core that servers are not on."""
     allowed = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {1})
     try:
-        with ExitStack() as stack:
-            folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-            wrk = Wrk(folder)
-            one, memory = stack.enter_context(one_redis(folder / "one"))
-            groups = [wide(features) for features in FITTED]
-            asked = [Question(one, group, rows, CONNECTIONS) for group in groups for rows in FITTED_ROWS]
-            deployment = stack.enter_context(three_shards(folder / "three"))
-            checked = questions(deployment)
-            take_turns([*asked, *checked], wrk)
-            figures = fitted(asked, memory, psutil.Process(one.server.process.pid).memory_info().rss)
-            show(deviations(deployment, checked, figures))
-            return figures
+        with tempfile.TemporaryDirectory() as folder:
+            yield Path(folder), Wrk(Path(folder))
     finally:
         os.sched_setaffinity(0, allowed)
 
@@ -168,7 +199,7 @@ def measure() -> Figures:
 def check(deployment: Deployment, figures: Figures, wrk: Wrk) -> list[Deviation]:
     """What the model predicts of a deployment, beside what it takes.
 
-    Its nodes have to hold the users of its parts in the group `wide(CHECKED)`, and nothing else.
+    Its nodes have to hold the users of its parts in the groups of CHECKED and FITTED_IN_CLUSTER features, nothing else.
     """
     asked = questions(deployment)
     take_turns(asked, wrk)
@@ -199,14 +230,36 @@ def fitted(asked: Sequence[Question], memory: Sequence[Point], process: float) -
     of_memory = Formula.fit(memory)
     key, value = of_memory.request + of_memory.row, of_memory.feature + of_memory.value
     print(f"memory: {key:.0f} + {value:.2f} for each feature, off by {of_memory.worst(memory):.0%} at most")
-    return Figures(**formulas, key=key, value=value, shard_cpu=SHARD_CPU, process=process)
+    return Figures(**formulas, key=key, value=value, shard_cpu=0, process=process)
+
+
+def fitted_in_cluster(figures: Figures, asked: Sequence[Question]) -> Figures:
+    """The figures with what a request takes more in a cluster: for further shards, and for a command of each slot."""
+    shards = [(each, shards_asked(each.rows, SHARDS)) for each in asked]
+    measured = [each.least.server_cpu for each in asked]
+    more = [each.least.server_cpu - figures.server_cpu.of(each.rows, FITTED_IN_CLUSTER) for each in asked]
+    terms = [(number - 1, commands(each.rows, SHARDS) - 1) for each, number in shards]
+    shard_cpu, command_cpu = fit_nonnegative(terms, more, measured)
+    of_redis = [each.least.redis_cpu for each in asked]
+    rest = [
+        each.least.redis_cpu - figures.redis_cpu.of(each.rows, FITTED_IN_CLUSTER, requests=number)
+        for each, number in shards
+    ]
+    (redis_command_cpu,) = fit_nonnegative(
+        [[max(0, commands(each.rows, SHARDS) - number)] for each, number in shards], rest, of_redis
+    )
+    print(
+        f"cluster: server {shard_cpu:.2f} us a shard, {command_cpu:.2f} us a command; Redis {redis_command_cpu:.2f} us"
+    )
+    return replace(figures, shard_cpu=shard_cpu, command_cpu=command_cpu, redis_command_cpu=redis_command_cpu)
 
 
 def deviations(deployment: Deployment, asked: Sequence[Question], figures: Figures) -> list[Deviation]:
     """What is predicted of each amount, and its mean over all parts."""
     entities = sum(len(part.users) for part in deployment.parts) * deployment.copies
     kept = sum(memory_of(node) for part in deployment.parts for node in part.nodes) / entities
-    found = [Deviation("memory of a row", figures.key + CHECKED * figures.value, kept)]
+    held = sum(figures.key + features * figures.value for features in (CHECKED, FITTED_IN_CLUSTER))
+    found = [Deviation("memory of an entity", held, kept)]
     for rows in CHECKED_ROWS:
         predicted = Counted(
             server_cpu(figures, rows, rows, CHECKED, deployment.shards),
@@ -235,24 +288,35 @@ def one_redis(folder: Path) -> Iterator[tuple[Part, list[Point]]]:
             yield Part(server, users, [redis]), memory
 
 
+@dataclass(frozen=True)
+class PrimariesOnly:
+    """A Redis Cluster of three primaries with all entities, in the groups that it is asked for."""
+
+    folder: Path
+    url: str
+    nodes: Sequence[Redis]
+    users: Sequence[str]
+
+    @contextmanager
+    def deployment(self, processes: int) -> Iterator[Deployment]:
+        """A server of so many processes on it."""
+        definitions = snapshot_of([wide(FITTED_IN_CLUSTER), wide(CHECKED)])
+        folder = self.folder / f"ours{processes}"
+        with our_server(folder, self.url, definitions=definitions, processes=processes) as server:
+            yield Deployment([Part(server, self.users, self.nodes)], processes, SHARDS)
+
+
 @contextmanager
-def three_shards(folder: Path) -> Iterator[Deployment]:
-    """Three Valkeys with the entities of a third of the slots each, and for each of them a server of two processes."""
-    folder.mkdir()
-    group = wide(CHECKED)
+def three_primaries(folder: Path) -> Iterator[PrimariesOnly]:
+    """A Redis Cluster without replicas; in its memory is the group that is checked, and one more while it is fitted."""
+    users = [user(number) for number in range(ENTITIES)]
     with ExitStack() as stack:
-        nodes = [stack.enter_context(valkey(folder)) for _ in range(SHARDS)]
-        parts: list[list[str]] = [[] for _ in nodes]
-        for number in range(ENTITIES):
-            parts[crc_hqx(user(number).encode(), 0) % 16_384 * SHARDS // 16_384].append(user(number))
-        made = []
-        for place, (redis, users) in enumerate(zip(nodes, parts, strict=True)):
-            fill(redis, group, users)
-            ours = our_server(
-                folder / f"ours{place}", url_of(redis), definitions=snapshot_of([group]), processes=PROCESSES
-            )
-            made.append(Part(stack.enter_context(ours), users, [redis]))
-        yield Deployment(made, PROCESSES)
+        cluster = stack.enter_context(running_cluster(folder, announced=lambda port: port))
+        nodes = [stack.enter_context(cluster.node(member)) for member in cluster.members]
+        client = stack.enter_context(connect(cluster.url))
+        for features in (CHECKED, FITTED_IN_CLUSTER):
+            fill(client, wide(features), users)
+        yield PrimariesOnly(folder, cluster.url, nodes, users)
 
 
 def totals(node: Redis) -> tuple[float, float]:

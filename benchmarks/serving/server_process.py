@@ -20,7 +20,7 @@ from feature_store.errors import StackError
 
 CORE = 0
 """Of what is measured; whoever asks, and Redis, is on the other one."""
-PATIENCE_SECONDS = 60
+PATIENCE_SECONDS = 180
 
 
 def on_core(command: Sequence[str], cores: str = str(CORE)) -> list[str]:

@@ -134,7 +134,7 @@ async def reads_of(
         with cluster.node(member) as node:
             assert node.wait(1, 0) == 1
     addresses = [NodeAddress.parse(cluster.url_of(member)) for member in cluster.members[:3]]
-    async with RedisStore(addresses, **options) as store:  # type: ignore[arg-type]
+    async with RedisStore(addresses, core=core, **options) as store:  # type: ignore[arg-type]
         reads = Reads(store, group, expected, core)
         await reads.until(all_are(Status.PRESENT))
         reads.seen.clear()
@@ -244,9 +244,11 @@ def test_a_slot_that_moves_is_read_and_written(cluster: OwnCluster, core: Native
     slot, source = key_slot(keys[0].encode()), cluster.primary_of(keys[0])
     target = next(member for member in cluster.primaries() if member is not source)
 
+    chosen = core if way == "native" else None
+
     async def story() -> None:
-        async with RedisStore([NodeAddress.parse(cluster.url)], deadline=PATIENCE_SECONDS) as store:
-            reader, reading = MultiplexedReader(store), ViewReading(view, core=core if way == "native" else None)
+        async with RedisStore([NodeAddress.parse(cluster.url)], deadline=PATIENCE_SECONDS, core=chosen) as store:
+            reader, reading = MultiplexedReader(store), ViewReading(view, core=chosen)
             value = 0
 
             async def write_and_read() -> None:

@@ -75,7 +75,7 @@ def stores_at(*urls: str, **options: Any) -> list[RedisStore]:
 async def asked_at_once(
     url: str, cases: list[tuple[ViewSchema, list[dict[str, Any]]]], core: NativeCore | None = None, **options: Any
 ) -> list[OnlineVectors]:
-    (store,) = stores_at(url, deadline=PATIENCE_SECONDS, **options)
+    (store,) = stores_at(url, deadline=PATIENCE_SECONDS, core=core, **options)
     async with store:
         reader = MultiplexedReader(store)
         readings = [ViewReading(view, core=core) for view, _ in cases]
@@ -152,12 +152,14 @@ def test_no_more_wait_for_a_node_than_may(cluster: OwnCluster, core: NativeCore,
     with connect(cluster.url) as client:
         put(client, group, "u1", NOW, 5, 0.5, "x")
 
+    chosen = core if way == "native" else None
+
     async def story() -> list[Any]:
-        (store,) = stores_at(cluster.url, deadline=PATIENCE_SECONDS, most_waiting=20)
+        (store,) = stores_at(cluster.url, deadline=PATIENCE_SECONDS, most_waiting=20, core=chosen)
         async with store:
             reader, reading = (
                 MultiplexedReader(store),
-                ViewReading(view_of(group), core=core if way == "native" else None),
+                ViewReading(view_of(group), core=chosen),
             )
             asked = [reader.read(reading, [{"user_id": "u1"}], {}, NOW) for _ in range(1, 50)]
             await asked.pop()

@@ -113,19 +113,11 @@ PyType_Spec command_form_spec = {"feature_store_core.CommandForm", sizeof(Comman
                                  command_form_slots};
 
 PyObject* command_by_node(PyObject* self, PyObject* owners) {
-    return guarded([&] { return by_node(*as<Command>(self), bytes_of(owners)); });
-}
-
-PyObject* command_put(PyObject*, PyObject* const* arguments, Py_ssize_t count) {
-    return guarded([&] {
-        check_count(count, 3);
-        return put_replies(arguments[0], arguments[1], bytes_of(arguments[2]));
-    });
+    return guarded([&] { return by_node<Command>(*as<Command>(self), bytes_of(owners)); });
 }
 
 PyMethodDef command_methods[] = {
     {"by_node", command_by_node, METH_O, nullptr},
-    {"put", fast(command_put), METH_FASTCALL, nullptr},
     {"count", command_count, METH_O, nullptr},
     {"places", command_places, METH_O, nullptr},
     {nullptr, nullptr, 0, nullptr},

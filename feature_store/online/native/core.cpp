@@ -1,5 +1,8 @@
 // The extension module; core.py says what its types do.
 #include "direct_type.hpp"
+#include "command_type.hpp"
+#include "form_type.hpp"
+#include "keyed.hpp"
 
 namespace store {
 namespace {
@@ -20,6 +23,9 @@ PyObject* take_powers(PyObject*, PyObject* bytes) {
 }
 
 PyMethodDef functions[] = {
+    {"keys_by_node", fast(keys_by_node), METH_FASTCALL, nullptr},
+    {"put_replies", fast(module_put_replies), METH_FASTCALL, nullptr},
+    {"split_vectors", fast(module_split_vectors), METH_FASTCALL, nullptr},
     {"take_powers", take_powers, METH_O, nullptr},
     {"read_head", read_head, METH_O, nullptr},
     {nullptr, nullptr, 0, nullptr},

@@ -118,9 +118,6 @@ class NativeCommand(Protocol):
             owners: of each slot the number of its node, two bytes as this machine has them; 0xffff is nobody.
         """
 
-    def put(self, found: list[Any], replies: Sequence[Any], places: bytes, /) -> list[int]:
-        """Puts the replies of a node into their places; gives the numbers of commands that were refused."""
-
 
 class NativeCommandForm(Protocol):
     """Makes the commands of one view."""
@@ -176,6 +173,18 @@ class NativeCore(Protocol):
 
     def read_head(self, data: bytes, /) -> NativeHead | None:
         """The head of a request that is a plain GET, and nothing else has come with it; None if it is any other."""
+
+    def keys_by_node(self, keys: Sequence[str], owners: bytes, /) -> tuple[list[NodePart], bool] | None:
+        """As `NativeCommand.by_node`, for any keys."""
+
+    def put_replies(self, found: list[Any], replies: Sequence[Any], places: bytes, /) -> list[int]:
+        """Puts the replies of a node into their places; gives the numbers of commands that were refused."""
+
+    def split_vectors(
+        self, vectors: Sequence[Any], width: int, token: bytes | None, /
+    ) -> tuple[list[list[Any]], list[int]] | None:
+        """The parts of vectors (bytes), those of each group together, and the places of vectors that do not begin with
+        a token, if there is one; None if one is no vector. What is no bytes stands for all parts."""
 
     def take_powers(self, powers: bytes, /) -> None:
         """Takes the 128 leading bits of 10**-292 to 10**324 over; without them it writes no floats."""

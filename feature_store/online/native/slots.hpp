@@ -26,14 +26,19 @@ inline uint16_t slot_of(std::string_view text) {
     return crc & (SLOTS - 1);
 }
 
+// The slot of any key: that of what is in its first braces, if anything is.
+inline uint16_t slot_of_key(std::string_view key) {
+    const size_t open = key.find('{');
+    if (open == std::string_view::npos) return slot_of(key);
+    const size_t close = key.find('}', open + 1);
+    return slot_of(close == std::string_view::npos || close == open + 1 ? key : key.substr(open + 1, close - open - 1));
+}
+
 // The keys of a command, in its order: what they begin with, the rest, their slot.
 template <class Each>
 void for_each_key(const Command& command, Each each) {
     const CommandForm& form = *command.form;
-    for (const std::string& key : form.first) {
-        if (key.find('{') != std::string::npos) throw Cannot();
-        each(key, std::string_view(), slot_of(key));
-    }
+    for (const std::string& key : form.first) each(key, std::string_view(), slot_of_key(key));
     std::vector<std::vector<uint16_t>> slots(command.sets.size());
     for (const KeyedGroup& group : form.groups) {
         if (group.prefix.find('{') != std::string::npos) throw Cannot();
@@ -50,6 +55,15 @@ void for_each_key(const Command& command, Each each) {
     }
 }
 
+template <class Each>
+void for_each_key(const Items& keys, Each each) {
+    for (size_t i = 0; i < keys.size(); i++) {
+        if (!PyUnicode_CheckExact(keys[i])) throw Cannot();
+        const std::string_view key = utf8_of(keys[i]);
+        each(key, std::string_view(), slot_of_key(key));
+    }
+}
+
 struct SlotKeys {
     std::vector<std::pair<std::string_view, std::string_view>> keys;
     std::vector<uint32_t> places;
@@ -57,23 +71,28 @@ struct SlotKeys {
 
 // Of each node its number, its commands, how many they are, and of each the number of its keys and their places in the
 // whole; then whether somebody has every slot.
-inline PyObject* by_node(const Command& command, std::string_view owners) {
+template <class Keys>
+PyObject* by_node(const Keys& of, std::string_view owners) {
     if (owners.size() != 2 * SLOTS) refuse(PyExc_ValueError, "another number of slots is expected");
-    std::vector<int> of_slot(SLOTS, -1);
+    // Of each slot its command, if the call is this one: to clear them each time would cost more than few keys do.
+    static std::array<std::pair<uint64_t, int>, SLOTS> of_slot{};
+    static uint64_t calls = 0;
+    const uint64_t call = ++calls;
     std::vector<SlotKeys> commands;
     std::vector<std::pair<uint16_t, std::vector<size_t>>> nodes;
     bool is_whole = true;
     uint32_t place = 0;
-    for_each_key(command, [&](std::string_view prefix, std::string_view rest, uint16_t slot) {
+    for_each_key(of, [&](std::string_view prefix, std::string_view rest, uint16_t slot) {
         const uint32_t here = place++;
-        int& number = of_slot[slot];
-        if (number < 0) {
+        auto& [last, number] = of_slot[slot];
+        if (last != call) {
             uint16_t owner;
             std::memcpy(&owner, owners.data() + 2 * slot, 2);
             if (owner == NOBODY) {
                 is_whole = false;
                 return;
             }
+            last = call;
             number = static_cast<int>(commands.size());
             commands.emplace_back();
             size_t node = 0;

@@ -18,7 +18,7 @@ from typing import Any, Literal
 
 from redis.crc import key_slot
 
-from feature_store.online.native.core import NativeCommand, NodePart
+from feature_store.online.native.core import NativeCore, NodePart
 from feature_store.online.read.connection import GIVE_UP_SECONDS, NodeError
 from feature_store.online.read.decoding import UNREACHABLE, StoredValue, Unreachable
 from feature_store.online.read.node import DEADLINE_SECONDS, MOST_WAITING, NodeAddress, RedisNode
@@ -58,6 +58,7 @@ class RedisCluster:
         deadline: seconds that a request may take.
         most_waiting: requests that may wait at each node at once.
         replicas: whether they answer; their rows may be older than those of their primary.
+        core: makes the commands of requests; None: Python does.
     """
 
     def __init__(
@@ -67,11 +68,13 @@ class RedisCluster:
         deadline: float = DEADLINE_SECONDS,
         most_waiting: int = MOST_WAITING,
         replicas: Replicas = "never",
+        core: NativeCore | None = None,
     ) -> None:
         self._seeds = [replace(seed, may_be_replica=replicas != "never") for seed in seeds]
         self._deadline = deadline
         self._most_waiting = most_waiting
         self._replicas = replicas
+        self._core = core
         self._nodes: dict[Place, RedisNode] = {}
         self._shards: list[_Shard | None] = [None] * SLOTS
         self._owners: SlotOwners[_Shard] = SlotOwners()
@@ -111,10 +114,14 @@ class RedisCluster:
 
     async def values(self, keys: Keys, packed: bytes | None = None) -> Sequence[StoredValue]:  # noqa: ARG002
         """As `OnlineStore.values`."""
+        core = self._core
+        if core is None:
+            return await self._values([*keys])
         if isinstance(keys, Sequence):
-            return await self._values(keys)
-        parts = keys.by_node(self._owners.table)
-        return await self._values([*keys]) if parts is None else await self._native_values(keys, *parts)
+            parts = core.keys_by_node(keys, self._owners.table)
+        else:
+            parts = keys.by_node(self._owners.table)
+        return await self._values([*keys]) if parts is None else await self._native_values(core, keys, *parts)
 
     async def _values(self, keys: Sequence[str]) -> Sequence[StoredValue]:
         slots: dict[int, list[int]] = {}
@@ -139,7 +146,7 @@ class RedisCluster:
         return found
 
     async def _native_values(
-        self, keys: NativeCommand, parts: Sequence[NodePart], is_whole: bool
+        self, core: NativeCore, keys: Keys, parts: Sequence[NodePart], is_whole: bool
     ) -> Sequence[StoredValue]:
         """The same of keys whose commands are made already; what is refused or fails goes on as any other."""
         if not is_whole:
@@ -160,7 +167,7 @@ class RedisCluster:
         again: list[SlotCommands] = []
         try:
             for nodes, (*_, order), future in zip(readers, parts, sent, strict=True):
-                again += await self._native_replies(nodes, keys, order, future, found, deadline)
+                again += await self._native_replies(core, nodes, keys, order, future, found, deadline)
         except asyncio.CancelledError:
             for future in filter(None, sent):
                 future.cancel()
@@ -171,8 +178,9 @@ class RedisCluster:
 
     async def _native_replies(
         self,
+        core: NativeCore,
         nodes: tuple[RedisNode, ...],
-        keys: NativeCommand,
+        keys: Keys,
         order: bytes,
         future: asyncio.Future[list[Any]] | None,
         found: list[Any],
@@ -187,7 +195,7 @@ class RedisCluster:
             self._look_wanted.set()
             return made_natively(nodes, keys, order).elsewhere()
         again: list[SlotCommands] = []
-        if refused := keys.put(found, replies, order):
+        if refused := core.put_replies(found, replies, order):
             made = made_natively(nodes, keys, order)
             for number in refused:
                 one = replace(made, commands=[made.commands[number]], places=[made.places[number]])

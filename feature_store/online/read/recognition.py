@@ -8,6 +8,7 @@ from collections.abc import Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack
 from typing import Any
 
+from feature_store.online.native.core import NativeCore
 from feature_store.online.read.cluster import RedisCluster, Replicas
 from feature_store.online.read.connection import NodeError
 from feature_store.online.read.decoding import UNREACHABLE, StoredValue, Unreachable
@@ -25,7 +26,7 @@ class RedisStore:
     Args:
         addresses: of one node, or of some nodes of a cluster.
         deadline, most_waiting: as those of `RedisNode`.
-        replicas: as that of `RedisCluster`.
+        replicas, core: as those of `RedisCluster`.
     """
 
     def __init__(
@@ -35,10 +36,13 @@ class RedisStore:
         deadline: float = DEADLINE_SECONDS,
         most_waiting: int = MOST_WAITING,
         replicas: Replicas = "never",
+        core: NativeCore | None = None,
     ) -> None:
         self._addresses = addresses
         self._nodes = [RedisNode(each, deadline=deadline, most_waiting=most_waiting) for each in addresses]
-        self._cluster = RedisCluster(addresses, deadline=deadline, most_waiting=most_waiting, replicas=replicas)
+        self._cluster = RedisCluster(
+            addresses, deadline=deadline, most_waiting=most_waiting, replicas=replicas, core=core
+        )
         self._store: OnlineStore = _Unknown(self._nodes)
         self._held = AsyncExitStack()
         self._task: asyncio.Task[None] | None = None

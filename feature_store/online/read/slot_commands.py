@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
 
-from feature_store.online.native.core import NativeCommand
 from feature_store.online.read.connection import NodeError
 from feature_store.online.read.node import RedisNode
+from feature_store.online.read.store import Keys
 
 
 @dataclass(eq=False, slots=True)
@@ -42,7 +42,7 @@ def time_of_first(nodes: Sequence[RedisNode], now: float, deadline: float) -> fl
     return (now + deadline) / 2 if len(nodes) > 1 else deadline
 
 
-def made_natively(nodes: tuple[RedisNode, ...], keys: NativeCommand, order: bytes) -> SlotCommands:
+def made_natively(nodes: tuple[RedisNode, ...], keys: Keys, order: bytes) -> SlotCommands:
     """The commands of a node that the native core has made."""
     numbers = iter(memoryview(order).cast("I").tolist())
     places = [[*islice(numbers, count)] for count in numbers]

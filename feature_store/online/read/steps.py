@@ -84,7 +84,7 @@ class ViewReading:
         self._rounds = [_round(view, places) for places in view.rounds]
         self._seconds = [(viewed.group.cache or 0) / 1e6 for viewed in view.groups]
         self._is_cached = any(self._seconds)
-        self._vectors = VectorParts(view, self._freshness, self._prefixes) if view.prejoined else None
+        self._vectors = VectorParts(view, self._freshness, self._prefixes, core) if view.prejoined else None
         self.native: NativeRound | None = None
         """Makes the commands; None if Python does."""
         if core is not None and view.is_plain and not self._is_cached and self._vectors is None:

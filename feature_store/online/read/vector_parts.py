@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, TypeVar
 import msgspec
 
 from feature_store.errors import StackError
+from feature_store.online.native.core import NativeCore
 from feature_store.online.read.decoding import UNREACHABLE, StoredValue
 from feature_store.online.read.entities import EntityTags
 from feature_store.online.vector_sets import vector_set
@@ -58,8 +59,9 @@ class _Said(NamedTuple):
 class _Set:
     """A set of the view; keeps in mind what its `last_updated` said, as it nearly always says the same."""
 
-    def __init__(self, view: ViewSchema, places: Sequence[int]) -> None:
+    def __init__(self, view: ViewSchema, places: Sequence[int], core: NativeCore | None = None) -> None:
         kept = vector_set(view, places)
+        self._core = core
         self.places = places
         self.parts = [kept.groups.index(view.groups[i].group.id) for i in places]
         self.width = len(kept.groups)
@@ -94,6 +96,9 @@ class _Set:
         Raises:
             StackError: if one is no vector of the set; it names the key.
         """
+        split = None if self._core is None else self._core.split_vectors(vectors, self.width, None)
+        if split is not None:
+            return split[0]
         if len(vectors) == 1 and isinstance(vectors[0], bytes):
             return [(part,) for part in _decoded(self._decode, vectors[0], keys[0])]
         present = [vector for vector in vectors if isinstance(vector, bytes)]
@@ -111,13 +116,16 @@ class _Set:
 
     def columns_with(
         self, token: bytes, vectors: Sequence[StoredValue], keys: Sequence[str]
-    ) -> tuple[list[list[StoredValue]], list[int]]:
+    ) -> tuple[Sequence[Sequence[StoredValue]], Sequence[int]]:
         """The same of a cluster: the parts of vectors that begin with a token, and the places of the others, which say
         nothing.
 
         Raises:
             StackError: as `columns`.
         """
+        split = None if self._core is None else self._core.split_vectors(vectors, self.width, token)
+        if split is not None:
+            return split
         rows: list[Sequence[StoredValue]] = []
         others: list[int] = []
         for i, (vector, key) in enumerate(zip(vectors, keys, strict=True)):
@@ -140,12 +148,15 @@ class VectorParts:
         view: with `prejoin`.
         freshness: the keys of the `last_updated` of its groups.
         prefixes: what the keys of the groups' values begin with.
+        core: takes vectors apart; None: Python does.
     """
 
-    def __init__(self, view: ViewSchema, freshness: Sequence[str], prefixes: Sequence[str]) -> None:
+    def __init__(
+        self, view: ViewSchema, freshness: Sequence[str], prefixes: Sequence[str], core: NativeCore | None = None
+    ) -> None:
         self._freshness = freshness
         self._prefixes = prefixes
-        self._sets = tuple(_Set(view, places) for places in view.prejoined)
+        self._sets = tuple(_Set(view, places, core) for places in view.prejoined)
         self._state = self._reading([None] * len(self._sets))
 
     def read(
