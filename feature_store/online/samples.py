@@ -1,6 +1,8 @@
 """A sample of what was served, to be compared with training: batches of rows in Redis, the newest batch first.
 
-Values are as they are stored (`codec.StoredRow`), of every group of the view in its order.
+Values are as they are stored (`codec.StoredRow`), of every group of the view in its order. With the two timestamps of
+the row that was read, its layout and the request values, an answer can be computed again exactly, whatever has been
+written since.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from feature_store.online.codec import OLDEST, unpack_header
 from feature_store.online.connection import redis_errors
 from feature_store.online.vectors import OnlineVectors, Status
 from feature_store.plan.schema import ViewSchema
@@ -32,6 +35,9 @@ class ServedRow(msgspec.Struct, array_like=True, frozen=True):
         statuses, timestamps: of each group; timestamps are the feature_timestamps (microseconds).
         values: of each group its features as they are stored, defaults filled in; None of a group: the defaults.
         on_demand: the on-demand features.
+        layouts: of each group the layout number of the row that was read; None without a row.
+        created: likewise its created_timestamp (microseconds); None also of values that have none.
+        request: the request values.
     """
 
     instant: int
@@ -41,6 +47,9 @@ class ServedRow(msgspec.Struct, array_like=True, frozen=True):
     timestamps: list[int | None]
     values: list[Any]
     on_demand: list[Any]
+    layouts: list[int | None] = []
+    created: list[int | None] = []
+    request: list[Any] = []
 
 
 class ServedBatch(msgspec.Struct, array_like=True, frozen=True):
@@ -52,6 +61,7 @@ class ServedBatch(msgspec.Struct, array_like=True, frozen=True):
         groups: the groups, as the view calls them.
         features: the names of the features of each group.
         on_demand: the names of the on-demand features.
+        request: the names of the request values.
     """
 
     view: str
@@ -60,18 +70,24 @@ class ServedBatch(msgspec.Struct, array_like=True, frozen=True):
     features: list[list[str]]
     on_demand: list[str]
     rows: list[ServedRow]
+    request: list[str] = []
 
 
 def served_row(vectors: OnlineVectors, place: int, model: str) -> ServedRow:
     """A row of an answer, by its place."""
     row = vectors.rows[place]
-    statuses, timestamps, values = [], [], []
+    statuses, timestamps, values, layouts, created = [], [], [], [], []
     for part in vectors.groups:
         entity = place if part.places is None else part.places[place]
         known = entity >= 0
         statuses.append(part.entities.statuses[entity] if known else Status.NOT_FOUND)
         timestamps.append(part.entities.timestamps[entity] if known else None)
         values.append(part.entities.rows[entity] if known else part.absent)
+        layout, created_timestamp = None, OLDEST
+        if timestamps[-1] is not None:
+            layout, _, created_timestamp, _ = unpack_header(part.values[entity], "")  # it was read: no error
+        layouts.append(layout)
+        created.append(None if created_timestamp == OLDEST else created_timestamp)
     return ServedRow(
         vectors.instant,
         model,
@@ -80,6 +96,9 @@ def served_row(vectors: OnlineVectors, place: int, model: str) -> ServedRow:
         timestamps,
         values,
         [column[place] for column in vectors.on_demand],
+        layouts,
+        created,
+        [vectors.request[column.name][place] for column in vectors.view.request] if vectors.request else [],
     )
 
 
@@ -92,6 +111,7 @@ def served_batch(view: ViewSchema, rows: list[ServedRow]) -> ServedBatch:
         [[feature.name for feature in viewed.features] for viewed in view.groups],
         [column.name for column in view.on_demand],
         rows,
+        [column.name for column in view.request],
     )
 
 

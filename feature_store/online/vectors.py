@@ -76,12 +76,14 @@ class GroupVectors(msgspec.Struct, frozen=True):
         entities: what is known of each entity once.
         places: of every row the place of its entity, or NO_ENTITY; None if row i is of entity i.
         absent: the features of a row without an entity: the defaults.
+        values: of each entity the value in Redis that was read; empty where a server has read it.
     """
 
     group: ViewedSchema
     entities: EntityRows
     places: Sequence[int] | None
     absent: StoredRow
+    values: Sequence[Any] = ()
 
     @property
     def rows(self) -> Sequence[StoredRow]:
@@ -151,6 +153,7 @@ class OnlineVectors(msgspec.Struct, frozen=True, dict=True):
         chosen: the names of the features that were asked for; None: all of the view.
         masked: the features whose values the caller must not see: they are None.
         told_stale: per group whether it is stale, where a server has said so; None: see `is_stale`.
+        request: of each request value of the view those of the rows; empty where a server has read it.
     """
 
     view: ViewSchema
@@ -164,6 +167,7 @@ class OnlineVectors(msgspec.Struct, frozen=True, dict=True):
     chosen: frozenset[str] | None = None
     masked: tuple[str, ...] = ()
     told_stale: Sequence[bool] | None = None
+    request: Mapping[str, Sequence[Value]] = {}
 
     def select(self, features: Sequence[str]) -> OnlineVectors:
         """The same vectors with these features only, in the order of the view.

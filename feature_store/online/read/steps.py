@@ -121,7 +121,15 @@ class ViewReading:
         with computation(self.view, len(rows)):
             computed = yield from self._on_demand.steps(rows, vectors, given, instant, apart=self._partial)
         return OnlineVectors(
-            self.view, rows, vectors, complete_at, instant, computed.values, computed.overflows, computed.failures
+            self.view,
+            rows,
+            vectors,
+            complete_at,
+            instant,
+            computed.values,
+            computed.overflows,
+            computed.failures,
+            request=given,
         )
 
     def _read(self, rows: Sequence[Mapping[str, Any]], instant: int, packed: bool) -> _Parts:
@@ -151,7 +159,7 @@ class ViewReading:
                 end = start + len(part)
                 decoder = self._decoders[i]
                 known = yield from _decoded(decoder, part, values[start:end], instant, packed)
-                read[i] = GroupVectors(view.groups[i], known, entities[of].places, decoder.absent)
+                read[i] = GroupVectors(view.groups[i], known, entities[of].places, decoder.absent, values[start:end])
                 start = end
         return complete_at, [read[i] for i in range(width)]
 
@@ -169,7 +177,7 @@ class ViewReading:
             if known is None:
                 keys = [command[place] for place in range(start, end)]
                 known = yield from _decoded(decoder, keys, part, instant, packed)
-            vectors.append(GroupVectors(self.view.groups[i], known, places[of], decoder.absent))
+            vectors.append(GroupVectors(self.view.groups[i], known, places[of], decoder.absent, part))
             start = end
         return self._complete_at(values[: len(self._freshness)]), vectors
 

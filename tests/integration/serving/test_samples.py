@@ -8,18 +8,22 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from feature_store import Entity, FeatureView
 from feature_store.dtypes import from_micros
 from feature_store.online.codec import wire_of
 from feature_store.online.connection import connect
+from feature_store.online.keys import entity_key
 from feature_store.online.reader import OnlineReader
-from feature_store.online.samples import ServedBatch, read_samples
+from feature_store.online.samples import ServedBatch, read_samples, served_row
+from feature_store.online.writer import GuardedWriter
+from feature_store.plan.build import build_plan, view_schema
 from feature_store.plan.schema import ViewSchema
 from feature_store.registry.store import Registry
 from feature_store.settings import Settings
 from serving.samples import ROWS
 from tests.integration.serving.conftest import address_of
 from tests.integration.serving.server_process import ServerProcess, connected, get
-from tests.integration.serving.shop import Shop
+from tests.integration.serving.shop import Shop, facts_of
 
 ASKED = 800
 
@@ -73,9 +77,31 @@ def test_the_sample_has_what_was_answered(
                 assert values_of(view, batch, row) == vectors.to_dicts()[0]
                 assert dict(zip(batch.groups, row.statuses, strict=True)) == vectors.statuses[0]
                 assert [t and from_micros(t) for t in row.timestamps] == [*vectors.feature_timestamps[0].values()]
+                assert row.layouts == [None if t is None else 1 for t in row.timestamps]
+                assert row.created == row.timestamps  # as the shop has them
+                assert dict(zip(batch.request, row.request, strict=True)) == asked
 
     sampled = [row for batch in served(stack, "group", "user_facts@1") for row in batch.rows if row.instant >= began]
     assert len(sampled) == ROWS
     assert {row.model for row in sampled} == {"churn"}
     share = Counter(str(row.keys[0]) for row in sampled)
     assert all(30 <= share[name] <= 75 for name in ids), share  # a quarter each: 50, give or take four deviations
+
+
+def test_rows_of_several_layouts_are_told_apart(stack: Settings, reader: OnlineReader) -> None:
+    entity = Entity("sampled", join_key="sampled_id")
+    before, group = facts_of(entity, {"count": 7}), facts_of(entity, {"price": 0.5, "count": 7})
+    now = time.time_ns() // 1_000
+    with connect(stack.redis_url) as redis:
+        for name, written, values in (("old", before, [3]), ("new", group, [2.5, 4])):
+            schema = build_plan(written).schema
+            writer = GuardedWriter(redis, schema)
+            key = entity_key(schema, {"sampled_id": name})
+            assert key is not None
+            writer.write([key], [writer.encode(now - 9, now - 4, values, now)])
+    view = view_schema(FeatureView(group.name, groups=[group], owner="team:shop"))
+    vectors = reader.read(view, [{"sampled_id": name} for name in ("old", "nobody", "new", None)], from_micros(now))
+    rows = [served_row(vectors, place, "") for place in range(4)]
+    assert [[*row.values[0]] for row in rows] == [[0.5, 3], [0.5, 7], [2.5, 4], [0.5, 7]]
+    assert [row.layouts for row in rows] == [[1], [None], [2], [None]]
+    assert [row.created for row in rows] == [[now - 4], [None], [now - 4], [None]]
