@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-import ssl
 import sys
 from collections.abc import Callable
 from contextlib import suppress
@@ -80,7 +79,8 @@ def serve_here(
         SystemExit: if it cannot begin.
     """
     sys.setswitchinterval(_SWITCH_SECONDS)
-    app, tls = ServingApp(settings, place), settings.tls
+    app = ServingApp(settings, place)
+    certificate = app.certificate
     config = uvicorn.Config(
         app,
         host=settings.serving_host,
@@ -93,10 +93,7 @@ def serve_here(
         access_log=False,
         server_header=False,
         timeout_graceful_shutdown=DRAIN_SECONDS,
-        ssl_certfile=tls.certificate if tls else None,
-        ssl_keyfile=tls.key if tls else None,
-        ssl_ca_certs=tls.client_ca or None if tls else None,
-        ssl_cert_reqs=ssl.CERT_REQUIRED if tls and tls.client_ca else ssl.CERT_NONE,
+        ssl_context_factory=None if certificate is None else lambda *_: certificate.context,
     )
     server = _Server(app, config, tell)
     sockets = None if place is None else shared_sockets(settings.serving_host, settings.serving_port)

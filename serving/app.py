@@ -29,6 +29,7 @@ from feature_store.registry.store import Registry
 from serving.auth import Gate
 from serving.cache_metrics import CacheMetrics
 from serving.calls import request_id_of, server_failure
+from serving.certificates import ServerCertificate
 from serving.dagster import DagsterServer
 from serving.freshness_metrics import FreshnessMetrics
 from serving.function_metrics import FunctionMetrics
@@ -100,11 +101,14 @@ class ServingApp:
         )
         self.online = parts.routes(core, settings.request_seconds)
         self.direct = parts.direct(core, self.online, waits)
+        self.certificate = None if settings.tls is None else ServerCertificate(settings.tls)
+        if self.certificate is not None:
+            self._metrics.add(self.certificate)
         self._grpc = GrpcServer(
             parts.service(core),
             settings.serving_host,
             settings.serving_grpc_port,
-            settings.tls,
+            self.certificate,
             lambda: self._is_ready,
             is_shared=place is not None,
         )
@@ -176,6 +180,8 @@ class ServingApp:
             gc.freeze()  # what lives as long as the process need not be looked at again
             gc.set_threshold(_COLLECT_AFTER)  # requests leave no cycles: looking for some took 5 % of the CPU
             tasks = [asyncio.create_task(each.run()) for each in (self._mirror, self._usage, self._samples)]
+            if self.certificate is not None:
+                tasks.append(asyncio.create_task(self.certificate.run()))
             if self._place is not None:
                 tasks.append(asyncio.create_task(self._place.run(self._metrics)))
             try:
@@ -193,13 +199,16 @@ class ServingApp:
     async def _health(self, _: Request) -> Response:
         """Whether the process works, and what it misses; always 200 while it can answer."""
         mirror, are_up = self._mirror, all(store.is_up for store in self._stores)
+        certificate = None if self.certificate is None else self.certificate.health
+        is_whole = are_up and not mirror.trouble and not (certificate and certificate["trouble"])
         return _json(
             {
-                "status": "ok" if are_up and not mirror.trouble else "degraded",
+                "status": "ok" if is_whole else "degraded",
                 "redis": _health_of(self._store),
                 "online_stores": {name: _health_of(store) for name, store in self._named.items()},
                 "native": {"used": self._core.core is not None, "trouble": self._core.trouble},
                 "registry": {"up": not mirror.trouble, "trouble": mirror.trouble, "age": mirror.age},
+                "certificate": certificate,
                 "cache": None if self._cache is None else self._cache.summary,
                 "definitions": {
                     "plan": mirror.definitions.snapshot.plan_id,

@@ -6,7 +6,6 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 import grpc
@@ -14,8 +13,8 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from feature_store.errors import StackError
+from serving.certificates import ServerCertificate
 from serving.grpc.service import SERVICE, OnlineService
-from serving.tls import ServingTls
 
 HEALTH: str = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
 _WATCH_SECONDS = 0.5
@@ -33,7 +32,7 @@ class GrpcServer:
 
     Args:
         host, port: where; port 0 is any free one.
-        tls: the certificates; None: connections are not encrypted.
+        certificate: what it shows; None: connections are not encrypted.
         is_ready: whether calls should be sent here.
         is_shared: whether other processes of the same server listen there, too.
     """
@@ -43,13 +42,13 @@ class GrpcServer:
         service: OnlineService,
         host: str,
         port: int,
-        tls: ServingTls | None,
+        certificate: ServerCertificate | None,
         is_ready: Callable[[], bool],
         *,
         is_shared: bool = False,
     ) -> None:
         self._service = service
-        self._tls = tls
+        self._certificate = certificate
         self._address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         self._health = _Health(is_ready)
         self._is_shared = is_shared
@@ -68,7 +67,7 @@ class GrpcServer:
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         reflection.enable_server_reflection((SERVICE, HEALTH, reflection.SERVICE_NAME), server)
         try:
-            port = _listen(server, self._address, self._tls)
+            port = _listen(server, self._address, self._certificate)
         except RuntimeError as error:
             raise StackError(
                 f"gRPC cannot listen on {self._address}: {error}",
@@ -97,13 +96,10 @@ class GrpcServer:
             await self._ended
 
 
-def _listen(server: grpc.aio.Server, address: str, tls: ServingTls | None) -> int:
-    if tls is None:
+def _listen(server: grpc.aio.Server, address: str, certificate: ServerCertificate | None) -> int:
+    if certificate is None:
         return int(server.add_insecure_port(address))
-    pair = Path(tls.key).read_bytes(), Path(tls.certificate).read_bytes()
-    authority = Path(tls.client_ca).read_bytes() if tls.client_ca else None
-    credentials = grpc.ssl_server_credentials([pair], authority, require_client_auth=authority is not None)
-    return int(server.add_secure_port(address, credentials))
+    return int(server.add_secure_port(address, certificate.credentials))
 
 
 class _Health(health_pb2_grpc.HealthServicer):  # type: ignore[misc] # it has no types

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import http.client
 import socket
 import ssl
 import threading
@@ -27,41 +26,12 @@ from tests.integration.own_valkey import running_valkey
 from tests.integration.serving.conftest import address_of
 from tests.integration.serving.server_process import ServerProcess
 from tests.integration.serving.shop import Shop
-
-PATH = "/feature-groups/user_facts/online?entity_ids=a,b"
+from tests.integration.serving.tls_calls import PATH, started, status_by_tls
 
 
 @pytest.fixture(scope="module")
 def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
     return Authority(tmp_path_factory.mktemp("authority"))
-
-
-def status_by_tls(port: int, trusted: Authority, shown: CertificateFiles | None = None) -> int:
-    """The status of an answer over an encrypted connection."""
-    context = ssl.create_default_context(cafile=str(trusted.file))
-    if shown is not None:
-        context.load_cert_chain(shown.certificate, shown.key)
-    connection = http.client.HTTPSConnection("127.0.0.1", port, timeout=30, context=context)
-    try:
-        connection.request("GET", PATH)
-        return connection.getresponse().status
-    finally:
-        connection.close()
-
-
-@contextmanager
-def started(process: ServerProcess, trusted: Authority, shown: CertificateFiles | None = None) -> Iterator[int]:
-    """The port of a server that answers who trusts this authority and shows this certificate."""
-
-    def is_ready() -> bool:
-        try:
-            return status_by_tls(process.port, trusted, shown) == 200
-        except OSError:
-            return False
-
-    process.start(is_ready)
-    yield process.port
-    process.stop()
 
 
 def test_callers_check_the_server_and_it_checks_them(
