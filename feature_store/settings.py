@@ -30,6 +30,7 @@
 | FS_SERVING_TOKENS   | required: every request needs a token; none: only on loopback   | required, but on loopback    |
 | FS_SERVING_DEADLINE | milliseconds that Redis has before entities are UNAVAILABLE     | 250                          |
 | FS_SERVING_REQUEST_SECONDS | how long a request's head may take to arrive, and its body | 10                       |
+| FS_SERVING_SILENCE  | seconds that one of several server processes may hang           | 10                           |
 | FS_SERVING_ON_DEMAND_DEADLINE | milliseconds that the function of an on-demand feature | 50                 |
 |                     | has before the feature fails                                    |                              |
 | FS_SERVING_REPLICAS | whether replicas of a Redis Cluster answer: never, fallback     | never                        |

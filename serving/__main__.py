@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import sys
 from collections.abc import Callable
@@ -20,6 +21,7 @@ from serving.workers.ports import shared_sockets
 
 _NOT_STARTED = 3
 """The exit code."""
+_BEAT_SECONDS = 1.0
 _SWITCH_SECONDS = 0.0005
 """How long another thread may keep the interpreter from the event loop, such as a function that computes in Python."""
 
@@ -35,7 +37,8 @@ def main() -> int:
 
 
 class _Server(uvicorn.Server):
-    """Tells the application at once that the process is to end, not when requests over HTTP are answered."""
+    """Tells the application at once that the process is to end, not when requests over HTTP are answered; tells its
+    parent that it serves."""
 
     def __init__(self, app: ServingApp, config: uvicorn.Config, tell: Callable[[], None]) -> None:
         super().__init__(config)
@@ -44,7 +47,14 @@ class _Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
-        self._tell()
+        if self.started:
+            self._beats = asyncio.create_task(self._beat())
+
+    async def _beat(self) -> None:
+        """Tells each second that the event loop runs, also while requests are answered at the end."""
+        while True:
+            self._tell()
+            await asyncio.sleep(_BEAT_SECONDS)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._app.drain()
@@ -72,7 +82,7 @@ def serve_here(
 
     Args:
         place: of this process among several; their ports are shared then.
-        tell: is called when it listens.
+        tell: is called when it listens, and each second after that.
 
     Raises:
         StackError: if an address makes no sense.

@@ -25,7 +25,8 @@ DEFAULT_PORT = 14090
 DEFAULT_GRPC_PORT = 14091
 DRAIN_SECONDS = 10
 """How long requests that have begun may take after SIGTERM."""
-_MOST_PROCESSES = 256
+SILENT_SECONDS = 10
+"""How long one of several processes may be silent before it is killed."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,7 @@ class ServingSettings:
         rate: requests per second that each token may make; 0: any number.
         tls: the certificates; None: connections are not encrypted.
         processes: how many serve, on the same ports.
+        silent_seconds: how long the event loop of one of them may hang before it is killed, and another one started.
         traces: whether requests are traced; OpenTelemetry's own variables say the rest.
         native: the folder of the native core, which is compiled into it if it is not there; None: Python answers.
     """
@@ -71,6 +73,7 @@ class ServingSettings:
     rate: int = 0
     tls: ServingTls | None = None
     processes: int = 1
+    silent_seconds: int = SILENT_SECONDS
     native: Path | None = None
     online_stores: Mapping[str, str] = field(default_factory=dict, hash=False)
     replicas: Replicas = "never"
@@ -97,61 +100,18 @@ class ServingSettings:
             dagster_url=settings.dagster_url,
             tokens_required=_tokens_required(environ, host),
             most_waiting=whole_number(
-                environ,
-                "FS_SERVING_QUEUE",
-                MOST_WAITING,
-                least=1,
-                most=1_000_000,
-                noun="number of commands",
-                code="serving-queue",
+                environ, "FS_SERVING_QUEUE", MOST_WAITING, least=1, most=10**6, noun="count", code="serving-queue"
             ),
             cache=whole_number(
-                environ,
-                "FS_SERVING_CACHE",
-                CACHE_ENTRIES,
-                least=0,
-                most=10_000_000,
-                noun="number of values",
-                code="serving-cache",
+                environ, "FS_SERVING_CACHE", CACHE_ENTRIES, least=0, most=10**7, noun="count", code="serving-cache"
             ),
-            deadline=whole_number(
-                environ,
-                "FS_SERVING_DEADLINE",
-                round(DEADLINE_SECONDS * 1_000),
-                least=1,
-                most=60_000,
-                noun="number of milliseconds",
-                code="serving-deadline",
-            )
-            / 1_000,
-            request_seconds=whole_number(
-                environ,
-                "FS_SERVING_REQUEST_SECONDS",
-                SECONDS,
-                least=1,
-                most=3_600,
-                noun="number of seconds",
-                code="serving-request-seconds",
+            deadline=_milliseconds_in(environ, "FS_SERVING_DEADLINE", DEADLINE_SECONDS, code="serving-deadline"),
+            request_seconds=_seconds_in(environ, "FS_SERVING_REQUEST_SECONDS", SECONDS, code="serving-request-seconds"),
+            silent_seconds=_seconds_in(environ, "FS_SERVING_SILENCE", SILENT_SECONDS, code="serving-silence"),
+            function_limit=_milliseconds_in(
+                environ, "FS_SERVING_ON_DEMAND_DEADLINE", LIMIT_SECONDS, code="on-demand-deadline"
             ),
-            function_limit=whole_number(
-                environ,
-                "FS_SERVING_ON_DEMAND_DEADLINE",
-                round(LIMIT_SECONDS * 1_000),
-                least=1,
-                most=60_000,
-                noun="number of milliseconds",
-                code="on-demand-deadline",
-            )
-            / 1_000,
-            rate=whole_number(
-                environ,
-                "FS_SERVING_RATE",
-                0,
-                least=0,
-                most=1_000_000,
-                noun="number of requests per second",
-                code="serving-rate",
-            ),
+            rate=whole_number(environ, "FS_SERVING_RATE", 0, least=0, most=10**6, noun="rate", code="serving-rate"),
             tls=ServingTls.load(environ),
             processes=_processes(environ),
             native=settings.home / "native" if _is_native(environ) else None,
@@ -173,19 +133,23 @@ def _port(environ: Mapping[str, str], name: str, default: int) -> int:
     return whole_number(environ, name, default, least=0, most=65_535, noun="port", code="port")
 
 
+def _seconds_in(environ: Mapping[str, str], name: str, default: int, *, code: str) -> int:
+    return whole_number(environ, name, default, least=1, most=3_600, noun="number of seconds", code=code)
+
+
+def _milliseconds_in(environ: Mapping[str, str], name: str, default: float, *, code: str) -> float:
+    """Seconds, which the variable has as milliseconds."""
+    given, noun = round(default * 1_000), "number of milliseconds"
+    return whole_number(environ, name, given, least=1, most=60_000, noun=noun, code=code) / 1_000
+
+
 def _processes(environ: Mapping[str, str]) -> int:
     """A number, or one for each core that this process may use."""
     cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else 1
     if environ.get("FS_SERVING_PROCESSES") == "auto":
         return cores
     number = whole_number(
-        environ,
-        "FS_SERVING_PROCESSES",
-        1,
-        least=1,
-        most=_MOST_PROCESSES,
-        noun="number of processes",
-        code="serving-processes",
+        environ, "FS_SERVING_PROCESSES", 1, least=1, most=256, noun="number of processes", code="serving-processes"
     )
     if number > 1 and sys.platform != "linux":
         raise StackError(

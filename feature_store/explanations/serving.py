@@ -66,6 +66,12 @@ SERVING = (
         "Write a whole number from 1 to 3600, or leave it out.",
     ),
     Explanation(
+        "serving-silence",
+        "FS_SERVING_SILENCE is not a time",
+        "One of several server processes that hangs for so many seconds is killed, and another one takes its place.",
+        "Write a whole number from 1 to 3600, or leave it out.",
+    ),
+    Explanation(
         "on-demand-deadline",
         "FS_SERVING_ON_DEMAND_DEADLINE is not a time",
         "The function of an on-demand feature has so many milliseconds; after that the feature fails, and no other.",

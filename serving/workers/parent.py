@@ -1,4 +1,4 @@
-"""The parent of several server processes: it starts them, again when one dies, and ends with them.
+"""The parent of several server processes: it starts them, again when one dies or hangs, and ends with them.
 
 It forks after the modules are loaded and before anything runs: no thread, no event loop, no gRPC, no connection. So a
 worker is there in a fraction of the time that loading takes, and the modules' memory is shared. It answers nothing
@@ -35,11 +35,13 @@ KILL_SECONDS = DRAIN_SECONDS + 3.0
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.1, 30.0
 HEALTHY_SECONDS = 60.0
 """A worker that served for so long begins with the first pause again."""
+LOOK_SECONDS = 1.0
+"""How often it is looked whether workers have told that they serve."""
 MOST_FAILED_STARTS = 5
 """In a row of one place, while no worker serves: then the server ends."""
 
 Serve = Callable[[ServingSettings, WorkerPlace, Callable[[], None]], None]
-"""Serves in a worker until it is told to stop; calls its last argument when it listens."""
+"""Serves in a worker until it is told to stop; calls its last argument when it listens, and each second after that."""
 
 _STOPS = (signal.SIGTERM, signal.SIGINT)
 _fork = multiprocessing.get_context("fork")
@@ -80,15 +82,19 @@ class _Parent:
     def run(self) -> int:
         gc.collect()
         gc.freeze()  # what workers share with each other stays shared while they look for circles
-        code = 0
+        code, look_at = 0, 0.0
         while not self._signals.stop and not code:
             now = time.monotonic()
             for worker in self._workers:
                 worker.step(now)
+            if now >= look_at:
+                look_at = now + LOOK_SECONDS
+                for worker in self._workers:
+                    worker.look()
             code = self._hopeless()
-            due = min((worker.due for worker in self._workers if worker.due is not None), default=None)
+            due = min([look_at, *(worker.due for worker in self._workers if worker.due is not None)])
             if not code:
-                self._wait(None if due is None else max(0.0, due - time.monotonic()))
+                self._wait(max(0.0, due - time.monotonic()))
         self._stop()
         return code
 
@@ -107,8 +113,8 @@ class _Parent:
                 return worker.exit_code or 1
         return 0
 
-    def _wait(self, seconds: float | None) -> None:
-        """Until a worker tells or ends, a signal comes, or so many seconds are over."""
+    def _wait(self, seconds: float) -> None:
+        """Until a worker begins to serve or ends, a signal comes, or so many seconds are over."""
         watched = [each for worker in self._workers for each in worker.watched]
         connection.wait([*watched, self._signals.wake], seconds)
         self._signals.clear()
@@ -135,6 +141,9 @@ class _Worker:
         """Why it ended, if it told."""
         self.due: float | None = 0.0
         """When the next process is started; None while there is one."""
+        self._limit = settings.silent_seconds
+        self._silent = 0
+        """Looks since it told that it serves. Time would not do: it passes, too, while all of them are stopped."""
         self._work = partial(_work, number, settings, folder, os.getpid(), die_with_parent(signal.SIGTERM), serve)
         self._process: multiprocessing.process.BaseProcess | None = None
         self._told: connection.Connection | None = None
@@ -144,10 +153,10 @@ class _Worker:
 
     @property
     def watched(self) -> list[connection.Connection | int]:
-        """What becomes ready when the process listens or ends."""
+        """What becomes ready when the process begins to serve or ends."""
         if self._process is None:
             return []
-        return [self._process.sentinel, *([self._told] if self._told is not None else [])]
+        return [self._process.sentinel, *([self._told] if self._told is not None and not self.is_serving else [])]
 
     def step(self, now: float) -> None:
         """Moves on by what has happened since the last call."""
@@ -157,12 +166,20 @@ class _Worker:
             return
         assert self._process is not None
         is_alive = self._process.is_alive()  # before it is listened to: what it told last is there then
-        if self._told is not None and self._told.poll():
-            self._listen(self._told)
-            self._told.close()
-            self._told = None
+        if not (is_alive and self.is_serving):
+            self._listen()
         if not is_alive:
             self._ended(now)
+
+    def look(self) -> None:
+        """Kills a process that has served and hangs; is called each second."""
+        if self._process is None or not self.is_serving:
+            return
+        self._silent = 0 if self._listen() else self._silent + 1
+        if self._silent > self._limit:
+            self._silent = 0
+            _log.error("worker %d hangs: it has told nothing for %d s, and is killed", self.number, self._limit)
+            self._process.kill()  # SIGTERM is for those that run
 
     def ask_to_stop(self) -> None:
         if self._process is not None:
@@ -192,17 +209,26 @@ class _Worker:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOPS)
         told.close()
         self.due, self._since = None, now
+        self.reason, self._silent = "", 0
         _log.info("worker %d is process %d", self.number, self._process.pid)
 
-    def _listen(self, told: connection.Connection) -> None:
-        """Takes in what a worker tells: nothing, when it serves, or why it cannot begin."""
-        try:
-            self.reason = told.recv()
-        except EOFError:  # it ended without a word
-            self.reason = "its last log lines say why"
-        if not self.reason:
-            self.has_served = self.is_serving = True
-            self.failed_starts = 0
+    def _listen(self) -> bool:
+        """Takes in what a worker tells: nothing, when it serves, or why it cannot begin; whether it told anything."""
+        has_told = False
+        while self._told is not None and self._told.poll():
+            try:
+                reason = self._told.recv()
+            except EOFError:  # it has ended, perhaps without a word
+                self.reason = self.reason or "its last log lines say why"
+                self._told.close()
+                self._told = None
+                break
+            has_told = True
+            self.reason = reason
+            if not reason:
+                self.has_served = self.is_serving = True
+                self.failed_starts = 0
+        return has_told
 
     def _ended(self, now: float) -> None:
         assert self._process is not None
@@ -240,13 +266,19 @@ def _work(
     end_with_parent()
     log_as_json(number)
     place = WorkerPlace(number, settings.processes, folder, parent)
+    os.set_blocking(told.fileno(), False)
     try:
-        serve(settings, place, lambda: told.send(""))
+        serve(settings, place, lambda: _tell(told, ""))
     except FeatureStoreError as error:
-        told.send(str(error))
+        _tell(told, str(error))
         sys.exit(1)
     finally:
         place.leave()
+
+
+def _tell(told: connection.Connection, reason: str) -> None:
+    with suppress(OSError):  # the parent is stopped, and what was told before fills the pipe; or it is gone
+        told.send(reason)
 
 
 class _Signals:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -113,7 +114,8 @@ class Namespace:
 
 
 def held(columns: Columns) -> pl.Expr:
-    """How long the country is; where it names a file, only once that is gone: it sleeps, or computes in Python."""
+    """How long the country is; where it names a file, only once that is gone: it sleeps, or computes
+    in Python, or locks the interpreter."""
     return columns["country"].map_batches(_wait, return_dtype=pl.Int64)
 
 
@@ -121,7 +123,9 @@ def _wait(names: pl.Series) -> pl.Series:
     for name in names:
         way, _, path = (name or "").partition(":")
         while path and Path(path).exists():
-            if way == "busy":
+            if way == "locked":
+                re.match(r"(x+)+$", "x" * 60 + "y")  # takes centuries, and no other thread runs meanwhile
+            elif way == "busy":
                 for _ in range(10_000):
                     pass
             else:

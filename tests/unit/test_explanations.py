@@ -23,7 +23,7 @@ from feature_store.plan.project import compile_project
 
 ROOT = Path(__file__).parents[2]
 ERRORS = {name for name, kind in vars(errors).items() if isinstance(kind, type) and issubclass(kind, FeatureStoreError)}
-CHECKS = {"evolve_table", "known_word", "whole_number", "memory_size", "_rows"}
+CHECKS = {"evolve_table", "known_word", "whole_number", "memory_size", "_seconds_in", "_milliseconds_in", "_rows"}
 """Functions that raise with the code that they are given."""
 REFUSALS = {"Problem", "refuse", "_refuse", "RefusedError", "ExpressionError", "QueryError", "OnDemandError"}
 PASSED_ON = {"code", "error.code", "problem.code", "self.code", "record.code"}
