@@ -183,9 +183,11 @@ def check_servers(servers: str) -> None:
     reasons: list[str] = []
     options: dict[str, Any] = {**kafka_client(servers), "log_level": 0}
     options["error_cb"] = lambda error: reasons.append(error.str())
+    client = AdminClient(options)
     try:
-        AdminClient(options).list_topics(timeout=5)
+        client.list_topics(timeout=5)
     except KafkaException as error:
+        client.poll(0)  # has the reasons told, such as that a certificate is not trusted
         reason = reasons[0] if reasons else error.args[0].str()
         raise StackError(
             f"the Kafka cluster cannot be used ({reason})",

@@ -111,6 +111,7 @@ class Loader:
                 "heartbeat.interval.ms": 1_500,
                 "max.poll.interval.ms": 1_800_000,  # a large table takes a while
                 "log_level": 0,
+                "error_cb": _warn_of_refusal,
             }
         )
 
@@ -321,4 +322,12 @@ def _warn(error: KafkaError) -> None:
     from confluent_kafka import KafkaError
 
     if error.code() != KafkaError.UNKNOWN_TOPIC_OR_PART:  # it is made with the first job
+        log.warning("kafka: %s", error)
+
+
+def _warn_of_refusal(error: KafkaError) -> None:
+    """Says why a connection is refused; one that fails in another way is tried again without a word."""
+    from confluent_kafka import KafkaError
+
+    if error.code() in (KafkaError._SSL, KafkaError._AUTHENTICATION):  # noqa: SLF001 - their documented names
         log.warning("kafka: %s", error)

@@ -1,7 +1,8 @@
-"""A stack on somebody else's services: a Kafka that wants a password, and a Flink cluster for each job."""
+"""A stack on somebody else's services: a Kafka that encrypts and wants a password, and a Flink cluster for each job."""
 
 from __future__ import annotations
 
+import logging
 import os
 import shlex
 import signal
@@ -11,23 +12,30 @@ import threading
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
+from confluent_kafka import Producer
 
 from feature_store.client import FeatureStore
 from feature_store.errors import StackError
+from feature_store.kafka_address import kafka_client
 from feature_store.local import jars
 from feature_store.local import stack as local_stack
 from feature_store.local.kafka import EmbeddedKafka, check_servers
+from feature_store.plan.build import build_plan
 from feature_store.settings import REPOSITORY, Settings
 from feature_store.stack_settings import StackSettings
 from feature_store.streaming.deployment import cluster_name
+from feature_store.streaming.loader import Loader
 from feature_store.streaming.progress import JobState, job_states
+from feature_store.streaming.topics import Topics
 from tests.conftest import Eventually, RecordingReporter, session_port_base
 from tests.integration import exposed
+from tests.integration.certificates import Authority
 from tests.integration.streaming import application_cluster
 from tests.integration.streaming.stream_cases import Sender, activity, compare_when_settled, now_micros, prepare, source
 
@@ -37,38 +45,77 @@ LOG = "log of application_visits"
 
 
 SECURITY = """
-listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:SASL_PLAINTEXT
+listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller},ENCRYPTED://127.0.0.1:{encrypted}
+advertised.listeners=PLAINTEXT://127.0.0.1:{port},ENCRYPTED://127.0.0.1:{encrypted}
+listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:SASL_SSL,ENCRYPTED:SSL
+inter.broker.listener.name=PLAINTEXT
+ssl.keystore.type=PEM
+ssl.keystore.location={keystore}
+ssl.truststore.type=PEM
+ssl.truststore.location={authority}
 sasl.enabled.mechanisms=PLAIN
 sasl.mechanism.inter.broker.protocol=PLAIN
 listener.name.plaintext.plain.sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule required \
 username="broker" password="broker" user_broker="broker" user_fs="it's secret";
 """
+"""The name of a listener is a name; what it takes to be let in is in the map."""
+
+
+@dataclass(frozen=True)
+class SecuredKafka:
+    """A broker that lets nobody in without encryption.
+
+    Attributes:
+        address: where a password is needed, too.
+        encrypted: where it is not.
+    """
+
+    address: str
+    encrypted: str
 
 
 @pytest.fixture(scope="module")
-def address(
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return Authority(tmp_path_factory.mktemp("authority"))
+
+
+@pytest.fixture(scope="module")
+def secured(
     stack: Settings,
     tmp_path_factory: pytest.TempPathFactory,
     jars_folder: Path,
+    authority: Authority,
     eventually: Eventually,
-) -> Iterator[str]:
-    """Of a broker that lets in only those with a password."""
+) -> Iterator[SecuredKafka]:
     home = tmp_path_factory.mktemp("secured")
-    port, controller = list(application_cluster.free_ports().values())[:2]
+    port, controller, encrypted = list(application_cluster.free_ports().values())[:3]
     paths = [jars_folder / jar.file_name for jar in jars.select(jars.read_lock(), "kafka")]
     broker = EmbeddedKafka.prepare(home, stack.java_home, paths, port, controller)
+    own, keystore = authority.sign("broker"), home / "broker.pem"
+    keystore.write_bytes(own.key.read_bytes() + own.certificate.read_bytes())
+    secrets = {"keystore": keystore, "authority": authority.file}
+    security = SECURITY.format(port=port, controller=controller, encrypted=encrypted, **secrets)
+    replaced = {line.partition("=")[0] for line in security.splitlines()}
     file = broker.folder / "server.properties"
-    lines = [line for line in file.read_text().splitlines() if not line.startswith("listener.security.protocol.map")]
-    file.write_text("\n".join(lines) + SECURITY)
+    lines = [line for line in file.read_text().splitlines() if line.partition("=")[0] not in replaced]
+    file.write_text("\n".join(lines) + security)
     with (home / "log").open("wb") as log:
         process = subprocess.Popen(broker.service().command, cwd=broker.folder, stdout=log, stderr=log, env=os.environ)
-    address = f"sasl_plaintext://fs:it%27s%20secret@127.0.0.1:{port}"
+    found = SecuredKafka(
+        f"sasl_ssl://fs:it%27s%20secret@127.0.0.1:{port}?ca={authority.file}",
+        f"ssl://127.0.0.1:{encrypted}?ca={authority.file}",
+    )
     try:
-        eventually(lambda: answers(address))
-        yield address
+        eventually(lambda: answers(found.address))
+        yield found
     finally:
         process.terminate()
         process.wait(30)
+
+
+@pytest.fixture(scope="module")
+def address(secured: SecuredKafka) -> str:
+    return secured.address
 
 
 @pytest.fixture(scope="module")
@@ -152,6 +199,41 @@ def test_a_wrong_password_is_not_let_in(address: str) -> None:
     with pytest.raises(StackError, match="the Kafka cluster cannot be used") as failure:
         check_servers(wrong)
     assert "known" not in str(failure.value)
+
+
+def test_a_certificate_of_another_authority_is_not_trusted(
+    secured: SecuredKafka,
+    authority: Authority,
+    tmp_path: Path,
+    eventually: Eventually,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def nothing(*_: object) -> Any:
+        raise AssertionError("there is nothing to load")
+
+    stranger = Authority(tmp_path, "stranger")
+    for address in (secured.address, secured.encrypted):
+        with pytest.raises(StackError, match=r"cannot be used .*certificate verify failed") as failure:
+            check_servers(address.replace(str(authority.file), str(stranger.file)))
+        assert failure.value.code == "kafka-down"
+    loader = Loader(secured.address.replace(str(authority.file), str(stranger.file)), nothing, nothing, nothing)
+    loader.serve([build_plan(GROUP).schema])
+    with caplog.at_level(logging.WARNING, "feature_store.loader"):
+        eventually(lambda: loader.step() == 0 and "certificate verify failed" in caplog.text)
+    loader.close()
+    plain = secured.encrypted.removeprefix("ssl://").partition("?")[0]
+    with pytest.raises(StackError, match="the Kafka cluster cannot be used"):
+        check_servers(plain)
+
+
+def test_messages_come_back_over_an_encrypted_connection(secured: SecuredKafka) -> None:
+    """Without a password; with one, all of what a stream needs does in the test below."""
+    topics = Topics(secured.encrypted)
+    topics.ensure("test.encrypted", 1)
+    producer = Producer(kafka_client(secured.encrypted))
+    producer.produce("test.encrypted", "é".encode())
+    assert producer.flush(60) == 0
+    assert [message.value() for message in topics.messages("test.encrypted", {0: 0})] == ["é".encode()]
 
 
 def test_each_job_has_a_cluster_of_its_own(store: FeatureStore, clusters: Path, eventually: Eventually) -> None:
