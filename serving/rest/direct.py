@@ -99,9 +99,14 @@ class DirectForm:
         return lines
 
     def note(
-        self, read: DirectRead, rows: Sequence[NativeRows], complete_at: Sequence[int | None], seconds: float
+        self,
+        read: DirectRead,
+        values: Sequence[StoredValue],
+        rows: Sequence[NativeRows],
+        complete_at: Sequence[int | None],
+        seconds: float,
     ) -> None:
-        """Takes an answer into account, as `OnlineCore.note` and `ServingMetrics.note`."""
+        """Takes an answer from the values of Redis into account, as `OnlineCore.note` and `ServingMetrics.note`."""
         core, served, model = self.core, self.admission.served, self._model
         metrics = core.metrics
         for (group, present), of_group, complete in zip(self._groups, rows, complete_at, strict=True):
@@ -116,7 +121,7 @@ class DirectForm:
             core.usage.note(served.kind, served.id, model)
         is_counted, place = metrics.coverage.is_due(), core.samples.place(served)
         if is_counted or place is not None:
-            vectors = self._vectors(read, rows, complete_at)
+            vectors = self._vectors(read, values, rows, complete_at)
             if is_counted:
                 metrics.coverage.count(served.kind, vectors)
             if place is not None:
@@ -125,11 +130,15 @@ class DirectForm:
         metrics.requests[self._count] += 1
 
     def _vectors(
-        self, read: DirectRead, rows: Sequence[NativeRows], complete_at: Sequence[int | None]
+        self,
+        read: DirectRead,
+        values: Sequence[StoredValue],
+        rows: Sequence[NativeRows],
+        complete_at: Sequence[int | None],
     ) -> OnlineVectors:
         reading, command = self.admission.served.reading, read.command
         keys = _key_columns(reading.view.keys, self._places, read.head)
-        groups = reading.native_vectors(command, rows)
+        groups = reading.native_vectors(command, values, rows)
         return OnlineVectors(reading.view, keys, groups, complete_at, read.instant)
 
 
@@ -197,7 +206,7 @@ class DirectRead:
             lines = form.lines(channel.default_lines())
             found = form.native.answer(self.head, self.command, values, self.instant, lines, self.request_id, end)
             if found is not None:
-                form.note(self, found[1], found[2], perf_counter() - self._began)
+                form.note(self, values, found[1], found[2], perf_counter() - self._began)
         except Exception:
             _log.exception("the native core cannot answer request %s", self.request_id.decode())
             found = None

@@ -197,13 +197,19 @@ class ViewReading:
         groups = [(decoder.native, decoder.group.freshness) for decoder in self._decoders]
         return [(native, freshness) for native, freshness in groups if native is not None]
 
-    def native_vectors(self, command: NativeCommand, rows: Sequence[NativeRows]) -> list[GroupVectors]:
-        """The groups' parts of vectors that were read by a command, of each group its rows."""
+    def native_vectors(
+        self, command: NativeCommand, values: Sequence[StoredValue], rows: Sequence[NativeRows]
+    ) -> list[GroupVectors]:
+        """The groups' parts of vectors that were read by a command: the values it gave, and of each group its rows."""
         (round_,) = self._rounds
         found = []
-        for (i, of), part in zip(round_.groups, rows, strict=True):
-            entities = cast("EntityRows", part)  # it has the same attributes
-            found.append(GroupVectors(self.view.groups[i], entities, command.places(of), self._decoders[i].absent))
+        start = len(self._freshness)
+        for (i, of), of_group in zip(round_.groups, rows, strict=True):
+            end = start + command.count(of)
+            entities = cast("EntityRows", of_group)  # it has the same attributes
+            absent = self._decoders[i].absent
+            found.append(GroupVectors(self.view.groups[i], entities, command.places(of), absent, values[start:end]))
+            start = end
         return found
 
     @property
