@@ -15,6 +15,7 @@ from feature_assets.skew import skew_asset, skew_jobs, skew_schedules
 from feature_assets.sources import source_specs
 from feature_assets.stream_jobs import stream_jobs, stream_schedules
 from feature_assets.streams import reconcile_asset, stream_asset
+from feature_assets.training import training_assets
 from feature_store.dsl.collect import load_project
 from feature_store.plan.sharing import sharing_groups
 from resources.project import compile_with_posted
@@ -26,6 +27,7 @@ from sensors.freshness import freshness_sensors
 from sensors.late_events import late_event_sensors
 from sensors.late_rows import late_row_sensors
 from sensors.streams import stream_sensors
+from sensors.training import training_sensor
 
 compiled = compile_with_posted(load_project("feature_defs"))
 plans = list(compiled.groups.values())
@@ -51,6 +53,7 @@ defs = dg.Definitions(
         ),
         *(online_asset(plan, domains[plan.group.id]) for plan in plans),
         *map(skew_asset, views),
+        *training_assets(compiled.project.views, plans),
         maintenance_asset(plans),
         *demo_assets(),
     ],
@@ -63,6 +66,7 @@ defs = dg.Definitions(
         *stream_sensors(streaming, jobs_of_streams),
         *freshness_sensors(streaming),
         *dead_letter_sensors(streaming),
+        training_sensor(),
         alert_sensor(Watched.of(plans, views)),
     ],
     resources={"spark": SparkResource(), "store": FeatureStoreResource()},

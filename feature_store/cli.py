@@ -12,6 +12,7 @@ from feature_store.errors import FeatureStoreError, StackError
 from feature_store.registry import commands as registry_commands
 from feature_store.registry.access import commands as access_commands
 from feature_store.streaming import commands as stream_commands
+from feature_store.train_command import train
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -153,6 +154,7 @@ for command in (
     access_commands.grants,
     access_commands.audit,
     stream_commands.stream,
+    train,
 ):
     main.add_command(command)
 

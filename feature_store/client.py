@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from feature_store.dsl.collect import Project, load_project
 from feature_store.dsl.view import FeatureView
@@ -28,44 +27,21 @@ if TYPE_CHECKING:
     from feature_store.online.materialize import MaterializeReport
     from feature_store.online.reader import OnlineReader
     from feature_store.online.vectors import OnlineVectors
-    from feature_store.pit.dataset import TrainingDataset
-    from feature_store.pit.explanation import JoinExplanation
     from feature_store.pit.label_sources import LabelQuery, LabelSource, LabelTable
     from feature_store.pit.semantics import KnownBy
     from feature_store.registry.access.decision import Guarded
     from feature_store.registry.access.reader import LocalReader
     from feature_store.registry.changes import RegistryPlan
-    from feature_store.registry.records import AppliedPlan, TrainingRecord
+    from feature_store.registry.records import AppliedPlan, Kind
     from feature_store.registry.store import Registry
     from feature_store.skew.replay import ReplayReport
     from feature_store.skew.report import SkewReport
     from feature_store.skew.served_table import ServedTable
     from feature_store.training.dataset import StoredDataset
-
-
-@dataclass(frozen=True)
-class TrainingJob:
-    """A training dataset in the making."""
-
-    _future: Future[TrainingDataset]
-    _explained: Future[JoinExplanation]
-
-    def status(self) -> Literal["RUNNING", "SUCCEEDED", "FAILED"]:
-        """Where the job is."""
-        if not self._future.done():
-            return "RUNNING"
-        return "FAILED" if self._future.exception() is not None else "SUCCEEDED"
-
-    def explain(self, timeout: float | None = None) -> JoinExplanation:
-        """What the job reads of each group, where it joins, and what is odd about the labels; `print` shows it.
-
-        It is known as soon as the labels were read; raises what the job raised before that, or TimeoutError.
-        """
-        return self._explained.result(timeout)
-
-    def wait(self, timeout: float | None = None) -> TrainingDataset:
-        """The finished dataset, after at most `timeout` seconds; raises what the job raised, or TimeoutError."""
-        return self._future.result(timeout)
+    from feature_store.training_jobs.job import TrainingJob
+    from feature_store.training_jobs.request import Engine
+    from feature_store.training_jobs.service import TrainingService
+    from feature_store.training_jobs.worker import TrainingWorker
 
 
 class FeatureStore:
@@ -175,8 +151,14 @@ class FeatureStore:
         known_by: KnownBy = None,
         snapshots: Mapping[str, int | None] | None = None,
         like: StoredDataset | Path | str | None = None,
+        engine: Engine = "local",
+        kind: Kind = "view",
+        fresh: bool = False,
     ) -> TrainingJob:
         """Starts to join the features of a view to labels, each as of its `label_timestamp`.
+
+        What the view, the labels and the tables are at this moment makes the job: the same asked for again is the same
+        job, which has its dataset already or will have it.
 
         Args:
             view_id: "name@version".
@@ -193,19 +175,27 @@ class FeatureStore:
             like: a dataset to make again, or the path or URL of its folder or manifest: the same rows, by its
                 definitions and its snapshots, whatever was written, compacted, expired or added since. Its labels are
                 read from it, unless they are given.
+            engine: "local": a thread of this process makes it. "dagster": a run of Dagster does, which goes on when
+                this process ends.
+            kind: "group" if `view_id` is that of a group, which is joined by itself.
+            fresh: whether it is made even if there is one already.
 
         Raises:
-            InputError: if there are both labels and a time range, or none of them without `like`.
-            NotFoundError: if the view is not recorded.
+            InputError: if there are both labels and a time range, or none of them without `like`; if the labels do not
+                fit.
+            NotFoundError: if the view is not recorded; if a group was never materialized, or a snapshot is gone.
             ConflictError: if the view or a group it reads is deprecated, unless `model` is recorded as a user of the
                 view; it goes on with a warning. If one of them is retired. If the labels are not those of `like`.
             TokenError, AccessError: if the token is not good; if its bearer may not read this. Features that it must
                 not see are NULL and named in `masked`, of the dataset and of its record.
         """
-        from feature_store.pit.dataset import build_training_dataset
         from feature_store.pit.time_range import TimeRange
         from feature_store.registry.access.reader import current_user
-        from feature_store.registry.lifecycle import check_training
+        from feature_store.training_jobs.job import job_of
+        from feature_store.training_jobs.labels import reference_of
+        from feature_store.training_jobs.request import Asker
+        from feature_store.training_jobs.service import Asked
+        from feature_store.training_jobs.target import load_target
 
         if (labels is None) == (time_range is None) if like is None else time_range is not None:
             raise InputError(
@@ -216,39 +206,36 @@ class FeatureStore:
             )
         source = TimeRange(*time_range) if time_range is not None else labels
         before = self.load_dataset(like) if isinstance(like, Path | str) else like
-        registry, view = self.registry, self.view(view_id)
-        masked = self._reads.masked(self._guarded[view_id], at_once=True)
-        check_training(*registry.readable(view_id), registry.usage(view_id), model)
-        definition, requested_by = self._recorded_view(view_id), self._reads.bearer or current_user()
+        target = load_target(self.registry, kind, view_id, sorted(self._packages))
+        if kind == "view" and engine == "local":
+            target = replace(target, view=self.view(view_id))
+        token, masked = self._reads.caller(), self._reads.masked(target.guarded, at_once=True)
+        labels_asked = None if source is None else reference_of(source) or source
+        asked = Asked(labels_asked, name, model, known_by, snapshots or {}, fresh, before)
+        submitted = self._training.submit(
+            target,
+            asked,
+            engine,
+            masked=masked,
+            asked_by=current_user() if token is None else f"{token.principal} (token {token.name})",
+            token=None if token is None else Asker(token.id, token.name),
+        )
+        return job_of(self._training, self._worker, submitted, target.view)
 
-        explained: Future[JoinExplanation] = Future()
+    def training_job(self, job_id: str) -> TrainingJob:
+        """A training job that somebody asked for, by its id.
 
-        def build() -> TrainingDataset:
-            try:
-                made = build_training_dataset(
-                    self.settings,
-                    view,
-                    source,
-                    name=name,
-                    known_by=known_by,
-                    snapshots=snapshots,
-                    masked=masked,
-                    explained=explained.set_result,
-                    definition=definition,
-                    requested_by=requested_by,
-                    like=before,
-                )
-            except BaseException as error:
-                if not explained.done():
-                    explained.set_exception(error)
-                raise
-            registry.record_training(_training_record(made, model))
-            return made
+        Raises:
+            NotFoundError: if there is none of this id.
+            TokenError, AccessError: if the token is not good; if its bearer may not read the view.
+        """
+        from feature_store.training_jobs.job import TrainingJob
+        from feature_store.training_jobs.target import load_target
 
-        executor = ThreadPoolExecutor(1, thread_name_prefix=f"training-{name}")
-        future = executor.submit(build)
-        executor.shutdown(wait=False)
-        return TrainingJob(future, explained)
+        job = self._training.jobs.get(job_id)
+        target = load_target(self.registry, job.kind, job.view, sorted(self._packages))
+        self._reads.masked(target.guarded, at_once=True)
+        return TrainingJob(self._training, job, target.view, None)
 
     def load_dataset(self, place: Path | str) -> StoredDataset:
         """A training dataset that was made before, opened by its manifest; the registry is not asked.
@@ -392,6 +379,18 @@ class FeatureStore:
         return open_catalog(self.settings)
 
     @cached_property
+    def _training(self) -> TrainingService:
+        from feature_store.training_jobs.service import TrainingService
+
+        return TrainingService(self.settings, self.registry)
+
+    @cached_property
+    def _worker(self) -> TrainingWorker:
+        from feature_store.training_jobs.worker import TrainingWorker
+
+        return TrainingWorker(self.settings, self.registry)
+
+    @cached_property
     def _reads(self) -> LocalReader:
         from feature_store.registry.access.reader import LocalReader
         from feature_store.registry.access.store import AccessControl
@@ -417,21 +416,3 @@ class FeatureStore:
             raise retired_error(record)
         entities = {entity.name: entity for entity in self.registry.entities()}
         return record.view({member.id: member.group(entities[member.entity]) for member in members})
-
-
-def _training_record(made: TrainingDataset, model: str) -> TrainingRecord:
-    from feature_store.registry.records import TrainingRecord
-
-    return TrainingRecord(
-        id=made.id,
-        name=made.name,
-        view=made.view.id,
-        model=model or None,
-        row_count=made.row_count,
-        snapshots=made.snapshots,
-        labels_hash=made.labels_hash,
-        engine=made.engine,
-        known_by=made.known_by,
-        path=made.url,
-        created_at=made.created,
-    )

@@ -36,6 +36,9 @@
 | FS_SERVING_REPLICAS | whether replicas of a Redis Cluster answer: never, fallback     | never                        |
 |                     | (where their primary does not) or prefer                        |                              |
 | FS_SERVING_RATE     | requests per second that each token may make; 0: any number     | 0                            |
+| FS_SERVING_TRAINING_JOBS | training datasets of a token that may be in the making     | 4                            |
+| FS_SERVING_LABELS   | where labels of requests may be: folders, `iceberg:namespace`,  | `<FS_DATA_ROOT>/labels`,     |
+|                     | `postgres:database.schema`, separated by commas                 | `iceberg:labels`             |
 | FS_SERVING_CERT     | the server's certificate (PEM), with FS_SERVING_KEY             | no encryption                |
 | FS_SERVING_CLIENT_CA | the authority of certificates that callers have to show        | they need none               |
 | FS_SERVING_QUEUE    | commands that may wait for Redis before requests get a 503      | 4096                         |
@@ -58,7 +61,7 @@
 | FS_JARS_DIR         | where downloaded jars are kept                                  | `<FS_HOME>/jars`             |
 | FS_JAR_MIRROR       | a repository in Maven layout to fetch jars from                 | the one that jgo knows       |
 | FS_WORKSPACE        | the Dagster workspace file                                      | `workspace.yaml`             |
-| FS_POOL_SLOTS       | steps of a Dagster pool (`spark`, `redis`) that run at once     | 1                            |
+| FS_POOL_SLOTS       | steps of a Dagster pool (`spark`, `redis`, `training`) at once  | 1                            |
 
 For its own processes the stack sets `DAGSTER_HOME`, `FS_DAGSTER_PG_URL` (named by `dagster.yaml`), `FS_SUPERVISED` (the
 state folder: marks what belongs to a stack), `JAVA_HOME` and `PYSPARK_PYTHON`. The launcher `fs` reads `PYTHON` too.

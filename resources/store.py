@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from pyiceberg.catalog.sql import SqlCatalog
 
     from feature_store.online.materialize import MaterializeReport
+    from feature_store.pit.dataset import TrainingDataset
     from feature_store.registry.streams import StreamJob
     from feature_store.skew.report import SkewReport
     from feature_store.streaming.dead_letters import LetterCounts
@@ -149,6 +150,37 @@ class FeatureStoreResource(dg.ConfigurableResource):  # type: ignore[type-arg]
         with connect(self.settings.online_store_url(group.online_store)) as redis:
             progress = load_progress(redis, group)
         return set() if progress is None else {progress.snapshot}
+
+    def make_training_dataset(self, job_id: str, run_id: str) -> TrainingDataset:
+        """Works on a training job in this process; of one that is done already it gives the dataset.
+
+        Raises:
+            NotFoundError: if there is no such job.
+            ConflictError: if somebody else works on it, or it was cancelled.
+            FeatureStoreError: what the job fails with.
+        """
+        from feature_store.registry.training_jobs import TrainingJobs
+        from feature_store.registry.training_tables import JobState
+        from feature_store.training_jobs.worker import TrainingWorker
+
+        job = TrainingJobs(self.client.registry.engine).get(job_id)
+        if job.state is JobState.SUCCEEDED:  # a run before this one recorded it, and was killed then
+            return self.client.training_job(job_id).wait()
+        return TrainingWorker(self.settings, self.client.registry).work(job_id, run_id)
+
+    def follow_training_jobs(self) -> int:
+        """Launches training jobs that wait, and gives those of lost workers to others; how many are not over.
+
+        Raises:
+            StackError: if the registry does not answer.
+        """
+        from feature_store.registry.training_jobs import ACTIVE, TrainingJobs
+
+        if not TrainingJobs(self.client.registry.engine).find(states=ACTIVE, most=1):
+            return 0
+        from feature_store.training_jobs.service import TrainingService
+
+        return TrainingService(self.settings, self.client.registry).follow_all()
 
     def sweep_training_tags(self, group: GroupSchema, now: datetime) -> list[str]:
         """Drops the tags that killed builds of training datasets have left in a group's table; gives their names.

@@ -45,6 +45,7 @@ from serving.rest.openapi import docs_page, openapi_document
 from serving.rest.problems import PROBLEM_JSON, encode_problem
 from serving.rest.registration import RegistrationRoutes
 from serving.rest.skew import SkewRoutes
+from serving.rest.training import TrainingRoutes
 from serving.samples import ServedSamples
 from serving.settings import DRAIN_SECONDS, ServingSettings
 from serving.usage import UsageCounts
@@ -55,10 +56,6 @@ _COLLECT_AFTER = 20_000
 """Objects that may be made before circles of them are looked for."""
 _OPEN = ("/health", "/ready", "/docs", "/openapi.json", "/errors/")
 """Paths that need no token."""
-_NOT_BUILT = {
-    "/feature-groups/{id}/training-dataset": ("POST", "training datasets over HTTP"),
-    "/feature-views/{id}/training-dataset": ("POST", "training datasets over HTTP"),
-}
 
 
 class ServingApp:
@@ -123,12 +120,19 @@ class ServingApp:
             self._named,
         )
         skew = SkewRoutes(lambda: self._mirror.definitions, registry, self._gate)
+        self._training = TrainingRoutes(
+            registry,
+            lambda: self._mirror.definitions,
+            self._gate,
+            settings.request_seconds,
+            settings.training.at(settings.dagster_url),
+            settings.packages,
+        )
         own = [Route("/health", self._health), Route("/ready", self._ready), Route("/metrics", self._show_metrics)]
         own += [Route("/openapi.json", _openapi), Route("/docs", _docs)]
-        later = [Route(path, _not_built, methods=[method]) for path, (method, _) in _NOT_BUILT.items()]
         self._rest = parts.rest(
             Starlette(
-                routes=[*own, *later, *registration.routes, *skew.routes, *catalog.routes],
+                routes=[*own, *registration.routes, *self._training.routes, *skew.routes, *catalog.routes],
                 lifespan=self._lifespan,
                 exception_handlers={FeatureStoreError: _problem, HTTPException: _problem, Exception: _problem},
             )
@@ -179,7 +183,9 @@ class ServingApp:
             gc.collect()
             gc.freeze()  # what lives as long as the process need not be looked at again
             gc.set_threshold(_COLLECT_AFTER)  # requests leave no cycles: looking for some took 5 % of the CPU
-            tasks = [asyncio.create_task(each.run()) for each in (self._mirror, self._usage, self._samples)]
+            tasks = [
+                asyncio.create_task(each.run()) for each in (self._mirror, self._usage, self._samples, self._training)
+            ]
             if self.certificate is not None:
                 tasks.append(asyncio.create_task(self.certificate.run()))
             if self._place is not None:
@@ -258,11 +264,6 @@ async def _openapi(_: Request) -> Response:
 
 async def _docs(request: Request) -> Response:
     return Response(docs_page(str(request.base_url).rstrip("/")), media_type="text/html")
-
-
-async def _not_built(request: Request) -> Response:
-    path = request.scope["route"].path
-    raise StackError(f"{_NOT_BUILT[path][1]} will come with a later version", where=path, code="not-built")
 
 
 def _problem(request: Request, error: Exception) -> Response:

@@ -20,6 +20,7 @@ from feature_store.settings import Settings
 from serving.rest.bodies import SECONDS
 from serving.tls import ServingTls
 from serving.traces.settings import traces_wanted
+from serving.training import TrainingLimits
 
 DEFAULT_PORT = 14090
 DEFAULT_GRPC_PORT = 14091
@@ -40,6 +41,7 @@ class ServingSettings:
         registry_url: SQLAlchemy URL of the registry.
         snapshot: the file that keeps the last definitions for a start without the registry.
         packages: those that functions of on-demand features may be imported from.
+        training: how training jobs are taken.
         serving_host, serving_port, serving_grpc_port: where it listens; 0 is any free port.
         dagster_url: Dagster's web server, which is told of new groups; empty: nobody is told.
         tokens_required: whether every request needs a token; without that it may only be one of this machine.
@@ -60,6 +62,7 @@ class ServingSettings:
     registry_url: str
     snapshot: Path
     packages: tuple[str, ...]
+    training: TrainingLimits
     serving_host: str = "127.0.0.1"
     serving_port: int = DEFAULT_PORT
     serving_grpc_port: int = DEFAULT_GRPC_PORT
@@ -94,6 +97,7 @@ class ServingSettings:
             registry_url=settings.database_url("registry"),
             snapshot=settings.home / "serving" / "definitions.json",
             packages=settings.definition_packages,
+            training=TrainingLimits.load(environ, settings),
             serving_host=host,
             serving_port=_port(environ, "FS_SERVING_PORT", DEFAULT_PORT),
             serving_grpc_port=_port(environ, "FS_SERVING_GRPC_PORT", DEFAULT_GRPC_PORT),

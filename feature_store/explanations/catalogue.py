@@ -17,6 +17,7 @@ from feature_store.explanations.registry import REGISTRY
 from feature_store.explanations.serving import SERVING
 from feature_store.explanations.stack import STACK
 from feature_store.explanations.streams import STREAM_DEFINITIONS, STREAM_JOBS
+from feature_store.explanations.training import TRAINING
 from feature_store.explanations.views import VIEWS
 
 AREAS: dict[str, tuple[Explanation, ...]] = {
@@ -25,7 +26,8 @@ AREAS: dict[str, tuple[Explanation, ...]] = {
     "Definitions: streams": STREAM_DEFINITIONS,
     "Definitions: views and on-demand features": VIEWS,
     "Data: sources, labels, runs": DATA,
-    "Data: training datasets": DATASETS,
+    "Training datasets: what is stored": DATASETS,
+    "Training datasets: jobs": TRAINING,
     "Online": ONLINE,
     "Server": SERVING,
     "Streams": STREAM_JOBS,

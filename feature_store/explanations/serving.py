@@ -170,14 +170,8 @@ SERVING = (
     Explanation(
         "wrong-method",
         "A path does not answer this method",
-        "Vectors are read with GET or POST, everything else with GET.",
+        "Vectors are read with GET or POST, training jobs are asked for with POST and cancelled with DELETE.",
         "Use the method of the route.",
-    ),
-    Explanation(
-        "not-built",
-        "A route whose work is not there yet",
-        "The path is reserved for it.",
-        "Use a later version.",
     ),
     Explanation(
         "busy",

@@ -153,7 +153,7 @@ def build_in(
         again = repeat(like, view, labels, known_by, snapshots, packages)
         view, labels, snapshots, known_by = again.view, again.labels, again.snapshots, again.known_by
         masked = {*masked, *like.masked}
-    _check(view, name, known_by, snapshots or {})
+    check_options(view, name, known_by, snapshots or {})
     dataset_id = f"{created:%Y%m%dT%H%M%SZ}-{uuid.uuid4().hex[:8]}"
     place = (datasets or Folder.of(folder)).inside(name, dataset_id)
     with Scratch(folder / ".scratch") as scratch:
@@ -207,7 +207,12 @@ def build_in(
     return TrainingDataset(manifest, place, view=view, explanation=explanation)
 
 
-def _check(view: ViewSchema, name: str, known_by: object, snapshots: Mapping[str, int | None]) -> None:
+def check_options(view: ViewSchema, name: str, known_by: object, snapshots: Mapping[str, int | None]) -> None:
+    """Whether a dataset can be asked for like this.
+
+    Raises:
+        InputError: if it cannot have the name, there is no such cut-off, or the view has no such group.
+    """
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name):
         raise InputError(
             f"{name!r} cannot name a training dataset",

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -58,6 +59,32 @@ def _copied(table: LabelTable, server: str, path: Path) -> LabelFiles:
     A numeric becomes the nearest FLOAT.
 
     """
+    with _opened(table, server) as (cursor, source, types):
+        columns = sql.SQL(", ").join(_as_text(column, dtype) for column, dtype in types.items())
+        with path.open("wb") as file:
+            rows = sql.SQL("COPY (SELECT {} FROM {}) TO STDOUT (FORMAT csv, HEADER)").format(columns, source)
+            cursor.copy_expert(rows, file)
+    return LabelFiles(path, types)
+
+
+def look_at(table: LabelTable, server: str) -> tuple[dict[str, DType], bool]:
+    """The types of the columns of a table, and whether it has rows.
+
+    Args:
+        server: of the feature store.
+
+    Raises:
+        InputError: if it cannot be read, or a column is of a type that labels cannot have.
+    """
+    with _opened(table, server) as (cursor, source, types):
+        cursor.execute(sql.SQL("SELECT EXISTS (SELECT FROM {})").format(source))
+        (has_rows,) = cursor.fetchone() or (False,)
+        return types, bool(has_rows)
+
+
+@contextmanager
+def _opened(table: LabelTable, server: str) -> Iterator[tuple[extensions.cursor, sql.Composable, dict[str, DType]]]:
+    """A cursor that sees a table as it is at one instant, the table's name, and the types of its columns."""
     where = f"labels {table.table}"
     database, _, name = table.table.partition(".")
     url = database_url(table.server or server, database, "postgresql")
@@ -68,11 +95,7 @@ def _copied(table: LabelTable, server: str, path: Path) -> LabelFiles:
                 cursor.execute(_EXACT)
                 source = sql.SQL(".").join(map(sql.Identifier, name.split(".")))
                 cursor.execute(sql.SQL("SELECT * FROM {} LIMIT 0").format(source))
-                types = _types(cursor, where)
-                columns = sql.SQL(", ").join(_as_text(column, dtype) for column, dtype in types.items())
-                with path.open("wb") as file:
-                    rows = sql.SQL("COPY (SELECT {} FROM {}) TO STDOUT (FORMAT csv, HEADER)").format(columns, source)
-                    cursor.copy_expert(rows, file)
+                yield cursor, source, _types(cursor, where)
     except psycopg2.Error as error:
         raise InputError(
             str(error).strip().partition("\n")[0],
@@ -80,7 +103,6 @@ def _copied(table: LabelTable, server: str, path: Path) -> LabelFiles:
             remedy="see whether the server answers, and name a table as 'database.schema.table'",
             code="unreadable-labels",
         ) from error
-    return LabelFiles(path, types)
 
 
 def _types(cursor: extensions.cursor, where: str) -> dict[str, DType]:

@@ -94,11 +94,7 @@ def raw_labels(source: LabelSource, view: ViewSchema, catalog: Catalog | None) -
         InputError: if it cannot be read.
     """
     if isinstance(source, str | Path):
-        if (
-            isinstance(source, str)
-            and _TABLE.fullmatch(source)
-            and not Path(source).suffix.endswith((".parquet", ".csv"))
-        ):
+        if isinstance(source, str) and names_table(source):
             return RawLabels(*open_label_table(source, catalog))
         source = LabelFiles(source)
     if isinstance(source, LabelFiles):
@@ -107,6 +103,11 @@ def raw_labels(source: LabelSource, view: ViewSchema, catalog: Catalog | None) -
         return RawLabels(source.schema, (pa.Table.from_batches([batch]) for batch in source))
     table = _in_memory(source, view)
     return RawLabels(table.schema, iter([table]))
+
+
+def names_table(text: str) -> bool:
+    """Whether a text names an Iceberg table, and not files."""
+    return _TABLE.fullmatch(text) is not None and not Path(text).suffix.endswith((".parquet", ".csv"))
 
 
 def joined_by(view: ViewSchema) -> list[str]:

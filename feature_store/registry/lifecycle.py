@@ -38,8 +38,13 @@ def successors(view: ViewRecord, groups: Mapping[str, GroupRecord]) -> str:
     return ", ".join(deprecated.successor for deprecated in read if deprecated is not None)
 
 
-def check_training(view: ViewRecord, groups: Sequence[GroupRecord], usage: Sequence[UsageRecord], model: str) -> None:
+def check_training(
+    view: GroupRecord | ViewRecord, groups: Sequence[GroupRecord], usage: Sequence[UsageRecord], model: str
+) -> None:
     """Refuses new training on what is deprecated; a model that is recorded as a user of the view goes on, warned.
+
+    Args:
+        view: or a group by itself.
 
     Raises:
         ConflictError: naming successor and removal date, or that the version is retired.

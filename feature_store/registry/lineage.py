@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, delete, insert, select
+from sqlalchemy import ColumnElement, delete, func, insert, select
 from sqlalchemy.orm import Session
 
 from feature_store.errors import NotFoundError
@@ -121,7 +121,8 @@ def read_lineage(session: Session, subject: str) -> Lineage:
     if not views:
         reading = select(FeatureViewGroupRow.view_id).where(FeatureViewGroupRow.group_id.in_(groups))
         views = list(session.scalars(reading.distinct()))
-    training = read_training(session, TrainingDatasetRow.view_id.in_(views))
+    of_views, of_groups = TrainingDatasetRow.view_id.in_(views), TrainingDatasetRow.group_id.in_(groups)
+    training = read_training(session, of_views | of_groups)
     of_view = FeatureUsageRow.view_id.in_(views)
     users = select(FeatureUsageRow.model_name).where(of_view | FeatureUsageRow.group_id.in_(groups))
     models = {*session.scalars(users), *(made.model for made in training if made.model)}
@@ -139,8 +140,13 @@ def read_lineage(session: Session, subject: str) -> Lineage:
 def read_training(session: Session, *where: ColumnElement[bool]) -> tuple[TrainingRecord, ...]:
     """The training datasets that a condition on `TrainingDatasetRow` selects, the latest first."""
     found = (
-        select(TrainingDatasetRow, FeatureViewRow.name, FeatureViewRow.version)
-        .join(FeatureViewRow)
+        select(
+            TrainingDatasetRow,
+            func.coalesce(FeatureViewRow.name, FeatureGroupRow.name),
+            func.coalesce(FeatureViewRow.version, FeatureGroupRow.version),
+        )
+        .outerjoin(FeatureViewRow)
+        .outerjoin(FeatureGroupRow)
         .where(*where)
         .order_by(TrainingDatasetRow.created_at.desc(), TrainingDatasetRow.dataset_id)
     )
@@ -157,6 +163,7 @@ def read_training(session: Session, *where: ColumnElement[bool]) -> tuple[Traini
             known_by=row.known_by,
             path=row.path,
             created_at=row.created_at,
+            kind="group" if row.view_id is None else "view",
         )
         for row, name, version in session.execute(found)
     )

@@ -213,7 +213,12 @@ class UsageRecord:
 
 @dataclass(frozen=True)
 class TrainingRecord:
-    """A training dataset that was made of a view for a model (None: not said), with what makes it again."""
+    """A training dataset that was made of a view, or of a group by itself, for a model (None: not said), with what
+    makes it again.
+
+    Attributes:
+        kind: what `view` is the id of.
+    """
 
     id: str
     name: str
@@ -226,6 +231,7 @@ class TrainingRecord:
     known_by: str | None
     path: str
     created_at: datetime
+    kind: Kind = "view"
 
 
 @dataclass(frozen=True)

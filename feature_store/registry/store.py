@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from typing import Any, TypeVar
 
-from sqlalchemy import Engine, func, insert, literal_column, select, update
-from sqlalchemy.dialects.postgresql import insert as upsert
+from sqlalchemy import Engine, func, insert, select, update
 from sqlalchemy.orm import Session
 
-from feature_store.errors import ConflictError, NotFoundError
+from feature_store.errors import ConflictError
 from feature_store.plan.project import CompiledProject
 from feature_store.registry.access.audit import announce, record_act
 from feature_store.registry.changes import RegistryPlan
@@ -28,8 +27,8 @@ from feature_store.registry.records import (
     TrainingRecord,
     UsageRecord,
     ViewRecord,
-    name_and_version,
 )
+from feature_store.registry.row_ids import row_id
 from feature_store.registry.rows import (
     read_entities,
     read_groups,
@@ -50,6 +49,7 @@ from feature_store.registry.tables import (
     Status,
     TrainingDatasetRow,
 )
+from feature_store.registry.training_rows import note_usage, write_training
 
 R = TypeVar("R", EntityRecord, GroupRecord, ViewRecord)
 
@@ -153,7 +153,7 @@ class Registry:
             NotFoundError: if there is none; names those there are.
         """
         with service_errors(self.engine), Session(self.engine) as session:
-            return read_groups(session, FeatureGroupRow.group_id == _row_id(session, group_id, "group"))[0]
+            return read_groups(session, FeatureGroupRow.group_id == row_id(session, group_id, "group"))[0]
 
     def posted(self) -> tuple[PostedGroup, ...]:
         """The groups that were posted to the server and are not retired, for `posted.with_posted`."""
@@ -171,7 +171,7 @@ class Registry:
             NotFoundError: if there is none.
         """
         with service_errors(self.engine), Session(self.engine) as session:
-            return read_views(session, FeatureViewRow.view_id == _row_id(session, view_id, "view"))[0]
+            return read_views(session, FeatureViewRow.view_id == row_id(session, view_id, "view"))[0]
 
     def readable(self, view_id: str) -> tuple[ViewRecord, tuple[GroupRecord, ...]]:
         """The recorded view "name@version" and the groups it reads, in its order.
@@ -180,7 +180,7 @@ class Registry:
             NotFoundError: if there is none.
         """
         with service_errors(self.engine), Session(self.engine) as session:
-            key = _row_id(session, view_id, "view")
+            key = row_id(session, view_id, "view")
             (view,) = read_views(session, FeatureViewRow.view_id == key)
             read = select(FeatureViewGroupRow.group_id).where(FeatureViewGroupRow.view_id == key)
             groups = {group.id: group for group in read_groups(session, FeatureGroupRow.group_id.in_(read))}
@@ -205,21 +205,16 @@ class Registry:
         """
         key = "view_id" if kind == "view" else "group_id"
         with service_errors(self.engine), Session(self.engine) as session, session.begin():
-            _note_usage(session, key, _row_id(session, used, kind), model, purpose, times)
+            note_usage(session, key, row_id(session, used, kind), model, purpose, times)
 
     def record_training(self, made: TrainingRecord) -> None:
-        """Records a training dataset; its model, if it has one, as a user of its view.
+        """Records a training dataset; its model, if it has one, as a user of its view or group.
 
         Raises:
-            NotFoundError: if the view is not recorded.
+            NotFoundError: if the view or group is not recorded.
         """
         with service_errors(self.engine), Session(self.engine) as session, session.begin():
-            view_id = _row_id(session, made.view, "view")
-            values = {name: value for name, value in vars(made).items() if name not in ("id", "view", "model")}
-            row = {**values, "dataset_id": made.id, "view_id": view_id, "model_name": made.model}
-            session.execute(insert(TrainingDatasetRow).values(row))
-            if made.model is not None:
-                _note_usage(session, "view_id", view_id, made.model, "training")
+            write_training(session, made)
 
     def training_datasets(self, view_id: str) -> tuple[TrainingRecord, ...]:
         """The training datasets that were made of a view, the latest first.
@@ -228,7 +223,7 @@ class Registry:
             NotFoundError: if the view is not recorded.
         """
         with service_errors(self.engine), Session(self.engine) as session:
-            return read_training(session, TrainingDatasetRow.view_id == _row_id(session, view_id, "view"))
+            return read_training(session, TrainingDatasetRow.view_id == row_id(session, view_id, "view"))
 
     def training_ids(self) -> frozenset[str]:
         """The ids of all training datasets."""
@@ -256,7 +251,7 @@ class Registry:
         """
         column = FeatureUsageRow.view_id if kind == "view" else FeatureUsageRow.group_id
         with service_errors(self.engine), Session(self.engine) as session:
-            return read_usage(session, column == _row_id(session, used, kind))
+            return read_usage(session, column == row_id(session, used, kind))
 
     def retire(
         self,
@@ -282,7 +277,7 @@ class Registry:
         """
         with service_errors(self.engine), Session(self.engine) as session, session.begin():
             take_turn(session.connection(), self.patience)
-            key = _row_id(session, retired, kind)
+            key = row_id(session, retired, kind)
             record: GroupRecord | ViewRecord
             if kind == "view":
                 (record,) = read_views(session, FeatureViewRow.view_id == key)
@@ -347,16 +342,6 @@ def _write(session: Session, plan: RegistryPlan, applied_by: str) -> AppliedPlan
     return done
 
 
-def _note_usage(session: Session, key: str, used_id: int, model: str, purpose: str, times: int = 1) -> None:
-    noted = upsert(FeatureUsageRow).values({key: used_id, "model_name": model, "purpose": purpose, "uses": times})
-    noted = noted.on_conflict_do_update(
-        index_elements=[key, "model_name", "purpose"],
-        set_={"last_used_at": func.clock_timestamp(), "uses": FeatureUsageRow.uses + times},
-    )
-    if session.scalar(noted.returning(literal_column("xmax = 0"))):  # a row that was inserted has nobody's mark
-        announce(session, "usage")
-
-
 def _records(plan: RegistryPlan, kind: type[R], action: str = "") -> list[R]:
     return [
         change.record for change in plan.changes if isinstance(change.record, kind) and action in ("", change.action)
@@ -379,21 +364,3 @@ def _record_changes(session: Session, changes: list[dict[str, Any]], applied_by:
 
 def _applied(row: AppliedPlanRow) -> AppliedPlan:
     return AppliedPlan(row.plan_id, row.applied_at, row.applied_by, tuple(row.changes), row.state_fingerprint)
-
-
-def _row_id(session: Session, wanted: str, kind: Kind) -> int:
-    """The key of a group's or a view's row.
-
-    Raises:
-        NotFoundError: if it is not recorded; names the versions there are, or else what there is.
-    """
-    name, version = name_and_version(wanted)
-    table = FeatureViewRow if kind == "view" else FeatureGroupRow
-    key = FeatureViewRow.view_id if kind == "view" else FeatureGroupRow.group_id
-    found = session.scalar(select(key).where(table.name == name, table.version == version))
-    if found is not None:
-        return found
-    ids = sorted(f"{name}@{version}" for name, version in session.execute(select(table.name, table.version)))
-    near = [known for known in ids if known.partition("@")[0] == name] or ids[:20]
-    remedy = f"recorded are: {', '.join(near)}" if near else "nothing is recorded yet: run ./fs apply"
-    raise NotFoundError(f"there is no feature {kind} {wanted!r} in the registry", remedy=remedy, code="not-recorded")

@@ -203,13 +203,15 @@ class OnDemandLineageRow(Base):
 
 
 class TrainingDatasetRow(Base):
-    """A training dataset that was made: of which view, from which snapshots, for which model."""
+    """A training dataset that was made: of which view (or single group), from which snapshots, for which model."""
 
     __tablename__ = "training_datasets"
+    __table_args__ = (CheckConstraint("num_nonnulls(view_id, group_id) = 1", name="view_or_group"),)
 
     dataset_id: Mapped[str] = mapped_column(primary_key=True)
     name: Mapped[str]
-    view_id: Mapped[int] = mapped_column(ForeignKey("feature_views.view_id", ondelete="CASCADE"), index=True)
+    view_id: Mapped[int | None] = mapped_column(ForeignKey("feature_views.view_id", ondelete="CASCADE"), index=True)
+    group_id: Mapped[int | None] = mapped_column(ForeignKey("feature_groups.group_id", ondelete="CASCADE"), index=True)
     model_name: Mapped[str | None]
     row_count: Mapped[int]
     snapshots: Mapped[dict[str, int | None]] = mapped_column(JSONB)

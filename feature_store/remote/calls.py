@@ -24,6 +24,7 @@ from feature_store.remote.protocols import ReadKind as ReadKind
 
 _PASSING = (502, 503, 504)
 """Statuses of a server that may answer the next time."""
+_GOOD = (200, 202)
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.02, 1.0
 _MOST_SCHEMAS = 3
 """How often a call looks up what an answer means: more often only while the definitions change all the time."""
@@ -98,7 +99,7 @@ class OnlineCalls:
         ends = time.monotonic() + limit if ends is None else ends
         asked = self._messages.read_request(kind, name, rows, request or {}, features)
         for _ in range(_MOST_SCHEMAS):
-            answer = self._answer((yield from self._answered(asked, ends, limit)))
+            answer = self._answer((yield from self.answered(asked, ends, limit)))
             if answer.row_count != len(rows):
                 raise unexpected(f"it has {answer.row_count} rows, not {len(rows)}", self.server)
             of: Literal["view", "group"] = "group" if kind == "group" else "view"
@@ -114,7 +115,7 @@ class OnlineCalls:
     def _schema(self, kind: Literal["view", "group"], name: str, ends: float, limit: float) -> Steps[ViewSchema]:
         """What the server says of a view, or of a group as a view of itself."""
         asked = self._messages.schema_request(kind, name)
-        response = yield from self._answered(asked, ends, limit)
+        response = yield from self.answered(asked, ends, limit)
         try:
             document = self._messages.read_schema(response.body)
             if document is not None:
@@ -123,14 +124,14 @@ class OnlineCalls:
             raise unexpected(f"the schema of {name} cannot be read: {error}", self.server) from None
         raise unexpected(f"{name} is answered, but has no schema", self.server)
 
-    def _answered(self, request: Request, ends: float, limit: float) -> Steps[Response]:
+    def answered(self, request: Request, ends: float, limit: float) -> Steps[Response]:
         """The answer of the server, which is asked again while it may have one until the end."""
         trouble = "it does not answer"
         for attempt in count():
             outcome = yield Exchange(request, ends, self._hedge_after)
             pause = random.uniform(0, min(_LONGEST_PAUSE, _FIRST_PAUSE * 2**attempt))
             if isinstance(outcome, Response):
-                if outcome.status == 200:
+                if outcome.status in _GOOD:
                     return outcome
                 error = error_of(outcome, self.server)
                 if outcome.status not in _PASSING:

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from concurrent.futures import wait
-from typing import Any, Self
+from datetime import datetime
+from typing import Any, Literal, Self, TypeVar
 
 from feature_store.online.vectors import OnlineVectors
 from feature_store.remote.address import ServerAddress
-from feature_store.remote.cache import CACHE_ENTRIES, CachedCalls, CachedSteps, CacheStatistics
+from feature_store.remote.cache import CACHE_ENTRIES, CachedCalls, CachedSteps, CacheStatistics, Wait
 from feature_store.remote.calls import Exchange, OnlineCalls, Outcome, Pause, ReadKind
 from feature_store.remote.protocols import event_transport_to, transport_to
+from feature_store.remote.training import RemoteLabels, RemoteTrainingJob, TrainingCalls, labels_of
 
 DEADLINE_SECONDS = 1.0
+T = TypeVar("T")
 
 
 class FeatureStoreClient:
@@ -112,7 +115,51 @@ class FeatureStoreClient:
         """
         return self._run((self._cached or self._calls).online(name, rows, kind, request, features, deadline))
 
-    def _run(self, steps: CachedSteps) -> OnlineVectors:
+    def training_dataset(
+        self,
+        name: str,
+        labels: RemoteLabels | None = None,
+        *,
+        dataset: str,
+        kind: Literal["view", "group"] = "view",
+        time_range: tuple[datetime, datetime] | None = None,
+        model: str = "",
+        known_by: Literal["label"] | None = None,
+        snapshots: Mapping[str, int | None] | None = None,
+        fresh: bool = False,
+    ) -> RemoteTrainingJob:
+        """Asks for a training dataset, which a run of Dagster makes; over HTTP only. The same again is the same job.
+
+        Args:
+            name: "name@version" of a view or, with `kind`, of a group; or a name: its newest active version.
+            labels: rows with the key columns, request values, label_timestamp and any others; or a reference to labels
+                that the server may read, such as {"kind": "files", "path": "purchases.parquet"}.
+            dataset: what to call it.
+            time_range, model, known_by, snapshots, fresh: as `FeatureStore.training_dataset`.
+
+        Raises:
+            InputError: if the labels do not fit.
+            NotFoundError, ConflictError: as `FeatureStore.training_dataset`.
+            TokenError, AccessError: if the server does not know the token; if its bearer may not read this.
+            StackError: as `online`; "training-quota" is an InputError that says when to come again.
+        """
+        asked = {
+            **labels_of(labels, time_range),
+            "name": dataset,
+            "model": model,
+            "known_by": known_by,
+            "snapshots": dict(snapshots or {}),
+            "fresh": fresh,
+        }
+        calls = TrainingCalls(self._calls)
+        job = self._run(calls.ask(kind, name, asked))
+        return RemoteTrainingJob(calls, self._run, job.id)
+
+    def training_job(self, job_id: str) -> RemoteTrainingJob:
+        """A training job that somebody has asked for, by its id."""
+        return RemoteTrainingJob(TrainingCalls(self._calls), self._run, job_id)
+
+    def _run(self, steps: Generator[Exchange | Pause | Wait, Outcome, T]) -> T:
         outcome: Outcome = None
         try:
             while True:
@@ -125,7 +172,7 @@ class FeatureStoreClient:
                 else:
                     wait([command.flight], command.seconds)
         except StopIteration as done:
-            found: OnlineVectors = done.value
+            found: T = done.value
             return found
         finally:
             steps.close()  # others may wait for what it has asked for

@@ -201,12 +201,17 @@ def _filtered(request: Request, items: list[T], fields: tuple[str, ...]) -> list
 
 
 def _page(request: Request, page: Callable[[list[Any], int], msgspec.Struct], items: list[Any]) -> Response:
-    offset = whole_number(request, "offset", 0, MOST_OFFSET)
-    limit = whole_number(request, "limit", MOST_ITEMS, MOST_ITEMS)
+    offset = number_in(request, "offset", 0, MOST_OFFSET)
+    limit = number_in(request, "limit", MOST_ITEMS, MOST_ITEMS)
     return json_answer(page(items[offset : offset + limit], len(items)))
 
 
-def whole_number(request: Request, name: str, default: int, most: int) -> int:
+def number_in(request: Request, name: str, default: int, most: int) -> int:
+    """A whole number in a query, from 0 to `most`.
+
+    Raises:
+        InputError: if it is something else.
+    """
     text = request.query_params.get(name, str(default))
     if not (text.isascii() and text.isdigit() and len(text) < 12 and int(text) <= most):
         raise InputError(

@@ -20,11 +20,13 @@ from serving.rest.documents import RECORDED
 from serving.rest.problems import PROBLEM_JSON, Problem
 from serving.rest.requests import OnlineBody
 from serving.rest.route_docs import ROUTES, Parameter, RouteDoc
+from serving.rest.training_documents import TrainingBody
 
 _REFERENCE = "#/components/schemas/{name}"
 _STATUSES: Mapping[int, str] = {
     200: "the answer",
     201: "recorded; Location says where",
+    202: "asked for; Location says where it can be looked at",
     400: "the request is malformed",
     401: "the request has no good token",
     403: "not for this caller",
@@ -37,7 +39,6 @@ _STATUSES: Mapping[int, str] = {
     422: "what is asked for does not fit what is read",
     429: "the token asks more often than it may",
     500: "the server made a mistake",
-    501: "not there yet",
     503: "too many commands wait for Redis, or the registry is needed and is down",
 }
 _PROBLEM_HEADERS: Mapping[int, str] = {401: "WWW-Authenticate", 429: "Retry-After"}
@@ -46,7 +47,7 @@ _HEADERS: Mapping[str, Mapping[str, Any]] = {
     "X-Request-Id": {"description": "the request's id, which is in the server's log", "schema": _TEXT},
     "WWW-Authenticate": {"description": "Bearer", "required": True, "schema": _TEXT},
     "Retry-After": {"description": "seconds", "required": True, "schema": {"type": "integer", "minimum": 0}},
-    "Location": {"description": "the path of what was recorded", "required": True, "schema": _TEXT},
+    "Location": {"description": "the path of what was recorded or asked for", "required": True, "schema": _TEXT},
 }
 _REQUEST_HEADERS = {
     "X-Request-Id": "the caller's id of the request; a new one unless given",
@@ -105,7 +106,7 @@ def _operation(route: RouteDoc) -> dict[str, Any]:
         ]
     if route.body is not None:
         body = {"schema": _reference(route.form), "example": route.body}
-        packed = {MSGPACK: {"schema": body["schema"]}} if route.is_of_vectors else {}
+        packed = {MSGPACK: {"schema": body["schema"]}} if route.takes_packed else {}
         operation["requestBody"] = {"required": True, "content": {JSON: body, **packed}}
     return operation
 
@@ -132,7 +133,9 @@ def _query_parameter(parameter: Parameter) -> dict[str, Any]:
 
 
 def _response(route: RouteDoc, status: int) -> dict[str, Any]:
-    headers = ["Location"] if status == 201 else [_PROBLEM_HEADERS[status]] if status in _PROBLEM_HEADERS else []
+    headers = (
+        ["Location"] if status in route.located else [_PROBLEM_HEADERS[status]] if status in _PROBLEM_HEADERS else []
+    )
     if route.is_of_vectors or status >= 400:
         headers.append("X-Request-Id")
     response: dict[str, Any] = {"description": _STATUSES[status], "content": _content(route, status)}
@@ -156,7 +159,16 @@ def _content(route: RouteDoc, status: int) -> dict[str, Any]:
 def _answer_schemas() -> dict[str, Any]:
     """The schemas of answers and of bodies; a record's details are told beside the record itself."""
     answers = {route.answer for route in ROUTES if route.answer not in (None, str)}
-    wanted = [ColumnarAnswer, RecordsAnswer, PackedAnswer, OnlineBody, Problem, *answers, *RECORDED.values()]
+    wanted = [
+        ColumnarAnswer,
+        RecordsAnswer,
+        PackedAnswer,
+        OnlineBody,
+        TrainingBody,
+        Problem,
+        *answers,
+        *RECORDED.values(),
+    ]
     _, schemas = msgspec.json.schema_components(wanted, ref_template=_REFERENCE)
     for detail, record in RECORDED.items():
         schemas[detail.__name__] = {"allOf": [_reference(record.__name__), schemas[detail.__name__]]}
@@ -183,7 +195,7 @@ def _reference(name: str) -> dict[str, str]:
 
 
 def _section(route: RouteDoc, server: str) -> str:
-    words = ["curl", "-s", f"{server}{route.example}"]
+    words = ["curl", "-s", *(["-X", "DELETE"] if route.method == "delete" else []), f"{server}{route.example}"]
     if route.body is not None:
         words += ["-H", "Content-Type: application/json", "-d", json.dumps(route.body)]
     parameters = "".join(

@@ -27,8 +27,8 @@ _STATUSES = {
     "large-request": 413,
     "media-type": 415,
     "rate-limited": 429,
+    "training-quota": 429,
     "server-failed": 500,
-    "not-built": 501,
     "busy": 503,
 }
 """Of codes that mean another status than their kind of error."""
@@ -46,6 +46,7 @@ _LATER, _LAST = {"retry-after": "1"}, {"connection": "close"}  # the rest of a r
 _HEADERS = {
     "busy": _LATER,
     "rate-limited": _LATER,
+    "training-quota": {"retry-after": "30"},
     "slow-request": _LAST,
     "large-request": _LAST,
     "wrong-method": {"allow": "GET, HEAD, POST"},  # of the routes of vectors

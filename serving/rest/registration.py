@@ -143,7 +143,7 @@ def _definition(body: bytes, content_type: str) -> Any:
         )
     try:
         given = msgspec.json.decode(body)
-        if any("\0" in text for text in _texts(given)):
+        if any("\0" in text for text in texts_in(given)):
             raise ValueError("a text has the character U+0000")
     except (ValueError, RecursionError) as error:
         raise InputError(
@@ -155,16 +155,17 @@ def _definition(body: bytes, content_type: str) -> Any:
     return given
 
 
-def _texts(value: Any) -> Iterator[str]:
+def texts_in(value: Any) -> Iterator[str]:
+    """All texts in a JSON value, the names of fields among them."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, dict):
         for name, item in value.items():
             yield name
-            yield from _texts(item)
+            yield from texts_in(item)
     elif isinstance(value, list):
         for item in value:
-            yield from _texts(item)
+            yield from texts_in(item)
 
 
 def _faults(errors: tuple[DefinitionError, ...], given: Any) -> Iterator[Fault]:

@@ -10,6 +10,7 @@ from feature_store.explanations.explanation import Explanation
 from feature_store.registry.lineage import Lineage
 from feature_store.registry.skew_reports import KEEP
 from feature_store.registry.tables import Status
+from feature_store.registry.training_tables import JobState
 from serving.rest.catalog import MOST_ITEMS, MOST_OFFSET
 from serving.rest.documents import (
     EntityPage,
@@ -26,6 +27,7 @@ from serving.rest.documents import (
     ViewPage,
 )
 from serving.rest.requests import MOST_ROWS
+from serving.rest.training_documents import TrainingJobDocument, TrainingJobPage
 
 OPEN = (200, 500)
 """The statuses of a route that needs no token."""
@@ -76,6 +78,16 @@ class RouteDoc:
         """Whether it answers with vectors."""
         return self.answer is None and 200 in self.statuses
 
+    @property
+    def takes_packed(self) -> bool:
+        """Whether its body may be MessagePack."""
+        return self.is_of_vectors or self.form == "TrainingBody"
+
+    @property
+    def located(self) -> tuple[int, ...]:
+        """The statuses of answers that say in Location where something is."""
+        return (200, 202) if 202 in self.statuses else (201,)
+
 
 _RETURNS = {
     "name": "user_returns",
@@ -113,6 +125,41 @@ _STATUS = Parameter(
     f"{', '.join(list(Status)[:-1])} or {list(Status)[-1]}",
     {"type": "string", "enum": [status.value for status in Status]},
 )
+
+_LABELS = {
+    "name": "churn",
+    "labels": [{"user_id": "00042", "label_timestamp": "2026-01-31T12:00:00Z", "bought_again": True}],
+}
+_ASKED = (*_VECTORS, *_BODY, 202)
+TRAINING_ROUTES = (
+    *(
+        RouteDoc(
+            "post", f"/{kind}/{{id}}/training-dataset",
+            "Asks for a training dataset: labels with the features known at each. The same again is the same job",
+            f"/{kind}/{name}/training-dataset", TrainingJobDocument, (), _ASKED, _LABELS, "TrainingBody",
+        )
+        for kind, name in (("feature-groups", "user_orders"), ("feature-views", "repurchase"))
+    ),
+    RouteDoc(
+        "get", "/training-datasets", "Training jobs, the latest first", "/training-datasets?state=SUCCEEDED&limit=10",
+        TrainingJobPage,
+        (
+            Parameter("state", f"of this state: {', '.join(JobState)}",
+                      {"type": "string", "enum": [state.value for state in JobState]}),
+            Parameter("view", "of this view or group, such as ranking@1"),
+            _CUT[0],
+        ),
+        (*_GUARDED, 400, 422, 503),
+    ),
+    RouteDoc(
+        "get", "/training-datasets/{job}", "One training job: state, progress, rows, error, result",
+        "/training-datasets/20260131T120000Z-00c0ffee", TrainingJobDocument, statuses=(*_GUARDED, 403, 404, 503),
+    ),
+    RouteDoc(
+        "delete", "/training-datasets/{job}", "Cancels a training job that is not over, and its Dagster run",
+        "/training-datasets/20260131T120000Z-00c0ffee", TrainingJobDocument, statuses=(*_GUARDED, 403, 404, 409, 503),
+    ),
+)  # fmt: skip
 
 ROUTES = (
     RouteDoc(
@@ -202,16 +249,11 @@ ROUTES = (
     RouteDoc("get", "/ready", "200 if requests should be sent here, else 503", "/ready", Readiness,
              statuses=(*OPEN, 503)),
     *(
-        RouteDoc(method, f"/{kind}/{{id}}/{noun}", f"{summary}; it will come with a later version",
-                 f"/{kind}/{name}/{noun}", None, statuses=(401, 429, 500, 501))
-        for kind, name in (("feature-groups", "user_orders"), ("feature-views", "ranking"))
-        for method, noun, summary in (("post", "training-dataset", "A training dataset"),)
-    ),
-    *(
         RouteDoc("get", f"/{kind}/{{id}}/skew-report", "How what was served differs from training, as last reported",
                  f"/{kind}/{name}/skew-report?count=2", SkewHistory, (_REPORTS,),
                  (*_GUARDED, 400, 403, 404, 409, 410, 503))
         for kind, name in (("feature-groups", "user_orders"), ("feature-views", "ranking"))
     ),
+    *TRAINING_ROUTES,
     RouteDoc("get", "/metrics", "Counts and latencies for Prometheus", "/metrics", str),
 )  # fmt: skip

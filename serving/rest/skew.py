@@ -15,7 +15,7 @@ from feature_store.registry.skew_reports import KEEP, SkewReports
 from feature_store.registry.store import Registry
 from serving.auth import Gate
 from serving.definitions import ServedDefinitions, ServedView
-from serving.rest.catalog import json_answer, whole_number
+from serving.rest.catalog import json_answer, number_in
 from serving.rest.documents import SkewHistory
 
 
@@ -38,13 +38,13 @@ class SkewRoutes:
     async def of_view(self, request: Request) -> Response:
         """The newest reports of a view."""
         served, masked = self._served(request, "view")
-        reports = await asyncio.to_thread(self._reports.newest, served.id, whole_number(request, "count", 1, KEEP))
+        reports = await asyncio.to_thread(self._reports.newest, served.id, number_in(request, "count", 1, KEEP))
         return json_answer(SkewHistory(served.id, [_without(report, masked) for report in reports]))
 
     async def of_group(self, request: Request) -> Response:
         """The newest reports of the views that read a group: of its features."""
         served, masked = self._served(request, "group")
-        count = whole_number(request, "count", 1, KEEP)
+        count = number_in(request, "count", 1, KEEP)
         views = [
             (each.id, [viewed.id for viewed in each.view.groups if viewed.group.id == served.id])
             for each in self._definitions().served.values()

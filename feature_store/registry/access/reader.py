@@ -8,6 +8,7 @@ import time
 from feature_store.registry.access.decision import Guarded
 from feature_store.registry.access.store import AccessControl
 from feature_store.registry.access.table import AccessTable
+from feature_store.registry.access.tokens import Token
 
 REMEMBERED_SECONDS = 5.0
 """How long tokens and grants are remembered for reads that are to be quick."""
@@ -29,6 +30,15 @@ class LocalReader:
         self._secret = secret
         self._known: tuple[float, AccessTable] | None = None
 
+    def caller(self) -> Token | None:
+        """The token of this moment; None without one.
+
+        Raises:
+            TokenError: if it is not good.
+            StackError: if the registry does not answer.
+        """
+        return self._table(at_once=True).authenticate(self._secret) if self._secret else None
+
     def masked(self, asked: Guarded, *, at_once: bool = False) -> frozenset[str]:
         """The columns of a group or view that must not be seen.
 
@@ -44,16 +54,6 @@ class LocalReader:
             return frozenset()
         table = self._table(at_once)
         return table.masked(table.authenticate(self._secret), asked)
-
-    @property
-    def bearer(self) -> str:
-        """To whom the token belongs, such as "service:ranker"; empty without one.
-
-        Raises:
-            TokenError: if the token is not good.
-            StackError: if the registry does not answer.
-        """
-        return str(self._table(False).authenticate(self._secret).principal) if self._secret else ""
 
     def _table(self, at_once: bool) -> AccessTable:
         known, now = self._known, time.monotonic()

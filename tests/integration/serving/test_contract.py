@@ -23,6 +23,7 @@ NAMES = {
     "feature-views": ["ranking", "matching@1", "ranking@2", "%00"],
     "models": ["ranker", "nobody"],
     "errors": ["no-rows", "no-such-code"],
+    "training-datasets": ["nothing", "%00"],
     "lineage": ["user_facts@1/user_count", "ranking@1", "nothing@1", "raw.user_log"],
 }
 """What is there, and what is not, by the first part of a path."""

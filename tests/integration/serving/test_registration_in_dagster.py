@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
-import urllib.request
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from feature_store.dsl.collect import load_project
-from feature_store.local.code_locations import code_locations
 from feature_store.registry.store import Registry
-from feature_store.settings import REPOSITORY, Settings
+from feature_store.settings import Settings
 from resources.project import compile_with_posted
 from tests.conftest import Eventually
 from tests.integration.own_valkey import free_port
 from tests.integration.registry_setting import run
 from tests.integration.serving.conftest import address_of
+from tests.integration.serving.dagster_process import asked, running_dagster
 from tests.integration.serving.server_process import ServerProcess
 
 RIDES: dict[str, Any] = {
@@ -52,39 +46,12 @@ def registry(stack: Settings) -> Iterator[Registry]:
 
 @pytest.fixture
 def dagster(registry: Registry, tmp_path: Path, eventually: Eventually) -> Iterator[str]:
-    """Dagster's web server and code server, as the stack starts them, with a storage of their own; its address."""
-    home = tmp_path / "dagster"
-    home.mkdir()
-    (home / "dagster.yaml").write_text("telemetry: {enabled: false}")
-    locations = code_locations(REPOSITORY / "workspace.yaml", tmp_path, {}, (), 60.0)
-    port = free_port()
-    web = ("-m", "dagster_webserver", "-h", "127.0.0.1", "-p", str(port), "-w", str(locations.workspace))
-    (code,) = locations.services
-    environ = {**os.environ, "DAGSTER_HOME": str(home)}
-    with ExitStack() as ending, (tmp_path / "dagster.log").open("ab") as log:
-        for command in (code.command, (sys.executable, *web)):
-            process = subprocess.Popen(command, env=environ, cwd=REPOSITORY, stdout=log, stderr=log)
-            ending.callback(process.wait)
-            ending.callback(process.terminate)
-            if command is code.command:
-                eventually(lambda: succeeds(code.ready))
-        url = f"http://127.0.0.1:{port}"
-        eventually(lambda: succeeds(lambda: assets(url)))
-        yield url
-
-
-def succeeds(asked: Callable[[], object]) -> bool:
-    try:
-        return bool(asked())
-    except OSError:
-        return False
+    with running_dagster(tmp_path, eventually) as running:
+        yield running.url
 
 
 def assets(dagster: str) -> dict[tuple[str, ...], str]:
-    body = json.dumps({"query": ASSETS}).encode()
-    request = urllib.request.Request(f"{dagster}/graphql", body, {"Content-Type": "application/json"})
-    with urllib.request.urlopen(request, timeout=60) as answer:
-        nodes = json.load(answer)["data"]["assetNodes"]
+    nodes = asked(dagster, ASSETS)["assetNodes"]
     return {tuple(node["assetKey"]["path"]): node["groupName"] for node in nodes}
 
 

@@ -68,7 +68,7 @@ REFUSED: list[tuple[str, str, bytes | None, int, str]] = [
     ("GET", "/lineage/nothing@1", None, 404, "not-recorded"),
     ("GET", "/errors/nothing", None, 404, "unknown-code"),
     ("GET", "/feature-groups/user_facts/skew-report?count=101", None, 400, "malformed-request"),
-    ("POST", "/feature-views/ranking/training-dataset", b"{}", 501, "not-built"),
+    ("POST", "/feature-views/ranking/training-dataset", b"{}", 400, "malformed-request"),
 ]  # fmt: skip
 
 

@@ -225,7 +225,7 @@ def serve(settings, place, tell):
     tell()
     sys.exit(7)
 
-sys.exit(parent.run_workers(ServingSettings("", "", folder, (), "127.0.0.1", 0, 0), serve))
+sys.exit(parent.run_workers(ServingSettings("", "", folder, (), None, "127.0.0.1", 0, 0), serve))
 """
 """One worker, which ends as soon as it serves, and from the given time on cannot begin."""
 
