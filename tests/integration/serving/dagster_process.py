@@ -42,7 +42,7 @@ def running_dagster(folder: Path, eventually: Eventually) -> Iterator[RunningDag
     port = free_port()
     web = ("-m", "dagster_webserver", "-h", "127.0.0.1", "-p", str(port), "-w", str(locations.workspace))
     (code,) = locations.services
-    environ = {**os.environ, "DAGSTER_HOME": str(home)}
+    environ = {**os.environ, "DAGSTER_HOME": str(home), "DAGSTER_GRPC_TIMEOUT_SECONDS": "600"}  # of a busy machine
     with ExitStack() as ending, (folder / "dagster.log").open("ab") as log:
         pids = []
         for command in (code.command, (sys.executable, *web)):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -103,21 +101,6 @@ def test_a_run_makes_the_dataset_and_the_same_again_is_the_same_job(setting: Set
     assert ("buyer", "training") in {(used.model, used.purpose) for used in setting.store.registry.usage(VIEW)}
 
 
-def test_a_killed_run_is_started_again(setting: Setting, eventually: Eventually) -> None:
-    """Its silence is made long by hand: the server asks Dagster, which says that the run has ended."""
-    job_id = setting.ask("killed").json["id"]
-    code = psutil.Process(setting.dagster.code_pid)
-    eventually(lambda: code.children(recursive=True) and setting.job(job_id)["state"] == "RUNNING")
-    for process in code.children(recursive=True):
-        os.kill(process.pid, signal.SIGKILL)
-    if setting.job(job_id)["state"] == "RUNNING":
-        run(setting.store.registry, "UPDATE training_jobs SET heartbeat_at = heartbeat_at - interval '30 seconds'"
-            f" WHERE job_id = '{job_id}'")  # fmt: skip
-    eventually(lambda: setting.job(job_id)["state"] == "SUCCEEDED")
-    record = TrainingJobs(setting.store.registry.engine).get(job_id)
-    assert record.dataset_id in {made.id for made in setting.store.registry.training_datasets(VIEW)}
-
-
 def test_a_cancelled_job_ends_its_run(setting: Setting, eventually: Eventually) -> None:
     job_id = setting.ask("cancelled").json["id"]
     eventually(lambda: setting.runs(job_id))
@@ -126,3 +109,19 @@ def test_a_cancelled_job_ends_its_run(setting: Setting, eventually: Eventually) 
     assert setting.server.ask("DELETE", f"/training-datasets/{job_id}").status == 200
     eventually(lambda: not setting.runs(job_id))
     assert (setting.job(job_id)["state"], setting.job(job_id)["result"]) == ("CANCELLED", None)
+
+
+def test_a_killed_run_is_started_again(setting: Setting, eventually: Eventually) -> None:
+    """Its silence is made long by hand: the server asks Dagster, which says that the run has ended."""
+    job_id = setting.ask("killed").json["id"]
+    code = psutil.Process(setting.dagster.code_pid)
+    eventually(lambda: setting.job(job_id)["state"] == "RUNNING")
+    for process in code.children(recursive=True):
+        if any("spawn_main" in word for word in process.cmdline()):
+            process.kill()
+    if setting.job(job_id)["state"] == "RUNNING":
+        run(setting.store.registry, "UPDATE training_jobs SET heartbeat_at = heartbeat_at - interval '30 seconds'"
+            f" WHERE job_id = '{job_id}'")  # fmt: skip
+    eventually(lambda: setting.job(job_id)["state"] == "SUCCEEDED")
+    record = TrainingJobs(setting.store.registry.engine).get(job_id)
+    assert record.dataset_id in {made.id for made in setting.store.registry.training_datasets(VIEW)}
