@@ -8,10 +8,12 @@ import subprocess
 import sys
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 from feature_store.local.code_locations import code_locations
 from feature_store.settings import REPOSITORY
@@ -22,6 +24,9 @@ INSTANCE = """telemetry: {enabled: false}
 run_coordinator: {module: dagster._core.run_coordinator, class: DefaultRunCoordinator}
 """
 """Runs begin at once: the daemon, which takes them from a queue, is not there."""
+
+
+_END_SECONDS = 30.0
 
 
 @dataclass(frozen=True)
@@ -48,13 +53,25 @@ def running_dagster(folder: Path, eventually: Eventually) -> Iterator[RunningDag
         for command in (code.command, (sys.executable, *web)):
             process = subprocess.Popen(command, env=environ, cwd=REPOSITORY, stdout=log, stderr=log)
             pids.append(process.pid)
-            ending.callback(process.wait)
-            ending.callback(process.terminate)
+            ending.callback(_end, process)
             if command is code.command:
                 eventually(lambda: succeeds(code.ready))
         url = f"http://127.0.0.1:{port}"
         eventually(lambda: succeeds(lambda: asked(url, "{ assetNodes { id } }")["assetNodes"]))
         yield RunningDagster(url, pids[0])
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Ends a process, and what it has started: a code server waits for its runs."""
+    started = psutil.Process(process.pid).children(recursive=True)
+    process.terminate()
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(_END_SECONDS)
+    for each in started:
+        with suppress(psutil.NoSuchProcess):
+            each.kill()
+    process.kill()
+    process.wait()
 
 
 def succeeds(looked: Callable[[], object]) -> bool:
