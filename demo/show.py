@@ -13,11 +13,11 @@ from demo.load import LoadReport
 from demo.shop import build_shop
 from feature_assets.keys import offline_key, online_key
 from feature_store.client import FeatureStore
+from feature_store.datasets.dataset import load_dataset
+from feature_store.datasets.storage import Folder, latest_dataset
 from feature_store.dsl.collect import Project
 from feature_store.pit.dataset import datasets_folder
 from feature_store.settings import Settings
-from feature_store.training.dataset import load_dataset
-from feature_store.training.storage import Folder, latest_dataset
 
 VIEW = "ranking@1"
 

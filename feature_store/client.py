@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from pyiceberg.catalog.sql import SqlCatalog
 
+    from feature_store.datasets.dataset import StoredDataset
     from feature_store.online.materialize import MaterializeReport
     from feature_store.online.reader import OnlineReader
     from feature_store.online.vectors import OnlineVectors
@@ -37,7 +38,6 @@ if TYPE_CHECKING:
     from feature_store.skew.replay import ReplayReport
     from feature_store.skew.report import SkewReport
     from feature_store.skew.served_table import ServedTable
-    from feature_store.training.dataset import StoredDataset
     from feature_store.training_jobs.job import TrainingJob
     from feature_store.training_jobs.request import Engine
     from feature_store.training_jobs.service import TrainingService
@@ -240,7 +240,7 @@ class FeatureStore:
     def load_dataset(self, place: Path | str) -> StoredDataset:
         """A training dataset that was made before, opened by its manifest; the registry is not asked.
 
-        `feature_store.training.dataset.load_dataset` does the same where there is no feature store.
+        `feature_store.datasets.dataset.load_dataset` does the same where there is no feature store.
 
         Args:
             place: the path or URL of its folder, or of its manifest.
@@ -250,7 +250,7 @@ class FeatureStore:
             InputError: if the manifest cannot be read.
             StackError: if the bucket that it is in does not answer.
         """
-        from feature_store.training.dataset import load_dataset
+        from feature_store.datasets.dataset import load_dataset
 
         return load_dataset(place, self.settings.object_storage)
 

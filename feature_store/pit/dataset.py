@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import time
 import uuid
-from collections.abc import Callable, Collection, Mapping, Set
+from collections.abc import Callable, Collection, Mapping, Sequence, Set
 from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -16,6 +16,11 @@ from typing import TypeAlias
 import pyarrow as pa
 from pyiceberg.catalog import Catalog
 
+from feature_store.datasets.code_version import code_version
+from feature_store.datasets.dataset import StoredDataset
+from feature_store.datasets.manifest import MANIFEST, DatasetColumn, Manifest
+from feature_store.datasets.storage import Folder, appearing
+from feature_store.datasets.windows import longest_window
 from feature_store.dsl.packages import DEFINITION_PACKAGES
 from feature_store.dsl.view import FeatureView
 from feature_store.errors import InputError
@@ -35,11 +40,6 @@ from feature_store.pit.time_range import TimeRange, labels_in
 from feature_store.pit.writing import write_rows
 from feature_store.plan.schema import ViewSchema
 from feature_store.settings import JOIN_MEMORY, Settings
-from feature_store.training.code_version import code_version
-from feature_store.training.dataset import StoredDataset
-from feature_store.training.manifest import MANIFEST, DatasetColumn, Manifest
-from feature_store.training.storage import Folder, appearing
-from feature_store.training.windows import longest_window
 
 Explained: TypeAlias = Callable[[JoinExplanation], None]
 Labels: TypeAlias = "LabelSource | LabelTable | LabelQuery | TimeRange"
@@ -68,7 +68,7 @@ def build_training_dataset(
     snapshots: Mapping[str, int | None] | None = None,
     masked: Set[str] = frozenset(),
     explained: Explained = lambda _: None,
-    definition: FeatureView | None = None,
+    definitions: Sequence[FeatureView] = (),
     requested_by: str = "",
     like: StoredDataset | None = None,
 ) -> TrainingDataset:
@@ -82,7 +82,7 @@ def build_training_dataset(
         snapshots: by group id, the table snapshots to read, as an earlier dataset's record has them; a group that is
             not named is read as it is now. The same labels and view give the same rows, whatever was written since.
         masked: the features that are NULL on all rows, because the reader must not see them (`registry.access`).
-        definition: of the view, for the manifest.
+        definitions: that of the view, for the manifest.
         requested_by: who asks, for the manifest.
         like: a dataset to make again: its view as it was defined then, its snapshots, and its labels, which may be
             given from elsewhere. The rows are the same ones, whatever happened to the groups since.
@@ -107,7 +107,7 @@ def build_training_dataset(
             postgres=settings.pg_url,
             explained=explained,
             datasets=datasets_folder(settings),
-            definition=definition,
+            definitions=definitions,
             requested_by=requested_by,
             like=like,
             packages=settings.definition_packages,
@@ -133,7 +133,7 @@ def build_in(
     postgres: str = "",
     explained: Explained = lambda _: None,
     datasets: Folder | None = None,
-    definition: FeatureView | None = None,
+    definitions: Sequence[FeatureView] = (),
     requested_by: str = "",
     like: StoredDataset | None = None,
     packages: Collection[str] = DEFINITION_PACKAGES,
@@ -181,7 +181,7 @@ def build_in(
                 name=name,
                 id=dataset_id,
                 view=view.id,
-                definition=like.manifest.definition if like else definition.to_json() if definition else None,
+                definitions=like.manifest.definitions if like else tuple(each.to_json() for each in definitions),
                 columns=_columns(stream.schema, view),
                 snapshots={plan.group.id: plan.snapshot_id for plan in plans},
                 tag=tag,
@@ -196,7 +196,7 @@ def build_in(
                 statistics=written.features.statistics(),
                 masked=tuple(column.name for column in view.outputs if column.name in masked),
                 warnings=explanation.warnings,
-                longest_window=like.manifest.longest_window if like else longest_window(definition),
+                longest_window=like.manifest.longest_window if like else longest_window(definitions),
                 requested_by=requested_by,
                 code_version=code_version(),
                 spilled=explanation.spilled,

@@ -6,11 +6,11 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
+from feature_store.datasets.dataset import StoredDataset
 from feature_store.errors import ConflictError, InputError
 from feature_store.pit.label_sources import LabelQuery, LabelSource, LabelTable
 from feature_store.pit.semantics import KnownBy
 from feature_store.plan.schema import ViewSchema
-from feature_store.training.dataset import StoredDataset
 
 if TYPE_CHECKING:
     from feature_store.pit.time_range import TimeRange
@@ -56,7 +56,7 @@ def repeat(
                 code="like",
             )
     return Repetition(
-        view=view if like.manifest.definition is None else like.recorded_view(packages),
+        view=like.recorded_view(packages) if like.manifest.definitions else view,
         labels=like.labels() if labels is None else labels,
         snapshots=like.snapshots,
         known_by=cast("KnownBy", like.known_by),

@@ -9,9 +9,9 @@ from datetime import UTC, datetime, timedelta
 
 from pyiceberg.table import Table
 
+from feature_store.datasets.storage import Folder, is_dataset
 from feature_store.offline.refs import drop_tag, tag_snapshot
 from feature_store.pit.planning import GroupPlan
-from feature_store.training.storage import Folder, is_dataset
 
 LONGEST_BUILD = timedelta(days=3)
 """A dataset that is not there so long after its build began will not come any more: its process has ended."""

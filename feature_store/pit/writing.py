@@ -11,12 +11,12 @@ from itertools import chain
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from feature_store.datasets.manifest import DatasetFile
+from feature_store.datasets.statistics import TableSketch
+from feature_store.datasets.storage import Folder
 from feature_store.errors import StackError
 from feature_store.pit.budget import PIECE_ROWS
 from feature_store.pit.pieces import Piece, Pieces
-from feature_store.training.manifest import DatasetFile
-from feature_store.training.statistics import TableSketch
-from feature_store.training.storage import Folder
 
 _ROWS_PER_FILE = 4 * PIECE_ROWS
 

@@ -6,6 +6,8 @@ from typing import Any
 
 import msgspec
 
+from feature_store.datasets.dataset import load_dataset
+from feature_store.datasets.storage import Folder, is_dataset
 from feature_store.errors import (
     AccessError,
     ConflictError,
@@ -21,8 +23,6 @@ from feature_store.pit.dataset import TrainingDataset
 from feature_store.pit.explanation import JoinExplanation
 from feature_store.plan.schema import ViewSchema
 from feature_store.registry.records import Kind, TrainingRecord
-from feature_store.training.dataset import load_dataset
-from feature_store.training.storage import Folder, is_dataset
 
 Json = dict[str, Any]
 _KINDS: tuple[type[FeatureStoreError], ...] = (

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import pyarrow as pa
 from pyiceberg.catalog import Catalog
 
+from feature_store.datasets.dataset import StoredDataset
 from feature_store.errors import ConflictError, FeatureStoreError, InputError, StackError
 from feature_store.offline.catalog import open_catalog
 from feature_store.pit.content_hash import content_hash
@@ -27,7 +28,6 @@ from feature_store.registry.store import Registry
 from feature_store.registry.training_jobs import ACTIVE, LOST_SECONDS, NewJob, TrainingJobRecord, TrainingJobs
 from feature_store.registry.training_tables import JobState
 from feature_store.settings import Settings
-from feature_store.training.dataset import StoredDataset
 from feature_store.training_jobs.checks import check_labels, pinned_snapshots
 from feature_store.training_jobs.labels import (
     AnyLabels,

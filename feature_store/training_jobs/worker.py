@@ -13,6 +13,7 @@ from typing import TypeVar
 from pyiceberg.catalog import Catalog
 from sqlalchemy.exc import DBAPIError
 
+from feature_store.datasets.dataset import load_dataset
 from feature_store.errors import ConflictError, FeatureStoreError, StackError
 from feature_store.offline.catalog import open_catalog
 from feature_store.pit.dataset import TrainingDataset, build_training_dataset
@@ -22,7 +23,6 @@ from feature_store.registry.access.store import AccessControl
 from feature_store.registry.store import Registry
 from feature_store.registry.training_jobs import TrainingJobRecord, TrainingJobs
 from feature_store.settings import Settings
-from feature_store.training.dataset import load_dataset
 from feature_store.training_jobs.discard import discard_dataset
 from feature_store.training_jobs.labels import AnyLabels, drop_staged, label_source, state_of
 from feature_store.training_jobs.request import DatasetLabels, TrainingRequest
@@ -145,7 +145,7 @@ class TrainingWorker:
             snapshots=request.snapshots,
             masked=masked.union(request.masked),
             explained=tell,
-            definition=target.recorded,
+            definitions=[target.recorded],
             requested_by=request.asked_by,
             like=like,
         )

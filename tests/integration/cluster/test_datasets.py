@@ -15,6 +15,8 @@ import numpy as np
 import pytest
 from pyiceberg.catalog import Catalog
 
+from feature_store.datasets.dataset import load_dataset
+from feature_store.datasets.readers.matrices import MatrixBatches
 from feature_store.errors import InputError, NotFoundError, StackError
 from feature_store.offline.catalog import open_catalog
 from feature_store.offline.tables import ensure_table
@@ -23,8 +25,6 @@ from feature_store.pit.tags import LONGEST_BUILD, sweep_tags, sweep_unfinished
 from feature_store.pit.writing import WrittenRows, write_rows
 from feature_store.plan.schema import GroupSchema
 from feature_store.settings import Settings
-from feature_store.training.dataset import load_dataset
-from feature_store.training.readers.matrices import MatrixBatches
 from tests.integration.cluster.own_bucket import BUCKET, Bucket
 from tests.unit.pit.pit_cases import group, label, reference, row, rows_table, view
 

@@ -16,6 +16,7 @@ from pyiceberg.catalog import Catalog
 from redis import Redis
 
 from feature_store import STRING, Entity, FeatureGroup, FeatureStore, FeatureStoreClient, FeatureView, OnDemand
+from feature_store.datasets.manifest import MANIFEST
 from feature_store.dsl.collect import Project
 from feature_store.errors import AccessError, TokenError
 from feature_store.offline.tables import ensure_table
@@ -27,7 +28,6 @@ from feature_store.registry.access.store import AccessControl
 from feature_store.registry.access.tokens import Principal
 from feature_store.remote.online_pb2 import Column, Input, ReadRequest
 from feature_store.settings import Settings
-from feature_store.training.manifest import MANIFEST
 from tests.conftest import PATIENCE_SECONDS, Eventually
 from tests.integration.serving.grpc_client import SECONDS, bearer, columns_of, stub_of
 from tests.integration.serving.server_process import ServerProcess

@@ -13,12 +13,12 @@ import pyarrow as pa
 import pytest
 
 from feature_store.client import FeatureStore
+from feature_store.datasets.dataset import load_dataset
 from feature_store.dsl.collect import load_project
 from feature_store.offline.tables import arrow_schema, ensure_table
 from feature_store.plan.build import build_plan
 from feature_store.registry.training_jobs import TrainingJobs
 from feature_store.settings import Settings
-from feature_store.training.dataset import load_dataset
 from feature_store.training_jobs.runs import TrainingRuns
 from tests.conftest import Eventually
 from tests.integration.registry_setting import run

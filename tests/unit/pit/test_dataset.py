@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from pyiceberg.catalog.sql import SqlCatalog
 
+from feature_store.datasets.storage import Folder, appearing
 from feature_store.offline.tables import ensure_table
 from feature_store.pit.dataset import build_in
-from feature_store.training.storage import Folder, appearing
 from tests.unit.pit.pit_cases import group, label, row, rows_table, view
 
 

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 from pyiceberg.catalog.sql import SqlCatalog
 
+from feature_store.datasets.storage import Folder
 from feature_store.offline.refs import tag_snapshot
 from feature_store.offline.tables import ensure_table
 from feature_store.pit.dataset import build_in
 from feature_store.pit.tags import LONGEST_BUILD, sweep_tags, sweep_unfinished
-from feature_store.training.storage import Folder
 from tests.unit.pit.pit_cases import group, label, row, rows_table, view
 
 BUILD = """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,12 +12,12 @@ import pyarrow.parquet as pq
 import pytest
 from pyiceberg.catalog.sql import SqlCatalog
 
+from feature_store.datasets.storage import Folder
 from feature_store.errors import StackError
 from feature_store.offline.tables import ensure_table
 from feature_store.pit import dataset
 from feature_store.pit.pieces import Piece, Pieces
 from feature_store.pit.writing import write_rows
-from feature_store.training.storage import Folder
 from tests.unit.pit.pit_cases import group, label, row, rows_table, view
 
 
@@ -28,6 +29,8 @@ def test_files_of_equal_length_and_what_is_missing_in_all_of_them(
     pieces = Pieces(21, 4, lambda n: Piece(table.slice(4 * n, 4), {"n": n}), {"n": 100})
     written = write_rows(Folder.of(tmp_path), pieces, 3, ["n"])
     assert written.missing == {"n": 115}
+    sent = pickle.loads(pickle.dumps(written))
+    assert sent.features.statistics() == written.features.statistics(), "other processes write files, too"
     files = sorted(tmp_path.iterdir())
     assert [(file.name, file.rows, file.size) for file in written.files] == [
         (path.name, rows, path.stat().st_size) for path, rows in zip(files, [8, 8, 5], strict=True)

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch.utils.data import IterableDataset, get_worker_info
 
-from feature_store.training.readers.matrices import MatrixBatches
+from feature_store.datasets.readers.matrices import MatrixBatches
 
 
 class TensorBatches(IterableDataset):  # type: ignore[misc] # torch has no types here

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from feature_store.datasets.filters import uniform
+from feature_store.datasets.rows import DatasetRows
 from feature_store.errors import InputError
-from feature_store.training.filters import uniform
-from feature_store.training.rows import DatasetRows
-from tests.unit.training.dataset_cases import NOON, Row, row, stored
+from tests.unit.datasets.dataset_cases import NOON, Row, row, stored
 
 hours = st.lists(st.integers(0, 60).map(lambda quarter: quarter / 4), min_size=1, max_size=25)
 times = st.integers(-4, 70).map(lambda quarter: NOON + timedelta(hours=quarter / 4))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import pyarrow as pa
 
 if TYPE_CHECKING:
-    from feature_store.training.rows import DatasetRows
+    from feature_store.datasets.rows import DatasetRows
 
 _ROWS_AT_ONCE = 1 << 15
 

@@ -9,11 +9,11 @@ from typing import Any
 
 import pyarrow as pa
 
+from feature_store.datasets.dataset import StoredDataset, load_dataset
+from feature_store.datasets.manifest import MANIFEST, DatasetColumn, Manifest
+from feature_store.datasets.storage import Folder
 from feature_store.pit import writing
 from feature_store.pit.pieces import Piece, Pieces
-from feature_store.training.dataset import StoredDataset, load_dataset
-from feature_store.training.manifest import MANIFEST, DatasetColumn, Manifest
-from feature_store.training.storage import Folder
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 DAY_MICROS = 86_400_000_000
@@ -64,7 +64,7 @@ def stored(
     written = writing.written_rows(files, folder, Pieces(len(rows), block, lambda _: Piece(table, {}), {}))
     columns = [DatasetColumn(name, str(dtype), "label") for name, dtype in labels.items()]
     manifest = Manifest(
-        name="churn", id=place.name, view="ranking@1", definition=None,
+        name="churn", id=place.name, view="ranking@1", definitions=(),
         columns=(*columns, *(DatasetColumn(name, dtype, "feature") for name, dtype in FEATURES.items())),
         snapshots={"orders@1": 5}, tag="training-churn", labels_hash="sha256:0", known_by=None, engine="native",
         rows=len(rows), files=written.files, null_rates={}, statistics=written.features.statistics(), masked=(),

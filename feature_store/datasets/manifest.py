@@ -71,7 +71,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         view: the id of the view.
-        definition: the view as JSON, with its groups, their entities and sources; None where it was not known.
+        definitions: the view as JSON, with its groups, their entities and sources: one, or none where it was not known.
         snapshots: the snapshot of each group's table that was read, by group id; None: nothing was written to it yet.
         tag: the tag of these snapshots in the groups' tables, which keeps them.
         labels_hash: hash of the label rows.
@@ -89,7 +89,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     id: str
     view: str
-    definition: dict[str, Any] | None
+    definitions: tuple[dict[str, Any], ...]
     columns: tuple[DatasetColumn, ...]
     snapshots: dict[str, int | None]
     tag: str

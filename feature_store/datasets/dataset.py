@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
@@ -10,15 +10,15 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from feature_store.datasets.manifest import MANIFEST, read_manifest
+from feature_store.datasets.rows import DatasetRows
+from feature_store.datasets.storage import Folder
 from feature_store.dsl.packages import DEFINITION_PACKAGES
 from feature_store.dsl.view import FeatureView
 from feature_store.errors import InputError, NotFoundError, StackError
 from feature_store.object_storage import AWS, ObjectStorage
 from feature_store.plan.build import view_schema
 from feature_store.plan.schema import ViewSchema
-from feature_store.training.manifest import MANIFEST, read_manifest
-from feature_store.training.rows import DatasetRows
-from feature_store.training.storage import Folder
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,11 @@ class StoredDataset(DatasetRows):
     @cached_property
     def table(self) -> pa.Table:
         """All rows, read when first asked for."""
-        return self.to_arrow()
+        return super().to_arrow()
+
+    def to_arrow(self, columns: Sequence[str] | None = None) -> pa.Table:
+        """All rows, or some columns of them, in memory; `table` if there is no choice of columns."""
+        return self.table if columns is None else super().to_arrow(columns)
 
     def labels(self) -> pa.RecordBatchReader:
         """The label rows that it was made of, read piece by piece."""
@@ -128,14 +132,15 @@ class StoredDataset(DatasetRows):
             InputError: if the manifest has no definition.
             DefinitionErrors: if a function of an on-demand feature is gone, or says something else than then.
         """
-        if self.manifest.definition is None:
+        if not self.manifest.definitions:
             raise InputError(
                 "the manifest has no definition of the view",
                 where=self.manifest_url,
                 remedy="make the dataset with FeatureStore.training_dataset",
                 code="manifest",
             )
-        return view_schema(FeatureView.from_json(self.manifest.definition), packages)
+        (definition,) = self.manifest.definitions
+        return view_schema(FeatureView.from_json(definition), packages)
 
 
 def load_dataset(place: str | Path, storage: ObjectStorage = AWS) -> StoredDataset:

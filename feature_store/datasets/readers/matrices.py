@@ -15,7 +15,7 @@ from feature_store.dtypes import parse_dtype
 from feature_store.errors import InputError
 
 if TYPE_CHECKING:
-    from feature_store.training.rows import Block, DatasetRows
+    from feature_store.datasets.rows import Block, DatasetRows
 
 Matrix = NDArray[Any]
 Batch = tuple[Matrix, Matrix | None]

@@ -14,8 +14,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from feature_store.training.manifest import FeatureStatistics
-from feature_store.training.statistics import FeatureSketch, TableSketch
+from feature_store.datasets.manifest import FeatureStatistics
+from feature_store.datasets.statistics import FeatureSketch, TableSketch
 
 floats = st.floats(-1e6, 1e6, allow_nan=False).map(lambda value: value + 0.0)
 INSTANT = pa.timestamp("us", "UTC")

@@ -14,7 +14,7 @@ import polars as pl
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from feature_store.training.manifest import FeatureStatistics, Scalar, TopValue
+from feature_store.datasets.manifest import FeatureStatistics, Scalar, TopValue
 
 _SKETCH = 1024
 """Hashes kept of a feature, the least ones: the k-th of them says how close together the hashes of all values lie."""

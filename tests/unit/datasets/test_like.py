@@ -13,13 +13,13 @@ import pytest
 from pyiceberg.catalog.sql import SqlCatalog
 
 from feature_store import BatchSource, Entity, Feature, FeatureGroup, FeatureView, OnDemand, agg, session
+from feature_store.datasets.dataset import load_dataset
+from feature_store.datasets.windows import longest_window
 from feature_store.dtypes import FLOAT, INT
 from feature_store.errors import ConflictError, InputError, NotFoundError
 from feature_store.offline.tables import arrow_schema, ensure_table
 from feature_store.pit.dataset import TrainingDataset, build_in
 from feature_store.plan.build import build_plan, view_schema
-from feature_store.training.dataset import load_dataset
-from feature_store.training.windows import longest_window
 from tests.unit.pit.pit_cases import NOON
 
 DAY_MICROS = 86_400_000_000
@@ -60,7 +60,7 @@ class Shop:
         ensure_table(self.catalog, schema).append(pa.Table.from_pylist([row], schema=arrow_schema(schema)))
 
     def build(self, labels: Any = None, name: str = "churn", **arguments: Any) -> TrainingDataset:
-        given = {"definition": self.definition, **arguments}
+        given = {"definitions": [self.definition], **arguments}
         return build_in(
             self.catalog, self.folder / "training", view_schema(self.definition), labels, name=name, **given
         )
@@ -138,10 +138,10 @@ def test_what_was_masked_stays_masked(shop: Shop) -> None:
 
 def test_the_manifest_says_how_it_was_made(shop: Shop) -> None:
     manifest = load_dataset(shop.build(LABELS, requested_by="service:ranker").path).manifest
-    assert manifest.definition is not None
-    assert FeatureView.from_json(manifest.definition) == shop.definition
-    source = manifest.definition["groups"][0]["source"]
-    assert (source["table"], manifest.definition["groups"][0]["entity"]["join_key"]) == ("raw.orders", "user_id")
+    (definition,) = manifest.definitions
+    assert FeatureView.from_json(definition) == shop.definition
+    (recorded,) = definition["groups"]
+    assert (recorded["source"]["table"], recorded["entity"]["join_key"]) == ("raw.orders", "user_id")
     assert [(c.name, c.dtype, c.role) for c in manifest.columns[2:]] == [
         ("bought", "bool", "label"),
         ("nothing", "null", "label"),
@@ -170,12 +170,12 @@ def test_builds_of_one_name_at_once_are_all_there(shop: Shop) -> None:
 
 
 def test_the_longest_window_of_a_view() -> None:
-    assert longest_window(view_of(COUNT, LATER)) == 90 * DAY_MICROS
+    assert longest_window([view_of(COUNT, LATER)]) == 90 * DAY_MICROS
     all_time = Feature("user_order_count_all_time", agg.count(), window="all_time", dtype=INT)
-    assert longest_window(view_of(all_time, VALUE)) == 7 * DAY_MICROS
+    assert longest_window([view_of(all_time, VALUE)]) == 7 * DAY_MICROS
     in_session = Feature("user_session_order_count", agg.count(), window=session("30m"), dtype=INT)
-    assert longest_window(view_of(in_session)) == 30 * 60_000_000
-    assert longest_window(None) is None
+    assert longest_window([view_of(in_session)]) == 30 * 60_000_000
+    assert longest_window([]) is None
     query = replace(
         orders(COUNT),
         source=None,
@@ -184,4 +184,4 @@ def test_the_longest_window_of_a_view() -> None:
         sources=[orders(COUNT).source],
         emit="snapshot",
     )
-    assert longest_window(FeatureView("v", groups=[query], owner="team:shop")) is None
+    assert longest_window([FeatureView("v", groups=[query], owner="team:shop")]) is None

@@ -14,10 +14,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from feature_store.datasets.filters import Mask, RowFilter, Sample
+from feature_store.datasets.manifest import Manifest
+from feature_store.datasets.storage import Folder
 from feature_store.errors import InputError, choices
-from feature_store.training.filters import Mask, RowFilter, Sample
-from feature_store.training.manifest import Manifest
-from feature_store.training.storage import Folder
 
 if TYPE_CHECKING:
     import datasets
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     import polars as pl
     from torch.utils.data import IterableDataset
 
-    from feature_store.training.readers.spark import SparkSession
-    from feature_store.training.splits import TimeSplit
+    from feature_store.datasets.readers.spark import SparkSession
+    from feature_store.datasets.splits import TimeSplit
 
 
 _INTEGERS = [f"{kind}{bits}" for kind in ("Int", "UInt") for bits in (8, 16, 32, 64)]
@@ -94,7 +94,7 @@ class DatasetRows:
 
     def to_spark(self, spark: SparkSession) -> Any:
         """The same in Spark, read by its workers when it is used, a file in each task; their order is not kept."""
-        from feature_store.training.readers.spark import spark_frame
+        from feature_store.datasets.readers.spark import spark_frame
 
         return spark_frame(self, spark)
 
@@ -124,12 +124,12 @@ class DatasetRows:
             InputError: if a column cannot be in a tensor.
             StackError: if torch is not installed.
         """
-        from feature_store.training.readers.matrices import MatrixBatches
-        from feature_store.training.readers.optional import required
+        from feature_store.datasets.readers.matrices import MatrixBatches
+        from feature_store.datasets.readers.optional import required
 
         batches = MatrixBatches.of(self, features, target=target, batch_rows=batch_rows, seed=seed, dtype=dtype)
         required("torch")
-        from feature_store.training.readers.torch import TensorBatches
+        from feature_store.datasets.readers.torch import TensorBatches
 
         return TensorBatches(batches, share)
 
@@ -142,7 +142,7 @@ class DatasetRows:
         Raises:
             StackError: if datasets is not installed.
         """
-        from feature_store.training.readers.huggingface import huggingface_dataset
+        from feature_store.datasets.readers.huggingface import huggingface_dataset
 
         return huggingface_dataset(self, cache)
 
@@ -232,7 +232,7 @@ class DatasetRows:
         Raises:
             InputError: if the times or shares make no sense, or the gap is not known.
         """
-        from feature_store.training.splits import split_by_time
+        from feature_store.datasets.splits import split_by_time
 
         return split_by_time(self, validation, test, gap)
 

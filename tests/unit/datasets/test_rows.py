@@ -9,12 +9,12 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
+from feature_store.datasets.dataset import load_dataset
+from feature_store.datasets.manifest import MANIFEST, read_manifest
+from feature_store.datasets.storage import Folder, latest_dataset
 from feature_store.errors import InputError, NotFoundError, StackError
 from feature_store.object_storage import ObjectStorage
-from feature_store.training.dataset import load_dataset
-from feature_store.training.manifest import MANIFEST, read_manifest
-from feature_store.training.storage import Folder, latest_dataset
-from tests.unit.training.dataset_cases import FEATURES, row, stored
+from tests.unit.datasets.dataset_cases import FEATURES, row, stored
 
 ROWS = [row(number) for number in range(21)]
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from feature_store.datasets.readers.matrices import Batch, MatrixBatches
 from feature_store.errors import InputError, StackError
-from feature_store.training.readers.matrices import Batch, MatrixBatches
-from tests.unit.training.dataset_cases import Row, row, stored
+from tests.unit.datasets.dataset_cases import Row, row, stored
 
 ROWS = [row(number) for number in range(45)]
 FEATURES = ["n", "x", "is_new", "v"]
@@ -55,7 +55,7 @@ def test_whole_numbered_targets_stay_whole(tmp_path: Path) -> None:
 
 
 def test_a_seed_shuffles_and_gives_the_same_order_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("feature_store.training.readers.matrices._POOL_ROWS", 10)
+    monkeypatch.setattr("feature_store.datasets.readers.matrices._POOL_ROWS", 10)
     rows = [{**one, "x": float(number)} for number, one in enumerate(ROWS)]
     data = stored(tmp_path, rows)
 

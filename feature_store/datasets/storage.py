@@ -12,9 +12,9 @@ from urllib.parse import urlsplit
 from pyarrow import NativeFile
 from pyarrow.fs import FileSelector, FileSystem, FileType, LocalFileSystem, S3FileSystem, resolve_s3_region
 
+from feature_store.datasets.manifest import MANIFEST
 from feature_store.errors import InputError, StackError
 from feature_store.object_storage import AWS, ObjectStorage, is_in_bucket
-from feature_store.training.manifest import MANIFEST
 
 _LOCAL = "file://"
 

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from feature_store.training.readers.optional import required
+from feature_store.datasets.readers.optional import required
 
 if TYPE_CHECKING:
     import datasets
 
-    from feature_store.training.rows import DatasetRows
+    from feature_store.datasets.rows import DatasetRows
 
 _ROWS_AT_ONCE = 1 << 13
 

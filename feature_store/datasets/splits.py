@@ -8,11 +8,11 @@ from datetime import datetime, timedelta
 
 import numpy as np
 
+from feature_store.datasets.filters import LABEL_TIMESTAMP, TimeSpan, label_times
+from feature_store.datasets.rows import DatasetRows
 from feature_store.dtypes import from_micros
 from feature_store.duration import parse_duration
 from feature_store.errors import InputError
-from feature_store.training.filters import LABEL_TIMESTAMP, TimeSpan, label_times
-from feature_store.training.rows import DatasetRows
 
 _REMEDY = "give validation= and test= as times with a zone or as shares of the rows, such as validation=0.1, test=0.1"
 
