@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cached_property
 
 from feature_store.errors import FeatureStoreError, NotFoundError, choices
 from feature_store.online.native.core import NativeCore
@@ -51,17 +52,17 @@ class ServedView:
     reading: ViewReading
     guarded: Guarded
 
-    @property
+    @cached_property
     def kind(self) -> Kind:
         """Whether it is a group or a view."""
         return self.recorded.kind
 
-    @property
+    @cached_property
     def view(self) -> ViewSchema:
         """What it reads."""
         return self.reading.view
 
-    @property
+    @cached_property
     def id(self) -> str:
         """The identity: "ranking@1"."""
         return self.reading.view.id

@@ -25,6 +25,7 @@ struct DirectForm {
     std::vector<int64_t> freshness;         // of each, in microseconds
     std::string more;                       // further members
     size_t more_count;
+    size_t row_bytes;  // of a row in the answer before
 };
 
 // The values of a key column: a word for each row, or one for all.
@@ -144,11 +145,12 @@ inline void add_body(Out& out, const DirectForm& direct, const Head& head, const
 }
 
 // An answer as it is sent: `lines` are its head up to the request's id, `end` are further headers.
-inline PyObject* answer(const DirectForm& direct, const Head& head, const Command& command, int64_t instant,
+inline PyObject* answer(DirectForm& direct, const Head& head, const Command& command, int64_t instant,
                         const std::vector<Given>& groups, std::string_view lines, std::string_view request_id,
                         std::string_view end) {
     constexpr size_t DIGITS = 20;
-    Out out(lines.size() + end.size() + 256 + expected_size(*direct.form, command.size));
+    const size_t rows = std::max<size_t>(command.size, 1);
+    Out out(lines.size() + end.size() + 512 + expected_size(*direct.form, rows) + rows * direct.row_bytes);
     out.add(lines);
     out.add(request_id);
     out.add("\r\ncontent-length: ");
@@ -160,6 +162,7 @@ inline PyObject* answer(const DirectForm& direct, const Head& head, const Comman
     const size_t body = out.size();
     add_body(out, direct, head, command, instant, groups);
     char* at = out.written(length);
+    direct.row_bytes = (out.size() - body) / rows;
     const size_t digits = static_cast<size_t>(std::to_chars(at, at + DIGITS, out.size() - body).ptr - at);
     out.take_out(length + digits, DIGITS - digits);
     return out.finish();

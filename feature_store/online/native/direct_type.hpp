@@ -85,7 +85,7 @@ PyObject* direct_form_command(PyObject* self, PyObject* head) {
 PyObject* direct_form_answer(PyObject* self, PyObject* const* arguments, Py_ssize_t count) {
     return guarded([&] {
         check_count(count, 7);
-        const DirectForm& direct = *as<DirectForm>(self);
+        DirectForm& direct = *as<DirectForm>(self);
         const Head& head = *expect<Head>(arguments[0], head_type);
         const Command& command = *expect<Command>(arguments[1], command_type);
         if (command.form != direct.command) refuse(PyExc_ValueError, "the command is of another form");
