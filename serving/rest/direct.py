@@ -26,6 +26,7 @@ from feature_store.online.native.core import (
 from feature_store.online.read.decoding import UNREACHABLE, StoredValue
 from feature_store.online.read.entities import KeyColumns
 from feature_store.online.read.node import RedisNode
+from feature_store.online.read.store import OnlineStore
 from feature_store.online.vectors import OnlineVectors, Status
 from serving.calls import Admission, OnlineCall, OnlineCore, new_request_id
 from serving.definitions import ServedView
@@ -64,7 +65,7 @@ class DirectForm:
         headers: those that matter, but for the request's id.
         names: of the parameters that are given, in their order.
         native: makes commands and writes answers.
-        node: which has all values.
+        node: which has all values; None if there are several, or nobody knows yet.
     """
 
     def __init__(
@@ -77,10 +78,11 @@ class DirectForm:
         names: Sequence[str],
         shape: Shape,
         native: NativeDirectForm,
-        node: RedisNode,
+        store: OnlineStore,
     ) -> None:
         self.core, self.call, self.headers, self.admission = core, call, headers, admission
-        self.names, self.native, self.node = names, native, node
+        self.names, self.native = names, native
+        self._store, self._node = store, store.node
         self.note_wait = waits.latencies.note
         self._places = {name: i for i, name in enumerate(names)}
         self._model = call.model(admission.token, headers)
@@ -89,6 +91,12 @@ class DirectForm:
         self._lines: tuple[bytes, bytes] = (b"", b"")
         self._latencies = core.metrics.latencies(call.route, admission.served.id)
         self._count = (call.route, 200)
+
+    @property
+    def node(self) -> RedisNode | None:
+        if self._node is None:
+            self._node = self._store.node
+        return self._node
 
     def lines(self, defaults: bytes) -> bytes:
         """The head of an answer up to the request's id, with the headers that all answers have."""
@@ -252,15 +260,16 @@ class DirectReads:
         form = self._form(head.key)
         if form is None:
             return None
-        connection = form.node.free_connection()
-        command = form.native.command(head)
-        if command is None or connection is None:
+        node = form.node
+        connection = None if node is None else node.free_connection()
+        command = None if connection is None else form.native.command(head)
+        if node is None or connection is None or command is None:
             return None
         token = form.admission.token
         if token is not None and not form.core.gate.lets_in(token):
             return None
         read = DirectRead(channel, form, data, head, command, began)
-        connection.send(command.packed, form.node.reply_time(connection), read)
+        connection.send(command.packed, node.reply_time(connection), read)
         return read
 
     def _form(self, key: bytes) -> DirectForm | None:
@@ -295,14 +304,14 @@ class DirectReads:
             served, shape = admission.served, shape_of(asked, headers)
             features = asked.words("features")
             writer = self._routes.writer(admission, None if features is None else tuple(features))
-            node = core.reader.node_of(served.view)
+            store = core.reader.store_of(served.view)
         except FeatureStoreError:
             return None
         names = [name for name in query.decode().split("&") if name and "=" not in name]
         native = self._native_form(call, served, names, shape, writer)
-        if native is None or node is None:
+        if native is None:
             return None
-        return DirectForm(core, self._waits, call, headers, admission, names, shape, native, node)
+        return DirectForm(core, self._waits, call, headers, admission, names, shape, native, store)
 
     def _native_form(
         self, call: OnlineCall, served: ServedView, names: Sequence[str], shape: Shape, writer: AnswerWriter

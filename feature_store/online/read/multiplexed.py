@@ -13,7 +13,6 @@ from feature_store.online.connection import unknown_store_error
 from feature_store.online.read.cache import ValueCache
 from feature_store.online.read.decoding import StoredValue
 from feature_store.online.read.functions import FunctionThreads
-from feature_store.online.read.node import RedisNode
 from feature_store.online.read.routing import RoutedStore
 from feature_store.online.read.steps import GetValues, ViewReading
 from feature_store.online.read.store import OnlineStore
@@ -69,7 +68,7 @@ class MultiplexedReader:
                 is in an online store that is not among those of this reader.
         """
         cache, view = self._cache, reading.view
-        store = self._store if not view.named_stores else self._store_of(view)
+        store = self.store_of(view)
         steps = reading.steps(rows, request, instant, packed=packed)
         command = next(steps)
         try:
@@ -90,13 +89,13 @@ class MultiplexedReader:
         except StopIteration as done:
             return cast("OnlineVectors", done.value)
 
-    def node_of(self, view: ViewSchema) -> RedisNode | None:
-        """The node that has all values of a view; None if there are several, or nobody knows yet.
+    def store_of(self, view: ViewSchema) -> OnlineStore:
+        """What is asked for the values of a view.
 
         Raises:
             StackError: as `read`, of an online store that is not among those of this reader.
         """
-        return (self._store if not view.named_stores else self._store_of(view)).node
+        return self._store if not view.named_stores else self._store_of(view)
 
     def _store_of(self, view: ViewSchema) -> OnlineStore:
         """The store of a view's groups, or the route to several; made when this definition of it is read first."""

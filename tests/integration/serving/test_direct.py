@@ -21,6 +21,8 @@ from feature_store.online.native.core import NativeCore
 from feature_store.online.read.decoding import StoredValue
 from feature_store.online.read.multiplexed import MultiplexedReader
 from feature_store.online.read.node import NodeAddress, RedisNode
+from feature_store.online.read.recognition import RedisStore
+from feature_store.online.read.store import OnlineStore
 from feature_store.registry.access.table import AccessTable
 from feature_store.registry.access.tokens import Principal, Token, hash_of
 from feature_store.registry.store import Registry
@@ -118,7 +120,7 @@ class Line:
 class Server:
     """The parts of a server that answer requests for vectors."""
 
-    node: RedisNode
+    store: OnlineStore
     registry: Registry
     core: NativeCore | None
     table: AccessTable = field(default_factory=AccessTable)
@@ -127,7 +129,7 @@ class Server:
     def __post_init__(self) -> None:
         self.definitions = ServedDefinitions.of(self.registry.snapshot(), (), ServedDefinitions(), self.core)
         self.waits, self.usage = RedisWaits(), UsageCounts(self.registry)
-        store = TimedStore(self.node, self.waits)
+        store = TimedStore(self.store, self.waits)
         self.metrics, self.samples = ServingMetrics(lambda: True, lambda: 0.0), ServedSamples(store)
         gate = Gate(lambda: self.table, required=False, limits=self.limits)
         reader = MultiplexedReader(store)
@@ -258,12 +260,24 @@ def test_a_redis_that_is_gone_makes_entities_unavailable(stack: Settings, regist
             assert await server.ask_directly(PLAIN[0]) is not None
             assert server.direct is not None
             assert server.direct.begin(PLAIN[0], server.line) is not None
-            connection = server.node.free_connection()
+            assert server.store.node is not None
+            connection = server.store.node.free_connection()
             assert connection is not None
             connection.end()  # before anything is sent
             answer = await asyncio.wait_for(server.line.answers.get(), PATIENCE_SECONDS)
             assert set(alike(answer)[1]["groups"][0]["statuses"]) == {"UNAVAILABLE"}
-            await server.node.close()
+            await server.store.node.close()
             assert await server.ask_directly(PLAIN[0]) is None, "the routes know what to do"
+
+    asyncio.run(ask())
+
+
+def test_a_redis_that_comes_later_is_asked_then(stack: Settings, registry: Registry, core: NativeCore) -> None:
+    async def ask() -> None:
+        store = RedisStore([NodeAddress.parse(stack.redis_url)], deadline=PATIENCE_SECONDS)
+        server = Server(store, registry, core)
+        assert await server.ask_directly(PLAIN[0]) is None, "nobody knows what is there"
+        async with store:
+            assert await server.ask_directly(PLAIN[0]) is not None
 
     asyncio.run(ask())
