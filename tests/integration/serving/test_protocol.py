@@ -42,6 +42,23 @@ def test_a_request_may_arrive_byte_by_byte(server: ServerProcess, shop: Shop) ->
         assert len(peer.ids()) == 2
 
 
+def test_requests_may_be_cut_anywhere(server: ServerProcess, shop: Shop) -> None:
+    """A part of one comes alone, or with another one: what is read directly and what by the parser take turns."""
+    two = ask(["a"]) + ask(["a", "b"])
+    with connected(server) as peer:
+        peer.connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for place in range(1, len(two)):
+            peer.send(two[:place])
+            if place >= len(ask(["a"])):
+                assert len(peer.ids()) == 1
+            peer.send(two[place:])
+            if place < len(ask(["a"])):
+                assert len(peer.ids()) == 1
+            assert len(peer.ids()) == 2
+            peer.send(ask(["a"] * 3))
+            assert len(peer.ids()) == 3
+
+
 @pytest.mark.parametrize(
     ("request_", "keeps"),
     [
