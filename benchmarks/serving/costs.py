@@ -35,10 +35,10 @@ PROGRAM = """
 import signal
 from serving.__main__ import main
 from serving.samples import ServedSamples
-notes = [ServedSamples.note, lambda *_: None]
+places = [ServedSamples.place, lambda *_: None]
 def switch(*_):
-    notes.reverse()
-    ServedSamples.note = notes[0]
+    places.reverse()
+    ServedSamples.place = places[0]
 signal.signal(signal.SIGUSR1, switch)
 main()
 """

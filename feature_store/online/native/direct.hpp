@@ -25,7 +25,7 @@ struct DirectForm {
     std::vector<int64_t> freshness;         // of each, in microseconds
     std::string more;                       // further members
     size_t more_count;
-    size_t row_bytes;  // of a row in the answer before
+    size_t row_bytes;  // of a row in the answer before: what the next one may well need
 };
 
 // The values of a key column: a word for each row, or one for all.
@@ -148,9 +148,10 @@ inline void add_body(Out& out, const DirectForm& direct, const Head& head, const
 inline PyObject* answer(DirectForm& direct, const Head& head, const Command& command, int64_t instant,
                         const std::vector<Given>& groups, std::string_view lines, std::string_view request_id,
                         std::string_view end) {
-    constexpr size_t DIGITS = 20;
+    constexpr size_t DIGITS = 20, MOST_EXPECTED = 1024;
     const size_t rows = std::max<size_t>(command.size, 1);
-    Out out(lines.size() + end.size() + 512 + expected_size(*direct.form, rows) + rows * direct.row_bytes);
+    const size_t expected = expected_size(*direct.form, rows) + rows * std::min(direct.row_bytes, MOST_EXPECTED);
+    Out out(lines.size() + end.size() + 512 + expected);
     out.add(lines);
     out.add(request_id);
     out.add("\r\ncontent-length: ");
