@@ -1,9 +1,10 @@
 """How fast rows get online: guarded writes beside plain ones, and from an Iceberg table into Redis.
 
-Run: .fs/venv/bin/python benchmarks/online_write.py   (a Valkey and a catalog of its own; well under a minute)
+Run: .fs/venv/bin/python -m benchmarks.online_write   (a Valkey, a cluster and a catalog of its own; a minute)
 
 - encoded rows to Redis: the same keys and values, in turns, through the guard (500 rows per call of the Redis Function)
   and through redis-py's pipeline of SET (500 per batch). Nothing is there before, so every row is written.
+- the same through the guard to a Redis Cluster of three primaries and three replicas, with the CPU of the writer.
 - Iceberg to Redis: `materialize` of a whole table (days x buckets, several rows per entity) into an empty Redis, then
   of one more day. Entities per second, with reading, choosing the newest row, encoding and writing.
 """
@@ -36,6 +37,7 @@ from feature_store.online.connection import connect
 from feature_store.online.materialize import materialize
 from feature_store.online.writer import GuardedWriter
 from feature_store.plan.schema import Column, GroupSchema
+from tests.integration.own_cluster import running_cluster
 
 ENTITIES = 100_000
 DAYS = 4
@@ -61,16 +63,40 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder, valkey(Path(folder)) as redis:
         print(f"{ENTITIES:,} entities, {len(GROUP.features)} features (4 FLOAT, 3 INT, 3 STRING), {ROUNDS} rounds")
         measure_writes(redis)
+        with running_cluster(Path(folder) / "cluster") as cluster, connect(cluster.url) as client:
+            measure_cluster(client)
         measure_materialize(redis, Path(folder))
+
+
+def encoded(writer: GuardedWriter, today: int) -> tuple[list[str], list[bytes]]:
+    """Keys and stored forms of a row of every entity."""
+    columns = rows_of(today).drop_columns(["feature_timestamp", "created_timestamp", "retracted"]).to_pydict()
+    names, *features = columns.values()
+    values = [writer.encode(today, today, row, today) for row in zip(*features, strict=True)]
+    return [f"{GROUP.id}:{{{name}}}" for name in names], values
+
+
+def measure_cluster(client: Redis) -> None:
+    today = to_micros(datetime.now(UTC)) // DAY * DAY
+    writer = GuardedWriter(client, GROUP)
+    keys, values = encoded(writer, today)
+    rates, cpu = [], []
+    for _ in range(ROUNDS):
+        client.flushdb(target_nodes="primaries")
+        began, own = time.perf_counter(), time.process_time()
+        written = writer.write(keys, values).written
+        rates.append(ENTITIES / (time.perf_counter() - began))
+        cpu.append((time.process_time() - own) / ENTITIES * 1e6)
+        assert written == ENTITIES
+    print("encoded rows to a Redis Cluster, rows/s")
+    show("guarded", rates)
+    print(f"  the writer takes {statistics.median(cpu):.1f} us of CPU for each row")
 
 
 def measure_writes(redis: Redis) -> None:
     today = to_micros(datetime.now(UTC)) // DAY * DAY
     writer = GuardedWriter(redis, GROUP)
-    columns = rows_of(today).drop_columns(["feature_timestamp", "created_timestamp", "retracted"]).to_pydict()
-    rows = zip(*columns.values(), strict=True)
-    keyed = [(f"{GROUP.id}:{{{key}}}", writer.encode(today, today, values, today)) for key, *values in rows]
-    keys, values = [key for key, _ in keyed], [value for _, value in keyed]
+    keys, values = encoded(writer, today)
     expires_at = (today + 180 * DAY) // 1000
     guarded, plain = [], []
     for _ in range(ROUNDS):
@@ -83,7 +109,7 @@ def measure_writes(redis: Redis) -> None:
         began = time.perf_counter()
         for start in range(0, ENTITIES, ROWS_PER_CALL):
             pipeline = redis.pipeline(transaction=False)
-            for key, value in keyed[start : start + ROWS_PER_CALL]:
+            for key, value in zip(keys[start : start + ROWS_PER_CALL], values[start:], strict=False):
                 pipeline.set(key, value, pxat=expires_at)
             pipeline.execute()
         plain.append(ENTITIES / (time.perf_counter() - began))

@@ -1,4 +1,4 @@
-"""A reader of the online store whose round trips are counted."""
+"""Readers of the online store: one whose round trips are counted, one with the native core."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from typing import Any
 from redis import Redis
 
 from feature_store.compile.function_calls import FunctionCalls
-from feature_store.online.read.steps import GetLayouts, GetValues
+from feature_store.online.native.core import NativeCore
+from feature_store.online.read.steps import GetLayouts, GetValues, ViewReading
 from feature_store.online.reader import OnlineReader
 from feature_store.plan.schema import ViewSchema
 
@@ -23,3 +24,17 @@ class CountingReader(OnlineReader):
         if isinstance(command, GetValues):
             self.asked.append([*command.keys])
         return super()._answer(view, command)
+
+
+class NativeReader(OnlineReader):
+    """Reads with the native core."""
+
+    def __init__(self, redis: Redis, core: NativeCore) -> None:
+        super().__init__(redis)
+        self._core = core
+
+    def _reading(self, view: ViewSchema) -> ViewReading:
+        known = self._views.get(view.id)
+        if known is None or known.view != view:
+            known = self._views[view.id] = ViewReading(view, core=self._core)
+        return known

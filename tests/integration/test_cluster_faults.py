@@ -291,7 +291,7 @@ def test_a_primary_without_memory_is_read_and_refuses_writes(cluster: OwnCluster
         write_day(catalog, group, START + DAY, [Row(e, START + DAY, 1, -e) for e in range(40)])
         try:
             for node in nodes:
-                node.config_set("maxmemory", "1mb")
+                node.config_set("maxmemory", "1kb")
             with pytest.raises(StackError, match="command not allowed when used memory > 'maxmemory'") as error:
                 materialize(catalog, client, group, now=from_micros(TODAY))
             assert error.value.code == "redis-refused"

@@ -9,6 +9,7 @@ from pathlib import Path
 import uvloop
 
 from feature_store.dtypes import from_micros
+from feature_store.online.native.core import NativeCore
 from feature_store.online.read.multiplexed import MultiplexedReader
 from feature_store.online.read.node import NodeAddress, RedisNode
 from feature_store.online.read.steps import ViewReading
@@ -33,7 +34,7 @@ ROLES = ViewSchema(
 """A view that reads a group twice, and one of the two as a part of vectors; and a group keyed by a feature."""
 
 
-def test_vectors_over_one_connection_that_breaks(tmp_path: Path) -> None:
+def test_vectors_over_one_connection_that_breaks(tmp_path: Path, core: NativeCore) -> None:
     with running_valkey(tmp_path) as server:
         story = Life(server.client())
         for place, group in enumerate(GROUPS):
@@ -42,7 +43,7 @@ def test_vectors_over_one_connection_that_breaks(tmp_path: Path) -> None:
 
         async def tell() -> None:
             async with RedisNode(NodeAddress.parse(server.url), deadline=PATIENCE_SECONDS) as node:
-                reader, reading = MultiplexedReader(node), ViewReading(VIEW)
+                reader, reading = MultiplexedReader(node), ViewReading(VIEW, core=core)
 
                 async def read() -> OnlineVectors:
                     return await reader.read(reading, ROWS, {}, story.now)

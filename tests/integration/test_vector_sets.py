@@ -19,9 +19,10 @@ from feature_store.errors import StackError
 from feature_store.online.calls import Call, call
 from feature_store.online.connection import connect
 from feature_store.online.keys import VECTOR_SETS_KEY
+from feature_store.online.native.core import NativeCore
 from feature_store.online.reader import OnlineReader
 from feature_store.online.vector_sets import LEFT_FOR, keep_sets, vector_sets
-from tests.integration.counting_reader import CountingReader
+from tests.integration.counting_reader import CountingReader, NativeReader
 from tests.integration.own_valkey import running_valkey
 from tests.integration.vector_cases import (
     CHANGES,
@@ -51,13 +52,17 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Redis]:
 
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(CHANGES | KEEPS | DROPS | st.just(("flush",)) | CHANGES, max_size=14))
-def test_vectors_say_what_the_groups_say_whatever_happened(store: Redis, steps: list[tuple[Any, ...]]) -> None:
+def test_vectors_say_what_the_groups_say_whatever_happened(
+    store: Redis, core: NativeCore, steps: list[tuple[Any, ...]]
+) -> None:
     store.flushdb()
+    native = NativeReader(store, core)
     life, plain, joined = Life(store), OnlineReader(store), CountingReader(store)
     for step in [*steps, ("keep", False, [], None)]:
         life.happens(step)
         READ["complete sets"] += check_vectors(store)
         same(plain, joined, instants(store, life.now)[:3])
+        same(plain, native, [life.now])
     assert check_vectors(store) == len(SETS)
     same(plain, joined, instants(store, life.now))
     asked = joined.asked[-1]
