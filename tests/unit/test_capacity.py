@@ -16,8 +16,12 @@ from benchmarks.serving.capacity import (
     Point,
     Workload,
     capacity,
+    commands,
+    fit_nonnegative,
     lines,
     read_figures,
+    redis_cpu,
+    server_cpu,
     shards_asked,
 )
 
@@ -66,6 +70,28 @@ def test_one_row_asks_one_shard_and_many_rows_ask_all() -> None:
     assert shards_asked(2, 2) == pytest.approx(1.5)
     assert shards_asked(100, 1) == 1
     assert shards_asked(1_000, 3) == pytest.approx(3)
+
+
+def test_a_cluster_is_asked_by_a_command_for_each_slot() -> None:
+    figures = replace(FIGURES, command_cpu=0.5, redis_command_cpu=0.25)
+    assert (commands(100, 1), commands(1, 3)) == (1, 1)
+    assert 99 < commands(100, 3) < 100  # few of them share one of 16,384 slots
+    asked, slots = shards_asked(100, 3), commands(100, 3)
+    assert server_cpu(figures, 100, 200, 10, 3) == pytest.approx(440 + (asked - 1) * 6 + (slots - 1) * 0.5)
+    assert redis_cpu(figures, 100, 200, 10, 3) == pytest.approx(200 + 5 * asked + (slots - asked) * 0.25)
+    assert server_cpu(figures, 100, 200, 10, 1) == 440
+    assert redis_cpu(figures, 100, 200, 10, 1) == 205
+
+
+@given(st.floats(0, 10), st.floats(0, 10))
+def test_what_a_cluster_takes_more_is_found_again(shard: float, command: float) -> None:
+    terms = [(shards_asked(rows, 3) - 1, commands(rows, 3) - 1) for rows in (2, 20, 100)]
+    more = [of_shards * shard + of_commands * command for of_shards, of_commands in terms]
+    assert fit_nonnegative(terms, more, [50 + each for each in more]) == pytest.approx([shard, command], abs=1e-6)
+
+
+def test_less_than_nothing_is_nothing() -> None:
+    assert fit_nonnegative([(1, 2), (2, 1)], [-1, -2], [5, 5]) == [0, 0]
 
 
 def test_a_load_of_one_row_by_hand() -> None:
