@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from feature_store.online.read.topology import SlotRange, parse_place, parse_slots
-from feature_store.online.shards import _texts
+from feature_store.online.shards import slot_texts
 
 ASKED = ("asked", 7000)
 
@@ -39,4 +39,4 @@ def test_a_redirection_names_a_place(text: str, place: tuple[str, int]) -> None:
 
 
 def test_every_slot_has_a_text() -> None:
-    assert sorted(_texts()) == [*range(16_384)]
+    assert sorted(slot_texts()) == [*range(16_384)]
