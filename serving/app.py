@@ -39,6 +39,7 @@ from serving.mirror import RegistryMirror
 from serving.parts import parts_of
 from serving.rate import RateLimits
 from serving.redis_metrics import RedisWaits
+from serving.registrar.registrar import Registrar
 from serving.rest.catalog import CatalogRoutes
 from serving.rest.online import Receive, Scope, Send, call_of
 from serving.rest.openapi import docs_page, openapi_document
@@ -111,8 +112,9 @@ class ServingApp:
         )
         self._is_draining = False
         catalog = CatalogRoutes(lambda: self._mirror.definitions, registry)
+        self._registrar = Registrar(settings.registry_url)
         registration = RegistrationRoutes(
-            registry,
+            self._registrar,
             self._mirror,
             self._gate,
             DagsterServer(settings.dagster_url),
@@ -198,6 +200,7 @@ class ServingApp:
                 with suppress(asyncio.CancelledError):
                     await asyncio.gather(*tasks)
                 await self._grpc.stop()
+                await self._registrar.close()
                 await self._usage.flush()
                 await self._samples.flush()
                 await asyncio.to_thread(self._parts.close)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from feature_store.errors import StackError, TokenError
-from feature_store.registry.access.decision import Decision, Guarded
+from feature_store.registry.access.decision import Decision, Grant, Guarded
 from feature_store.registry.access.table import AccessTable
 from feature_store.registry.access.tokens import Action, Token
 from serving.definitions import ServedView
@@ -80,6 +80,11 @@ class Gate:
     def decide(self, token: Token | None, action: Action, asked: Guarded) -> Decision:
         """Whether a caller may do something to a group; everything, if it needs no token and presents none."""
         return Decision(True) if token is None else self._access().decide(token, action, asked)
+
+    @property
+    def grants(self) -> frozenset[Grant]:
+        """All grants of the moment."""
+        return self._access().grants
 
     def masked(self, token: Token | None, served: ServedView) -> frozenset[str]:
         """The columns of a group or view that a caller must not see.

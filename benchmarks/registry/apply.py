@@ -84,7 +84,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--groups", type=int, default=500)
     groups = parser.parse_args().groups
-    with _database() as url, tempfile.TemporaryDirectory() as name:
+    with own_registry() as url, tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         _write_package(folder / PACKAGE, groups)
         first = _run(folder, url, "apply")
@@ -154,7 +154,7 @@ def _group(number: int) -> str:
 
 
 @contextmanager
-def _database() -> Iterator[str]:
+def own_registry() -> Iterator[str]:
     """A registry of the benchmark's own on the stack's server."""
     settings = Settings.load()
     server = create_engine(settings.database_url("postgres"), isolation_level="AUTOCOMMIT")

@@ -2,6 +2,7 @@
 
 Run: .fs/venv/bin/python -m benchmarks.serving                        (Valkeys of its own; needs wrk and two cores)
      .fs/venv/bin/python -m benchmarks.serving --beside feast floor   (about six minutes; installs Feast first)
+     .fs/venv/bin/python -m benchmarks.serving --grpc                 (the same rows over gRPC, too: grpc.py says how)
      .fs/venv/bin/python -m benchmarks.serving --processes 1 2        (instead: so many processes on all cores)
 
 R1 one entity of one group, R2 one of three, R3 100 of one, R4 1,000 of one, R5 a user and 100 items over seven groups;
@@ -46,12 +47,13 @@ from benchmarks.serving.feast_server import (
     feast_server,
 )
 from benchmarks.serving.floor import Floor
+from benchmarks.serving.grpc import measure_grpc, our_calls
 from benchmarks.serving.loads import Load, loads
 from benchmarks.serving.measurement import Measurement
 from benchmarks.serving.ours import measure_reader, our_answer, our_requests, our_server
 from benchmarks.serving.processes import all_cores, by_processes
 from benchmarks.serving.report import FEAST, Rounds, table
-from benchmarks.serving.server_process import ServerProcess
+from benchmarks.serving.server_process import ServerProcess, free_port
 from benchmarks.serving.shop import fill
 from benchmarks.serving.wrk import Wrk
 from feature_store.errors import StackError
@@ -82,7 +84,8 @@ def main() -> None:
             python, other_redis = feast_python(print), stack.enter_context(valkey(folder))
             sdk = stack.enter_context(feast_sdk(python, folder / "feast", _port(other_redis)))
         fill(redis)  # while Feast fills its own
-        ours = stack.enter_context(our_server(folder / "ours", f"redis://127.0.0.1:{_port(redis)}/0"))
+        grpc_port = free_port()
+        ours = stack.enter_context(our_server(folder / "ours", f"redis://127.0.0.1:{_port(redis)}/0", grpc_port))
         if sdk is not None:
             sdk.wait_until_filled()
             others = stack.enter_context(feast_server(python, folder / "feast"))
@@ -91,7 +94,13 @@ def main() -> None:
                 check_same(load, our_answer(ours, load), sdk.answer(load))
         for name in floor.missing if floor else ():
             print(f"left out of the floor: it needs {name}")
-        served = {load.name: over_http(load, given.seconds, wrk, ours, others, floor) for load in chosen}
+        served = {
+            load.name: {
+                **(over_grpc(load, given.seconds, ours, grpc_port) if given.grpc else {}),
+                **over_http(load, given.seconds, wrk, ours, others, floor),
+            }
+            for load in chosen
+        }
         called = {
             load.name: in_process(load, given.seconds * SHORT, OnlineReader(redis), sdk, floor)
             for load in chosen
@@ -116,6 +125,7 @@ def show_processes(numbers: Sequence[int], chosen: Sequence[Load], seconds: floa
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--beside", nargs="+", choices=("feast", "floor"), default=[], help="what else is measured")
+    parser.add_argument("--grpc", action="store_true", help="our server over gRPC, too")
     parser.add_argument("--only", nargs="+", default=[], metavar="LOAD", help="loads whose names begin so: R1 R3")
     parser.add_argument("--processes", nargs="+", type=int, default=[], help="our server alone, with so many processes")
     parser.add_argument("--seconds", type=int, default=2, help="of a round of a server")
@@ -139,6 +149,11 @@ def over_http(
         longer = max(seconds, load.least_seconds)
         found[FEAST] = partial(others.measure, wrk, feast_requests(load), load.connections, longer)
     return {**found, **(floor.contenders(load, seconds * SHORT) if floor else {})}
+
+
+def over_grpc(load: Load, seconds: float, ours: ServerProcess, port: int) -> Contenders:
+    """Our server over gRPC, asked by a client in this process."""
+    return {"ours, gRPC": partial(measure_grpc, ours, port, our_calls(load), load.connections, seconds)}
 
 
 def in_process(

@@ -1,92 +1,96 @@
 """CPU of the server for each call over gRPC: one entity of one group (R1), and 100 (R3), of ten features.
 
-Run: .fs/venv/bin/python -m benchmarks.serving.grpc   (a Valkey of its own; about half a minute; needs two cores)
+Run: .fs/venv/bin/python -m benchmarks.serving.grpc     (a Valkey of its own; about half a minute; needs two cores)
+     .fs/venv/bin/python -m benchmarks.serving --grpc   (rows of the table of all servers, for each load)
 
-The server runs on core 0 as in `benchmarks.serving`, on the same shop; Valkey and one Python client of grpc.aio with 32
-calls at once share core 1. Such a client takes more CPU than the server, so that the rate is the client's: CPU for each
-call is the number to compare. Beside them what gRPC itself costs, a call of the health service, and the CPU of the
-server while nobody asks.
+The server runs on core 0 as in `benchmarks.serving`, on the same shop; Valkey and one Python client of grpc.aio share
+core 1. Such a client takes more CPU than the server, so that the rate is the client's: CPU for each call is the number
+to compare. The command of its own has, beside them, what gRPC itself costs, a call of the health service, and the CPU
+of the server while nobody asks.
 """
 
 from __future__ import annotations
 
 import asyncio
-import random
 import time
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
+from itertools import cycle
+from statistics import quantiles
 
 import grpc
-import psutil
-from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1 import health_pb2
 
+from benchmarks.serving.access import SECRET
+from benchmarks.serving.loads import Load, loads
+from benchmarks.serving.measurement import Measurement
 from benchmarks.serving.ours import our_shop
-from benchmarks.serving.server_process import free_port
-from benchmarks.serving.shop import ENTITIES, SEED, user
-from feature_store.remote.online_pb2 import Column, Input, ReadRequest
-from feature_store.remote.online_pb2_grpc import OnlineStub
+from benchmarks.serving.report import quietest
+from benchmarks.serving.server_process import ServerProcess, free_port
+from feature_store import FeatureView
+from feature_store.remote.address import ServerAddress
+from feature_store.remote.grpc_messages import Call, GrpcMessages
+from feature_store.remote.protocols import ReadKind
 
 SECONDS = 3
 ROUNDS = 3
-CALLS_AT_ONCE = 32
-REQUESTS = 256
-
-
-Call = Callable[[Any], Awaitable[Any]]
-
-
-def request(chance: random.Random, count: int) -> ReadRequest:
-    """Some users of one group."""
-    users = [user(number) for number in chance.sample(range(ENTITIES), count)]
-    return ReadRequest(id="user_orders@1", keys=[Input(name="user_id", column=Column(strings=users))])
+HEALTH = Call(health_pb2.HealthCheckRequest().SerializeToString(), method="/grpc.health.v1.Health/Check")
+_METADATA = (("authorization", f"Bearer {SECRET}"),)
 
 
 def main() -> None:
     port = free_port()
+    chosen = [load for load in loads() if load.name in ("R1 1 x 1", "R3 100 x 1")]
     with our_shop(port) as (_, running):
-        asyncio.run(show(running.process, port))
+        before = running.cpu_seconds()
+        time.sleep(SECONDS)
+        print(f"idle: {(running.cpu_seconds() - before) / SECONDS:.2%} of a core")
+        print(f"{'':20} {'calls/s':>9} {'CPU us':>8} {'p50 ms':>8} {'p99 ms':>8}   best of {ROUNDS}")
+        asked = {"gRPC alone": ([HEALTH], chosen[0].connections)}
+        asked |= {load.name: (our_calls(load), load.connections) for load in chosen}
+        for label, (calls, connections) in asked.items():
+            best = quietest([measure_grpc(running, port, calls, connections, SECONDS) for _ in range(ROUNDS)])
+            p50, _, p99, _ = best.latencies
+            print(f"{label:20} {best.rate:9,.0f} {best.cpu:8.1f} {p50:8.2f} {p99:8.2f}")
 
 
-async def show(process: psutil.Process, port: int) -> None:
-    before = cpu_of(process)
-    await asyncio.sleep(SECONDS)
-    print(f"idle: {(cpu_of(process) - before) / SECONDS:.2%} of a core")
-    chance = random.Random(SEED)
-    print(f"{'':20} {'calls/s':>9} {'CPU us':>8} {'p50 ms':>8} {'p99 ms':>8}   best of {ROUNDS}")
+def our_calls(load: Load) -> list[Call]:
+    """What our server is asked over gRPC."""
+    messages = GrpcMessages(ServerAddress("127.0.0.1", 0, is_grpc=True))
+    kind: ReadKind = "view" if isinstance(load.target, FeatureView) else "group"
+    return [messages.read_request(kind, load.view.id, rows, load.request_values, None) for rows in load.requests]
+
+
+def measure_grpc(server: ServerProcess, port: int, calls: Sequence[Call], at_once: int, seconds: float) -> Measurement:
+    """One round: calls in turn over one connection, so many at once.
+
+    Raises:
+        grpc.RpcError: if one fails.
+    """
+    return asyncio.run(_measure(server, port, calls, at_once, seconds))
+
+
+async def _measure(
+    server: ServerProcess, port: int, calls: Sequence[Call], at_once: int, seconds: float
+) -> Measurement:
+    walls: list[float] = []
+    turns = cycle(calls)
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-        read = OnlineStub(channel).ReadGroup  # type: ignore[no-untyped-call] # generated
-        nothing = [health_pb2.HealthCheckRequest()]
-        loads: tuple[tuple[str, Call, Sequence[Any]], ...] = (
-            ("gRPC alone", health_pb2_grpc.HealthStub(channel).Check, nothing),
-            ("R1 1 x 1", read, [request(chance, 1) for _ in range(REQUESTS)]),
-            ("R3 100 x 1", read, [request(chance, 100) for _ in range(REQUESTS)]),
-        )
-        for label, call, requests in loads:
-            rounds = [await measure(call, process, requests) for _ in range(ROUNDS)]
-            rate, cpu, *latencies = min(rounds, key=lambda found: found[1])
-            print(f"{label:20} {rate:9,.0f} {cpu:8.1f}", *(f"{latency:8.2f}" for latency in latencies))
+        methods = {call.method: channel.unary_unary(call.method) for call in calls}
+        await methods[calls[0].method](calls[0].data, metadata=_METADATA)
 
+        async def ask() -> None:
+            while (began := time.perf_counter()) < end or len(walls) < 2:
+                call = next(turns)
+                await methods[call.method](call.data, metadata=_METADATA)
+                walls.append(time.perf_counter() - began)
 
-async def measure(call: Call, process: psutil.Process, requests: Sequence[Any]) -> tuple[float, ...]:
-    """Calls per second, microseconds of the server's CPU for each, and latencies in milliseconds."""
-    seconds: list[float] = []
-    end = time.perf_counter() + SECONDS
-
-    async def ask(number: int) -> None:
-        while (began := time.perf_counter()) < end:
-            await call(requests[(number + len(seconds)) % len(requests)])
-            seconds.append(time.perf_counter() - began)
-
-    before = cpu_of(process)
-    await asyncio.gather(*(ask(number) for number in range(CALLS_AT_ONCE)))
-    cpu = cpu_of(process) - before
-    ordered = sorted(seconds)
-    latencies = (1e3 * ordered[int(share * len(ordered))] for share in (0.5, 0.99))
-    return len(seconds) / SECONDS, cpu / len(seconds) * 1e6, *latencies
-
-
-def cpu_of(process: psutil.Process) -> float:
-    return float(sum(process.cpu_times()[:2]))
+        before, start = server.cpu_seconds(), time.perf_counter()
+        end = start + seconds
+        await asyncio.gather(*(ask() for _ in range(at_once)))
+        taken, cpu = time.perf_counter() - start, server.cpu_seconds() - before
+    cuts = quantiles(walls, n=1000, method="inclusive")
+    latencies = tuple(cuts[per_mille - 1] * 1e3 for per_mille in (500, 950, 990, 999))
+    return Measurement(len(walls) / taken, cpu / len(walls) * 1e6, latencies)
 
 
 if __name__ == "__main__":

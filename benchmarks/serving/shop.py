@@ -131,15 +131,18 @@ def rows_of(group: FeatureGroup) -> pa.Table:
 
 def fill(redis: Redis) -> None:
     """Writes all rows, as of yesterday."""
-    now = to_micros(datetime.now(UTC))
     for group in GROUPS:
-        schema, table = build_plan(group).schema, rows_of(group)
-        writer = GuardedWriter(redis, schema)
-        features = [feature.name for feature in schema.features]
-        for batch in table.to_batches(max_chunksize=5_000):
-            keys = [
-                key for row in batch.select(list(group.entity.keys)).to_pylist() if (key := entity_key(schema, row))
-            ]
-            values = zip(*batch.select(features).to_pydict().values(), strict=True)
-            writer.write(keys, [writer.encode(now - DAY, now, row, now) for row in values])
-        writer.touch(datetime.now(UTC), now)
+        fill_group(redis, group)
+
+
+def fill_group(redis: Redis, group: FeatureGroup) -> None:
+    """Writes the rows of a group, as of yesterday."""
+    now = to_micros(datetime.now(UTC))
+    schema, table = build_plan(group).schema, rows_of(group)
+    writer = GuardedWriter(redis, schema)
+    features = [feature.name for feature in schema.features]
+    for batch in table.to_batches(max_chunksize=5_000):
+        keys = [key for row in batch.select(list(group.entity.keys)).to_pylist() if (key := entity_key(schema, row))]
+        values = zip(*batch.select(features).to_pydict().values(), strict=True)
+        writer.write(keys, [writer.encode(now - DAY, now, row, now) for row in values])
+    writer.touch(datetime.now(UTC), now)

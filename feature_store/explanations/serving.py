@@ -114,6 +114,12 @@ SERVING = (
         "Ask again in a moment, or another server.",
     ),
     Explanation(
+        "registrar-ended",
+        "The process that registers groups has ended before it answered",
+        "A server plans posted groups in a process of its own, which was killed or ran out of memory.",
+        "Post the group again: another process is started, and what was recorded already is said to be unchanged.",
+    ),
+    Explanation(
         "malformed-request",
         "A request cannot be read",
         "Its query or its body is not written as the server reads it.",
