@@ -27,9 +27,9 @@ from feature_store.plan.build import build_plan, view_schema
 from feature_store.plan.project import compile_project
 from feature_store.settings import Settings
 from tests.integration.compared import COMPARED
+from tests.integration.serving.client.comparison import assert_same
 from tests.integration.serving.conftest import NewRegistry, address_of
 from tests.integration.serving.server_process import ServerProcess
-from tests.integration.serving.test_client import assert_same
 from tests.unit.pit.pit_cases import rows_table
 from tests.unit.view_cases import GROUPS, Row, Tables, key_rows, oracle, tables, views
 

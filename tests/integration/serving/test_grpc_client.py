@@ -33,11 +33,12 @@ from feature_store.remote.online_pb2_grpc import OnlineStub
 from feature_store.settings import REPOSITORY, Settings
 from tests.integration.certificates import Authority
 from tests.integration.own_valkey import free_port
+from tests.integration.serving.client.comparison import Asked, assert_same, calls
+from tests.integration.serving.client.setting import LOADS, PATIENT, TOTALS
 from tests.integration.serving.conftest import NewRegistry, address_of
 from tests.integration.serving.grpc_client import SECONDS, bearer, channel_to, refused
 from tests.integration.serving.server_process import ServerProcess
 from tests.integration.serving.shop import GROUPS, NAMES, VIEWS, Shop
-from tests.integration.serving.test_client import LOADS, PATIENT, TOTALS, Asked, assert_same, calls
 
 EXAMPLES = 60
 ROWS = [{"user_id": "a"}, {"user_id": "b"}]
