@@ -17,9 +17,10 @@ from feature_store import (
     OnDemand,
     agg,
 )
+from tests.conftest import PATIENCE_SECONDS
 from tests.integration.serving.shop import ITEMS, USER, USERS
 
-PATIENT = 20.0
+PATIENT = PATIENCE_SECONDS
 """Seconds that a call may take where the deadline is not what is tested."""
 LOADS = FeatureGroup(
     "user_loads",
