@@ -1,125 +1,169 @@
-"""How fast a training dataset is made, beside reading and sorting the same columns and other as-of joins.
+"""How fast a training dataset is made, beside other ways to make it, in one run.
 
-Run: .fs/venv/bin/python -m benchmarks.training                      (100,000 and 1 M labels x 3 groups; a few minutes)
-     .fs/venv/bin/python -m benchmarks.training --labels 5000000 20000000 --groups 1 3 5 --rows 10000000
+Run: .fs/venv/bin/python -m benchmarks.training --quick       (every way, so small that starts count; 3 minutes)
+     .fs/venv/bin/python -m benchmarks.training               (100,000 to 1 M labels, 1 and 3 groups)
+     .fs/venv/bin/python -m benchmarks.training --labels 100000 1000000 5000000 20000000 --groups 1 3 5 \\
+         --rows 10000000 --peers all --plot training.svg
      .fs/venv/bin/python -m benchmarks.training --labels 100000000 --groups 5 --features 3 --keys integer --only ours
 
 Labels in a Parquet file are joined with groups in Iceberg tables partitioned by day and bucket (15 days, one row in
-200 written again, ttl 7 days); one entity has 5 % of the labels and of each group's rows. In turns, each in a process
-of its own that starts with nothing read:
+200 written again); one entity has 5 % of the labels and of each group's rows (--hot). In turns, each in a process of
+its own that starts with nothing read:
 
 - ours: labels checked and hashed, files planned, joined, written as Parquet in the order of the labels, with a record;
 - read and sort: the columns of the groups read and sorted by key and time, by DuckDB and by Polars: what a join by
   sorting has to do at least, without labels and without a result;
-- DuckDB ASOF and Polars join_asof: the same join with all labels in memory, its result written as Parquet.
+- DuckDB ASOF and Polars join_asof: the same join with all labels in memory, its result written as Parquet;
+- range join: the literature's SQL, the last of all rows before a label by row_number, in DuckDB and in Spark SQL;
+- Feast 0.67's offline stores on the same files, in an environment of their own that is made at the first run.
 
-Of every way the table has the medians of seconds on the clock and on the processors (which tell more on a busy
-machine), both also as multiples of the better of "read and sort", of the peak memory, of the bytes that are read of the
-groups' files, and the rows that come out; the results of the joins are compared value by value.
+Starting a process, its imports and Spark's session are not measured. Each line has the medians of seconds on the clock
+and on the processors (which tell more on a busy machine), both also as multiples of the better of "read and sort"; the
+peak of memory beside what the process had before, children included; the bytes that were asked of files, in the page
+cache or not; rows in and out; and of how many labels of a sample the row differs from ours. Ways that fail at a size
+are left out at larger ones. At the end: how time grows with N + M, and a cost model, fitted to all runs of ours but the
+largest and compared with that; its seconds are those of a machine that is as busy as this one was.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
-import shutil
-import statistics
-import subprocess
+import signal
 import sys
 import tempfile
 from collections.abc import Sequence
+from itertools import product
 from pathlib import Path
-from typing import Any
 
-import polars as pl
-
+from benchmarks.serving.feast_server import feast_python
+from benchmarks.training.comparison import differing, sample
+from benchmarks.training.cost_model import CostModel, Point, slope
 from benchmarks.training.made import Size, make
-from benchmarks.training.ways import WAYS
+from benchmarks.training.plot import plot
+from benchmarks.training.report import medians, table
+from benchmarks.training.ways import WAYS, Limits, Run, Way, run
 from feature_store.settings import JOIN_MEMORY
 
-JOINS = ("DuckDB ASOF", "Polars join_asof")
-SORTS = ("read and sort, DuckDB", "read and sort, Polars")
-MOST_COMPARED = 1_000_000
-"""With more labels the results of two joins do not fit in memory beside each other."""
+_LARGE = Size(100_000_000, 5, 10_000_000, 10, 200_000, "string", 7, 0.05)
+_LEAST_RUNS = 6
+"""With fewer runs of different sizes a cost model of four terms says nothing."""
 
 
 def main() -> None:
     given = _arguments()
-    print(f"{os.cpu_count()} cores, {given.rounds} rounds, a bound of {given.memory} MB", flush=True)
-    with tempfile.TemporaryDirectory(dir=given.folder) as name:
-        for groups in given.groups:
-            for labels in given.labels:
-                size = Size(labels, groups, given.rows, given.features, given.entities, given.keys)
-                make(Path(name), size)
-                _compare(Path(name), size, given)
-
-
-def _compare(folder: Path, size: Size, given: argparse.Namespace) -> None:
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended"))  # so that what is measured ends, too
+    cores = os.cpu_count() or 1
     print(
-        f"\n{size.labels:,} labels, {size.groups} groups of {size.rows:,} rows and {size.features} features, "
-        f"{size.entities:,} {size.keys} keys"
+        f"{cores} cores, load {os.getloadavg()[0]:.1f}, {given.rounds} rounds, {given.memory} MB for ours", flush=True
     )
-    ways = [way for way in WAYS if given.only is None or way in given.only]
-    measured: dict[str, list[dict[str, Any]]] = {way: [] for way in ways}
-    differing = []
-    for number in range(given.rounds):
+    ways = [way for way in WAYS if given.only is None or way.name.startswith(tuple(given.only))]
+    feast = feast_python(print) if any(way.kind == "feast" for way in ways) else None
+    limits = Limits(given.memory << 20, given.most << 20, given.seconds)
+    points: list[Point] = []
+    failed: set[Way] = set()
+    wrong: set[str] = set()
+    with tempfile.TemporaryDirectory(dir=given.folder) as name:
+        sizes = _sizes(given)
+        for size in sizes:
+            folder = Path(name) / f"{size.rows}"
+            make(folder, size)
+            chosen = [way for way in ways if way not in failed and (given.peers == "all" or not way.is_peer)]
+            if size == sizes[-1]:
+                chosen = [way for way in ways if way not in failed]
+            measured, differs = _compare(chosen, folder, size, given.rounds, limits, feast)
+            print("\n".join(table(size, measured, differs)), flush=True)
+            failed |= {way for way, runs in measured.items() if isinstance(runs, str)}
+            wrong |= {way.name for way, found in differs.items() if way.kind == "join" and not found.startswith("0 ")}
+            for way, runs in measured.items():
+                if way.name == WAYS[0].name and not isinstance(runs, str):
+                    points.append(Point(size, medians(runs).seconds, medians(runs).cpu))
+    _conclude(points, cores, given.plot)
+    if wrong:
+        raise SystemExit(f"another result than ours: {', '.join(sorted(wrong))}")
+
+
+def _sizes(given: argparse.Namespace) -> list[Size]:
+    """All combinations, the smallest first."""
+    combined = product(given.rows, given.groups, given.labels)
+    sizes = [
+        Size(labels, groups, rows, given.features, given.entities, given.keys, given.ttl, given.hot)
+        for rows, groups, labels in combined
+    ]
+    return sorted(sizes, key=lambda size: size.work)
+
+
+def _compare(
+    ways: Sequence[Way], folder: Path, size: Size, rounds: int, limits: Limits, feast: Path | None
+) -> tuple[dict[Way, list[Run] | str], dict[Way, str]]:
+    """The runs of each way, or why there are none, and how its result compares with that of ours."""
+    runs: dict[Way, list[Run]] = {way: [] for way in ways}
+    reasons: dict[Way, str] = {}
+    differs: dict[Way, str] = {}
+    expected = None
+    for number in range(rounds):
         for way in ways:
-            if way == "ours":
-                shutil.rmtree(folder / "ours", ignore_errors=True)
-            measured[way].append(_run(way, folder, given.memory << 20))
-            if number == 0 and way in JOINS and "ours" in ways and size.labels <= MOST_COMPARED:
-                differing += [] if _equal(folder) else [way]
-    _print(size, measured)
-    shutil.rmtree(folder / "ours", ignore_errors=True)
-    if differing:
-        raise SystemExit(f"another result than ours: {', '.join(differing)}")
+            if way in reasons:
+                continue
+            done = run(way, folder, limits, feast)
+            print(f"  {way.name}: {done if isinstance(done, str) else f'{done.seconds:.2f} s'}", file=sys.stderr)
+            if isinstance(done, str):
+                reasons[way] = done
+                continue
+            runs[way].append(done)
+            if number == 0 and expected is not None and way.kind != "sort":
+                found = differing(expected, sample(folder, size.labels, expected))
+                differs[way] = f"{found:,} of {expected.height:,}"
+            elif number == 0 and way.kind == "ours":
+                expected = sample(folder, size.labels)
+    return {way: reasons.get(way) or runs[way] for way in ways}, differs
 
 
-def _run(way: str, folder: Path, memory: int) -> dict[str, Any]:
-    command = [sys.executable, "-m", "benchmarks.training.ways", way, str(folder), str(memory)]
-    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-    measured: dict[str, Any] = json.loads(done.stdout)
-    return measured
-
-
-def _equal(folder: Path) -> bool:
-    ours = pl.scan_parquet(folder / "ours" / "*" / "*.parquet").collect()
-    other = pl.scan_parquet(folder / "result.parquet").select(ours.columns).sort("number").collect()
-    return ours.equals(other.cast(dict(ours.schema)))
-
-
-def _print(size: Size, measured: dict[str, list[dict[str, Any]]]) -> None:
-    medians = {
-        way: {
-            name: statistics.median(run[name] for run in runs) for name in ("seconds", "cpu", "peak", "rows", "bytes")
-        }
-        for way, runs in measured.items()
-    }
-    sorts = [of for way, of in medians.items() if way in SORTS]
-    floor = {name: min((of[name] for of in sorts), default=float("nan")) for name in ("seconds", "cpu")}
-    heads = {"s": 8, "x sort": 7, "CPU s": 8, "x sort ": 7, "labels/s": 11, "peak MB": 8, "read MB": 8}
-    print(f"{'':22}", *(f"{head.strip():>{width}}" for head, width in heads.items()), " rows out")
-    for way, of in medians.items():
+def _conclude(points: Sequence[Point], cores: int, plot_file: Path | None) -> None:
+    """How time grows, and what the cost model says."""
+    if len(points) < _LEAST_RUNS:
+        return
+    *smaller, largest = sorted(points, key=lambda point: point.size.work)
+    print(f"\nCPU seconds of ours grow with (labels + rows) ** {slope(points):.2f}")
+    model = CostModel.fitted(smaller, cores)
+    expected, cpu = model.seconds(largest.size, 1, cores), model.cpu(largest.size)
+    print(f"cost model, fitted to {len(smaller)} smaller runs: {model}")
+    print(
+        f"checked with the largest, {largest.size}: {cpu:.2f} CPU s expected, {largest.cpu:.2f} measured "
+        f"({cpu / largest.cpu - 1:+.0%}); {expected:.2f} s expected, {largest.seconds:.2f} measured"
+    )
+    for size in dict.fromkeys([largest.size, _LARGE]):
+        times = (f"{model.seconds(size, nodes, cores):,.0f} s on {nodes}" for nodes in (1, 10, 100))
+        whole = model.seconds(size, 100, cores, hot_is_split=False)
         print(
-            f"{way:22} {of['seconds']:8.2f} {of['seconds'] / floor['seconds']:7.2f} {of['cpu']:8.2f} "
-            f"{of['cpu'] / floor['cpu']:7.2f} {size.labels / of['seconds']:11,.0f} {of['peak'] / 1e6:8,.0f} "
-            f"{of['bytes'] / 1e6:8,.0f}  {of['rows']:,.0f}",
-            flush=True,
+            f"{size}: {', '.join(times)} nodes of {cores} cores ({whole:,.0f} s on 100 if one task has to join all "
+            "labels of the entity with most of them)"
         )
+    if plot_file is not None:
+        plot_file.write_text(plot(points, "a training dataset"))
+        print(f"plot: {plot_file}")
 
 
 def _arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--labels", type=int, nargs="+", default=[100_000, 1_000_000])
-    parser.add_argument("--groups", type=int, nargs="+", default=[3])
-    parser.add_argument("--rows", type=int, default=2_000_000, help="rows per group")
+    parser.add_argument("--quick", action="store_true", help="small sizes, one round, unless others are given")
+    quick = "--quick" in (sys.argv[1:] if argv is None else argv)
+    labels, rows = ([5_000, 15_000, 30_000], [60_000]) if quick else ([100_000, 300_000, 1_000_000], [2_000_000])
+    parser.add_argument("--labels", type=int, nargs="+", default=labels)
+    parser.add_argument("--groups", type=int, nargs="+", default=[1, 2] if quick else [1, 3])
+    parser.add_argument("--rows", type=int, nargs="+", default=rows, help="rows per group")
     parser.add_argument("--features", type=int, default=10, help="features per group")
-    parser.add_argument("--entities", type=int, default=200_000)
+    parser.add_argument("--entities", type=int, default=20_000 if quick else 200_000)
     parser.add_argument("--keys", choices=["string", "integer"], default="string")
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--ttl", type=int, default=7, help="days that a row may be used; 0: for ever")
+    parser.add_argument("--hot", type=float, default=0.05, help="the share of labels and rows of one entity")
+    parser.add_argument("--rounds", type=int, default=1 if quick else 3)
+    parser.add_argument("--peers", choices=["largest", "all"], default="largest", help="the sizes of others' joins")
     parser.add_argument("--memory", type=int, default=JOIN_MEMORY >> 20, help="the bound of ours, in MB")
-    parser.add_argument("--only", nargs="+", choices=list(WAYS), help="these ways")
+    parser.add_argument("--most", type=int, default=12_000, help="MB at which a way is ended")
+    parser.add_argument("--seconds", type=float, default=60 if quick else 900, help="after which a way is ended")
+    parser.add_argument("--only", nargs="+", help="ways whose names begin so")
+    parser.add_argument("--plot", type=Path, help="an SVG of time over labels + rows")
     parser.add_argument("--folder", type=Path, help="where there is room for data and results")
     return parser.parse_args(argv)
 

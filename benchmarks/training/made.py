@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -20,18 +21,17 @@ from feature_store.plan.schema import Column, GroupSchema, ViewedSchema, ViewSch
 
 DAYS = 15
 START = 1_735_689_600_000_000  # 2025-01-01
-TTL = 7 * DAY
 SEED = 20260101
 BUCKETS = 16
-HOT = 0.05
-"""The share of labels, and of each group's rows, that are of one entity."""
-
 _LABELS_AT_ONCE = 1_000_000
 
 
 @dataclass(frozen=True)
 class Size:
-    """How much is joined: labels, groups, their rows and features, distinct keys, and the keys' type."""
+    """How much is joined: labels, groups, their rows and features, distinct keys and their type.
+
+    `ttl_days` 0 is no ttl; `hot` is the share of labels, and of each group's rows, that are of one entity.
+    """
 
     labels: int
     groups: int
@@ -39,16 +39,35 @@ class Size:
     features: int
     entities: int
     keys: str
+    ttl_days: int
+    hot: float
 
     @property
     def key(self) -> Column:
         return Column("user_id", STRING if self.keys == "string" else INT)
 
+    @property
+    def ttl(self) -> int | None:
+        """In microseconds."""
+        return self.ttl_days * DAY or None
+
+    @property
+    def work(self) -> int:
+        """N + M: labels and rows, of all groups."""
+        return self.groups * (self.labels + self.rows)
+
+    def __str__(self) -> str:
+        return (
+            f"{self.labels:,} labels, {self.groups} groups of {self.rows:,} rows and {self.features} features, "
+            f"{self.entities:,} {self.keys} keys ({self.hot:.0%} are one), "
+            + (f"ttl {self.ttl_days} days" if self.ttl_days else "no ttl")
+        )
+
 
 def view_of(size: Size) -> ViewSchema:
     def group(number: int) -> GroupSchema:
         features = tuple(Column(f"g{number}_feature_{n}", FLOAT) for n in range(size.features))
-        return GroupSchema(f"g{number}", 1, (size.key,), features, TTL, 0, DAY, buckets=BUCKETS)
+        return GroupSchema(f"g{number}", 1, (size.key,), features, size.ttl, 0, DAY, buckets=BUCKETS)
 
     return ViewSchema("bench", 1, tuple(ViewedSchema(group(number)) for number in range(size.groups)))
 
@@ -67,11 +86,16 @@ def size_in(folder: Path) -> Size:
 
 
 def make(folder: Path, size: Size) -> None:
-    """Labels and groups, if they are not there yet; groups of the same shape are used again for other labels."""
+    """Labels and groups, if they are not there yet; groups of the same shape are used again for other labels.
+
+    The data files of each group are in `files/<group>/`, too, for those who read folders.
+    """
+    folder.mkdir(exist_ok=True)
     catalog = catalog_in(folder)
     for viewed in view_of(size).groups:
         if not catalog.table_exists(viewed.group.table):
             _fill(catalog, viewed.group, size)
+            _link_files(folder, catalog, viewed.group)
     _write_labels(labels_file(folder), size)
     (folder / "size.json").write_text(json.dumps(asdict(size)))
 
@@ -80,6 +104,13 @@ def files_of(catalog: Catalog, group: GroupSchema) -> list[str]:
     """The data files of a group."""
     tasks = open_table(catalog, group).scan().plan_files()
     return sorted(task.file.file_path.removeprefix("file://") for task in tasks)
+
+
+def _link_files(folder: Path, catalog: Catalog, group: GroupSchema) -> None:
+    linked = folder / "files" / group.name
+    linked.mkdir(parents=True)
+    for number, path in enumerate(files_of(catalog, group)):
+        os.link(path, linked / f"{number:06}.parquet")
 
 
 def _write_labels(path: Path, size: Size) -> None:
@@ -120,7 +151,7 @@ def _fill(catalog: Catalog, group: GroupSchema, size: Size) -> None:
 
 def _keys(size: Size, random: np.random.Generator, count: int) -> pa.Array:
     numbers = random.integers(0, size.entities, count)
-    numbers[random.random(count) < HOT] = 0
+    numbers[random.random(count) < size.hot] = 0
     if size.key.dtype == INT:
         return pa.array(numbers)
     return pa.array([f"user_{number:07}" for number in range(size.entities)]).take(pa.array(numbers))

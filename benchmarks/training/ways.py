@@ -1,163 +1,124 @@
-"""The ways to join, each run in a process of its own: `python -m benchmarks.training.ways WAY FOLDER MEMORY`.
-
-Prints, as JSON, seconds of the clock and of the processors (all cores), the peak memory beside what the process had
-when it began, rows out, and bytes of the groups' columns that it reads.
-"""
+"""The ways that are compared, and how one of them is run: in a process of its own that starts with nothing read."""
 
 from __future__ import annotations
 
 import json
 import os
+import shutil
+import signal
+import subprocess
 import sys
-import time
-from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
-import duckdb
-import polars as pl
-import pyarrow.parquet as pq
-
-from benchmarks.training.made import TTL, catalog_in, files_of, labels_file, size_in, view_of
-from feature_store.pit.dataset import build_in
-from feature_store.plan.schema import GroupSchema, ViewSchema
+from benchmarks.training.run_way import OUT_OF_MEMORY
+from benchmarks.training.setting import RESULT
+from feature_store.local.java import embedded_java_home
+from feature_store.settings import REPOSITORY, state_folder
 
 
-class Setting:
-    """What a way is run on."""
+@dataclass(frozen=True)
+class Way:
+    """One line of the table.
 
-    def __init__(self, folder: Path, memory: int) -> None:
-        self.folder, self.memory = folder, memory
-        self.view: ViewSchema = view_of(size_in(folder))
-        self.groups = [viewed.group for viewed in self.view.groups]
-        self.catalog = catalog_in(folder)
-        self.files = {group.name: files_of(self.catalog, group) for group in self.groups}
-        self.labels = labels_file(folder)
-        self.result = folder / "result.parquet"
+    Attributes:
+        kind: "ours"; "sort" for the floor; "join" for joins whose result has to be ours; "feast" for what runs in
+            Feast's Python, whose result is compared and told.
+        prepare: "module:function" as `run_way` takes it.
+    """
+
+    name: str
+    kind: Literal["ours", "sort", "join", "feast"]
+    prepare: str
 
     @property
-    def all_bytes(self) -> int:
-        """Bytes of all files of the groups."""
-        return sum(Path(path).stat().st_size for paths in self.files.values() for path in paths)
+    def is_peer(self) -> bool:
+        """Whether it is another's way to make the same dataset."""
+        return self.kind in ("join", "feast")
 
 
-def ours(setting: Setting) -> tuple[int, int]:
-    dataset = build_in(
-        setting.catalog, setting.folder, setting.view, setting.labels, name="ours", memory=setting.memory
-    )
-    return dataset.row_count, sum(group.size for group in dataset.explanation.groups)
+_HERE = "benchmarks.training"
+WAYS = (
+    Way("ours, one node", "ours", f"{_HERE}.ours:one_node"),
+    Way("read and sort, DuckDB", "sort", f"{_HERE}.sorts:by_duckdb"),
+    Way("read and sort, Polars", "sort", f"{_HERE}.sorts:by_polars"),
+    Way("DuckDB ASOF", "join", f"{_HERE}.as_of:by_duckdb"),
+    Way("Polars join_asof", "join", f"{_HERE}.as_of:by_polars"),
+    Way("range join, DuckDB", "join", f"{_HERE}.range_join:by_duckdb"),
+    Way("range join, Spark SQL", "join", f"{_HERE}.range_join:by_spark"),
+    Way("Feast, dask", "feast", f"{_HERE}.feast_program:dask"),
+    Way("Feast, duckdb", "feast", f"{_HERE}.feast_program:duckdb"),
+    Way("Feast, spark", "feast", f"{_HERE}.feast_program:spark"),
+)
+"""Another engine of ours is one more function in `ours`, and a line here."""
 
 
-def sorted_by_duckdb(setting: Setting) -> tuple[int, int]:
-    rows = 0
-    with _duckdb() as connection:
-        for group in setting.groups:
-            connection.execute(
-                f"create or replace temp table t as select {', '.join(_columns(group))} "
-                f"from read_parquet({setting.files[group.name]!r}) order by {group.keys[0].name}, feature_timestamp"
-            )
-            rows += _count(connection, "t")
-    return rows, setting.all_bytes
+@dataclass(frozen=True)
+class Run:
+    """What one run has used: see `run_way`."""
+
+    seconds: float
+    cpu: float
+    peak: int
+    read: int
+    rows: int
 
 
-def sorted_by_polars(setting: Setting) -> tuple[int, int]:
-    rows = 0
-    for group in setting.groups:
-        columns = _columns(group)
-        rows += pl.scan_parquet(setting.files[group.name]).select(columns).sort(columns[:2]).collect().height
-    return rows, setting.all_bytes
+@dataclass(frozen=True)
+class Limits:
+    """What a run may take: bytes that ours may have in memory, bytes of any process, and seconds."""
+
+    memory: int
+    most: int
+    seconds: float
 
 
-def joined_by_duckdb(setting: Setting) -> tuple[int, int]:
-    """Rows written again are dropped first by an anti-join of the few that lost: the fastest way that was tried."""
-    key = setting.view.keys[0].name
-    joined, ctes = f"read_parquet('{setting.labels}')", []
-    recent = f"epoch_us(r.feature_timestamp) >= epoch_us(l.label_timestamp) - {TTL}"
-    for group in setting.groups:
-        name, source = group.name, f"read_parquet({setting.files[group.name]!r})"
-        features = [feature.name for feature in group.features]
-        ctes += [
-            f"{name}_again as (select {key}, feature_timestamp, max(created_timestamp) as newest from {source} "
-            "group by all having count(*) > 1)",
-            f"{name}_rows as (select r.{key}, r.feature_timestamp, {', '.join(f'r.{f}' for f in features)} "
-            f"from {source} r left join {name}_again a using ({key}, feature_timestamp) "
-            "where a.newest is null or r.created_timestamp = a.newest)",
-            f"{name}_joined as (select l.*, "
-            + ", ".join(f"case when {recent} then r.{f} end as {f}" for f in features)
-            + f" from {joined} l asof left join {name}_rows r "
-            f"on l.{key} = r.{key} and l.label_timestamp >= r.feature_timestamp)",
-        ]
-        joined = f"{name}_joined"
-    with _duckdb() as connection:
-        connection.execute(
-            f"copy (with {', '.join(ctes)} select * from {joined}) to '{setting.result}' (compression snappy)"
+def run(way: Way, folder: Path, limits: Limits, feast_python: Path | None) -> Run | str:
+    """What a way has used, or why there is no result. The result is in the folder until the next run."""
+    shutil.rmtree(folder / RESULT, ignore_errors=True)
+    python = str(feast_python) if way.kind == "feast" else sys.executable
+    command = [python, "-W", "ignore", "-m", f"{_HERE}.run_way", way.prepare, str(folder)]
+    log = folder / "way.log"
+    with log.open("w") as errors:
+        process = subprocess.Popen(
+            [*command, str(limits.memory), str(limits.most)],
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+            env={**os.environ, **(_feast_environment(folder) if way.kind == "feast" else {})},
+            start_new_session=True,  # so that its children can be ended with it
         )
-    return _rows_in(setting.result), setting.all_bytes
+        try:
+            out, _ = process.communicate(timeout=limits.seconds)
+        except subprocess.TimeoutExpired:
+            return f"not done in {limits.seconds:,.0f} s"
+        finally:
+            _end(process)
+    if process.returncode == OUT_OF_MEMORY:
+        return f"took more than {limits.most / 1e9:,.0f} GB"
+    if process.returncode:
+        lines = [line for line in log.read_text().splitlines() if line.strip()]
+        return f"failed: {lines[-1][:100] if lines else process.returncode}"
+    return Run(**json.loads(out.splitlines()[-1]))
 
 
-def joined_by_polars(setting: Setting) -> tuple[int, int]:
-    key, time_ = setting.view.keys[0].name, "feature_timestamp"
-    joined = pl.scan_parquet(setting.labels).sort("label_timestamp")
-    for group in setting.groups:
-        rows = (
-            pl.scan_parquet(setting.files[group.name])
-            .select([*_columns(group), "created_timestamp"])
-            .sort(time_, "created_timestamp")
-            .unique([key, time_], keep="last", maintain_order=True)
-            .drop("created_timestamp")
-        )
-        joined = joined.join_asof(
-            rows,
-            left_on="label_timestamp",
-            right_on=time_,
-            by=key,
-            tolerance=f"{TTL}us",
-            check_sortedness=False,
-            coalesce=False,
-        ).drop(time_)
-    joined.sort("number").sink_parquet(setting.result, compression="snappy")
-    return _rows_in(setting.result), setting.all_bytes
+def _end(process: subprocess.Popen[str]) -> None:
+    """Ends what is left of a way: itself, and a Java that it started."""
+    try:
+        os.killpg(process.pid, signal.SIGKILL)
+    except ProcessLookupError:
+        return
+    process.wait()
 
 
-WAYS: dict[str, Callable[[Setting], tuple[int, int]]] = {
-    "ours": ours,
-    "read and sort, DuckDB": sorted_by_duckdb,
-    "read and sort, Polars": sorted_by_polars,
-    "DuckDB ASOF": joined_by_duckdb,
-    "Polars join_asof": joined_by_polars,
-}
-
-
-def _duckdb() -> duckdb.DuckDBPyConnection:
-    return duckdb.connect(config={"threads": os.cpu_count() or 1, "preserve_insertion_order": False})
-
-
-def _count(connection: duckdb.DuckDBPyConnection, table: str) -> int:
-    found = connection.execute(f"select count(*) from {table}").fetchone()
-    assert found is not None
-    return int(found[0])
-
-
-def _columns(group: GroupSchema) -> list[str]:
-    return [group.keys[0].name, "feature_timestamp", *(feature.name for feature in group.features)]
-
-
-def _rows_in(path: Path) -> int:
-    return int(pq.read_metadata(path).num_rows)
-
-
-def _peak() -> int:
-    status = Path("/proc/self/status").read_text()
-    return int(next(line for line in status.splitlines() if line.startswith("VmHWM")).split()[1]) * 1024
-
-
-def main() -> None:
-    way, folder, memory = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
-    setting = Setting(folder, memory)
-    before, started, used = _peak(), time.perf_counter(), time.process_time()
-    rows, read = WAYS[way](setting)
-    seconds, processors = time.perf_counter() - started, time.process_time() - used
-    print(json.dumps({"seconds": seconds, "cpu": processors, "peak": _peak() - before, "rows": rows, "bytes": read}))
-
-
-if __name__ == "__main__":
-    main()
+def _feast_environment(folder: Path) -> dict[str, str]:
+    """Feast tells nobody that it is used; its Spark runs on our Java."""
+    java = os.environ.get("JAVA_HOME") or str(embedded_java_home(state_folder(os.environ)))
+    return {
+        "FEAST_USAGE": "False",
+        "HOME": str(folder),
+        "PYTHONPATH": str(REPOSITORY),
+        "JAVA_HOME": java,
+        "SPARK_LOCAL_IP": "127.0.0.1",
+    }

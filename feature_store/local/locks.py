@@ -25,7 +25,7 @@ class Lock:
 LOCKS = (
     Lock("requirements/main.txt", groups=("main", "dev")),
     Lock("requirements/flink.txt", groups=("flink",)),
-    Lock("requirements/feast.txt", requirements="feast[redis]==0.67.0\n"),  # of benchmarks.serving alone
+    Lock("requirements/feast.txt", requirements="feast[duckdb,redis,spark]==0.67.0\n"),  # of benchmarks alone
     Lock("requirements/uv.txt", requirements="uv==0.13.8\n"),  # the tool itself, for machines without it
 )
 

@@ -18,6 +18,7 @@ from feature_store.errors import DefinitionError, InputError
 from feature_store.offline.tables import ensure_table
 from feature_store.pit import budget
 from feature_store.pit.dataset import TrainingDataset, build_in
+from feature_store.pit.label_sources import LabelQuery
 from feature_store.pit.semantics import Row
 from feature_store.plan.build import view_schema
 from feature_store.plan.schema import Column, GroupSchema, ViewedSchema, ViewSchema
@@ -107,6 +108,14 @@ def test_five_views_of_data_in_one_call(build: Build) -> None:
         (1, 10, None, 2, None),
         (None, None, None, 0, 0),
     ]
+
+
+def test_a_group_that_holds_for_all_entities(build: Build) -> None:
+    """A view without entity, there; here its key is a column that has one value."""
+    everywhere = group("world", keys=(Column("place", STRING),))
+    rows = [{"place": "all", "world_value": n, "feature_timestamp": at(n), "created_timestamp": at(n)} for n in (0, 5)]
+    labels = [{**label(n), "place": "all"} for n in (-1, 0, 4, 5)]
+    assert values(build(labels, [(everywhere, rows)]), "world_value") == [None, 0, 0, 5]
 
 
 def test_two_columns_of_one_name_are_an_error_before_anything_is_read(build: Build) -> None:
@@ -201,7 +210,9 @@ def test_a_label_table_and_the_same_rows_elsewhere_give_the_same_dataset(build: 
     labels = pa.Table.from_pylist([label(n, "uv"[n % 2]) for n in range(-3, 6)])
     pl.DataFrame(labels).write_parquet(tmp_path / "labels.parquet")
     first = build(labels, [(group(), [row(0, 1), row(3, 2, user="v")])])
-    for source in (labels.to_pylist(), pl.DataFrame(labels), labels.to_pandas(), str(tmp_path / "*.parquet")):
+    query = LabelQuery("SELECT * FROM sold ORDER BY label_timestamp", {"sold": labels.take([8, *range(8)])})
+    files = str(tmp_path / "*.parquet")
+    for source in (labels.to_pylist(), pl.DataFrame(labels), labels.to_pandas(), files, query):
         found = build(source, [], view(group()))
         assert found.table.equals(first.table)
         assert found.labels_hash == first.labels_hash
