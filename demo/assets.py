@@ -1,9 +1,11 @@
-"""The demo's own asset: a training set, made the way a training job would."""
+"""The demo's own assets: a training set, made the way a training job would, and a model."""
 
 from datetime import timedelta
 
 import dagster as dg
 
+from demo.model_asset import MODEL_KEY, model_asset
+from demo.repurchase import NAME, VIEW
 from feature_assets.jobs import AssetJob
 from feature_assets.keys import offline_key
 from feature_assets.metadata import null_rates, preview_table, training_metadata
@@ -16,17 +18,17 @@ LABEL_SPAN = timedelta(days=60)
 
 
 def demo_assets() -> list[dg.AssetsDefinition]:
-    """The training set over the view repurchase@1."""
-    return [_training_asset(load_project("feature_defs").view("repurchase@1"))]
+    """The training set over the view repurchase@1, and the model that is trained on it."""
+    return [_training_asset(load_project("feature_defs").view(VIEW)), model_asset(TRAINING_KEY)]
 
 
 def demo_jobs() -> list[AssetJob]:
-    """The job that makes the training set."""
+    """The job that makes the training set and the model."""
     return [
         dg.define_asset_job(
             "repurchase_training_set",
-            selection=dg.AssetSelection.assets(TRAINING_KEY),
-            description="Join the features of repurchase@1 to the shop's labels, point-in-time correct.",
+            selection=dg.AssetSelection.assets(TRAINING_KEY, MODEL_KEY),
+            description="Join the features of repurchase@1 to the shop's labels, point-in-time correct; train a model.",
         )
     ]
 
@@ -52,7 +54,7 @@ def _training_asset(view: FeatureView) -> dg.AssetsDefinition:
         shop = build_shop(anchor)
         until = shop.purchases_end - LABEL_WINDOW
         labels = repurchase_labels(shop, until - LABEL_SPAN, until)
-        data = store.client.training_dataset("repurchase@1", labels, name="repurchase", model="repurchase_demo").wait()
+        data = store.client.training_dataset(VIEW, labels, name="repurchase", model=NAME).wait()
         context.log.info(f"{data.row_count:,} of {labels.height:,} labels joined in {data.seconds:.2f} s")
         return dg.MaterializeResult(
             metadata={

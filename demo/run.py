@@ -16,6 +16,8 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 from demo.dagster_runs import Dagster, RunState
 from demo.live import await_stream, make_topic, play, send_bad_events, show_dead_letters
 from demo.load import LoadReport, load_shop
+from demo.repurchase import NAME
+from demo.scored import show_model, show_scores
 from demo.served import show_replay, show_served
 from demo.show import (
     VIEW,
@@ -65,12 +67,13 @@ def main() -> None:
     with _step(console, "Backfill: Spark -> Iceberg -> checks -> Redis, run by Dagster"):
         computed = _backfill(console, dagster, project, loaded)
         show_computed(console, dagster, project)
-    with _step(console, "Training set: labels joined to features as of each purchase"):
-        if computed or latest_training_set(settings) is None:
-            _run(console, dagster, "repurchase_training_set", "training set", steps=1)
+    with _step(console, "Training set: labels joined to features as of each purchase; a model trained on it"):
+        if computed or latest_training_set(settings) is None or not any(model.name == NAME for model in store.models()):
+            _run(console, dagster, "repurchase_training_set", "training set and model", steps=2)
         else:
             console.print("skipped: no feature has changed since the last one")
         show_training(console, settings)
+        show_model(console, dagster, store)
     customers = labelled_customers(loaded)
     with _step(console, "Live: events -> Kafka -> Flink -> Redis and Iceberg"):
         began_live = datetime.now(UTC)
@@ -84,6 +87,7 @@ def main() -> None:
         show_vectors(console, store, customers)
     with _step(console, "Server: the same over HTTP"):
         show_served(console, settings.serving_url, customers)
+        show_scores(console, settings.serving_url, store.model(NAME), [row["user_id"] for row in customers])
     with _step(console, "Promise: what was served, joined again as of each answer"):
         show_replay(console, store, VIEW)
     show_next(console, settings, time.monotonic() - began)

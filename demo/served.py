@@ -34,7 +34,7 @@ def show_served(console: Console, url: str, customers: Sequence[dict[str, str]])
     words = ("curl", "-s", f"{url}{PATH}?shape=records", "-H", "Content-Type: application/json", "-d", body)
     console.print(shlex.join(words), soft_wrap=True, highlight=False, markup=False)
     connection = HTTPConnection(urlsplit(url).netloc, timeout=30)
-    found = json.loads(_ask(connection, body))
+    found = json.loads(ask(connection, PATH, body))
     console.print(f"{len(found['rows'])} rows of {len(found['features'])} features")
     candidates = [{**customers[0], "product_id": f"p{i:04}"} for i in range(_CANDIDATES)]
     table = Table(box=None, header_style="bold", pad_edge=False)
@@ -69,20 +69,25 @@ def _percentiles(connection: HTTPConnection, body: str) -> list[str]:
     seconds = []
     for _ in range(_CALLS):
         began = time.perf_counter()
-        _ask(connection, body)
+        ask(connection, PATH, body)
         seconds.append(time.perf_counter() - began)
     seconds.sort()
     return [f"{seconds[int(share * _CALLS)] * 1e3:.2f} ms" for share in (0.5, 0.95, 0.99)]
 
 
-def _ask(connection: HTTPConnection, body: str) -> bytes:
-    connection.request("POST", PATH, body, _HEADERS)
+def ask(connection: HTTPConnection, path: str, body: str) -> bytes:
+    """The server's answer to a POST of JSON.
+
+    Raises:
+        StackError: if it is none of vectors.
+    """
+    connection.request("POST", path, body, _HEADERS)
     answer = connection.getresponse()
     text = answer.read()
     if answer.status != 200:
         raise StackError(
             f"the server answers {answer.status}: {text.decode('utf-8', 'replace')[:300]}",
-            where=PATH,
+            where=path,
             remedy="see ./fs logs serving",
             code="demo-served",
         )

@@ -113,12 +113,13 @@ def show_next(console: Console, settings: Settings, seconds: float) -> None:
     console.print("\nTry next:")
     for command, meaning in (
         ("./fs get user_orders@1", "what the registry knows of a feature group"),
+        ("./fs lineage repurchase@1", "the way from source columns to the model"),
         ("./fs plan", "what a change in feature_defs/ would do"),
         ("./fs skew ranking@1", "what was served beside what models are trained on"),
         ("./fs stream status", "the Flink jobs: watermark, lag, checkpoints"),
         ("./fs status", "ports and memory; ./fs down stops, data stay"),
     ):
-        console.print(f"  [bold]{command:<22}[/bold]  {meaning}", highlight=False)
+        console.print(f"  [bold]{command:<26}[/bold]  {meaning}", highlight=False)
 
 
 def _shown(value: Any) -> str:

@@ -33,7 +33,9 @@ if TYPE_CHECKING:
     from feature_store.registry.access.decision import Guarded
     from feature_store.registry.access.reader import LocalReader
     from feature_store.registry.changes import RegistryPlan
-    from feature_store.registry.records import AppliedPlan, Kind
+    from feature_store.registry.model_reads import ModelReads
+    from feature_store.registry.model_records import ModelRecord
+    from feature_store.registry.records import AppliedPlan, Kind, TrainingRecord
     from feature_store.registry.store import Registry
     from feature_store.skew.replay import ReplayReport
     from feature_store.skew.report import SkewReport
@@ -108,10 +110,11 @@ class FeatureStore:
 
     def online(
         self,
-        view_id: str,
-        rows: Sequence[Mapping[str, Any]],
+        view_id: str = "",
+        rows: Sequence[Mapping[str, Any]] = (),
         now: datetime | None = None,
         *,
+        model: str = "",
         request: Mapping[str, Any] | None = None,
         features: Sequence[str] | None = None,
     ) -> OnlineVectors:
@@ -123,11 +126,14 @@ class FeatureStore:
             view_id: "name@version".
             rows: one mapping of key columns to values for each vector wanted; it may have request values of its own.
             now: the instant by which rows expire, and the request_time of on-demand features; the clock's unless given.
+            model: in place of a view: a registered model, "ranker@3", or "ranker": its latest version, as of some
+                seconds ago at most. Its features are those that it is registered with, in its order.
             request: the view's request values, for all rows.
             features: the names of those that are wanted; all unless given.
 
         Raises:
-            NotFoundError: if the view is not recorded.
+            NotFoundError: if the view or the model is not recorded.
+            ConflictError: if it is retired.
             InputError: if a key column or a request value is missing or of the wrong type, if the function of an
                 on-demand feature fails, or if the view has no feature of a name.
             TokenError, AccessError: if the token is not good; if its bearer may not read this. Features that it must
@@ -135,9 +141,12 @@ class FeatureStore:
         """
         from feature_store.online.masking import without
 
+        read = self._models.read_by(model, view_id) if model or not view_id else None
+        view_id = view_id if read is None else read.view
         view = self.view(view_id)
         masked = self._reads.masked(self._guarded[view_id])
         vectors = self._reader.read(view, rows, now, request=request)
+        vectors = vectors if read is None else vectors.of_model(read.feature_names)
         return without(vectors if features is None else vectors.select(features), masked)
 
     def training_dataset(
@@ -253,6 +262,40 @@ class FeatureStore:
         from feature_store.datasets.dataset import load_dataset
 
         return load_dataset(place, self.settings.object_storage)
+
+    def register_model(
+        self,
+        name: str,
+        version: int,
+        dataset: StoredDataset | TrainingRecord | str,
+        *,
+        features: Sequence[str] | None = None,
+        owner: str = "",
+        uri: str = "",
+        by: str = "client",
+    ) -> ModelRecord:
+        """Records which view version and which features a version of a model reads; it is served by its name then.
+
+        Nothing happens if the same is recorded already. Grants are those of the view.
+
+        Args:
+            dataset: what it was trained on, or its record, or the id of its view, "ranking@1".
+            features: the names of those that it takes, in its order; all of the dataset or the view unless given.
+            owner: "team:x"; that of the view unless given.
+            uri: where the model itself lies.
+
+        Raises:
+            NotFoundError, InputError, ConflictError: as `RegisteredModels.register`.
+        """
+        return self._models.register(name, version, dataset, features, owner, uri, by)
+
+    def models(self) -> tuple[ModelRecord, ...]:
+        """All versions of all registered models, by name and version."""
+        return self._models.registered.all()
+
+    def model(self, name: str, version: int | None = None) -> ModelRecord:
+        """A version of a registered model, the latest unless given; raises as `RegisteredModels.get`."""
+        return self._models.registered.get(name, version)
 
     def read_group(self, group_id: str, *, snapshot: int | str | None = None) -> pa.Table:
         """The rows that stand in a group's offline table: as it is now, or as it was.
@@ -396,6 +439,12 @@ class FeatureStore:
         from feature_store.registry.access.store import AccessControl
 
         return LocalReader(AccessControl(self.registry.engine), self._token)
+
+    @cached_property
+    def _models(self) -> ModelReads:
+        from feature_store.registry.model_reads import ModelReads
+
+        return ModelReads(self.registry)
 
     @cached_property
     def _reader(self) -> OnlineReader:

@@ -41,6 +41,7 @@ from serving.rate import RateLimits
 from serving.redis_metrics import RedisWaits
 from serving.registrar.registrar import Registrar
 from serving.rest.catalog import CatalogRoutes
+from serving.rest.models import ModelRoutes
 from serving.rest.online import Receive, Scope, Send, call_of
 from serving.rest.openapi import docs_page, openapi_document
 from serving.rest.problems import PROBLEM_JSON, encode_problem
@@ -111,6 +112,7 @@ class ServingApp:
             is_shared=place is not None,
         )
         self._is_draining = False
+        models = ModelRoutes(lambda: self._mirror.definitions)
         catalog = CatalogRoutes(lambda: self._mirror.definitions, registry)
         self._registrar = Registrar(settings.registry_url)
         registration = RegistrationRoutes(
@@ -134,7 +136,14 @@ class ServingApp:
         own += [Route("/openapi.json", _openapi), Route("/docs", _docs)]
         self._rest = parts.rest(
             Starlette(
-                routes=[*own, *registration.routes, *self._training.routes, *skew.routes, *catalog.routes],
+                routes=[
+                    *own,
+                    *registration.routes,
+                    *self._training.routes,
+                    *skew.routes,
+                    *catalog.routes,
+                    *models.routes,
+                ],
                 lifespan=self._lifespan,
                 exception_handlers={FeatureStoreError: _problem, HTTPException: _problem, Exception: _problem},
             )

@@ -10,12 +10,13 @@ from dataclasses import dataclass
 from functools import cache
 from typing import NamedTuple
 
-from feature_store.errors import FeatureStoreError, StackError
+from feature_store.errors import FeatureStoreError, InputError, StackError, choices
 from feature_store.online.native.core import NativeCore
 from feature_store.online.read.connection import NodeBusyError
 from feature_store.online.read.multiplexed import MultiplexedReader
 from feature_store.online.vectors import OnlineVectors
 from feature_store.registry.access.tokens import Token
+from feature_store.registry.model_records import ModelRecord
 from feature_store.registry.records import Kind
 from serving.auth import Gate
 from serving.definitions import ServedDefinitions, ServedView
@@ -52,10 +53,12 @@ class OnlineCall(NamedTuple):
             return definitions.view_of_model(self.name)
         return definitions.find(self.kind, self.name)
 
-    def model(self, token: Token | None, headers: Mapping[bytes, bytes]) -> str:
+    def model(self, token: Token | None, headers: Mapping[bytes, bytes], registered: ModelRecord | None = None) -> str:
         """The model that reads, as its token, the call or its headers say; empty if none does."""
         model = token.model if token is not None else None
-        if model is None:
+        if model is None and registered is not None:
+            model = registered.name
+        elif model is None:
             model = self.name if self.kind is None else headers.get(b"x-model", b"").decode("latin-1")
         return model[:_LONGEST_NAME] if model.isprintable() else ""
 
@@ -65,11 +68,32 @@ class Admission(NamedTuple):
 
     Attributes:
         masked: the columns that the caller must not see.
+        model: the registered one that it is for; None: it is for none.
     """
 
     served: ServedView
     token: Token | None
     masked: frozenset[str]
+    model: ModelRecord | None = None
+
+    def features(self, asked: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        """The features of the answer: those that are asked for; of a model those that it pins, in its order.
+
+        Raises:
+            InputError: if the model does not read one that is asked for.
+        """
+        if self.model is None:
+            return asked
+        names = self.model.feature_names
+        for name in asked or ():
+            if name not in names:
+                raise InputError(
+                    f"the model does not read the feature {name[:80]!r}",
+                    where=f"model {self.model.id}",
+                    remedy=choices(name, names, "features"),
+                    code="not-in-view",
+                )
+        return names if asked is None else tuple(name for name in names if name in asked)
 
 
 @dataclass(frozen=True)
@@ -96,7 +120,11 @@ class OnlineCore:
             AccessError: if it may not read it at all.
             NotFoundError, ConflictError, DefinitionError: as `OnlineCall.target`.
         """
-        served = call.target(self.definitions())
+        definitions = self.definitions()
+        if call.kind is None and (model := definitions.models.find(call.name)) is not None:
+            served = definitions.find("view", model.view)
+            return Admission(served, token, self.gate.masked(token, served), model)
+        served = call.target(definitions)
         return Admission(served, token, self.gate.masked(token, served))
 
     def note(
@@ -106,7 +134,7 @@ class OnlineCore:
         served = admission.served
         self.metrics.note_vectors(vectors)
         self.metrics.coverage.note(served.kind, vectors)
-        model = call.model(admission.token, headers)
+        model = call.model(admission.token, headers, admission.model)
         if model:
             self.usage.note(served.kind, served.id, model)
         self.samples.note(served, vectors, model)

@@ -18,6 +18,7 @@ from feature_store.registry.lifecycle import retired_error
 from feature_store.registry.records import EntityRecord, GroupRecord, Kind, UsageRecord, ViewRecord
 from feature_store.registry.snapshot import RegistrySnapshot
 from feature_store.registry.tables import Status
+from serving.models import ServedModels
 
 
 @dataclass(frozen=True)
@@ -83,6 +84,7 @@ class ServedDefinitions:
     refused: Mapping[tuple[Kind, str], FeatureStoreError] = field(default_factory=dict)
     newest: Mapping[tuple[Kind, str], str] = field(default_factory=dict)
     views_of_models: Mapping[str, str] = field(default_factory=dict)
+    models: ServedModels = field(default_factory=ServedModels)
 
     @classmethod
     def of(
@@ -112,7 +114,8 @@ class ServedDefinitions:
             except FeatureStoreError as error:
                 refused[key] = error
         newest = _newest([*served.values()])
-        return cls(snapshot, served, refused, newest, _views_of_models(snapshot.usage, served))
+        views_of_models = _views_of_models(snapshot.usage, served)
+        return cls(snapshot, served, refused, newest, views_of_models, ServedModels(snapshot.models))
 
     def find(self, kind: Kind, name: str) -> ServedView:
         """The group or view "name@version", or the newest active version of a name.
@@ -137,7 +140,7 @@ class ServedDefinitions:
         )
 
     def view_of_model(self, model: str) -> ServedView:
-        """The view version that a model is recorded with.
+        """The view version that a model, which is not registered, is recorded with.
 
         Raises:
             NotFoundError: if no model of this name is recorded with a view.

@@ -18,6 +18,7 @@ from feature_store.registry.access.store import AccessControl
 from feature_store.registry.access.table import AccessTable
 from feature_store.registry.access.tokens import Token
 from feature_store.registry.listener import ChangeListener
+from feature_store.registry.models import RegisteredModels
 from feature_store.registry.snapshot import RegistrySnapshot
 from feature_store.registry.store import Registry
 from feature_store.stack_file import replace_private_file
@@ -26,7 +27,7 @@ from serving.definitions import ServedDefinitions
 REFRESH_SECONDS = 1.0
 """How often the registry is asked for its last plan, though it tells of each change by itself."""
 REREAD_SECONDS = 15.0
-"""How often tokens, grants and who uses what are read again, in case a word of them was lost."""
+"""How often tokens, grants, models and who uses what are read again, in case a word of them was lost."""
 
 FOLLOW_SECONDS = 10.0
 """How long somebody who has changed a definition waits until it is served."""
@@ -61,6 +62,7 @@ class RegistryMirror:
         """Why the registry does not answer; empty if it does."""
         self._registry = registry
         self._control = AccessControl(registry.engine)
+        self._models = RegisteredModels(registry)
         self._listener = ChangeListener(registry.engine)
         self._file = file
         self._packages = packages
@@ -95,7 +97,7 @@ class RegistryMirror:
             if "definitions" in changed or self._registry.latest_plan() != snapshot.plan_id:
                 snapshot = self._registry.snapshot()
             elif "usage" in changed:
-                snapshot = replace(snapshot, usage=self._registry.all_usage())
+                snapshot = replace(snapshot, usage=self._registry.all_usage(), models=self._models.all())
             if "access" in changed:
                 access = self._control.load()
         except FeatureStoreError as error:
@@ -133,7 +135,8 @@ class RegistryMirror:
     @property
     def _durable(self) -> tuple[object, ...]:
         """What the file is written anew for, if it changes."""
-        return self.definitions.snapshot.plan_id, self.definitions.views_of_models, self.access
+        definitions = self.definitions
+        return definitions.snapshot.plan_id, definitions.views_of_models, definitions.models.records, self.access
 
     def _write_file(self) -> None:
         kept = _Kept(self.definitions.snapshot, dict(self.access.tokens), tuple(self.access.grants))

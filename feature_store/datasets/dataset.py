@@ -60,6 +60,11 @@ class StoredDataset(DatasetRows):
         return Path(self.folder.path)
 
     @property
+    def feature_names(self) -> list[str]:
+        """The names of its features, those that are computed on demand among them."""
+        return [column.name for column in self.manifest.columns if column.role != "label"]
+
+    @property
     def snapshots(self) -> dict[str, int | None]:
         """The snapshot of each group's table that was read, by group id; None: nothing was written to it yet."""
         return self.manifest.snapshots

@@ -36,6 +36,12 @@ DEMO = (
         "Ask for labels up to the date that the message names.",
     ),
     Explanation(
+        "demo-labels",
+        "There are not enough labels to train a model and to judge it",
+        "It is judged on the labels of the last 10 days, and trained on those whose 30 days had passed by then.",
+        "Give labels of more than 40 days, true ones and others.",
+    ),
+    Explanation(
         "no-dead-letters",
         "The demo's bad events did not become dead letters",
         "The job that writes them may not run.",

@@ -27,7 +27,50 @@ REGISTRY = (
         "not-retired",
         "A version cannot be retired yet",
         "It is not deprecated, its date has not come, it is still defined, or a view or a model still reads it.",
-        "Deprecate it first, and retire it when its date has passed and nothing reads it.",
+        "Deprecate it first, and retire it when its date has passed and nothing reads it; ./fs retire --model ends a "
+        "registered model.",
+    ),
+    Explanation(
+        "model-registered",
+        "Another model is registered under this name and version",
+        "What reads a version of a model relies on its view and features; they never change.",
+        "Register it with a new version, or give what is registered, as ./fs get shows it.",
+    ),
+    Explanation(
+        "model-name",
+        "A text cannot name a model",
+        "The name is part of addresses and of ids such as ranker@3.",
+        "Use up to 200 printable characters without / and @.",
+    ),
+    Explanation(
+        "model-version",
+        "A value is not a version of a model",
+        "Versions are whole numbers from 1 on; the highest one that is not retired answers when none is named.",
+        "Give a whole number, or leave the version out where the latest is meant.",
+    ),
+    Explanation(
+        "model-features",
+        "A model reads no feature, or one of them twice",
+        "Its features are columns of what it takes, in its order.",
+        "Name each feature once, or leave features= out: all of the view.",
+    ),
+    Explanation(
+        "mlflow-input",
+        "A run of MLflow does not say which training dataset its model was trained on",
+        "A model that a run logs is registered with the view of the dataset that is the run's input.",
+        "Call log_dataset(data) in the run, once; or store.register_model with the dataset.",
+    ),
+    Explanation(
+        "mlflow-version",
+        "A model that MLflow has logged has no version",
+        "MLflow gives versions to models in its model registry only.",
+        "Give version=, or registered_model_name= to log_model.",
+    ),
+    Explanation(
+        "model-dataset",
+        "A model is registered with the training dataset of another view",
+        "It is served from the view that it was trained on.",
+        "Give the dataset alone: its view is that of the model.",
     ),
     Explanation(
         "registry-moved",

@@ -193,9 +193,10 @@ SERVING = (
     ),
     Explanation(
         "unknown-model",
-        "No model of this name is recorded with a view",
-        "A model is recorded when it trains (model= of training_dataset) or says in a request who it is (X-Model).",
-        "Train with model=, or read the view by its own name.",
+        "No model of this name or version is recorded with a view",
+        "A model is registered with its view (store.register_model); one that is not is recorded when it trains "
+        "(model= of training_dataset) or says in a request who it is (X-Model), without a version.",
+        "Register it, or read the view by its own name; ./fs get lists the registered ones.",
     ),
     Explanation(
         "no-server",

@@ -32,7 +32,11 @@ class PackedGroup(msgspec.Struct, omit_defaults=True):
 
 
 class PackedAnswer(msgspec.Struct, omit_defaults=True):
-    """The groups of a view, its on-demand features column by column, and what does not fit 64 bits."""
+    """The groups of a view, its on-demand features column by column, and what does not fit 64 bits.
+
+    Attributes:
+        order: of a registered model its features, in its order: they may be some of the view's only.
+    """
 
     id: str
     request_time: int
@@ -42,3 +46,4 @@ class PackedAnswer(msgspec.Struct, omit_defaults=True):
     overflowed: dict[str, Sequence[int]] = {}
     masked: list[str] = []
     failed: dict[str, str] = {}
+    order: list[str] = []

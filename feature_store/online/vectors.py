@@ -154,6 +154,7 @@ class OnlineVectors(msgspec.Struct, frozen=True, dict=True):
         masked: the features whose values the caller must not see: they are None.
         told_stale: per group whether it is stale, where a server has said so; None: see `is_stale`.
         request: of each request value of the view those of the rows; empty where a server has read it.
+        order: the names of the features in the order of the model that reads them; empty: that of the view.
     """
 
     view: ViewSchema
@@ -168,19 +169,33 @@ class OnlineVectors(msgspec.Struct, frozen=True, dict=True):
     masked: tuple[str, ...] = ()
     told_stale: Sequence[bool] | None = None
     request: Mapping[str, Sequence[Value]] = {}
+    order: tuple[str, ...] = ()
 
     def select(self, features: Sequence[str]) -> OnlineVectors:
-        """The same vectors with these features only, in the order of the view.
+        """The same vectors with these features only, in the order of the view, or of the model that reads it.
 
         Raises:
             InputError: if the view has no feature of a name.
         """
-        return msgspec.structs.replace(self, chosen=chosen_features(self.view, features))
+        chosen = chosen_features(self.view, features)
+        order = tuple(name for name in self.order if name in chosen)
+        return msgspec.structs.replace(self, chosen=chosen, order=order)
+
+    def of_model(self, features: Sequence[str]) -> OnlineVectors:
+        """The same vectors with the features of a model, in its order.
+
+        Raises:
+            InputError: if the view has no feature of a name.
+        """
+        return msgspec.structs.replace(self, chosen=chosen_features(self.view, features), order=tuple(features))
 
     @cached_property
     def outputs(self) -> tuple[Column, ...]:
         """The features that the vectors have: all of the view, or those that were asked for, in its order."""
         found = self.view.outputs
+        if self.order:
+            columns = {column.name: column for column in found}
+            return tuple(columns[name] for name in self.order)
         return found if self.chosen is None else tuple(column for column in found if column.name in self.chosen)
 
     @cached_property
@@ -238,7 +253,9 @@ class OnlineVectors(msgspec.Struct, frozen=True, dict=True):
 
     def to_dicts(self) -> list[dict[str, Any]]:
         """Per row, the view's key columns, then its features, then its on-demand features, by name."""
-        columns = {key.name: [row[key.name] for row in self.rows] for key in self.view.keys} | dict(self._columns())
+        columns: dict[str, Sequence[Any]] = {key.name: [row[key.name] for row in self.rows] for key in self.view.keys}
+        features = dict(self._columns())
+        columns |= {name: features[name] for name in self.order} if self.order else features
         return [dict(zip(columns, row, strict=True)) for row in self._per_row([*columns.values()])]
 
     def to_numpy(

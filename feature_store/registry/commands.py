@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import click
 
@@ -56,28 +56,33 @@ def apply(by: str | None) -> None:
 @click.command("get")
 @click.argument("definition", required=False, metavar="[NAME@VERSION]")
 def get(definition: str | None) -> None:
-    """List what is recorded, or show one group or view, such as user_orders@1."""
+    """List what is recorded, or show one group, view or registered model, such as user_orders@1."""
     from rich.console import Console
 
     from feature_store.errors import NotFoundError
-    from feature_store.registry.listing import render_all, render_group, render_view
+    from feature_store.registry.listing import render_all, render_group, render_model, render_view
+    from feature_store.registry.models import RegisteredModels
 
     registry, console = open_registry(), Console()
+    models = {model.id: model for model in RegisteredModels(registry).all()}
     groups = {group.id: group for group in registry.groups()}
     views = {view.id: view for view in registry.views()}
     if definition is None:
-        console.print(render_all(tuple(groups.values()), tuple(views.values())))
-    elif definition in groups:
+        console.print(render_all(tuple(groups.values()), tuple(views.values()), tuple(models.values())))
+        return
+    if definition in groups:
         console.print(render_group(groups[definition]))
     elif definition in views:
         view = views[definition]
         read = tuple(groups[group] for group in view.groups)
         console.print(render_view(view, read, registry.usage(definition)))
-    else:
-        known = [*groups, *views]
+    if definition in models:  # it may be called as its view is
+        console.print(render_model(models[definition]))
+    elif definition not in groups and definition not in views:
+        known = [*groups, *views, *models]
         near = [other for other in known if other.partition("@")[0] == definition.partition("@")[0]] or known
         raise NotFoundError(
-            f"{definition!r} is neither a recorded feature group nor a recorded feature view",
+            f"{definition!r} is neither a recorded feature group, nor a feature view, nor a model",
             remedy=f"recorded are: {', '.join(near)}" if near else "nothing is recorded yet: run ./fs apply",
             code="not-recorded",
         )
@@ -107,8 +112,8 @@ def export(group: str) -> None:
 def lineage(subject: str) -> None:
     """Show what something comes from and what comes from it, down to the models.
 
-    NAME is a feature (user_orders@1/user_order_count_30d), a group or view (ranking@1), a source (orders) or one of its
-    columns (orders.amount).
+    NAME is a feature (user_orders@1/user_order_count_30d), a group, view (ranking@1) or registered model (ranker@3), a
+    source (orders) or one of its columns (orders.amount).
     """
     from rich.console import Console
 
@@ -120,13 +125,23 @@ def lineage(subject: str) -> None:
 @click.command("retire")
 @click.argument("definition", metavar="NAME@VERSION")
 @click.option("--view", "kind", flag_value="view", default="group", help="It is a view, not a group.")
+@click.option("--model", "kind", flag_value="model", help="It is a registered model.")
 @click.option("--unused-for", default="90d", show_default=True, help="How long no model must have used it.")
 @click.option("--by", help="Who retires it; your user name unless given.")
-def retire(definition: str, kind: Kind, unused_for: str, by: str | None) -> None:
-    """Record a deprecated group (or view) as gone for good, once its removal date has passed and nothing reads it."""
+def retire(definition: str, kind: Kind | Literal["model"], unused_for: str, by: str | None) -> None:
+    """Record a deprecated group (or view) as gone for good, once its removal date has passed and nothing reads it.
+
+    A registered model is retired at once: it is not served any more, and its view may be retired after it.
+    """
     from feature_store.duration import parse_duration
 
     registry = open_registry()
+    if kind == "model":
+        from feature_store.registry.models import RegisteredModels
+
+        retired = RegisteredModels(registry).retire(definition, by or user_name())
+        click.echo(f"retired the model {retired.id}, which read {retired.view}")
+        return
     project = _compiled(registry).project
     groups = [group.id for group in project.groups if group.id not in project.posted]
     defined = [view.id for view in project.views] if kind == "view" else groups

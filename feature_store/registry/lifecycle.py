@@ -12,6 +12,7 @@ from datetime import UTC, date, datetime, timedelta
 from feature_store.duration import DAY, MILLISECOND, format_duration
 from feature_store.errors import ConflictError
 from feature_store.registry.changes import Detail
+from feature_store.registry.model_records import ModelRecord
 from feature_store.registry.records import GroupRecord, UsageRecord, ViewRecord
 from feature_store.registry.tables import Status
 
@@ -39,12 +40,17 @@ def successors(view: ViewRecord, groups: Mapping[str, GroupRecord]) -> str:
 
 
 def check_training(
-    view: GroupRecord | ViewRecord, groups: Sequence[GroupRecord], usage: Sequence[UsageRecord], model: str
+    view: GroupRecord | ViewRecord,
+    groups: Sequence[GroupRecord],
+    usage: Sequence[UsageRecord],
+    model: str,
+    refused: str = "new training is",
 ) -> None:
     """Refuses new training on what is deprecated; a model that is recorded as a user of the view goes on, warned.
 
     Args:
         view: or a group by itself.
+        refused: what is, for the message.
 
     Raises:
         ConflictError: naming successor and removal date, or that the version is retired.
@@ -62,7 +68,7 @@ def check_training(
         return
     instead = ", ".join(record.deprecated.successor for record in outdated if record.deprecated is not None)
     raise ConflictError(
-        f"new training is refused: {said}",
+        f"{refused} refused: {said}",
         where=f"view {view.id}",
         remedy=f"train with {instead}, or give model= the name of a model that is recorded as a user of {view.id}",
         code="deprecated",
@@ -82,6 +88,7 @@ def check_retirement(
     *,
     defined: bool,
     unused_for: int = UNUSED_FOR,
+    models: Sequence[ModelRecord] = (),
 ) -> None:
     """Refuses to retire what is not ready for it.
 
@@ -90,11 +97,12 @@ def check_retirement(
         usage: by models, of it and of its readers.
         defined: whether the project still defines it.
         unused_for: how long no model must have said that it reads it (microseconds).
+        models: those registered with it or with a reader of it that are not retired.
 
     Raises:
         ConflictError: with everything that stands against it.
     """
-    reasons = [*_obstacles(record, readers, defined=defined), *_recent(usage, unused_for)]
+    reasons = [*_obstacles(record, readers, defined=defined), *_registered(models), *_recent(usage, unused_for)]
     if reasons:
         raise ConflictError(
             f"{record.id} cannot be retired: {'; '.join(reasons)}",
@@ -116,6 +124,11 @@ def _obstacles(record: GroupRecord | ViewRecord, readers: Sequence[ViewRecord], 
     reading = [view.id for view in readers if view.status is not Status.RETIRED]
     if reading:
         yield f"{', '.join(reading)} read{'s' if len(reading) == 1 else ''} it"
+
+
+def _registered(models: Sequence[ModelRecord]) -> Iterator[str]:
+    for model in models:
+        yield f"the model {model.id} of {model.owner} is registered with {model.view}: ./fs retire {model.id} --model"
 
 
 def _recent(usage: Sequence[UsageRecord], unused_for: int) -> Iterator[str]:

@@ -9,6 +9,8 @@ from sqlalchemy import ColumnElement, delete, func, insert, select
 from sqlalchemy.orm import Session
 
 from feature_store.errors import NotFoundError
+from feature_store.registry.model_records import ModelRecord
+from feature_store.registry.model_rows import read_models
 from feature_store.registry.records import GroupRecord, Origins, TrainingRecord, ViewRecord, name_and_version
 from feature_store.registry.tables import (
     FeatureGroupRow,
@@ -17,6 +19,8 @@ from feature_store.registry.tables import (
     FeatureUsageRow,
     FeatureViewGroupRow,
     FeatureViewRow,
+    ModelFeatureRow,
+    ModelRow,
     OnDemandLineageRow,
     TrainingDatasetRow,
 )
@@ -34,6 +38,7 @@ class Lineage:
         views: that read them.
         training: datasets made of those views, the latest first.
         models: that use those, by name.
+        registered: the versions of models, "ranker@3", that are registered with some of those features.
     """
 
     subject: str
@@ -43,6 +48,7 @@ class Lineage:
     views: tuple[str, ...] = ()
     training: tuple[TrainingRecord, ...] = ()
     models: tuple[str, ...] = ()
+    registered: tuple[str, ...] = ()
 
 
 def write_lineage(session: Session, groups: Sequence[GroupRecord], views: Sequence[ViewRecord]) -> None:
@@ -111,11 +117,13 @@ def _collected(found: Iterable[tuple[int, str, tuple[str, str]]]) -> dict[int, O
 
 def read_lineage(session: Session, subject: str) -> Lineage:
     """The lineage of "user_orders@1/user_order_count_30d", "ranking@1/user_age", "user_orders@1", "ranking@1",
-    "orders.amount" or "orders".
+    "orders.amount", "orders", or of a registered model, "ranker@3", if neither a group nor a view has this id.
 
     Raises:
         NotFoundError: if nothing of this name is recorded.
     """
+    if (model := _model(session, subject)) is not None:
+        return _lineage_of_model(session, model)
     features, views = _start(session, subject)
     groups = select(FeatureRow.group_id).where(FeatureRow.feature_id.in_(features))
     if not views:
@@ -134,7 +142,62 @@ def read_lineage(session: Session, subject: str) -> Lineage:
         views=tuple(sorted(f"{row.name}@{row.version}" for row in session.execute(_VIEWS) if row.view_id in views)),
         training=training,
         models=tuple(sorted(models)),
+        registered=_registered(session, subject, features, views),
     )
+
+
+def _model(session: Session, subject: str) -> ModelRecord | None:
+    """The registered model of this id; None if there is none, or if a group or a view has the id."""
+    if "@" not in subject or "/" in subject:
+        return None
+    name, version = name_and_version(subject)
+    for table in (FeatureGroupRow, FeatureViewRow):
+        if session.scalar(select(table.name).where(table.name == name, table.version == version)) is not None:
+            return None
+    return next(iter(read_models(session, ModelRow.name == name, ModelRow.version == version)), None)
+
+
+def _lineage_of_model(session: Session, model: ModelRecord) -> Lineage:
+    """What a model reads, and what that comes from; the training dataset is the one that it was registered with."""
+    of_model = (ModelRow.name == model.name, ModelRow.version == model.version)
+    read = select(ModelFeatureRow.feature_id).join(ModelRow).where(*of_model, ModelFeatureRow.feature_id.is_not(None))
+    computed = (
+        select(OnDemandLineageRow.feature_id)
+        .join(ModelRow, OnDemandLineageRow.view_id == ModelRow.view_id)
+        .join(ModelFeatureRow, ModelFeatureRow.model_id == ModelRow.model_id)
+        .where(*of_model, OnDemandLineageRow.name == ModelFeatureRow.name)
+    )
+    features = [*{*session.scalars(read), *session.scalars(computed)}]
+    return Lineage(
+        subject=model.id,
+        columns=_columns(session, model.id, features),
+        features=_features(session, features),
+        on_demand=tuple(sorted(f"{model.view}/{each.name}" for each in model.features if each.origin is None)),
+        views=(model.view,),
+        training=read_training(session, TrainingDatasetRow.dataset_id == model.dataset),
+        models=(model.name,),
+        registered=(model.id,),
+    )
+
+
+def _registered(session: Session, subject: str, features: Collection[int], views: Collection[int]) -> tuple[str, ...]:
+    """The models that are registered with some of these views and read some of these features, or what is computed of
+    them; of an on-demand feature, those that read it."""
+    reads: ColumnElement[bool] = ModelFeatureRow.feature_id.in_(features) | OnDemandLineageRow.feature_id.in_(features)
+    if subject in _on_demand(session, subject, features, views):
+        reads = ModelFeatureRow.name == subject.partition("/")[2]
+    found = (
+        select(ModelRow.name, ModelRow.version)
+        .join(ModelFeatureRow, ModelFeatureRow.model_id == ModelRow.model_id)
+        .outerjoin(
+            OnDemandLineageRow,
+            (OnDemandLineageRow.view_id == ModelRow.view_id) & (OnDemandLineageRow.name == ModelFeatureRow.name),
+        )
+        .where(ModelRow.view_id.in_(views), reads)
+        .distinct()
+        .order_by(ModelRow.name, ModelRow.version)
+    )
+    return tuple(f"{name}@{version}" for name, version in session.execute(found))
 
 
 def read_training(session: Session, *where: ColumnElement[bool]) -> tuple[TrainingRecord, ...]:

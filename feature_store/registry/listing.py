@@ -13,12 +13,15 @@ from rich.text import Text
 
 from feature_store.duration import SECOND, format_duration
 from feature_store.registry.lineage import Lineage
+from feature_store.registry.model_records import ModelRecord
 from feature_store.registry.records import GroupRecord, UsageRecord, ViewRecord
 from feature_store.registry.tables import Status
 
 
-def render_all(groups: tuple[GroupRecord, ...], views: tuple[ViewRecord, ...]) -> RenderableType:
-    """Every recorded group and view, a line each."""
+def render_all(
+    groups: tuple[GroupRecord, ...], views: tuple[ViewRecord, ...], models: tuple[ModelRecord, ...] = ()
+) -> RenderableType:
+    """Every recorded group, view and model, a line each."""
     if not groups and not views:
         return Text("Nothing is recorded yet: run ./fs apply")
     group_table = table("Feature group", "Entity", "Features", "TTL", "Owner", "Status", "Since")
@@ -29,7 +32,12 @@ def render_all(groups: tuple[GroupRecord, ...], views: tuple[ViewRecord, ...]) -
     for view in views:
         reads = ", ".join(map(str, view.readings))
         add_row(view_table, view.id, reads, view.owner, _short_status(view), _day(view.created_at))
-    return Group(*(table for table, found in ((group_table, groups), (view_table, views)) if found))
+    model_table = table("Model", "Reads", "Features", "Owner", "Status", "Since")
+    for model in models:
+        count, since = str(len(model.features)), _day(model.created_at)
+        add_row(model_table, model.id, model.view, count, model.owner, _model_status(model), since)
+    tables = ((group_table, groups), (view_table, views), (model_table, models))
+    return Group(*(table for table, found in tables if found))
 
 
 def render_group(group: GroupRecord) -> RenderableType:
@@ -66,6 +74,22 @@ def render_view(view: ViewRecord, groups: tuple[GroupRecord, ...], usage: tuple[
     return Group(*parts)
 
 
+def render_model(model: ModelRecord) -> RenderableType:
+    """One version of a model: what is known of it, and the features that it reads in its order."""
+    facts = [
+        ("reads", model.view),
+        *([("training set", model.dataset)] if model.dataset is not None else []),
+        *([("lies at", model.uri)] if model.uri else []),
+        ("owner", model.owner),
+        ("status", _model_status(model)),
+        ("registered", f"{instant(model.created_at)} by {model.created_by}"),
+    ]
+    features = table("Feature", "Type", "Comes from")
+    for feature in model.features:
+        add_row(features, feature.name, feature.dtype, feature.origin or "on demand")
+    return Group(*_head(model.id, "model", "", facts), features)
+
+
 def render_lineage(lineage: Lineage) -> RenderableType:
     """What something comes from and what comes from it, from the source to the models."""
     training = (
@@ -78,6 +102,7 @@ def render_lineage(lineage: Lineage) -> RenderableType:
         "views": lineage.views,
         "training sets": tuple(training),
         "models": lineage.models,
+        "registered models": lineage.registered,
     }
     grid = Table.grid(padding=(0, 2))
     for kind, names in parts.items():
@@ -112,6 +137,10 @@ def _circumstances(record: GroupRecord | ViewRecord) -> list[tuple[str, str]]:
         ("created", f"{instant(record.created_at)} by {record.created_by}"),
         ("updated", instant(record.updated_at)),
     ]
+
+
+def _model_status(model: ModelRecord) -> str:
+    return "ACTIVE" if model.retired_at is None else f"RETIRED on {_day(model.retired_at)}"
 
 
 def _short_status(record: GroupRecord | ViewRecord) -> str:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, delete, func, insert, select, update
+from sqlalchemy import ColumnElement, delete, func, insert, literal_column, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.orm import Session
 
+from feature_store.registry.access.audit import announce
 from feature_store.registry.lineage import feature_origins, on_demand_origins
 from feature_store.registry.records import (
     EntityRecord,
@@ -143,6 +144,17 @@ def read_usage(session: Session, *where: ColumnElement[bool]) -> tuple[UsageReco
         )
         for row, group, group_version, view, view_version in session.execute(found)
     )
+
+
+def note_usage(session: Session, key: str, used_id: int, model: str, purpose: str, times: int = 1) -> None:
+    """Notes that a model reads a view or a group; `key` is "view_id" or "group_id", `used_id` the value of it."""
+    noted = upsert(FeatureUsageRow).values({key: used_id, "model_name": model, "purpose": purpose, "uses": times})
+    noted = noted.on_conflict_do_update(
+        index_elements=[key, "model_name", "purpose"],
+        set_={"last_used_at": func.clock_timestamp(), "uses": FeatureUsageRow.uses + times},
+    )
+    if session.scalar(noted.returning(literal_column("xmax = 0"))):  # a row that was inserted has nobody's mark
+        announce(session, "usage")
 
 
 def write_entities(session: Session, records: Sequence[EntityRecord]) -> None:

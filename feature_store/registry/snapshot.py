@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from feature_store.registry.model_records import ModelRecord
 from feature_store.registry.records import EntityRecord, GroupRecord, RegistryState, UsageRecord, ViewRecord
 
 
 @dataclass(frozen=True)
 class RegistrySnapshot:
-    """The recorded definitions and their users.
+    """The recorded definitions, their users and the registered models.
 
     Attributes:
         plan_id: the plan that was applied last; 0 before the first.
@@ -20,6 +21,7 @@ class RegistrySnapshot:
     groups: tuple[GroupRecord, ...] = ()
     views: tuple[ViewRecord, ...] = ()
     usage: tuple[UsageRecord, ...] = ()
+    models: tuple[ModelRecord, ...] = ()
 
     @property
     def state(self) -> RegistryState:

@@ -16,6 +16,7 @@ from feature_store.registry.database import open_engine, service_errors, take_tu
 from feature_store.registry.diff import plan_changes
 from feature_store.registry.lifecycle import UNUSED_FOR, check_retirement
 from feature_store.registry.lineage import Lineage, read_lineage, read_training, write_lineage
+from feature_store.registry.model_rows import models_reading, read_models
 from feature_store.registry.posted import PostedGroup
 from feature_store.registry.posted_rows import read_posted
 from feature_store.registry.records import (
@@ -30,6 +31,7 @@ from feature_store.registry.records import (
 )
 from feature_store.registry.row_ids import row_id
 from feature_store.registry.rows import (
+    note_usage,
     read_entities,
     read_groups,
     read_state,
@@ -49,7 +51,7 @@ from feature_store.registry.tables import (
     Status,
     TrainingDatasetRow,
 )
-from feature_store.registry.training_rows import note_usage, write_training
+from feature_store.registry.training_rows import write_training
 
 R = TypeVar("R", EntityRecord, GroupRecord, ViewRecord)
 
@@ -291,7 +293,9 @@ class Registry:
                 by_view = FeatureUsageRow.view_id.in_(reading)
                 used = read_usage(session, (FeatureUsageRow.group_id == key) | by_view)
                 gone = update(FeatureGroupRow).where(FeatureGroupRow.group_id == key)
-            check_retirement(record, readers, used, defined=retired in defined, unused_for=unused_for)
+            models = models_reading(session, kind, key)
+            is_defined = retired in defined
+            check_retirement(record, readers, used, defined=is_defined, unused_for=unused_for, models=models)
             session.execute(gone.values(status=Status.RETIRED, updated_at=func.now()))
             session.expire_all()
             act = {"action": "retire", "subject": f"feature {kind}", "id": retired, "details": [str(record.deprecated)]}
@@ -325,7 +329,8 @@ def _refuse_breaking(plan: RegistryPlan) -> None:
 def _snapshot(session: Session) -> RegistrySnapshot:
     state = read_state(session)
     plan_id = session.scalar(select(func.max(AppliedPlanRow.plan_id)))
-    return RegistrySnapshot(plan_id or 0, state.entities, state.groups, state.views, read_usage(session))
+    usage, models = read_usage(session), read_models(session)
+    return RegistrySnapshot(plan_id or 0, state.entities, state.groups, state.views, usage, models)
 
 
 def _write(session: Session, plan: RegistryPlan, applied_by: str) -> AppliedPlan:

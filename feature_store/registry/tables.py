@@ -232,6 +232,38 @@ class SkewReportRow(Base):
     document: Mapped[dict[str, Any]] = mapped_column(JSONB)
 
 
+class ModelRow(Base):
+    """A version of a model, with the view that it reads; the table `model_features` has what it reads of it."""
+
+    __tablename__ = "models"
+    __table_args__ = (UniqueConstraint("name", "version"), CheckConstraint("version >= 1", name="version"))
+
+    model_id: Mapped[int] = mapped_column(Identity(), primary_key=True)
+    name: Mapped[str]
+    version: Mapped[int]
+    view_id: Mapped[int] = mapped_column(ForeignKey("feature_views.view_id"), index=True)
+    dataset_id: Mapped[str | None] = mapped_column(ForeignKey("training_datasets.dataset_id"))
+    owner: Mapped[str]
+    uri: Mapped[str] = mapped_column(server_default="")
+    created_by: Mapped[str]
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    retired_at: Mapped[datetime | None]
+
+
+class ModelFeatureRow(Base):
+    """A feature that a model reads; `position` is its place in the model's order. An on-demand feature is no
+    row of `features`."""
+
+    __tablename__ = "model_features"
+    __table_args__ = (UniqueConstraint("model_id", "name"), CheckConstraint("position >= 0", name="position"))
+
+    model_id: Mapped[int] = mapped_column(ForeignKey("models.model_id", ondelete="CASCADE"), primary_key=True)
+    position: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    name: Mapped[str]
+    dtype: Mapped[str]
+    feature_id: Mapped[int | None] = mapped_column(ForeignKey("features.feature_id"), index=True)
+
+
 class AppliedPlanRow(Base):
     """One `apply` that changed something: what, by whom, and the fingerprint of the registry after it."""
 

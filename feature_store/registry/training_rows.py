@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from sqlalchemy import func, insert, literal_column
-from sqlalchemy.dialects.postgresql import insert as upsert
+from sqlalchemy import insert
 from sqlalchemy.orm import Session
 
-from feature_store.registry.access.audit import announce
 from feature_store.registry.records import TrainingRecord
 from feature_store.registry.row_ids import row_id
-from feature_store.registry.tables import FeatureUsageRow, TrainingDatasetRow
+from feature_store.registry.rows import note_usage
+from feature_store.registry.tables import TrainingDatasetRow
 
 
 def write_training(session: Session, made: TrainingRecord) -> None:
@@ -25,18 +24,3 @@ def write_training(session: Session, made: TrainingRecord) -> None:
     session.execute(insert(TrainingDatasetRow).values(row))
     if made.model is not None:
         note_usage(session, key, used_id, made.model, "training")
-
-
-def note_usage(session: Session, key: str, used_id: int, model: str, purpose: str, times: int = 1) -> None:
-    """Notes that a model reads a view or a group; see `Registry.record_usage`.
-
-    Args:
-        key: the column that names what is read: "view_id" or "group_id".
-    """
-    noted = upsert(FeatureUsageRow).values({key: used_id, "model_name": model, "purpose": purpose, "uses": times})
-    noted = noted.on_conflict_do_update(
-        index_elements=[key, "model_name", "purpose"],
-        set_={"last_used_at": func.clock_timestamp(), "uses": FeatureUsageRow.uses + times},
-    )
-    if session.scalar(noted.returning(literal_column("xmax = 0"))):  # a row that was inserted has nobody's mark
-        announce(session, "usage")

@@ -26,7 +26,8 @@ def vectors_of(
         rows: that were asked for.
         features: likewise; None: all.
     """
-    chosen = None if features is None else frozenset(features)
+    order = tuple(answer.order)
+    chosen = frozenset(order) if order else None if features is None else frozenset(features)
     groups = answer.groups
     if not _fits(answer, view, chosen):
         return None
@@ -45,11 +46,14 @@ def vectors_of(
         chosen,
         tuple(answer.masked),
         [part.stale for part in groups],
+        order=order,
     )
 
 
 def _fits(answer: PackedAnswer, view: ViewSchema, chosen: frozenset[str] | None) -> bool:
     """Whether an answer has the groups and features of a view, or those of them that were asked for."""
+    if answer.order and not frozenset(answer.order).issubset(column.name for column in view.outputs):
+        return False
     if answer.id != view.id or len(answer.groups) != len(view.groups):
         return False
     for part, viewed in zip(answer.groups, view.groups, strict=True):

@@ -13,7 +13,7 @@ from feature_store.online.vectors import OnlineVectors
 from feature_store.remote.address import ServerAddress
 from feature_store.remote.cache import CACHE_ENTRIES, CachedCalls, CachedSteps, CacheStatistics, Wait
 from feature_store.remote.calls import Exchange, OnlineCalls, Outcome, Pause, ReadKind
-from feature_store.remote.protocols import event_transport_to, transport_to
+from feature_store.remote.protocols import event_transport_to, read_target, transport_to
 from feature_store.remote.training import RemoteLabels, RemoteTrainingJob, TrainingCalls, labels_of
 
 DEADLINE_SECONDS = 1.0
@@ -82,10 +82,11 @@ class FeatureStoreClient:
 
     def online(
         self,
-        name: str,
-        rows: Sequence[Mapping[str, Any]],
+        name: str = "",
+        rows: Sequence[Mapping[str, Any]] = (),
         *,
         kind: ReadKind = "view",
+        model: str = "",
         request: Mapping[str, Any] | None = None,
         features: Sequence[str] | None = None,
         deadline: float | None = None,
@@ -96,10 +97,13 @@ class FeatureStoreClient:
         `masked`.
 
         Args:
-            name: "name@version", or a name: its newest active version. Of a model: its name.
+            name: "name@version", or a name: its newest active version.
             rows: one mapping of key columns to values for each vector wanted, 1,000 at most; it may have request values
                 of its own.
-            kind: what `name` is of: "view", "group", or "model": the view that the model is recorded with.
+            kind: what `name` is of: "view", "group" or "model".
+            model: in place of a name: a registered model, "ranker@3", or "ranker": its latest version. Its features are
+                those that it is registered with, in its order. Of a model that is not registered: those of the view
+                that it is recorded with.
             request: the view's request values, for all rows.
             features: the names of those that are wanted; all unless given.
             deadline: seconds, in place of the client's.
@@ -113,6 +117,7 @@ class FeatureStoreClient:
             StackError: "deadline": no answer came in time; "unexpected-answer": what answers is no server of vectors;
                 else what the server says of its own trouble, with the request's id.
         """
+        name, kind = read_target(name, kind, model)
         return self._run((self._cached or self._calls).online(name, rows, kind, request, features, deadline))
 
     def training_dataset(
@@ -222,15 +227,17 @@ class AsyncFeatureStoreClient:
 
     async def online(
         self,
-        name: str,
-        rows: Sequence[Mapping[str, Any]],
+        name: str = "",
+        rows: Sequence[Mapping[str, Any]] = (),
         *,
         kind: ReadKind = "view",
+        model: str = "",
         request: Mapping[str, Any] | None = None,
         features: Sequence[str] | None = None,
         deadline: float | None = None,
     ) -> OnlineVectors:
         """The current vectors of a view, a group or a model's view; see `FeatureStoreClient.online`."""
+        name, kind = read_target(name, kind, model)
         return await self._run((self._cached or self._calls).online(name, rows, kind, request, features, deadline))
 
     async def _run(self, steps: CachedSteps) -> OnlineVectors:

@@ -193,6 +193,7 @@ def _packed(answer: ReadResponse, view: ViewSchema, features: Sequence[str] | No
         {each.feature: [*each.rows] for each in answer.overflowed if each.feature in values},
         [name for name in answer.masked if name in values],
         {name: why for name, why in answer.failed.items() if name in values},
+        [*values] if answer.of_model else [],
     )
 
 

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!feature_store/remote/online.proto\x12\x10\x66\x65\x61ture_store.v1\"l\n\rSchemaRequest\x12\x32\n\x04kind\x18\x01 \x01(\x0e\x32$.feature_store.v1.SchemaRequest.Kind\x12\n\n\x02id\x18\x02 \x01(\t\"\x1b\n\x04Kind\x12\x08\n\x04VIEW\x10\x00\x12\t\n\x05GROUP\x10\x01\" \n\x0eSchemaResponse\x12\x0e\n\x06schema\x18\x01 \x01(\x0c\"|\n\x0bReadRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12%\n\x04keys\x18\x02 \x03(\x0b\x32\x17.feature_store.v1.Input\x12(\n\x07request\x18\x03 \x03(\x0b\x32\x17.feature_store.v1.Input\x12\x10\n\x08\x66\x65\x61tures\x18\x04 \x03(\t\"?\n\x05Input\x12\x0c\n\x04name\x18\x01 \x01(\t\x12(\n\x06\x63olumn\x18\x02 \x01(\x0b\x32\x18.feature_store.v1.Column\"\xa3\x01\n\x06\x43olumn\x12\x0f\n\x07\x64oubles\x18\x01 \x03(\x01\x12\x0c\n\x04ints\x18\x02 \x03(\x03\x12\x0f\n\x07strings\x18\x03 \x03(\t\x12\r\n\x05\x62ools\x18\x04 \x03(\x08\x12\x12\n\ntimestamps\x18\x05 \x03(\x03\x12\x12\n\nembeddings\x18\x06 \x01(\x0c\x12\r\n\x05nulls\x18\x07 \x03(\r\x12\x0f\n\x07lengths\x18\x08 \x03(\r\x12\x12\n\nnull_items\x18\t \x03(\r\"\xef\x02\n\x0cReadResponse\x12\n\n\x02id\x18\x01 \x01(\t\x12\x14\n\x0crequest_time\x18\x02 \x01(\x03\x12\x11\n\trow_count\x18\x03 \x01(\r\x12+\n\x08\x66\x65\x61tures\x18\x04 \x03(\x0b\x32\x19.feature_store.v1.Feature\x12)\n\x07\x63olumns\x18\x05 \x03(\x0b\x32\x18.feature_store.v1.Column\x12\'\n\x06groups\x18\x06 \x03(\x0b\x32\x17.feature_store.v1.Group\x12\x0e\n\x06masked\x18\x07 \x03(\t\x12.\n\noverflowed\x18\x08 \x03(\x0b\x32\x1a.feature_store.v1.Overflow\x12:\n\x06\x66\x61iled\x18\t \x03(\x0b\x32*.feature_store.v1.ReadResponse.FailedEntry\x1a-\n\x0b\x46\x61iledEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xf1\x01\n\x07\x46\x65\x61ture\x12\x0c\n\x04name\x18\x01 \x01(\t\x12,\n\x04type\x18\x02 \x01(\x0e\x32\x1e.feature_store.v1.Feature.Type\x12\x11\n\tdimension\x18\x03 \x01(\r\x12,\n\x04item\x18\x04 \x01(\x0e\x32\x1e.feature_store.v1.Feature.Type\"i\n\x04Type\x12\x0f\n\x0bUNSPECIFIED\x10\x00\x12\t\n\x05\x46LOAT\x10\x01\x12\x07\n\x03INT\x10\x02\x12\n\n\x06STRING\x10\x03\x12\x08\n\x04\x42OOL\x10\x04\x12\r\n\tTIMESTAMP\x10\x05\x12\r\n\tEMBEDDING\x10\x06\x12\x08\n\x04LIST\x10\x07\"\xfc\x01\n\x05Group\x12\n\n\x02id\x18\x01 \x01(\t\x12\r\n\x05stale\x18\x02 \x01(\x08\x12\x17\n\nupdated_at\x18\x03 \x01(\x03H\x00\x88\x01\x01\x12\x30\n\x08statuses\x18\x04 \x03(\x0e\x32\x1e.feature_store.v1.Group.Status\x12\x1a\n\x12\x66\x65\x61ture_timestamps\x18\x05 \x03(\x03\"b\n\x06Status\x12\x0f\n\x0bUNSPECIFIED\x10\x00\x12\x0b\n\x07PRESENT\x10\x01\x12\r\n\tDEFAULTED\x10\x02\x12\x0b\n\x07\x45XPIRED\x10\x03\x12\r\n\tNOT_FOUND\x10\x04\x12\x0f\n\x0bUNAVAILABLE\x10\x05\x42\r\n\x0b_updated_at\")\n\x08Overflow\x12\x0f\n\x07\x66\x65\x61ture\x18\x01 \x01(\t\x12\x0c\n\x04rows\x18\x02 \x03(\r2\xbb\x02\n\x06Online\x12J\n\tReadGroup\x12\x1d.feature_store.v1.ReadRequest\x1a\x1e.feature_store.v1.ReadResponse\x12I\n\x08ReadView\x12\x1d.feature_store.v1.ReadRequest\x1a\x1e.feature_store.v1.ReadResponse\x12J\n\tReadModel\x12\x1d.feature_store.v1.ReadRequest\x1a\x1e.feature_store.v1.ReadResponse\x12N\n\tGetSchema\x12\x1f.feature_store.v1.SchemaRequest\x1a .feature_store.v1.SchemaResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!feature_store/remote/online.proto\x12\x10\x66\x65\x61ture_store.v1\"l\n\rSchemaRequest\x12\x32\n\x04kind\x18\x01 \x01(\x0e\x32$.feature_store.v1.SchemaRequest.Kind\x12\n\n\x02id\x18\x02 \x01(\t\"\x1b\n\x04Kind\x12\x08\n\x04VIEW\x10\x00\x12\t\n\x05GROUP\x10\x01\" \n\x0eSchemaResponse\x12\x0e\n\x06schema\x18\x01 \x01(\x0c\"|\n\x0bReadRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12%\n\x04keys\x18\x02 \x03(\x0b\x32\x17.feature_store.v1.Input\x12(\n\x07request\x18\x03 \x03(\x0b\x32\x17.feature_store.v1.Input\x12\x10\n\x08\x66\x65\x61tures\x18\x04 \x03(\t\"?\n\x05Input\x12\x0c\n\x04name\x18\x01 \x01(\t\x12(\n\x06\x63olumn\x18\x02 \x01(\x0b\x32\x18.feature_store.v1.Column\"\xa3\x01\n\x06\x43olumn\x12\x0f\n\x07\x64oubles\x18\x01 \x03(\x01\x12\x0c\n\x04ints\x18\x02 \x03(\x03\x12\x0f\n\x07strings\x18\x03 \x03(\t\x12\r\n\x05\x62ools\x18\x04 \x03(\x08\x12\x12\n\ntimestamps\x18\x05 \x03(\x03\x12\x12\n\nembeddings\x18\x06 \x01(\x0c\x12\r\n\x05nulls\x18\x07 \x03(\r\x12\x0f\n\x07lengths\x18\x08 \x03(\r\x12\x12\n\nnull_items\x18\t \x03(\r\"\x81\x03\n\x0cReadResponse\x12\n\n\x02id\x18\x01 \x01(\t\x12\x14\n\x0crequest_time\x18\x02 \x01(\x03\x12\x11\n\trow_count\x18\x03 \x01(\r\x12+\n\x08\x66\x65\x61tures\x18\x04 \x03(\x0b\x32\x19.feature_store.v1.Feature\x12)\n\x07\x63olumns\x18\x05 \x03(\x0b\x32\x18.feature_store.v1.Column\x12\'\n\x06groups\x18\x06 \x03(\x0b\x32\x17.feature_store.v1.Group\x12\x0e\n\x06masked\x18\x07 \x03(\t\x12.\n\noverflowed\x18\x08 \x03(\x0b\x32\x1a.feature_store.v1.Overflow\x12:\n\x06\x66\x61iled\x18\t \x03(\x0b\x32*.feature_store.v1.ReadResponse.FailedEntry\x12\x10\n\x08of_model\x18\n \x01(\x08\x1a-\n\x0b\x46\x61iledEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xf1\x01\n\x07\x46\x65\x61ture\x12\x0c\n\x04name\x18\x01 \x01(\t\x12,\n\x04type\x18\x02 \x01(\x0e\x32\x1e.feature_store.v1.Feature.Type\x12\x11\n\tdimension\x18\x03 \x01(\r\x12,\n\x04item\x18\x04 \x01(\x0e\x32\x1e.feature_store.v1.Feature.Type\"i\n\x04Type\x12\x0f\n\x0bUNSPECIFIED\x10\x00\x12\t\n\x05\x46LOAT\x10\x01\x12\x07\n\x03INT\x10\x02\x12\n\n\x06STRING\x10\x03\x12\x08\n\x04\x42OOL\x10\x04\x12\r\n\tTIMESTAMP\x10\x05\x12\r\n\tEMBEDDING\x10\x06\x12\x08\n\x04LIST\x10\x07\"\xfc\x01\n\x05Group\x12\n\n\x02id\x18\x01 \x01(\t\x12\r\n\x05stale\x18\x02 \x01(\x08\x12\x17\n\nupdated_at\x18\x03 \x01(\x03H\x00\x88\x01\x01\x12\x30\n\x08statuses\x18\x04 \x03(\x0e\x32\x1e.feature_store.v1.Group.Status\x12\x1a\n\x12\x66\x65\x61ture_timestamps\x18\x05 \x03(\x03\"b\n\x06Status\x12\x0f\n\x0bUNSPECIFIED\x10\x00\x12\x0b\n\x07PRESENT\x10\x01\x12\r\n\tDEFAULTED\x10\x02\x12\x0b\n\x07\x45XPIRED\x10\x03\x12\r\n\tNOT_FOUND\x10\x04\x12\x0f\n\x0bUNAVAILABLE\x10\x05\x42\r\n\x0b_updated_at\")\n\x08Overflow\x12\x0f\n\x07\x66\x65\x61ture\x18\x01 \x01(\t\x12\x0c\n\x04rows\x18\x02 \x03(\r2\xbb\x02\n\x06Online\x12J\n\tReadGroup\x12\x1d.feature_store.v1.ReadRequest\x1a\x1e.feature_store.v1.ReadResponse\x12I\n\x08ReadView\x12\x1d.feature_store.v1.ReadRequest\x1a\x1e.feature_store.v1.ReadResponse\x12J\n\tReadModel\x12\x1d.feature_store.v1.ReadRequest\x1a\x1e.feature_store.v1.ReadResponse\x12N\n\tGetSchema\x12\x1f.feature_store.v1.SchemaRequest\x1a .feature_store.v1.SchemaResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -46,19 +46,19 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_COLUMN']._serialized_start=391
   _globals['_COLUMN']._serialized_end=554
   _globals['_READRESPONSE']._serialized_start=557
-  _globals['_READRESPONSE']._serialized_end=924
-  _globals['_READRESPONSE_FAILEDENTRY']._serialized_start=879
-  _globals['_READRESPONSE_FAILEDENTRY']._serialized_end=924
-  _globals['_FEATURE']._serialized_start=927
-  _globals['_FEATURE']._serialized_end=1168
-  _globals['_FEATURE_TYPE']._serialized_start=1063
-  _globals['_FEATURE_TYPE']._serialized_end=1168
-  _globals['_GROUP']._serialized_start=1171
-  _globals['_GROUP']._serialized_end=1423
-  _globals['_GROUP_STATUS']._serialized_start=1310
-  _globals['_GROUP_STATUS']._serialized_end=1408
-  _globals['_OVERFLOW']._serialized_start=1425
-  _globals['_OVERFLOW']._serialized_end=1466
-  _globals['_ONLINE']._serialized_start=1469
-  _globals['_ONLINE']._serialized_end=1784
+  _globals['_READRESPONSE']._serialized_end=942
+  _globals['_READRESPONSE_FAILEDENTRY']._serialized_start=897
+  _globals['_READRESPONSE_FAILEDENTRY']._serialized_end=942
+  _globals['_FEATURE']._serialized_start=945
+  _globals['_FEATURE']._serialized_end=1186
+  _globals['_FEATURE_TYPE']._serialized_start=1081
+  _globals['_FEATURE_TYPE']._serialized_end=1186
+  _globals['_GROUP']._serialized_start=1189
+  _globals['_GROUP']._serialized_end=1441
+  _globals['_GROUP_STATUS']._serialized_start=1328
+  _globals['_GROUP_STATUS']._serialized_end=1426
+  _globals['_OVERFLOW']._serialized_start=1443
+  _globals['_OVERFLOW']._serialized_end=1484
+  _globals['_ONLINE']._serialized_start=1487
+  _globals['_ONLINE']._serialized_end=1802
 # @@protoc_insertion_point(module_scope)

@@ -70,7 +70,7 @@ class Column(_message.Message):
     def __init__(self, doubles: _Optional[_Iterable[float]] = ..., ints: _Optional[_Iterable[int]] = ..., strings: _Optional[_Iterable[str]] = ..., bools: _Optional[_Iterable[bool]] = ..., timestamps: _Optional[_Iterable[int]] = ..., embeddings: _Optional[bytes] = ..., nulls: _Optional[_Iterable[int]] = ..., lengths: _Optional[_Iterable[int]] = ..., null_items: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class ReadResponse(_message.Message):
-    __slots__ = ("id", "request_time", "row_count", "features", "columns", "groups", "masked", "overflowed", "failed")
+    __slots__ = ("id", "request_time", "row_count", "features", "columns", "groups", "masked", "overflowed", "failed", "of_model")
     class FailedEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -87,6 +87,7 @@ class ReadResponse(_message.Message):
     MASKED_FIELD_NUMBER: _ClassVar[int]
     OVERFLOWED_FIELD_NUMBER: _ClassVar[int]
     FAILED_FIELD_NUMBER: _ClassVar[int]
+    OF_MODEL_FIELD_NUMBER: _ClassVar[int]
     id: str
     request_time: int
     row_count: int
@@ -96,7 +97,8 @@ class ReadResponse(_message.Message):
     masked: _containers.RepeatedScalarFieldContainer[str]
     overflowed: _containers.RepeatedCompositeFieldContainer[Overflow]
     failed: _containers.ScalarMap[str, str]
-    def __init__(self, id: _Optional[str] = ..., request_time: _Optional[int] = ..., row_count: _Optional[int] = ..., features: _Optional[_Iterable[_Union[Feature, _Mapping]]] = ..., columns: _Optional[_Iterable[_Union[Column, _Mapping]]] = ..., groups: _Optional[_Iterable[_Union[Group, _Mapping]]] = ..., masked: _Optional[_Iterable[str]] = ..., overflowed: _Optional[_Iterable[_Union[Overflow, _Mapping]]] = ..., failed: _Optional[_Mapping[str, str]] = ...) -> None: ...
+    of_model: bool
+    def __init__(self, id: _Optional[str] = ..., request_time: _Optional[int] = ..., row_count: _Optional[int] = ..., features: _Optional[_Iterable[_Union[Feature, _Mapping]]] = ..., columns: _Optional[_Iterable[_Union[Column, _Mapping]]] = ..., groups: _Optional[_Iterable[_Union[Group, _Mapping]]] = ..., masked: _Optional[_Iterable[str]] = ..., overflowed: _Optional[_Iterable[_Union[Overflow, _Mapping]]] = ..., failed: _Optional[_Mapping[str, str]] = ..., of_model: _Optional[bool] = ...) -> None: ...
 
 class Feature(_message.Message):
     __slots__ = ("name", "type", "dimension", "item")

@@ -74,7 +74,8 @@ class OnlineServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ReadModel(self, request, context):
-        """The vectors of the view that a model is recorded with; id is the model's name.
+        """The vectors of a model; id is "ranker@3", or "ranker" for the latest version: the features that it is registered
+        with, in its order. Of a model that is not registered: those of the view that it is recorded with.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

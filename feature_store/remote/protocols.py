@@ -92,6 +92,22 @@ class EventTransport(Protocol):
         """Ends the connections."""
 
 
+def read_target(name: str, kind: ReadKind, model: str) -> tuple[str, ReadKind]:
+    """What is read: a model, or what has a name, and its kind.
+
+    Raises:
+        InputError: if there are both, or neither.
+    """
+    if bool(name) == bool(model):
+        raise InputError(
+            "a read is of either a name or a model",
+            where="name, model",
+            remedy='give online("ranking@1", rows), or online(model="ranker", rows=rows)',
+            code="malformed-request",
+        )
+    return (model, "model") if model else (name, kind)
+
+
 def messages_to(server: ServerAddress, hedge_after: float | None) -> Messages:
     """How a server is asked.
 

@@ -72,6 +72,7 @@ class Target:
     view: ViewSchema
     masked: tuple[str, ...]
     chosen: frozenset[str] | None
+    order: tuple[str, ...]
     seconds: float
     pick: Callable[[Mapping[str, Any]], Any]
 
@@ -83,12 +84,13 @@ class Target:
         is_remembered = bool(ages and view.keys and not view.on_demand and not view.request)
         pick = itemgetter(*(key.name for key in view.keys)) if view.keys else len
         allowed = min(seconds, *(age / 1e6 for age in ages)) if is_remembered else 0.0
-        return cls(view, vectors.masked, vectors.chosen, allowed, pick)
+        return cls(view, vectors.masked, vectors.chosen, vectors.order, allowed, pick)
 
     def has(self, vectors: OnlineVectors) -> bool:
         """Whether an answer has the same columns."""
         same = vectors.view is self.view or vectors.view == self.view
-        return same and vectors.masked == self.masked and vectors.chosen == self.chosen
+        chosen = vectors.chosen == self.chosen and vectors.order == self.order
+        return same and chosen and vectors.masked == self.masked
 
     def keys(self, rows: Sequence[Mapping[str, Any]]) -> list[Any] | None:
         """Something for each row that equal rows have in common; None if a server has to look at the rows first."""
@@ -160,4 +162,13 @@ def together(target: Target, rows: Sequence[Mapping[str, Any]], read: Sequence[R
     instants = [[answer.complete_at[i] for answer in answers] for i in range(len(groups))]
     complete_at = [None if None in of else min(each for each in of if each is not None) for of in instants]
     instant = int(min(answer.offset for answer in answers) + now * 1e6)
-    return OnlineVectors(target.view, rows, groups, complete_at, instant, chosen=target.chosen, masked=target.masked)
+    return OnlineVectors(
+        target.view,
+        rows,
+        groups,
+        complete_at,
+        instant,
+        chosen=target.chosen,
+        masked=target.masked,
+        order=target.order,
+    )

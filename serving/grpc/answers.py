@@ -35,12 +35,15 @@ class AnswerWriter:
     Args:
         chosen: the names of the features, in whatever order; None: all.
         masked: the features whose values are withheld: they are NULL, and named as masked.
+        of_model: whether they are those of a registered model, in its order.
 
     Raises:
         InputError: if the view has no feature of a name.
     """
 
-    def __init__(self, view: ViewSchema, chosen: Sequence[str] | None, masked: frozenset[str]) -> None:
+    def __init__(
+        self, view: ViewSchema, chosen: Sequence[str] | None, masked: frozenset[str], *, of_model: bool = False
+    ) -> None:
         wanted = chosen_features(view, chosen)
         self._masked = masked
         self._stored = [
@@ -53,27 +56,30 @@ class AnswerWriter:
         ]
         self._computed = [(i, column) for i, column in enumerate(view.on_demand) if column.name in wanted]
         columns = [column for column in view.outputs if column.name in wanted]
-        names = [column.name for column in columns]
+        if of_model and chosen is not None:
+            columns.sort(key=lambda column: chosen.index(column.name))
+        names = self._names = [column.name for column in columns]
         self._shown = frozenset(names) - masked
         self._start: bytes = ReadResponse(
             id=view.id,
             features=[_described(column) for column in columns],
             masked=[name for name in names if name in masked],
+            of_model=of_model,
         ).SerializeToString()
 
     def write(self, vectors: OnlineVectors) -> bytes:
         """An encoded `ReadResponse`."""
         count = len(vectors)
         answer = ReadResponse(request_time=vectors.instant, row_count=count)
-        add, masked = answer.columns.add, self._masked
+        slots, masked = {name: answer.columns.add() for name in self._names}, self._masked
         for part, chosen in zip(vectors.groups, self._stored, strict=True):
             if chosen:
                 columns = [*zip(*part.rows, strict=True)]
                 for i, name, fill in chosen:
-                    fill(add(), [None] * count if name in masked else columns[i])
+                    fill(slots[name], [None] * count if name in masked else columns[i])
         for i, column in self._computed:
             values = [None] * count if column.name in masked else in_micros(column, vectors.on_demand[i])
-            _fill_of(column.dtype)(add(), values)
+            _fill_of(column.dtype)(slots[column.name], values)
         self._add_groups(answer, vectors)
         for name, places in vectors.overflows.items():
             if name in self._shown:

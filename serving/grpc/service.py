@@ -34,6 +34,7 @@ class OnlineService:
     def __init__(self, core: OnlineCore) -> None:
         self._core = core
         self._writers = AnswerWriters(AnswerWriter)
+        self._model_writers = AnswerWriters(partial(AnswerWriter, of_model=True))
         self._is_closed = False
 
     def close(self) -> None:
@@ -90,7 +91,8 @@ class OnlineService:
             served = admission.served
             target = served.id
             request = rows_of_request(served.view, asked)
-            writer = self._writers.of(served.view, request.features, admission.masked)
+            writers = self._writers if admission.model is None else self._model_writers
+            writer = writers.of(served.view, admission.features(request.features), admission.masked)
             vectors = await core.reader.read(served.reading, request.rows, request.request, time.time_ns() // 1_000)
             answer = writer.write(vectors)
             core.note(call, admission, vectors, headers)

@@ -109,16 +109,21 @@ class AnswerWriter:
         wanted = chosen_features(view, chosen)
         self._stored = [_Projection(viewed.features, wanted, masked) for viewed in view.groups]
         self._computed = [(i, column) for i, column in enumerate(view.on_demand) if column.name in wanted]
-        self._names = [name for part in self._stored for name in part.names]
-        self._names += [column.name for _, column in self._computed]
-        self._masked = [name for name in self._names if name in masked]
+        names = [name for part in self._stored for name in part.names]
+        self._set_names([*names, *(column.name for _, column in self._computed)], masked)
         self._keys = [key.name for key in view.keys]
-        self._key_object, self._feature_object = _object_of(self._keys), _object_of(self._names)
+        self._key_object = _object_of(self._keys)
         self._group_object = _object_of([viewed.id for viewed in view.groups])
         self.native: NativeAnswers | None = None
         """Writes what it can; None: Python writes everything."""
         if core is not None and not self._computed:
             self.native = NativeAnswers(core, view, [part.names for part in self._stored], self._masked)
+
+    def _set_names(self, names: list[str], masked: frozenset[str]) -> None:
+        """Says what the features of an answer are, in their order."""
+        self._names = names
+        self._masked = [name for name in names if name in masked]
+        self._feature_object = _object_of(names)
 
     def takes_packed(self, shape: Shape) -> bool:
         """Whether answers of this shape are made of rows that were left as they are stored."""
@@ -148,6 +153,7 @@ class AnswerWriter:
         if self._computed:
             parts.append([*zip(*self._computed_columns(vectors), strict=True)])
         rows = parts[0] if len(parts) == 1 else [[*chain.from_iterable(row)] for row in zip(*parts, strict=True)]
+        rows = self._in_order(rows)
         groups = [
             GroupColumns(part.group.id, vectors.is_stale(i), vectors.complete_at[i], part.statuses, part.timestamps)
             for i, part in enumerate(vectors.groups)
@@ -178,6 +184,7 @@ class AnswerWriter:
             for i in places:
                 overflowed[i] += (name,)
         rows = parts[0] if len(parts) == 1 else [[*chain(*row)] for row in _transposed(parts, size)]
+        rows = self._in_order(rows)
         keys = [[row[key] for row in vectors.rows] for key in self._keys]
         instants = [part.spread([*map(_instant, part.entities.timestamps)], None) for part in vectors.groups]
         records = map(
@@ -196,6 +203,10 @@ class AnswerWriter:
             self._masked,
             self._failures(vectors),
         )
+
+    def _in_order(self, rows: Sequence[StoredRow]) -> Sequence[StoredRow]:
+        """Rows in the order of the names, of rows in that of the view, which it is."""
+        return rows
 
     def _packed(self, vectors: OnlineVectors) -> PackedAnswer:
         groups = [

@@ -66,18 +66,18 @@ class CatalogRoutes:
 
     async def entities(self, request: Request) -> Response:
         """All entities."""
-        return _page(request, EntityPage, [*self._definitions().snapshot.entities])
+        return page(request, EntityPage, [*self._definitions().snapshot.entities])
 
     async def groups(self, request: Request) -> Response:
         """Groups by text, owner, entity and status."""
         groups = self._definitions().snapshot.groups
         found = [GroupSummary(**_summary(group), entity=group.entity) for group in groups]
-        return _page(request, GroupPage, _filtered(request, found, ("owner", "entity", "status")))
+        return page(request, GroupPage, filtered(request, found, ("owner", "entity", "status")))
 
     async def views(self, request: Request) -> Response:
         """Views by text, owner and status."""
         found = [ViewSummary(**_summary(view), groups=view.groups) for view in self._definitions().snapshot.views]
-        return _page(request, ViewPage, _filtered(request, found, ("owner", "status")))
+        return page(request, ViewPage, filtered(request, found, ("owner", "status")))
 
     async def features(self, request: Request) -> Response:
         """Features of all groups by text, group and type."""
@@ -88,7 +88,7 @@ class CatalogRoutes:
             for group in self._definitions().snapshot.groups
             for feature in group.features
         ]
-        return _page(request, FeaturePage, _filtered(request, found, ("group", "dtype", "owner", "status")))
+        return page(request, FeaturePage, filtered(request, found, ("group", "dtype", "owner", "status")))
 
     async def group(self, request: Request) -> Response:
         """One group: its definition, its features, the views that read it."""
@@ -181,8 +181,12 @@ def _summary(record: GroupRecord | ViewRecord) -> dict[str, Any]:
     }
 
 
-def _filtered(request: Request, items: list[T], fields: tuple[str, ...]) -> list[T]:
-    """The items whose fields are as the query says, and that have the text of `q` in one of their fields."""
+def filtered(request: Request, items: list[T], fields: tuple[str, ...]) -> list[T]:
+    """The items whose fields are as the query says, and that have the text of `q` in one of their fields.
+
+    Raises:
+        InputError: if `status` is none.
+    """
     wanted = {field: request.query_params[field] for field in fields if field in request.query_params}
     if wanted.get("status", Status.ACTIVE) not in [*Status]:
         raise InputError(
@@ -200,10 +204,15 @@ def _filtered(request: Request, items: list[T], fields: tuple[str, ...]) -> list
     ]
 
 
-def _page(request: Request, page: Callable[[list[Any], int], msgspec.Struct], items: list[Any]) -> Response:
+def page(request: Request, of: Callable[[list[Any], int], msgspec.Struct], items: list[Any]) -> Response:
+    """The items from the query's `offset` on, `limit` at most.
+
+    Raises:
+        InputError: if one of these is no number, or too large.
+    """
     offset = number_in(request, "offset", 0, MOST_OFFSET)
     limit = number_in(request, "limit", MOST_ITEMS, MOST_ITEMS)
-    return json_answer(page(items[offset : offset + limit], len(items)))
+    return json_answer(of(items[offset : offset + limit], len(items)))
 
 
 def number_in(request: Request, name: str, default: int, most: int) -> int:

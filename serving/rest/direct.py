@@ -294,7 +294,7 @@ class DirectReads:
         """What requests with a key have in common; None if they are not plain, or in error."""
         path, *values, query = key.split(b"\n")
         call = call_of(path.decode())
-        if call is None:
+        if call is None or call.kind is None:  # a model has an order, and versions
             return None
         headers = {name: value for name, value in zip(_HEADERS, values, strict=True) if value}
         asked = Query(query.removesuffix(b"&"))

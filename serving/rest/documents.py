@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any, Literal
 
 import msgspec
 
+from feature_store.registry.model_records import ModelFeature
 from feature_store.registry.records import EntityRecord, GroupRecord, UsageRecord, ViewRecord
 from feature_store.remote.schema import ViewDocument
 from serving.dagster import Reload
@@ -95,6 +97,41 @@ class ViewDetail(msgspec.Struct):
 
     id: str
     schema: ViewDocument | None
+
+
+class ModelSummary(msgspec.Struct):
+    """A version of a model, the version of the view that it reads, and the training dataset that it was trained on."""
+
+    id: str
+    name: str
+    version: int
+    view: str
+    owner: str
+    dataset: str | None
+    created_by: str
+    created_at: datetime | None
+    retired_at: datetime | None
+
+
+class ModelPage(msgspec.Struct):
+    """Some of the models that were asked for, and how many there are."""
+
+    models: list[ModelSummary]
+    total: int
+
+
+class ModelDetail(ModelSummary):
+    """A version of a model with the features that it reads, in its order."""
+
+    features: tuple[ModelFeature, ...]
+    uri: str
+
+
+class ModelVersions(msgspec.Struct):
+    """All versions of a model."""
+
+    name: str
+    versions: list[ModelSummary]
 
 
 class Versions(msgspec.Struct):

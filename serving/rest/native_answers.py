@@ -73,7 +73,7 @@ class NativeAnswers:
         return self.form.records(vectors.instant, len(vectors), _parts(vectors), self._more, keys)
 
     def _packed(self, vectors: OnlineVectors, overflows: Members) -> bytes | None:
-        members = self._members(overflows)
+        members = self._members_packed(overflows)
         more = self._packed_members(members)
         return self.form.packed(vectors.instant, len(vectors), _parts(vectors), more, len(members))
 
@@ -83,6 +83,10 @@ class NativeAnswers:
     def _json_members(self, overflows: Members) -> bytes:
         members = self._members(overflows)
         return b"".join(b',"%b":%b' % (name.encode(), _json(value)) for name, value in members.items())
+
+    def _members_packed(self, overflows: Members) -> Members:
+        """Those of MessagePack."""
+        return self._members(overflows)
 
     def _members(self, overflows: Members) -> Members:
         """The members that most answers do not have."""

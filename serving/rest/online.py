@@ -14,6 +14,7 @@ from feature_store.registry.records import Kind
 from serving.calls import Admission, OnlineCall, OnlineCore, expected_error, request_id_of
 from serving.rest.answers import ARROW, CONTENT_TYPES, MSGPACK, AnswerWriter, Shape
 from serving.rest.bodies import read_body
+from serving.rest.model_answers import ModelAnswerWriter
 from serving.rest.problems import PROBLEM_JSON, encode_problem
 from serving.rest.requests import OnlineRequest, Query, request_by_columns, request_by_ids, request_of_body
 from serving.writers import AnswerWriters, Chosen
@@ -22,6 +23,8 @@ Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
+_LONGEST_VERSION = 19
+"""Digits of the version of a model."""
 _ROUTES: dict[str, tuple[str, Kind | None]] = {
     "feature-groups": ("/feature-groups/{id}/online", "group"),
     "feature-views": ("/feature-views/{id}/online", "view"),
@@ -81,6 +84,7 @@ class OnlineRoutes:
         self._core = core
         self._seconds = seconds
         self._writers = AnswerWriters(partial(AnswerWriter, core=core.native))
+        self._model_writers = AnswerWriters(partial(ModelAnswerWriter, core=core.native))
 
     async def answer(
         self,
@@ -101,10 +105,14 @@ class OnlineRoutes:
         request_id = request_id_of(headers)
         target, extra = "", dict[str, str]()
         try:
-            admission = core.admit(call, core.gate.caller(headers)) if begun is None else begun.admission
+            query = Query(query_string)
+            if begun is None:
+                token = core.gate.caller(headers)
+                admission = core.admit(_of_version(call, query) if call.kind is None else call, token)
+            else:
+                admission = begun.admission
             served = admission.served
             target = served.id
-            query = Query(query_string)
             shape = shape_of(query, headers)
             asked = await self._asked(call, served.view, query, method, headers, receive)
             writer = self.writer(admission, asked.features)
@@ -131,7 +139,10 @@ class OnlineRoutes:
         Raises:
             InputError: if the view has no feature of a name.
         """
-        return self._writers.of(admission.served.view, features, admission.masked)
+        if admission.model is None:
+            return self._writers.of(admission.served.view, features, admission.masked)
+        chosen = admission.features(features)
+        return self._model_writers.of(admission.served.view, chosen, admission.masked)
 
     async def _asked(
         self,
@@ -150,6 +161,24 @@ class OnlineRoutes:
             )
         body = await read_body(receive, self._seconds)
         return request_of_body(view, body, headers.get(b"content-type", b"").decode("latin-1"))
+
+
+def _of_version(call: OnlineCall, query: Query) -> OnlineCall:
+    """The call of the version of a model that `version` says, unless its name does.
+
+    Raises:
+        InputError: if that is no version.
+    """
+    if "@" in call.name or (version := query.take("version")) is None:
+        return call
+    if not (version.isascii() and version.isdigit() and len(version) <= _LONGEST_VERSION):
+        raise InputError(
+            f"{version[:80]!r} is not a version of a model",
+            where="version",
+            remedy="write ?version=3, or leave it out for the latest",
+            code="malformed-request",
+        )
+    return call._replace(name=f"{call.name}@{int(version)}")
 
 
 def problem_answer(error: FeatureStoreError, request_id: str) -> Answer:

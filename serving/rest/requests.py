@@ -72,6 +72,11 @@ class Query:
         values = self._values.get(name)
         return None if values is None else values[0]
 
+    def take(self, name: str) -> str | None:
+        """The same, and the parameter is not there any more."""
+        values = self._values.pop(name, None)
+        return None if values is None else values[0]
+
     def all(self, name: str) -> Sequence[str]:
         """All values of a parameter."""
         return self._values.get(name, ())

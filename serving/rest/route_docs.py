@@ -18,6 +18,9 @@ from serving.rest.documents import (
     GroupDetail,
     GroupPage,
     Health,
+    ModelDetail,
+    ModelPage,
+    ModelVersions,
     Readiness,
     RegistrationAnswer,
     SkewHistory,
@@ -107,6 +110,9 @@ _SHAPE = Parameter(
     {"type": "string", "enum": _SHAPES, "default": "columns"},
 )
 _FEATURES = Parameter("features", "names of the features that are wanted, separated by commas; all unless given")
+_VERSION = Parameter(
+    "version", "of the model; the latest unless given, here or in the name: ranker@3", {"type": "integer", "minimum": 1}
+)
 _COLUMNS = Parameter(
     "columns",
     "a parameter for each key column and request value, by its name; values of several rows are separated by commas",
@@ -185,12 +191,25 @@ ROUTES = (
         "/feature-views/ranking@1/online", None, (_SHAPE,), (*_VECTORS, *_BODY), {**_RANKING, "request": {}},
     ),
     RouteDoc(
-        "get", "/models/{name}/online", "Vectors of the view version that a model is recorded with",
-        "/models/ranker/online?user_id=00042&product_id=p0007", None, (_COLUMNS, _FEATURES, _SHAPE), _VECTORS,
+        "get", "/models/{name}/online",
+        "Vectors of a registered model: its features in its order; of another one, the view that it is recorded with",
+        "/models/repurchase/online?user_id=00042", None, (_VERSION, _COLUMNS, _FEATURES, _SHAPE), _VECTORS,
     ),
     RouteDoc(
-        "post", "/models/{name}/online", "The same, with rows in the body", "/models/ranker/online", None,
-        (_SHAPE,), (*_VECTORS, *_BODY), _RANKING,
+        "post", "/models/{name}/online", "The same, with rows in the body", "/models/repurchase/online", None,
+        (_VERSION, _SHAPE), (*_VECTORS, *_BODY), {"rows": [{"user_id": "00042"}]},
+    ),
+    RouteDoc(
+        "get", "/models", "Registered models, each version", "/models?view=repurchase@1", ModelPage,
+        (_TEXT, Parameter("view", "that read this view, such as ranking@1"), _OWNER, *_CUT), (*_GUARDED, 400),
+    ),
+    RouteDoc(
+        "get", "/models/{name}", "One version of a model, the latest unless it is named: ranker@3",
+        "/models/repurchase", ModelDetail, statuses=(*_GUARDED, 404, 410),
+    ),
+    RouteDoc(
+        "get", "/models/{name}/versions", "All versions of a model", "/models/repurchase/versions", ModelVersions,
+        statuses=(*_GUARDED, 404),
     ),
     RouteDoc(
         "get", "/feature-groups", "Recorded groups", "/feature-groups?q=order", GroupPage,

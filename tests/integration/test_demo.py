@@ -52,6 +52,9 @@ def test_the_demo_goes_the_whole_way(newcomer: Newcomer) -> None:
     assert "applied plan #1" in first
     assert "offline/user_orders/v1" in first
     assert re.search(r"3,\d{3} rows, one for each label", first)
+    judged = re.search(r"registered repurchase@1: 6 features of repurchase@1, AUC (0\.\d{3}) on \d{3} labels", first)
+    assert judged is not None
+    assert 0.65 < float(judged[1]) < 0.95, "orders, age and browsing say much of who buys again, and not all"
     assert re.search(r"user_order_count_all_time\s+\d+\s+\d+\s+\d+", first)
     assert "user_interactions@1: RUNNING, started by its sensor" in first
     assert re.search(r"user_clicks_last_30min +[1-9]", first)
@@ -60,6 +63,8 @@ def test_the_demo_goes_the_whole_way(newcomer: Newcomer) -> None:
     assert re.search(r"too late +.*\"event_id\": \"late\"", first)
     assert re.search(r"curl -s 'http://\S+/feature-views/ranking/online\S*", first)
     assert re.search(r"1 customer, 100 items +\d+\.\d\d ms", first)
+    assert re.search(r"curl -s 'http://\S+/models/repurchase/online\S*", first)
+    assert len(re.findall(r"^\d{5} +\d{1,3}% *$", first, re.MULTILINE)) == 3
     assert "Done in" in first
 
     settings = Settings.load(newcomer.environ)
@@ -68,6 +73,10 @@ def test_the_demo_goes_the_whole_way(newcomer: Newcomer) -> None:
     for skipped in ("the shop's data", "the daily partitions", "the hourly partitions", "no feature has changed"):
         assert f"skipped: {skipped}" in again
     assert "nothing to apply" in again
+    assert "registered repurchase@1:" in again
+    assert "models repurchase registered models repurchase@1" in " ".join(
+        newcomer.types("lineage", "repurchase@1").split()
+    )
     last_day = re.search(r"the daily partitions (\S+) to (\S+) are there", again)
     assert last_day is not None
     assert dagster.has_partitions(("offline", "user_orders", "v1"), last_day[1], last_day[2])

@@ -11,6 +11,7 @@ from click.testing import CliRunner, Result
 
 from feature_store.errors import ConflictError, NotFoundError
 from feature_store.registry import commands
+from feature_store.registry.models import RegisteredModels
 from feature_store.registry.store import Registry
 from tests.integration.registry_setting import OWN_DATABASE, run
 
@@ -130,3 +131,23 @@ def test_what_nothing_reads_is_retired(fs: CommandLine) -> None:
     assert fs("plan").exit_code == 0
     fs.define(more="del ranking")
     assert fs("plan").exit_code == 2
+
+
+def test_models_are_listed_shown_and_retired(fs: CommandLine, registry: Registry) -> None:
+    fs.define()
+    fs("apply")
+    models = RegisteredModels(registry)
+    for name in ("ranking", "scorer"):
+        models.register(name, 1, "ranking@1", by="ann")
+    assert all(name in fs("get").output for name in ("ranking@1", "scorer@1"))
+    scorer = fs("get", "scorer@1").output
+    assert all(part in scorer for part in ("by ann", "user_orders@1/user_order_count_30d"))
+    both = fs("get", "ranking@1").output
+    assert all(part in both for part in ("feature view", "user_orders@1/user_order_count_30d"))
+    assert "scorer@1" in fs("lineage", "scorer@1").output
+    assert (
+        fs("retire", "scorer@1", "--model", "--by", "ann").output
+        == "retired the model scorer@1, which read ranking@1\n"
+    )
+    assert "RETIRED on" in fs("get", "scorer@1").output
+    assert isinstance(fs("retire", "scorer@2", "--model").exception, NotFoundError)

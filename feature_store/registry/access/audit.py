@@ -14,7 +14,7 @@ from feature_store.registry.tables import AuditRow
 CHANNEL = "feature_store_changes"
 """PostgreSQL channel on which every committed change is told: LISTEN there, and load again what the payload names."""
 Changed = Literal["access", "definitions", "usage"]
-"""The payload: tokens and grants; entities, groups and views; or that a model is new to one of them."""
+"""The payload: tokens and grants; entities, groups and views; or models: a new user of one of them, a registration."""
 
 
 @dataclass(frozen=True)

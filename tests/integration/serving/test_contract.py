@@ -10,7 +10,10 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, note, seed, settings
 from hypothesis import strategies as st
 
+from feature_store.registry.models import RegisteredModels
+from feature_store.registry.store import Registry
 from serving.rest.openapi import openapi_document
+from tests.conftest import Eventually
 from tests.integration.serving.server_process import ServerProcess
 
 SEED = 14
@@ -21,12 +24,13 @@ LATER = 501
 NAMES = {
     "feature-groups": ["user_facts", "user_facts@1", "item_facts", "pair_facts", "slot_facts", "user_visits@9", "é|☃"],
     "feature-views": ["ranking", "matching@1", "ranking@2", "%00"],
-    "models": ["ranker", "nobody"],
+    "models": ["scorer", "scorer@1", "scorer@2", "nobody"],
     "errors": ["no-rows", "no-such-code"],
     "training-datasets": ["nothing", "%00"],
     "lineage": ["user_facts@1/user_count", "ranking@1", "nothing@1", "raw.user_log"],
 }
 """What is there, and what is not, by the first part of a path."""
+SCORER = ["buyer_user_count", "item_vector", "item_seller"]
 PAIR = {"user_id": "a", "item_id": 1}
 RANKING = {"rows": [PAIR, {**PAIR, "user_id": "nobody"}], "request": {"budget": 1.0, "asked_at": None}}
 TRAINING = {"name": "first", "labels": [{"user_id": "a", "label_timestamp": "2026-01-31T12:00:00Z"}]}
@@ -60,6 +64,13 @@ def document() -> Any:
     import schemathesis
 
     return schemathesis.openapi.from_dict(openapi_document())
+
+
+@pytest.fixture(scope="module", autouse=True)
+def scorer(server: ServerProcess, serving_registry: Registry, eventually: Eventually) -> None:
+    """A registered model, with an order of its own."""
+    RegisteredModels(serving_registry).register("scorer", 1, "matching@1", SCORER, by="tests")
+    eventually(lambda: server.get("/models/scorer").status == 200)
 
 
 def _is_no_server_error(_: Any, response: Any, case: Any) -> None:
@@ -105,6 +116,20 @@ def test_vectors_in_every_shape_are_in_the_document(
     given = {} if body is None else {"body": body, "media_type": "application/json"}
     case = document[path][method.upper()].Case(
         path_parameters={"id": name}, query={**query, "shape": shape}, **given
+    )  # fmt: skip
+    response = case.call(base_url=f"http://127.0.0.1:{server.port}")
+    assert response.status_code == 200, response.text
+    case.validate_response(response, checks=conforms)
+
+
+@pytest.mark.parametrize("shape", ["columns", "records", "msgpack", "arrow"])
+def test_vectors_of_a_model_are_in_the_document(
+    server: ServerProcess, document: Any, conforms: Any, shape: str
+) -> None:
+    rows = {"rows": [{"item_id": 1, "buyer_id": "a"}]}
+    case = document["/models/{name}/online"]["POST"].Case(
+        path_parameters={"name": "scorer"}, query={"shape": shape, "version": 1}, body=rows,
+        media_type="application/json",
     )  # fmt: skip
     response = case.call(base_url=f"http://127.0.0.1:{server.port}")
     assert response.status_code == 200, response.text

@@ -1,0 +1,1 @@
+"""What connects the feature store to other tools; each is imported by those who use it."""
