@@ -9,6 +9,8 @@ from feature_store.object_storage import is_in_bucket
 from feature_store.settings import Settings
 
 CATALOG = "fs"
+POSTGRES_RESTARTS = "57P01,57P02,57P03"
+"""PostgreSQL's codes of connections that ended with the server: Iceberg's pools in Java connect again after these."""
 
 
 def open_catalog(settings: Settings) -> SqlCatalog:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from feature_store.errors import StackError
 from feature_store.object_storage import is_in_bucket
-from feature_store.offline.catalog import CATALOG
+from feature_store.offline.catalog import CATALOG, POSTGRES_RESTARTS
 from feature_store.offline.package_archive import package_archive
 from feature_store.offline.spark_conf import merged, read_conf
 from feature_store.secret_files import write_pgpass
@@ -108,6 +108,7 @@ def _own_configuration(settings: Settings) -> dict[str, str]:
         f"{catalog}.uri": settings.jdbc_url("iceberg"),
         f"{catalog}.jdbc.user": settings.pg_user,
         f"{catalog}.jdbc.schema-version": "V1",
+        f"{catalog}.retryable_status_codes": POSTGRES_RESTARTS,
         f"{catalog}.warehouse": settings.warehouse,
         # With the cache on, Spark keeps stale metadata after a commit by pyiceberg or Flink.
         f"{catalog}.cache-enabled": "false",

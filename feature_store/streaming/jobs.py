@@ -20,6 +20,7 @@ from pyiceberg.catalog import Catalog
 from feature_store.compile.flink import FlinkJob, Start, Step, Target, consumer_group, log_name, updates_topic
 from feature_store.errors import FeatureStoreError, NotFoundError, StackError
 from feature_store.kafka_address import KafkaAddress
+from feature_store.offline.catalog import POSTGRES_RESTARTS
 from feature_store.offline.tables import ensure_table
 from feature_store.plan.nodes import GroupPlan
 from feature_store.registry.store import Registry
@@ -352,6 +353,7 @@ def target_of(settings: Settings) -> Target:
             "uri": settings.jdbc_url("iceberg"),
             "jdbc.user": settings.pg_user,
             "jdbc.schema-version": "V1",
+            "retryable_status_codes": POSTGRES_RESTARTS,
             "warehouse": settings.warehouse,
         },
     )

@@ -102,7 +102,7 @@ def make(store: FeatureStore, tmp_path: Path) -> Make:
 
 def recorded(data: TrainingDataset) -> TrainingRecord:
     return TrainingRecord(data.id, data.name, data.view.id, "churn", data.row_count, data.snapshots, data.labels_hash,
-                          data.engine, data.known_by, str(data.path), data.created)  # fmt: skip
+                          data.engine, data.known_by, data.url, data.created)  # fmt: skip
 
 
 def log_model(names: list[str] | None, **changes: Any) -> Any:
@@ -126,7 +126,7 @@ def test_a_dataset_is_an_input_of_a_run_with_its_schema_and_profile(make: Make) 
                        "user_half": "double", "user_v": "array", "user_tags": "array"}  # fmt: skip
     assert json.loads(told.profile) == {"num_rows": 2, "null_rates": dict.fromkeys(NAMES, 0.5), "warnings": []}
     source = TrainingSource.from_json(told.source)
-    assert (source.load(), source.dataset, source.view) == (str(data.path), data.id, "churn@1")
+    assert (source.load(), source.dataset, source.view) == (data.url, data.id, "churn@1")
     assert source.features == NAMES
     assert 8 <= len(logged.digest) <= 10
     assert TrainingInput(data).digest == logged.digest != TrainingInput(make()).digest

@@ -105,7 +105,7 @@ def test_what_is_made_is_told_and_given_again(setting: Setting) -> None:
     assert (again.status, again.json["id"], again.json["state"]) == (200, answer.json["id"], "SUCCEEDED")
     assert again.json["result"] == {
         "dataset": made.id,
-        "path": str(made.path),
+        "path": made.url,
         "rows": 1,
         "snapshots": made.snapshots,
         "labels_hash": made.labels_hash,
@@ -205,7 +205,7 @@ def test_the_client_asks_follows_and_cancels(setting: Setting) -> None:
             job.wait(0.1)
         made = setting.training.worker.work(job.id)
         found = client.training_job(job.id).wait(60)
-        assert (found.dataset, found.path, found.rows) == (made.id, str(made.path), 1)
+        assert (found.dataset, found.path, found.rows) == (made.id, made.url, 1)
         other = client.training_dataset("buyers@1", rows, dataset="remote-2")
         other.cancel()
         assert other.status() == "CANCELLED"
