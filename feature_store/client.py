@@ -421,17 +421,22 @@ class FeatureStore:
 
         return open_catalog(self.settings)
 
-    @cached_property
+    @property
     def _training(self) -> TrainingService:
         from feature_store.training_jobs.service import TrainingService
 
-        return TrainingService(self.settings, self.registry)
+        return TrainingService(self._training_settings, self.registry)
 
-    @cached_property
+    @property
     def _worker(self) -> TrainingWorker:
         from feature_store.training_jobs.worker import TrainingWorker
 
-        return TrainingWorker(self.settings, self.registry)
+        return TrainingWorker(self._training_settings, self.registry)
+
+    @property
+    def _training_settings(self) -> Settings:
+        """The settings with the packages of the definitions that this object has applied."""
+        return replace(self.settings, definition_packages=tuple(sorted(self._packages)))
 
     @cached_property
     def _reads(self) -> LocalReader:

@@ -363,7 +363,7 @@ def test_a_registry_from_before_access_is_brought_up_to_it(registry: Registry) -
     run(registry, "DROP TABLE tokens, grants, audit_log")
     run(registry, "ALTER TABLE features DROP COLUMN pii")
     run(registry, "ALTER TABLE feature_groups DROP COLUMN posted")
-    run(registry, "DROP TABLE training_jobs")
+    run(registry, "DROP TABLE model_features, models, skew_reports, training_jobs")
     run(registry, "ALTER TABLE training_datasets DROP COLUMN group_id")
     run(registry, f"UPDATE {VERSION_TABLE} SET version_num = '0006'")
     registry.upgrade()

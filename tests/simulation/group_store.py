@@ -17,6 +17,7 @@ from pyiceberg.table import Table, Transaction
 from pyiceberg.table.refs import MAIN_BRANCH
 from redis import Redis
 
+from feature_store.datasets.storage import Folder
 from feature_store.dtypes import from_micros
 from feature_store.offline.tables import arrow_schema, ensure_table
 from feature_store.online.keys import entity_key
@@ -171,8 +172,8 @@ class GroupStore:
     def check_nothing_left(self) -> None:
         """What processes that died have left is gone once it was swept, and nothing is there that nobody knows of."""
         folder, later = self.services.folder, datetime.now(UTC) + 2 * LONGEST_BUILD
-        sweep_tags(self.table(), folder, (), later)
-        sweep_unfinished(folder, later)
+        sweep_tags(self.table(), Folder.of(folder), (), later)
+        sweep_unfinished(Folder.of(folder), later)
         refs = set(self.table().metadata.refs) - {MAIN_BRANCH}
         unpublished = {ref for ref in refs if ref.startswith("audit-")}
         assert refs - unpublished == self.tags, "tags"

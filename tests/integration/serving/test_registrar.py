@@ -21,7 +21,17 @@ from tests.integration.serving.server_process import ServerProcess
 def registrars(server: ServerProcess) -> list[psutil.Process]:
     assert server.process is not None
     children = psutil.Process(server.process.pid).children()
-    return [child for child in children if "serving.registrar" in child.cmdline()]
+    return [child for child in children if is_registrar(child)]
+
+
+def is_registrar(process: psutil.Process) -> bool:
+    """Whether it is one, also one that was killed as long as the server has not heard of it."""
+    try:
+        return process.status() == psutil.STATUS_ZOMBIE or "serving.registrar" in process.cmdline()
+    except psutil.ZombieProcess:
+        return True
+    except psutil.NoSuchProcess:
+        return False
 
 
 def are_waiting(registry: Registry) -> bool:

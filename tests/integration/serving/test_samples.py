@@ -77,7 +77,10 @@ def test_the_sample_has_what_was_answered(
                 assert values_of(view, batch, row) == vectors.to_dicts()[0]
                 assert dict(zip(batch.groups, row.statuses, strict=True)) == vectors.statuses[0]
                 assert [t and from_micros(t) for t in row.timestamps] == [*vectors.feature_timestamps[0].values()]
-                assert row.layouts == [None if t is None else 1 for t in row.timestamps]
+                assert row.layouts == [
+                    None if time is None else int.from_bytes(part.values[0][1:3], "big")
+                    for time, part in zip(row.timestamps, vectors.groups, strict=True)
+                ]
                 assert row.created == row.timestamps  # as the shop has them
                 assert dict(zip(batch.request, row.request, strict=True)) == asked
 

@@ -11,10 +11,11 @@ from typing import Any
 import psutil
 import pyarrow as pa
 import pytest
+import sqlalchemy as sa
 
 from feature_store.client import FeatureStore
 from feature_store.datasets.dataset import load_dataset
-from feature_store.dsl.collect import load_project
+from feature_store.dsl.collect import Project, load_project
 from feature_store.offline.tables import arrow_schema, ensure_table
 from feature_store.plan.build import build_plan
 from feature_store.registry.training_jobs import TrainingJobs
@@ -72,6 +73,19 @@ def setting(stack: Settings, tmp_path_factory: pytest.TempPathFactory, eventuall
         server.start()
         yield Setting(server, dagster, store)
         server.stop()
+    forget(store, project)
+
+
+def forget(store: FeatureStore, project: Project) -> None:
+    """Other tests have other definitions of these names in the registry of the stack."""
+    with store.registry.engine.begin() as connection:
+        for table, named in (
+            ("feature_views", project.views),
+            ("feature_groups", project.groups),
+            ("entity_types", {group.entity.name: group.entity for group in project.groups}.values()),
+        ):
+            names = [each.name for each in named]
+            connection.execute(sa.text(f"DELETE FROM {table} WHERE name = ANY(:names)"), {"names": names})
 
 
 FIRST = {"user_orders": {"user_order_count_all_time": 7}}
