@@ -77,8 +77,10 @@ class Registrar:
         return answer
 
     async def _running(self) -> Process:
-        """The process, started if there is none."""
-        if self._process is None or self._process.returncode is not None:
+        """The process, started if there is none: its output ends with it, before the system says that it has ended."""
+        if self._process is not None and (self._process.stdout is None or self._process.stdout.at_eof()):
+            await self.close()
+        if self._process is None:
             path = os.pathsep.join(filter(None, sys.path))
             self._process = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-m", "serving.registrar"),
