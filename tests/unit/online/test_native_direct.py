@@ -142,7 +142,10 @@ def answer_of_python(case: Asked, rows: OnlineRequest, shape: Shape) -> tuple[li
     try:
         steps.send(values)
     except StopIteration as done:
-        return keys, values, AnswerWriter(case.view, case.chosen, case.masked).write(done.value, shape)
+        try:
+            return keys, values, AnswerWriter(case.view, case.chosen, case.masked).write(done.value, shape)
+        except OverflowError:  # records say times as text: one of a broken value has none
+            return keys, values, None
     except FeatureStoreError:
         return keys, values, None
     return keys, values, None  # it asks for a layout that is not known
