@@ -9,7 +9,6 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import Any
 
-import msgspec
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -41,6 +40,7 @@ from serving.rate import RateLimits
 from serving.redis_metrics import RedisWaits
 from serving.registrar.registrar import Registrar
 from serving.rest.catalog import CatalogRoutes
+from serving.rest.json_answers import json_answer
 from serving.rest.models import ModelRoutes
 from serving.rest.online import Receive, Scope, Send, call_of
 from serving.rest.openapi import docs_page, openapi_document
@@ -219,7 +219,7 @@ class ServingApp:
         mirror, are_up = self._mirror, all(store.is_up for store in self._stores)
         certificate = None if self.certificate is None else self.certificate.health
         is_whole = are_up and not mirror.trouble and not (certificate and certificate["trouble"])
-        return _json(
+        return json_answer(
             {
                 "status": "ok" if is_whole else "degraded",
                 "redis": _health_of(self._store),
@@ -240,9 +240,9 @@ class ServingApp:
     async def _ready(self, _: Request) -> Response:
         """Whether requests should be sent here."""
         if self._is_ready:
-            return _json({"ready": True, **self._workers()})
+            return json_answer({"ready": True, **self._workers()})
         reason = self._mirror.trouble or "it is shutting down"
-        return _json({"ready": False, "reason": reason, **self._workers()}, 503)
+        return json_answer({"ready": False, "reason": reason, **self._workers()}, 503)
 
     def _workers(self) -> dict[str, Any]:
         return {"workers": self._place.health()} if self._place is not None else {}
@@ -271,7 +271,7 @@ def _health_of(store: RedisStore) -> dict[str, Any]:
 
 
 async def _openapi(_: Request) -> Response:
-    return _json(openapi_document())
+    return json_answer(openapi_document())
 
 
 async def _docs(request: Request) -> Response:
@@ -305,7 +305,3 @@ def _route_error(request: Request, error: HTTPException) -> FeatureStoreError:
     if error.status_code == 405:
         return NotFoundError("this method is not answered here", where=where, remedy="see /docs", code="wrong-method")
     return InputError(error.detail, where=where, code="malformed-request")
-
-
-def _json(content: dict[str, Any], status: int = 200) -> Response:
-    return Response(msgspec.json.encode(content), status, media_type="application/json")

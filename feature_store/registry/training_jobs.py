@@ -32,7 +32,7 @@ class NewJob:
 
     Attributes:
         view: the id of what is joined, a view or a group, as `kind` says.
-        request: what `training.request.TrainingRequest` writes.
+        request: what `training_jobs.request.TrainingRequest` writes.
         fingerprint: equal for requests that make the same dataset; None: it is never used again.
         token: id and name of the token that asked; None without one.
     """
@@ -58,7 +58,7 @@ class TrainingJobRecord:
         attempt: how many workers have begun it.
         launches: how many Dagster runs were started for it.
         error: kind, message, where, remedy and code of what it failed with.
-        explanation, result: of the join and of the dataset, as `training.results` writes them.
+        explanation, result: of the join and of the dataset, as `training_jobs.results` writes them.
         silent, waiting, age: seconds since its worker was heard of, since it was launched, since it was asked for.
     """
 

@@ -42,6 +42,23 @@ async def read_body(receive: Callable[[], Awaitable[MutableMapping[str, Any]]], 
         raise slow_request("body", seconds) from None
 
 
+def media_type(content_type: str, *taken: str) -> str:
+    """What a body is by its header; empty where that is not said.
+
+    Raises:
+        InputError: if it is none of those that are taken.
+    """
+    kind = content_type.partition(";")[0].strip().lower()
+    if kind and kind not in taken:
+        raise InputError(
+            f"a body of type {kind!r} cannot be read",
+            where="Content-Type",
+            remedy=f"send {' or '.join(taken)}",
+            code="media-type",
+        )
+    return kind
+
+
 def large_request(part: Part) -> InputError:
     """What is said of a head or a body that is too large."""
     return InputError(

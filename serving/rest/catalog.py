@@ -32,6 +32,7 @@ from serving.rest.documents import (
     ViewPage,
     ViewSummary,
 )
+from serving.rest.json_answers import json_answer
 
 MOST_ITEMS = 1_000
 """Of one page of a list."""
@@ -235,7 +236,3 @@ def number_in(request: Request, name: str, default: int, most: int) -> int:
 def _plain(record: Any) -> dict[str, Any]:
     plain: dict[str, Any] = msgspec.to_builtins(record)
     return plain
-
-
-def json_answer(content: Any) -> Response:
-    return Response(msgspec.json.encode(content), media_type="application/json")

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -14,6 +13,7 @@ from feature_store.registry.model_records import ModelRecord, model_of
 from serving.definitions import ServedDefinitions
 from serving.rest.catalog import filtered, page
 from serving.rest.documents import ModelDetail, ModelPage, ModelSummary, ModelVersions
+from serving.rest.json_answers import json_answer
 
 
 class ModelRoutes:
@@ -41,7 +41,7 @@ class ModelRoutes:
         name = request.path_params["name"]
         named = [model for model in self._records if model.id == name]
         model = named[0] if named else model_of(self._records, name)
-        return _json(ModelDetail(**_told(model), features=model.features, uri=model.uri))
+        return json_answer(ModelDetail(**_told(model), features=model.features, uri=model.uri))
 
     async def versions(self, request: Request) -> Response:
         """All versions of a model's name."""
@@ -49,7 +49,7 @@ class ModelRoutes:
         found = [ModelSummary(**_told(model)) for model in self._records if model.name == name]
         if not found:
             model_of(self._records, name)  # says that there is none
-        return _json(ModelVersions(name, found))
+        return json_answer(ModelVersions(name, found))
 
     @property
     def _records(self) -> Sequence[ModelRecord]:
@@ -68,7 +68,3 @@ def _told(model: ModelRecord) -> dict[str, Any]:
         "created_at": model.created_at,
         "retired_at": model.retired_at,
     }
-
-
-def _json(content: object) -> Response:
-    return Response(msgspec.json.encode(content), media_type="application/json")

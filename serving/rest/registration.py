@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -15,8 +14,9 @@ from serving.dagster import DagsterServer
 from serving.mirror import RegistryMirror
 from serving.registrar.orders import Order
 from serving.registrar.registrar import Registrar
-from serving.rest.bodies import read_body
+from serving.rest.bodies import media_type, read_body
 from serving.rest.documents import RegistrationAnswer
+from serving.rest.json_answers import json_answer
 
 
 class RegistrationRoutes:
@@ -53,7 +53,7 @@ class RegistrationRoutes:
         token = request.state.token
         only_plan = _flag(request, "plan")
         body = await read_body(request.receive, self._seconds)
-        _check_type(request.headers.get("content-type", ""))
+        media_type(request.headers.get("content-type", ""), "application/json")
         order = Order(body, token, self._gate.grants, only_plan, self._online_stores)
         return await self._answer(await self._registrar.register(order))
 
@@ -65,7 +65,7 @@ class RegistrationRoutes:
             done.dagster = await self._dagster.reload()
             done.to_code = f"./fs export {done.id} prints it for feature_defs/"
         headers = {"location": done.url} if created else None
-        return Response(msgspec.json.encode(done), 201 if created else 200, headers, media_type="application/json")
+        return json_answer(done, 201 if created else 200, headers)
 
 
 def _flag(request: Request, name: str) -> bool:
@@ -78,14 +78,3 @@ def _flag(request: Request, name: str) -> bool:
             code="malformed-request",
         )
     return said == "true"
-
-
-def _check_type(content_type: str) -> None:
-    kind = content_type.partition(";")[0].strip().lower()
-    if kind not in ("", "application/json"):
-        raise InputError(
-            f"a body of type {kind!r} cannot be read",
-            where="Content-Type",
-            remedy="send application/json",
-            code="media-type",
-        )

@@ -13,6 +13,7 @@ from feature_store.dtypes import from_micros, read_value
 from feature_store.errors import InputError
 from feature_store.online.read.entities import KeyColumns
 from feature_store.plan.schema import Column, ViewSchema
+from serving.rest.bodies import media_type
 
 MOST_ROWS = 1_000
 _MOST_PARAMETERS = 4_096
@@ -181,14 +182,7 @@ def request_of_body(view: ViewSchema, body: bytes, content_type: str) -> OnlineR
     Raises:
         InputError: if it is not such a body, or has no rows or more than `MOST_ROWS`.
     """
-    kind = content_type.partition(";")[0].strip().lower()
-    if kind not in ("", "application/json", "application/msgpack"):
-        raise InputError(
-            f"a body of type {kind!r} cannot be read",
-            where="Content-Type",
-            remedy="send application/json or application/msgpack",
-            code="media-type",
-        )
+    kind = media_type(content_type, "application/json", "application/msgpack")
     try:
         read: OnlineBody = _read_msgpack(body) if kind == "application/msgpack" else _read_json(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:

@@ -15,8 +15,9 @@ from feature_store.registry.skew_reports import KEEP, SkewReports
 from feature_store.registry.store import Registry
 from serving.auth import Gate
 from serving.definitions import ServedDefinitions, ServedView
-from serving.rest.catalog import json_answer, number_in
+from serving.rest.catalog import number_in
 from serving.rest.documents import SkewHistory
+from serving.rest.json_answers import json_answer
 
 
 class SkewRoutes:

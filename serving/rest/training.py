@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import cached_property
@@ -26,8 +26,9 @@ from feature_store.training_jobs.request import Asker, SpanLabels
 from feature_store.training_jobs.runs import TrainingRuns
 from serving.auth import Gate
 from serving.definitions import ServedDefinitions, ServedView
-from serving.rest.bodies import read_body
+from serving.rest.bodies import media_type, read_body
 from serving.rest.catalog import number_in
+from serving.rest.json_answers import json_answer
 from serving.rest.training_documents import TrainingBody, TrainingJobPage, document_of
 from serving.training import TrainingLimits
 
@@ -111,11 +112,11 @@ class TrainingRoutes:
         states = [JobState(query["state"])] if "state" in query else []
         found = await asyncio.to_thread(self._jobs.find, states=states, view=query.get("view", ""))
         seen = [job for job in found if self._may_see(request.state.token, job)]
-        return _json(TrainingJobPage([document_of(job, self._run_of(job)) for job in seen[:most]]))
+        return json_answer(TrainingJobPage([document_of(job, self._run_of(job)) for job in seen[:most]]))
 
     async def show(self, request: Request) -> Response:
         """One job."""
-        return _json(document_of(job := await self._job(request), self._run_of(job)))
+        return json_answer(document_of(job := await self._job(request), self._run_of(job)))
 
     async def cancel(self, request: Request) -> Response:
         """Ends a job that is not over."""
@@ -131,7 +132,7 @@ class TrainingRoutes:
         if job.state is not JobState.CANCELLED:
             job = await asyncio.to_thread(lambda: self._service.cancel(job.id))
             self._soon(self._service.end_runs, job)
-        return _json(document_of(job, self._run_of(job)))
+        return json_answer(document_of(job, self._run_of(job)))
 
     async def run(self) -> None:
         """Looks after jobs until it is cancelled: after an outage of the registry not before workers could speak."""
@@ -182,7 +183,7 @@ class TrainingRoutes:
         if job.state is JobState.QUEUED:
             self._soon(self._service.follow, job)
         headers = {"location": f"/training-datasets/{job.id}"}
-        return _json(document_of(job, self._run_of(job)), 200 if job.is_over else 202, headers)
+        return json_answer(document_of(job, self._run_of(job)), 200 if job.is_over else 202, headers)
 
     def _soon(self, work: Callable[[TrainingJobRecord], object], job: TrainingJobRecord) -> None:
         """Asks Dagster for something without letting the caller wait; if that fails, `run` sees to it."""
@@ -246,14 +247,7 @@ class TrainingRoutes:
 
 
 def _body(body: bytes, content_type: str) -> TrainingBody:
-    kind = content_type.partition(";")[0].strip().lower()
-    if kind not in ("", "application/json", "application/msgpack"):
-        raise InputError(
-            f"a body of type {kind!r} cannot be read",
-            where="Content-Type",
-            remedy="send application/json or application/msgpack",
-            code="media-type",
-        )
+    kind = media_type(content_type, "application/json", "application/msgpack")
     try:
         if (b"\0" in body and kind != "application/msgpack") or rb"\u0000" in body:
             raise ValueError("a text has the character U+0000")
@@ -265,7 +259,3 @@ def _body(body: bytes, content_type: str) -> TrainingBody:
             remedy='send {"name": "…", "labels": […]}; /openapi.json has the form',
             code="malformed-request",
         ) from None
-
-
-def _json(content: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
-    return Response(msgspec.json.encode(content), status, dict(headers or {}), media_type="application/json")
